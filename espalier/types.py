@@ -1,0 +1,208 @@
+"""The nouns everybody shares. Imports nothing of the project but its errors, and no torch."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from .errors import EspalierError, InvalidRequestError
+
+FinishReason = Literal["stop", "length", "deadline", "abort", "error"]
+
+
+def check_names(what: str, given: Any, known: Any) -> None:
+    """Raise for the first name in `given` that is not in `known`, with the nearest known one."""
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, list(known), n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
+            raise InvalidRequestError(f"{what} has no parameter {name!r}", where=name, hint=hint)
+
+
+if TYPE_CHECKING:
+    _ParamsMeta = type(msgspec.Struct)
+else:
+
+    class _ParamsMeta(type(msgspec.Struct)):
+        """Lets an unknown keyword be a typed error, and takes `max_new_tokens` for `max_tokens`."""
+
+        def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+            if "max_new_tokens" in kwargs:
+                if "max_tokens" in kwargs:
+                    raise InvalidRequestError(
+                        "both max_tokens and max_new_tokens are given", where="max_new_tokens"
+                    )
+                kwargs["max_tokens"] = kwargs.pop("max_new_tokens")
+            check_names(cls.__name__, kwargs, cls.__struct_fields__)
+            return super().__call__(*args, **kwargs)
+
+
+class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, metaclass=_ParamsMeta):
+    """How tokens are chosen, and when to stop.
+
+    max_tokens: tokens generated at most (>= 1); None means up to the model's context.
+    temperature: 0 is greedy. top_k: 0 means all. top_p in (0, 1], min_p in [0, 1].
+    stop: strings; the text ends before the first that appears. stop_token_ids: ids that end it too.
+    ignore_eos: the model's end tokens are ordinary tokens.
+    logit_bias: token id -> added to its logit before everything else.
+    seed: None draws one, which `Result.seed` reports; the noise of a token depends on (seed,
+    sample index, absolute position, token id) alone (P3).
+    n: samples of the same prompt. logprobs: how many alternatives per generated token (0: the
+    token's own alone); of the raw logits, before mask, bias and temperature.
+    Raises InvalidRequestError, naming the field.
+    """
+
+    max_tokens: int | None = 128
+    min_tokens: int = 0
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    stop_regex: tuple[str, ...] = ()
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: dict[int, float] = {}
+    seed: int | None = None
+    n: int = 1
+    logprobs: int | None = None
+    prompt_logprobs: int | None = None
+    ignore_eos: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("stop", "stop_regex", "stop_token_ids"):
+            value = getattr(self, name)
+            if isinstance(value, str) or (name == "stop_token_ids" and isinstance(value, int)):
+                value = (value,)
+            msgspec.structs.force_setattr(self, name, tuple(value or ()))
+        if self.logit_bias is None:
+            msgspec.structs.force_setattr(self, "logit_bias", {})
+        self._check()
+
+    def _check(self) -> None:
+        integer = {
+            "min_tokens": (0, None),
+            "top_k": (0, None),
+            "n": (1, 1024),
+        }
+        if self.max_tokens is not None:
+            integer["max_tokens"] = (1, None)
+        for name, low in (("seed", None), ("logprobs", 0), ("prompt_logprobs", 0)):
+            if getattr(self, name) is not None:
+                integer[name] = (low, 2**63 - 1 if name == "seed" else 1024)  # type: ignore[assignment]
+        for name, (lowest, highest) in integer.items():
+            _integer(name, getattr(self, name), lowest, highest)
+        _number("temperature", self.temperature, 0, None)
+        _number("top_p", self.top_p, 0, 1, open_low=True)
+        _number("min_p", self.min_p, 0, 1)
+        _number("presence_penalty", self.presence_penalty, -2, 2)
+        _number("frequency_penalty", self.frequency_penalty, -2, 2)
+        _number("repetition_penalty", self.repetition_penalty, 0, None, open_low=True)
+        for token, bias in self.logit_bias.items():
+            _integer("logit_bias key", token, 0, None)
+            _number(f"logit_bias[{token}]", bias, -math.inf, None)
+        for text in (*self.stop, *self.stop_regex):
+            if not isinstance(text, str) or not text:
+                raise InvalidRequestError(
+                    expected="a stop string of at least one character", got=repr(text), where="stop"
+                )
+        for token in self.stop_token_ids:
+            _integer("stop_token_ids", token, 0, None)
+        if self.max_tokens is not None and self.min_tokens > self.max_tokens:
+            raise InvalidRequestError(
+                expected=f"min_tokens <= max_tokens ({self.max_tokens})",
+                got=str(self.min_tokens),
+                where="min_tokens",
+            )
+
+
+def _integer(name: str, value: Any, low: int | None, high: int | None) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidRequestError(expected="an integer", got=repr(value), where=name)
+    if (low is not None and value < low) or (high is not None and value > high):
+        bounds = f"in {low}..{high}" if low is not None and high is not None else f">= {low}"
+        if low is None:
+            bounds = f"<= {high}"
+        raise InvalidRequestError(expected=f"an integer {bounds}", got=repr(value), where=name)
+
+
+def _number(
+    name: str, value: Any, low: float, high: float | None, *, open_low: bool = False
+) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidRequestError(expected="a number", got=repr(value), where=name)
+    below = value <= low if open_low else value < low
+    if math.isnan(value) or value == math.inf or below or (high is not None and value > high):
+        bracket = "(" if open_low else "["
+        end = f"{high}]" if high is not None else "inf)"
+        raise InvalidRequestError(
+            expected=f"a number in {bracket}{low}, {end}", got=repr(value), where=name
+        )
+
+
+class Times(msgspec.Struct, kw_only=True):
+    """Seconds per phase of one request: grammar (compile), queued (waiting for a place), prefill
+    (admission to first token), decode (first token to last), total (submission to end)."""
+
+    grammar: float = 0.0
+    queued: float = 0.0
+    prefill: float = 0.0
+    decode: float = 0.0
+    total: float = 0.0
+
+
+class TokenLogprob(msgspec.Struct):
+    """One token's natural-log probability under the raw logits, and the likeliest alternatives."""
+
+    token_id: int
+    logprob: float
+    top: list[tuple[int, float]] = []
+
+
+class Result(msgspec.Struct, kw_only=True):
+    """What one request came to.
+
+    text, token_ids: what was generated, without the token or string that stopped it.
+    prompt_tokens = cached_tokens + computed_tokens + shared_tokens, where `computed` are those
+    whose KV this request's own rows computed, and `shared` those served by another row of the same
+    step. finish_reason: stop, length, deadline, abort or error. incomplete: for a constrained
+    request that ended before its grammar did, the reason; None otherwise (P2).
+    near_ties: tokens chosen between logits closer than 1e-4 (P3). samples: all of them, this one
+    first, when n > 1. seed: the seed used. error: set when finish_reason is "error".
+    """
+
+    request_id: int
+    index: int = 0
+    text: str = ""
+    token_ids: list[int] = []
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    computed_tokens: int = 0
+    shared_tokens: int = 0
+    generated_tokens: int = 0
+    finish_reason: FinishReason = "stop"
+    matched_stop: str | int | None = None
+    incomplete: str | None = None
+    logprobs: list[TokenLogprob] | None = None
+    prompt_logprobs: list[TokenLogprob | None] | None = None
+    seed: int = 0
+    near_ties: int = 0
+    times: Times = msgspec.field(default_factory=Times)
+    error: EspalierError | None = None
+    samples: list[Result] = []
+
+
+class Chunk(msgspec.Struct, kw_only=True):
+    """One piece of a stream: the text and tokens that are new. The last one carries `result`."""
+
+    request_id: int
+    index: int = 0
+    text: str = ""
+    token_ids: list[int] = []
+    logprobs: list[TokenLogprob] | None = None
+    result: Result | None = None

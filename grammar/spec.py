@@ -1,0 +1,98 @@
+"""What a caller asks for: a grammar in one of its spellings, not compiled yet.
+
+A `GrammarSpec` is plain data: it hashes, compares and crosses process borders.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from ..errors import GrammarError
+
+Kind = Literal["regex", "json_schema", "ebnf", "choices"]
+PropertyOrder = Literal["declared", "any"]
+Whitespace = Literal["compact", "json", "free"]
+Format = Literal["assert", "annotate"]
+
+
+class GrammarSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One grammar to compile.
+
+    kind, source: the spelling and its text (a JSON text for `json_schema` and `choices`).
+    property_order: JSON objects list properties as declared, or in any order.
+    whitespace: "compact" (`{"a":1}`), "json" (as json.dumps writes: `{"a": 1}`) or "free" (bounded).
+    format: the `format` keyword is asserted or only annotated. ascii: `\\d \\w \\s` and JSON strings
+    keep to ASCII. lenient: drop what cannot be enforced, and list it, instead of refusing.
+    """
+
+    kind: Kind
+    source: str
+    property_order: PropertyOrder = "declared"
+    whitespace: Whitespace = "json"
+    format: Format = "assert"
+    ascii: bool = False
+    lenient: bool = False
+
+    @classmethod
+    def regex(cls, pattern: str, *, ascii: bool = False) -> GrammarSpec:
+        """The whole output matches `pattern` (as `re.fullmatch`)."""
+        return cls(kind="regex", source=_text("regex", pattern), ascii=ascii)
+
+    @classmethod
+    def json_schema(
+        cls,
+        schema: dict[str, Any] | bool | str,
+        *,
+        property_order: PropertyOrder = "declared",
+        whitespace: Whitespace = "json",
+        format: Format = "assert",
+        ascii: bool = False,
+        lenient: bool = False,
+    ) -> GrammarSpec:
+        """The output is one JSON text that the schema (a dict, a bool or JSON text) accepts."""
+        source = schema if isinstance(schema, str) else json.dumps(schema, ensure_ascii=False)
+        return cls(
+            kind="json_schema",
+            source=source,
+            property_order=property_order,
+            whitespace=whitespace,
+            format=format,
+            ascii=ascii,
+            lenient=lenient,
+        )
+
+    @classmethod
+    def any_json(cls, *, whitespace: Whitespace = "json") -> GrammarSpec:
+        """The output is any one JSON text."""
+        return cls.json_schema(True, whitespace=whitespace)
+
+    @classmethod
+    def ebnf(cls, text: str) -> GrammarSpec:
+        """The output is a sentence of a context-free grammar (lark's or GBNF syntax)."""
+        return cls(kind="ebnf", source=_text("ebnf", text))
+
+    @classmethod
+    def choices(cls, choices: Sequence[str]) -> GrammarSpec:
+        """The output is one of the strings, to the letter."""
+        if isinstance(choices, str) or not all(isinstance(c, str) for c in choices):
+            raise GrammarError(expected="a list of strings", got=repr(choices), where="choices")
+        if not choices:
+            raise GrammarError(expected="at least one choice", got="an empty list", where="choices")
+        return cls(kind="choices", source=json.dumps(list(choices), ensure_ascii=False))
+
+    @classmethod
+    def python_type(cls, tp: Any, *, whitespace: Whitespace = "json") -> GrammarSpec:
+        """The output is a JSON text that `msgspec.convert` (or pydantic) turns into a `tp`."""
+        from .python_types import schema_of
+
+        return cls.json_schema(schema_of(tp), whitespace=whitespace)
+
+
+def _text(what: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise GrammarError(expected=f"the {what} as a string", got=repr(value), where=what)
+    return value
