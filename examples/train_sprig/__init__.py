@@ -1,0 +1,1 @@
+"""Trains Sprig, the embedded model, on synthetic chats made by this folder."""

@@ -1,0 +1,257 @@
+"""A World: the vocabularies and templates one side (training or held-out) draws from."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from . import feelings, recall_templates, templates, words
+from . import tools as tool_catalog
+from .recall_templates import Fact
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that must differ between training and held-out data."""
+
+    heldout: bool
+    vocabulary: Mapping[str, Sequence[str]]
+    records: Mapping[str, Sequence[str]]
+    extract_asks: Sequence[str]
+    tool_questions: Mapping[str, Sequence[str]]
+    tool_asks: Sequence[str]
+    feelings: Sequence[str]
+    neutral: Sequence[str]
+    sentiment_asks: Sequence[str]
+    vague: Sequence[str]
+    detailed: Sequence[str]
+    sparse: Sequence[str]
+    topic_words: Mapping[str, Sequence[str]]
+    judge_asks: Sequence[str]
+    facts: Mapping[str, Fact]
+    sum_asks: Sequence[str]
+    add_asks: Sequence[str]
+    sub_asks: Sequence[str]
+
+
+TRAIN = World(
+    heldout=False,
+    vocabulary={
+        "first": words.FIRST_NAMES, "last": words.LAST_NAMES, "city": words.CITIES,
+        "job": words.JOBS, "company": words.COMPANIES, "hobby": words.HOBBIES,
+        "item_noun": words.ITEM_NOUNS, "item_adjective": words.ITEM_ADJECTIVES,
+        "event_kind": words.EVENT_KINDS, "event_adjective": words.EVENT_ADJECTIVES,
+        "place_kind": words.PLACE_KINDS, "place_adjective": words.PLACE_ADJECTIVES,
+        "food": words.FOODS, "topic": words.TOPICS, "task": words.TASKS, "thing": words.THINGS,
+        "room": recall_templates.ROOMS,
+    },
+    records={"person": templates.PERSON, "order": templates.ORDER, "event": templates.EVENT},
+    extract_asks=templates.EXTRACT_ASKS,
+    tool_questions={key: tool.questions for key, tool in tool_catalog.TOOLS.items()},
+    tool_asks=tool_catalog.TOOL_ASKS,
+    feelings=feelings.FEELING, neutral=feelings.NEUTRAL, sentiment_asks=feelings.SENTIMENT_ASKS,
+    vague=feelings.VAGUE, detailed=feelings.CLEAR_DETAILED, sparse=feelings.CLEAR_SPARSE,
+    topic_words=feelings.TOPIC_WORDS, judge_asks=feelings.JUDGE_ASKS,
+    facts=recall_templates.FACTS, sum_asks=recall_templates.SUM_ASKS,
+    add_asks=recall_templates.ADD_ASKS, sub_asks=recall_templates.SUB_ASKS,
+)
+
+
+def fill(template: str, values: Mapping[str, object]) -> str:
+    """Fills the slots, then repairs 'a' before a vowel and 'on next'."""
+    text = re.sub(r"\{(\w+)\}", lambda m: str(values.get(m.group(1), m.group(0))), template)
+    text = re.sub(r"\b([Aa]) (?=[aeioAEIO][a-z])", r"\1n ", text)
+    text = re.sub(r"\b[Aa](-| )(?=(8|11|18|8\d)[- ])", lambda m: m[0][0] + "n" + m[1], text)
+    return text.replace("on next", "next").replace("On next", "Next")
+
+
+def slots(template: str) -> set[str]:
+    """The slot names of a template."""
+    return set(re.findall(r"\{(\w+)\}", template))
+
+
+def _made(rng: random.Random, world: World, syllables: tuple[int, int] = (2, 3)) -> str:
+    return words.make_word(rng, world.heldout, syllables)
+
+
+def name(rng: random.Random, world: World) -> str:
+    """A person: one or two words, listed or made."""
+    first = (rng.choice(world.vocabulary["first"]) if rng.random() < 0.55
+             else _made(rng, world, (1, 3)).capitalize())
+    style = rng.random()
+    if style < 0.5:
+        return first
+    last = (rng.choice(world.vocabulary["last"]) if rng.random() < 0.5
+            else _made(rng, world).capitalize())
+    if style < 0.92:
+        return f"{first} {last}"
+    if style < 0.96:
+        return f"{first} {rng.choice('ABCDEFGHJKLMNPRSTW')}. {last}"
+    return f"{first} {rng.choice(['de', 'van', 'von', 'bin', 'la'])} {last}"
+
+
+def city(rng: random.Random, world: World) -> str:
+    """A city, listed or made."""
+    if rng.random() < 0.55:
+        return rng.choice(world.vocabulary["city"])
+    word = _made(rng, world).capitalize()
+    style = rng.random()
+    if style < 0.8:
+        return word
+    if style < 0.9:
+        return f"{rng.choice(['Port', 'San', 'New', 'Old', 'Bad', 'Saint', 'Lake'])} {word}"
+    return f"{word} {rng.choice(['City', 'Bay', 'Falls', 'Springs', 'Hill'])}"
+
+
+def item(rng: random.Random, world: World, plural: bool = False) -> str:
+    """A ware, such as 'red mugs'."""
+    noun = rng.choice(world.vocabulary["item_noun"]) if rng.random() < 0.6 else _made(rng, world)
+    if plural:
+        noun = plural_of(noun)
+    adjectives = []
+    if rng.random() < 0.55:
+        known = rng.random() < 0.8
+        adjectives.append(rng.choice(world.vocabulary["item_adjective"]) if known
+                          else _made(rng, world, (1, 2)))
+    if rng.random() < 0.08:
+        adjectives.append(_made(rng, world).capitalize())
+    return " ".join([*adjectives, noun])
+
+
+def plural_of(noun: str) -> str:
+    """A plain English plural."""
+    if noun.endswith(("s", "x", "ch", "sh", "z")):
+        return noun + "es"
+    if noun.endswith("f") and not noun.endswith("ff"):
+        return noun[:-1] + "ves"
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return noun[:-1] + "ies"
+    return noun + "s"
+
+
+def title(rng: random.Random, world: World) -> str:
+    """An event's title."""
+    kind = rng.choice(world.vocabulary["event_kind"])
+    adjectives = []
+    if rng.random() < 0.75:
+        adjectives.append(rng.choice(world.vocabulary["event_adjective"]) if rng.random() < 0.65
+                          else _made(rng, world))
+    if rng.random() < 0.15:
+        adjectives.insert(0, rng.choice(world.vocabulary["event_adjective"]))
+    text = " ".join([*adjectives, kind])
+    style = rng.random()
+    if style < 0.45:
+        return text.title() if "'" not in text else text
+    if style < 0.55:
+        return text.capitalize()
+    return text
+
+
+def place(rng: random.Random, world: World) -> str:
+    """Where an event is; without an article."""
+    style = rng.random()
+    kind = rng.choice(world.vocabulary["place_kind"])
+    if style < 0.4:
+        return f"{rng.choice(world.vocabulary['place_adjective'])} {kind}"
+    if style < 0.65:
+        return f"{_made(rng, world).capitalize()} {kind}"
+    if style < 0.75:
+        return f"Room {rng.randint(1, 400)}"
+    if style < 0.85:
+        return city(rng, world)
+    return f"{rng.choice(world.vocabulary['last'])} {kind}"
+
+
+def date(rng: random.Random, _world: World) -> str:
+    """A date as people write it; it is copied, never converted."""
+    month, day, year = rng.choice(words.MONTHS), rng.randint(1, 31), rng.randint(2019, 2039)
+    suffix = {1: "st", 2: "nd", 3: "rd"}.get(day % 10 if day not in (11, 12, 13) else 0, "th")
+    weekday = rng.choice(words.WEEKDAYS)
+    forms = [
+        f"{month} {day}", f"{month} {day}", f"{day} {month}", f"{month} {day}{suffix}",
+        f"{month} {day}, {year}", f"{day} {month} {year}", weekday, weekday, f"next {weekday}",
+        f"{weekday}, {month} {day}", f"{weekday} {day} {month}", f"{day}{suffix} {month}",
+        f"{year}-{rng.randint(1, 12):02}-{day:02}", f"{day:02}/{rng.randint(1, 12):02}/{year}",
+        f"{month} {day}{suffix}", f"{day}.{rng.randint(1, 12)}.{year}",
+    ]
+    return rng.choice(forms)
+
+
+def time(rng: random.Random, _world: World) -> str:
+    """A time of day as people write it."""
+    hour, minute = rng.randint(1, 12), rng.choice([0, 5, 10, 15, 20, 30, 40, 45, 50])
+    half = rng.choice(["am", "pm"])
+    return rng.choice([
+        f"{hour} {half}", f"{hour} {half}", f"{hour}{half}", f"{hour}:{minute:02} {half}", "noon",
+        f"{rng.randint(0, 23)}:{minute:02}", f"{rng.randint(0, 23)}:{minute:02}", f"{hour} o'clock",
+    ])
+
+
+def code(rng: random.Random, world: World) -> str:
+    """A secret: a made word or digits."""
+    style = rng.random()
+    if style < 0.5:
+        return _made(rng, world)
+    if style < 0.8:
+        return "".join(rng.choice("0123456789") for _ in range(rng.randint(2, 5)))
+    return _made(rng, world, (1, 2)) + str(rng.randint(1, 99))
+
+
+def listed(kind: str, made: float = 0.0, syllables: tuple[int, int] = (2, 3)) -> Maker:
+    """A maker that draws from one list, or with chance `made` makes a word."""
+    def maker(rng: random.Random, world: World) -> str:
+        if rng.random() < made:
+            return _made(rng, world, syllables)
+        return rng.choice(world.vocabulary[kind])
+    return maker
+
+
+def topic(rng: random.Random, world: World) -> str:
+    """What one searches for."""
+    style = rng.random()
+    if style < 0.4:
+        return rng.choice(world.vocabulary["topic"])
+    if style < 0.6:
+        return f"{_made(rng, world)} {rng.choice(world.vocabulary['item_noun'])}s"
+    if style < 0.8:
+        return f"{rng.choice(world.vocabulary['item_adjective'])} {item(rng, world, plural=True)}"
+    return city(rng, world) if style < 0.9 else name(rng, world)
+
+
+Maker = Callable[[random.Random, World], str]
+MAKERS: dict[str, Maker] = {
+    "name": name, "city": city, "item": item, "title": title, "place": listed("room", 0.05),
+    "date": date, "time": time, "code": code, "topic": topic,
+    "job": listed("job", 0.08), "company": listed("company", 0.3), "hobby": listed("hobby", 0.1),
+    "food": listed("food", 0.15), "task": listed("task"), "thing": listed("thing"),
+    "color": lambda rng, world: rng.choice(words.COLORS),
+    "word": listed("item_noun", 0.6), "language": lambda rng, world: rng.choice(words.LANGUAGES),
+    "number": lambda rng, world: str(rng.randint(0, 99)),
+    "age": lambda rng, world: str(rng.randint(2, 99)),
+    "year": lambda rng, world: str(rng.randint(1950, 2030)),
+    "month": lambda rng, world: rng.choice(words.MONTHS),
+    "weekday": lambda rng, world: rng.choice(words.WEEKDAYS),
+}
+
+
+def value(rng: random.Random, world: World, kind: str) -> str:
+    """A value of the named kind."""
+    return MAKERS[kind](rng, world)
+
+
+def company_name(rng: random.Random, world: World) -> str:
+    """A company, capitalised."""
+    text = value(rng, world, "company")
+    return text if text[0].isupper() else text.capitalize()
+
+
+def distractors(rng: random.Random, world: World) -> dict[str, str]:
+    """Slots that sentences carry and nobody asks for."""
+    return {
+        "n": str(rng.randint(2, 30)), "m": str(rng.randint(31, 99)), "other": name(rng, world),
+        "hobby": value(rng, world, "hobby"), "year": value(rng, world, "year"),
+        "month": value(rng, world, "month"), "weekday": value(rng, world, "weekday"),
+        "other_city": city(rng, world),
+    }
