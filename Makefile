@@ -1,59 +1,75 @@
-# The front door. Everything CI does, it does through these targets.
+# The front door: everything CI does, it does through these targets.
+#
+# PY is the Python that runs things. By default it is the environment that `make setup` makes under
+# .venv; with another one (make test-gpu PY=python3) nothing is installed and the checkout is used
+# as it lies.
 PY ?= .venv/bin/python
 PYTHON ?= python3
+TORCH_INDEX ?=
 OMP_NUM_THREADS ?= 2
 export OMP_NUM_THREADS
-PARTS = espalier frontend_lang runtime radix_cache grammar kernels benchmarks
-CODE = $(PARTS) tests examples
+CODE = espalier frontend_lang runtime radix_cache grammar kernels benchmarks tests examples tools
+PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+ifeq ($(PY),.venv/bin/python)
+READY = .make/setup
+endif
 
 .PHONY: help setup fmt check test test-gpu bench bench-gpu demo dist clean
 help:
-	@echo "make setup     one environment under .venv, with everything the other targets need"
 	@echo "make demo      a guided tour with the embedded model (no download), under a minute"
-	@echo "make check     ruff, mypy --strict, pyright, import rules"
-	@echo "make test      every test that needs no GPU"
+	@echo "make setup     one environment under .venv, with everything the other targets need"
+	@echo "               (TORCH_INDEX=https://download.pytorch.org/whl/cpu takes torch from there)"
+	@echo "make check     format, lint, mypy --strict, pyright, import rules"
+	@echo "make test      every test that needs no GPU;  ARGS='-k radix' is handed to pytest"
 	@echo "make bench     the benchmarks that make README's table"
-	@echo "make test-gpu  the tests marked gpu;  make bench-gpu  the GPU benchmarks   (PY=python3 uses your own environment)"
+	@echo "make test-gpu  the tests marked gpu;  make bench-gpu  the GPU benchmarks"
+	@echo "               (PY=python3 runs them, as anything else here, in your own environment)"
 	@echo "make fmt       format;  make dist  wheel and sdist;  make clean"
 
 setup: .make/setup
-.make/setup: pyproject.toml constraints.txt tools/link_types.py
-	test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install -q -c constraints.txt torch || { echo "torch did not install; see README, 'CPU-only torch'"; exit 1; }
-	.venv/bin/python -m pip install -q -c constraints.txt -e '.[dev]'
-	.venv/bin/python tools/link_types.py
-	mkdir -p .make && touch .make/setup
+.make/setup: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Espalier needs Python >= 3.11: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
+	@test -x .venv/bin/python || { echo "==> 1/4 making the environment .venv"; $(PYTHON) -m venv .venv; }
+	@echo "==> 2/4 installing torch (200 MB as a CPU build, some 3 GB with CUDA: README, 'CPU-only torch'); minutes"
+	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	@echo "==> 3/4 installing espalier, its dependencies and the tools"
+	@$(PIP) -e '.[dev]'
+	@echo "==> 4/4 linking the parts for the type checkers"
+	@.venv/bin/python tools/link_types.py
+	@mkdir -p .make && touch .make/setup
+	@echo "==> ready: . .venv/bin/activate gives you the command espalier"
 
-fmt: .make/setup
+fmt: $(READY)
 	$(PY) -m ruff format $(CODE)
 	$(PY) -m ruff check --fix $(CODE)
 
-check: .make/setup
+check: $(READY)
 	$(PY) -m ruff format --check $(CODE)
 	$(PY) -m ruff check $(CODE)
 	$(PY) tools/link_types.py
 	$(PY) -m mypy -p espalier
 	$(PY) -m pyright
-	$(PY) -m pytest -q tests/test_house.py -k "imports"
+	$(PY) -m pytest -q tests/test_house.py -k imports
 
-test: .make/setup
-	$(PY) -m pytest -q -m "not gpu" tests
+test: $(READY)
+	$(PY) -m pytest -q -m "not gpu" --timeout=300 $(ARGS) tests
 
-demo: .make/setup
+test-gpu: $(READY)
+	$(PY) -m pytest -q -m gpu $(ARGS) tests/gpu
+
+demo: $(READY)
 	$(PY) -m espalier.runtime.cli demo
 
-test-gpu:
-	$(PY) -m pytest -q -m gpu tests
-
-bench: .make/setup
+bench: $(READY)
 	$(PY) -m espalier.runtime.cli bench all
 
-bench-gpu:
+bench-gpu: $(READY)
 	$(PY) -m espalier.runtime.cli bench gpu
 
-dist: .make/setup
-	rm -rf dist build
+dist: $(READY)
+	rm -rf dist
 	$(PY) -m build
 
 clean:
-	rm -rf .make .typing dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .make build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
