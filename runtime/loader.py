@@ -1,0 +1,159 @@
+"""Weights from safetensors, and nothing else: no pickle is ever opened, no code of a checkpoint is
+ever run.
+
+A tensor is read when a layer asks for it, converted and moved at once, so that the peak is the
+model plus one tensor.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from tqdm import tqdm
+
+from ..errors import ModelLoadError
+from .config import read_json
+
+_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+class Weights:
+    """The tensors of a model folder, by name; a context manager.
+
+    Raises ModelLoadError, naming the file and tensor, for whatever does not fit.
+    """
+
+    def __init__(
+        self, folder: Path, *, device: torch.device, dtype: torch.dtype, progress: bool = False
+    ) -> None:
+        self.folder = folder
+        self.device = device
+        self.dtype = dtype
+        self._files = _index(folder)
+        self._open: dict[Path, Any] = {}
+        self._stack = ExitStack()
+        self._taken: set[str] = set()
+        self._bar = tqdm(
+            total=len(self._files), desc=f"Loading {folder.name}", unit=" tensors",
+            disable=not progress, leave=False,
+        )
+
+    def __enter__(self) -> Weights:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.close()
+        self._stack.close()
+        self._open.clear()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._files
+
+    def take(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """The tensor `name`, which must have `shape`, on the device and in the dtype of this
+        loader."""
+        path = self._files.get(name)
+        if path is None:
+            raise ModelLoadError(
+                f"tensor {name!r} is missing",
+                expected=f"shape {list(shape)}",
+                where=str(self.folder),
+                hint="The download may be incomplete, or config.json belongs to another model.",
+            )
+        file = self._file(path)
+        found = tuple(file.get_slice(name).get_shape())
+        if found != shape:
+            raise ModelLoadError(
+                f"tensor {name!r} has an unexpected shape",
+                expected=str(list(shape)),
+                got=str(list(found)),
+                where=str(path),
+                hint="config.json and the weights disagree; they must be of the same model.",
+            )
+        tensor: Tensor = file.get_tensor(name)
+        if not tensor.is_floating_point() or tensor.dtype.itemsize < 2:
+            raise ModelLoadError(
+                f"tensor {name!r} is quantised",
+                expected="float32, bfloat16 or float16",
+                got=str(tensor.dtype).removeprefix("torch."),
+                where=str(path),
+                hint="Use the unquantised checkpoint.",
+            )
+        if name not in self._taken:
+            self._taken.add(name)
+            self._bar.update()
+        return tensor.to(self.device, self.dtype)
+
+    def _file(self, path: Path) -> Any:
+        if path not in self._open:
+            try:
+                self._open[path] = self._stack.enter_context(
+                    safe_open(str(path), framework="pt", device="cpu")
+                )
+            except FileNotFoundError:
+                raise ModelLoadError(
+                    f"shard {path.name} is missing",
+                    where=str(path),
+                    hint="The download is incomplete: fetch the file the index names.",
+                ) from None
+            except (SafetensorError, OSError) as error:
+                raise ModelLoadError(
+                    f"{path.name} cannot be read: {error}",
+                    where=str(path),
+                    hint="The file is truncated or damaged: fetch it again.",
+                ) from error
+        return self._open[path]
+
+
+def _index(folder: Path) -> dict[str, Path]:
+    """Tensor name -> file."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        entries = read_json(index).get("weight_map")
+        if not isinstance(entries, dict):
+            raise ModelLoadError(
+                expected="an object 'weight_map'", got=repr(entries), where=str(index)
+            )
+        return {name: folder / file for name, file in entries.items()}
+    single = folder / "model.safetensors"
+    if not single.is_file():
+        raise _no_weights(folder)
+    try:
+        with safe_open(str(single), framework="pt", device="cpu") as file:
+            return dict.fromkeys(file.keys(), single)
+    except (SafetensorError, OSError) as error:
+        raise ModelLoadError(
+            f"{single.name} cannot be read: {error}",
+            where=str(single),
+            hint="The file is truncated or damaged: fetch it again.",
+        ) from error
+
+
+def _no_weights(folder: Path) -> ModelLoadError:
+    pickled = sorted(path.name for pattern in _PICKLED for path in folder.glob(pattern))
+    if pickled:
+        return ModelLoadError(
+            "the weights are pickled, and pickles run code when they are opened",
+            expected="model.safetensors",
+            got=", ".join(pickled),
+            where=str(folder),
+            hint="Use a safetensors revision of this model, or convert it where you trust it: "
+            "AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new_folder).",
+        )
+    return ModelLoadError(
+        "no weights in the model folder",
+        expected="model.safetensors or model.safetensors.index.json",
+        got=", ".join(sorted(path.name for path in folder.iterdir())) or "an empty folder",
+        where=str(folder),
+    )

@@ -1,0 +1,67 @@
+"""From a folder, a hub id or "sprig" to a model that runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ...errors import ModelLoadError
+from ..batch import ForwardBatch
+from ..config import ModelConfig
+from ..kv_cache import KVCache, KVLayout
+from ..loader import Weights
+from .llama import LlamaForCausalLM
+from .locate import resolve_dtype, resolve_folder
+
+ARCHITECTURES = {
+    name: LlamaForCausalLM
+    for name in ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+}
+
+
+class CausalLM(Protocol):
+    """What the engine needs of a model."""
+
+    config: ModelConfig
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def kv_layout(self) -> KVLayout:
+        """What it keeps per token."""
+        ...
+
+    def forward(self, batch: ForwardBatch, kv: KVCache) -> Tensor:
+        """Run one step: writes KV, returns logits [N, V] float32 of the rows `batch.logits_at`."""
+        ...
+
+
+def load_model(
+    model: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype = "auto",
+    revision: str | None = None,
+    progress: bool = True,
+) -> CausalLM:
+    """Load a model folder, a hub id, or the embedded model "sprig".
+
+    dtype: "auto" is the checkpoint's; on a CPU that cannot compute in it, float32.
+    Raises ModelLoadError naming the file, the tensor and what to do.
+    """
+    folder = resolve_folder(model, revision=revision)
+    config = ModelConfig.from_folder(folder)
+    definition = ARCHITECTURES.get(config.architecture)
+    if definition is None:
+        raise ModelLoadError(
+            f"unknown architecture {config.architecture!r}",
+            expected=f"one of {', '.join(ARCHITECTURES)}",
+            where=str(folder / "config.json"),
+        )
+    place = torch.device(device)
+    chosen = resolve_dtype(dtype, config, place)
+    with Weights(folder, device=place, dtype=chosen, progress=progress) as weights:
+        return definition(config, weights)
