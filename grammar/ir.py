@@ -23,32 +23,32 @@ class _Node(msgspec.Struct, frozen=True, tag=True):
 # -- regular terms ---------------------------------------------------------------------------------
 
 
-class Lit(_Node):
+class Lit(_Node, frozen=True):
     """One string, as UTF-8. `Lit("")` is the empty string."""
 
     text: str
 
 
-class Chars(_Node):
+class Chars(_Node, frozen=True):
     """One code point out of inclusive, sorted, disjoint ranges (surrogates excluded by the machine).
     An empty tuple matches nothing."""
 
     ranges: tuple[tuple[int, int], ...]
 
 
-class Cat(_Node):
+class Cat(_Node, frozen=True):
     """One after the other."""
 
     items: tuple[Regular, ...]
 
 
-class Alt(_Node):
+class Alt(_Node, frozen=True):
     """Any of these; no items means nothing at all."""
 
     items: tuple[Regular, ...]
 
 
-class Rep(_Node):
+class Rep(_Node, frozen=True):
     """`item`, at least `low` and at most `high` times (None: no bound)."""
 
     item: Regular
@@ -56,13 +56,13 @@ class Rep(_Node):
     high: int | None
 
 
-class And(_Node):
+class And(_Node, frozen=True):
     """Strings in every one of these languages."""
 
     items: tuple[Regular, ...]
 
 
-class Not(_Node):
+class Not(_Node, frozen=True):
     """Valid UTF-8 strings that are not in this language."""
 
     item: Regular
@@ -73,25 +73,25 @@ Regular = Lit | Chars | Cat | Alt | Rep | And | Not
 # -- expressions -----------------------------------------------------------------------------------
 
 
-class Term(_Node):
+class Term(_Node, frozen=True):
     """One terminal."""
 
     regular: Regular
 
 
-class Seq(_Node):
+class Seq(_Node, frozen=True):
     """One after the other; no items is the empty string."""
 
     items: tuple[Expr, ...]
 
 
-class Choice(_Node):
+class Choice(_Node, frozen=True):
     """Any of these; no items means nothing at all."""
 
     items: tuple[Expr, ...]
 
 
-class Loop(_Node):
+class Loop(_Node, frozen=True):
     """`item`, at least `low` and at most `high` times (None: no bound)."""
 
     item: Expr
@@ -99,7 +99,7 @@ class Loop(_Node):
     high: int | None
 
 
-class Ref(_Node):
+class Ref(_Node, frozen=True):
     """A call of the rule with this name."""
 
     rule: str
