@@ -1,0 +1,375 @@
+"""RadixCache: which prefixes have their KV cached, in which slots, and for whom.
+
+One thread uses it. It moves no KV: keys and slots are int64 arrays, ints go in and ints come out.
+A key holds one cache key per token (the token ids, unless a caller has a better one); only whole
+pages of `allocator.page_size` tokens are shared. Namespaces never meet.
+
+Who owns a slot (docs/adr/0002-slots-and-who-owns-them.md): from `insert` on the tree does, but for
+the duplicates it hands back; `evict` gives slots to the allocator, `discard` to the caller.
+The numbered invariants are in invariants.py; `check_invariants` names the one that broke.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from ..errors import InvalidRequestError, InvariantError, NotSupportedError
+from . import eviction, invariants
+from .explain import Explanation, Loss, Losses, explain
+from .layout import KVLayout
+from .node import Node
+from .pins import Pin
+from .results import CacheStats, Discarded, Insertion, Match, NodeView
+from .runs import WIDTH, Ints, join, to_run
+from .slots import SlotAllocator
+from .structure import Structure
+from .walk import descend
+from .watch import Watcher
+
+_POLICIES_TO_COME = ("segmented",)
+
+
+class RadixCache:
+    """The prefix tree over one allocator's slots.
+
+    layout: what a slot holds; kept for others to read, and refused if the tree cannot keep it.
+    policy: "lru". pin_share: the part of the capacity that pins may cover at most. clock: seconds,
+    for the expiry of pins and the record of evictions.
+    """
+
+    def __init__(
+        self,
+        allocator: SlotAllocator,
+        *,
+        layout: KVLayout | None = None,
+        policy: str = "lru",
+        pin_share: float = 0.5,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if policy in _POLICIES_TO_COME:
+            raise NotSupportedError(
+                f"policy {policy!r} is not built yet", where="policy", hint='Use policy="lru".'
+            )
+        if policy != "lru":
+            raise InvalidRequestError(expected="policy 'lru'", got=repr(policy), where="policy")
+        if not 0 <= pin_share <= 1:
+            raise InvalidRequestError(
+                expected="a share in 0..1", got=repr(pin_share), where="pin_share"
+            )
+        if layout is not None:
+            layout.require_supported()
+        self.allocator = allocator
+        self.layout = layout
+        self.page_size = allocator.page_size
+        self._clock = clock
+        pages = math.floor(allocator.capacity * pin_share) // self.page_size
+        self._pin_room = pages * self.page_size
+        self._structure = Structure(self.page_size)
+        self._page = self._structure.page_bytes
+        self._losses = Losses(self._page)
+        self._step: int | None = None
+        self._evicted = 0
+        self._discarded = 0
+        self._duplicated = 0
+
+    # Finding
+
+    def match(self, key: Ints, namespace: str = "", *, after: Node | None = None) -> Match:
+        """The longest cached prefix of `key`, as a handle that ends exactly there.
+
+        Splits a node where the match ends inside it, and counts as a use of the whole path.
+        after: a living node (lock it) whose path equals key[:after.end], which is not looked at
+        again: `length` stays absolute, `slots` and `pending` are of what follows it.
+        """
+        top = self._top(namespace, after)
+        path = self._find(top, to_run(key, top.end))
+        slots = join([node.slot_run for node in path])
+        if not path:
+            self._structure.touch(top)
+            return Match(top.end, slots, top, 0)
+        last = path[-1]
+        self._structure.touch(last)
+        pending = 0
+        if self._structure.pending:
+            pending = sum(node.size for node in path if node.pending is not None)
+        return Match(last.end, slots, last, pending)
+
+    def peek(self, key: Ints, namespace: str = "") -> int:
+        """`match(key, namespace).length`, without splitting or counting as a use."""
+        root = self._structure.roots.get(namespace)
+        if root is None:
+            return 0
+        path, _, at = descend(root, to_run(key), self._page)
+        return (path[-1].end if path else 0) + at // WIDTH
+
+    def _find(self, top: Node, data: bytes) -> list[Node]:
+        """The nodes below `top` that `data` matches; the last is split to end with the match."""
+        path, inside, at = descend(top, data, self._page)
+        if inside is not None:
+            path.append(self._structure.split(inside, at))
+        return path
+
+    def _top(self, namespace: str, after: Node | None) -> Node:
+        """Where a walk begins. A missing namespace's root is made, and not kept."""
+        if after is not None:
+            if after.namespace != namespace:
+                raise InvalidRequestError(
+                    expected=f"a node of namespace {namespace!r}", got=repr(after), where="after"
+                )
+            if after.end:
+                self._require_living(after)
+                return after
+        return self._structure.roots.get(namespace) or Node(namespace, None, b"", b"", 0)
+
+    @staticmethod
+    def _require_living(node: Node) -> None:
+        if not node.alive:
+            raise InvariantError(
+                "a handle of a node that left the tree was used",
+                got=repr(node),
+                hint="Lock a node before anything may evict; match again after a discard.",
+            )
+
+    # Filling
+
+    def insert(
+        self,
+        key: Ints,
+        slots: Ints,
+        namespace: str = "",
+        *,
+        after: Node | None = None,
+        pending: int | None = None,
+    ) -> Insertion:
+        """Gives the tree the caller's `slots` for key[after.end:] (all of it without `after`).
+
+        Where the tree has the run already, its own slots stay and the caller's come back as
+        duplicates. pending: the launched step that fills the new nodes; None says they are filled.
+        Raises InvalidRequestError unless `key` is whole pages and `slots` fits it.
+        """
+        top = self._top(namespace, after)
+        data, ours = to_run(key, top.end), to_run(slots)
+        if len(data) != len(ours) or len(data) % self._page:
+            raise InvalidRequestError(
+                expected=f"whole pages of {self.page_size} tokens after {top.end}, a slot for each",
+                got=f"{len(key)} tokens and {len(slots)} slots",
+                where="RadixCache.insert",
+            )
+        path = self._find(top, data)
+        node = path[-1] if path else top
+        existing = join([found.slot_run for found in path])
+        covered = len(existing)
+        if covered * WIDTH < len(data):
+            if node.end == 0:
+                node = self._structure.root(namespace)
+            at = covered * WIDTH
+            node = self._structure.attach(node, data[at:], ours[at:], pending)
+        else:
+            self._structure.touch(node)
+        mine = slots[:covered]
+        duplicates = mine[mine != existing]
+        self._duplicated += len(duplicates)
+        return Insertion(node, top.end, existing, duplicates)
+
+    def commit(self, step: int) -> int:
+        """Steps up to `step` have retired: what they filled is ready. Returns the nodes."""
+        if self._step is None or step > self._step:
+            self._step = step
+        return self._structure.commit(step)
+
+    def discard(self, step: int) -> list[Discarded]:
+        """Steps from `step` on failed: what they were to fill leaves the tree, with all below it.
+
+        Even locked nodes go. Their handles are dead: `unlock` still takes them, once per lock, and
+        does nothing else. The slots are the caller's to free, once, when no launched step names
+        them any more.
+        """
+        structure = self._structure
+        failed = [
+            node
+            for launched, nodes in structure.pending.items()
+            if launched >= step
+            for node in nodes
+        ]
+        now = self._clock()
+        removed: list[Discarded] = []
+        for top in sorted(failed, key=lambda node: node.end):
+            if not top.alive:
+                continue  # it left with a node above it
+            first = top.run[: self._page]
+            survivor, runs = structure.cut(top)
+            tokens = 0
+            for node, run in runs:
+                tokens += len(run) // WIDTH
+                removed.append(Discarded(node, node.end - len(run) // WIDTH, join([run]), survivor))
+            self._losses.record(survivor, first, Loss("discarded", tokens, now, self._step))
+            self._discarded += tokens
+        return removed
+
+    # Keeping and letting go
+
+    def lock(self, node: Node) -> None:
+        """Keeps `node` and all above it from eviction until `unlock`; locks add up."""
+        if node.parent is None:
+            self._require_living(node)
+            node = self._structure.root(node.namespace)
+        node.locks += 1
+        self._structure.locks += 1
+        self._structure.hold(node)
+
+    def unlock(self, node: Node) -> None:
+        """Gives back one lock on this very node; InvariantError if there is none.
+
+        What is locked no more counts as used just now. Allowed on a discarded node.
+        """
+        if node.end == 0:
+            node = self._structure.roots.get(node.namespace, node)
+        if node.locks <= 0:
+            raise InvariantError("I3: unlocked a node that is not locked", got=repr(node))
+        node.locks -= 1
+        if node.alive:
+            self._structure.locks -= 1
+            self._structure.release(node)
+
+    @property
+    def evictable(self) -> int:
+        """Slots that `evict` could free now."""
+        return self._structure.evictable
+
+    def evict(self, n: int) -> int:
+        """Frees at least `n` slots into the allocator if it can; returns how many.
+
+        The least recently used first, a leaf from its tail in whole pages; pinned prefixes last,
+        the oldest pins first. Never what is locked or pending. O(what is evicted).
+        """
+        self._expire_pins()
+        freed = eviction.evict(self._structure, self._losses, n, self._clock(), self._step)
+        count = len(freed) // WIDTH
+        if count:
+            self.allocator.free(join([freed]))
+            self._evicted += count
+        return count
+
+    def reset(self) -> int:
+        """Drops all that is neither locked nor pending, pinned or not; returns the slots freed."""
+        return self.evict(self.evictable)
+
+    def pin(self, key: Ints, namespace: str = "", ttl: float | None = None) -> Pin:
+        """Asks that the cached prefix of `key` be evicted last; at most the pins' share of it.
+
+        ttl: seconds until the pin expires. Beyond the share the oldest pins are lost. What is
+        inserted later is not pinned; with nothing cached the pin is never active.
+        """
+        if ttl is not None and not ttl > 0:
+            raise InvalidRequestError(expected="a ttl > 0 or None", got=repr(ttl), where="ttl")
+        self._expire_pins()
+        node = self.match(key[: self._pin_room], namespace).node
+        if node.end == 0:
+            pin = Pin(node, 0, None)
+            pin.active = False
+            return pin
+        structure = self._structure
+        structure.pin(node)
+        pin = structure.pins.add(node, None if ttl is None else self._clock() + ttl)
+        while structure.pinned > self._pin_room and (oldest := structure.pins.oldest()) is not None:
+            self.unpin(oldest)
+        return pin
+
+    def unpin(self, pin: Pin) -> None:
+        """Drops a pin; one that was lost or has expired is left alone."""
+        if pin.active:
+            self._structure.pins.remove(pin)
+            self._structure.unpin(pin.node)
+
+    def _expire_pins(self) -> None:
+        pins = self._structure.pins
+        if pins:
+            now = self._clock()
+            while (pin := pins.next_expired(now)) is not None:
+                self.unpin(pin)
+
+    # Waiting
+
+    def watch(self, key: Ints, namespace: str, owner: object) -> Watcher:
+        """Keeps `Watcher.depth` equal to `peek(key, namespace)` until `unwatch`."""
+        watcher = Watcher(key, owner)
+        root = self._structure.root(namespace)
+        path, inside, at = descend(root, to_run(key), self._page)
+        node = path[-1] if path else root
+        depth = node.end + at // WIDTH
+        self._structure.watchers.hang(watcher, node if inside is None else inside, depth)
+        self._structure.watchers.count += 1
+        return watcher
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """Stops watching; a watcher that is not watched is left alone."""
+        node = self._structure.watchers.unhang(watcher)
+        if node is not None:
+            self._structure.watchers.count -= 1
+            self._structure.reap_if_root(node)
+
+    @property
+    def moved(self) -> list[Watcher]:
+        """Watchers whose depth changed, in order, perhaps repeatedly, perhaps unwatched since.
+
+        The one list, which whoever reads it clears.
+        """
+        return self._structure.watchers.moved
+
+    # Looking
+
+    def explain(self, key: Ints, namespace: str = "") -> Explanation:
+        """How far `key` is cached and why no further. Changes nothing."""
+        return explain(self._structure, self._losses, to_run(key), namespace)
+
+    def stats(self) -> CacheStats:
+        """Counts now and totals so far. O(pending nodes)."""
+        self._expire_pins()
+        tree = self._structure
+        return CacheStats(
+            capacity=self.allocator.capacity,
+            available=self.allocator.available,
+            nodes=tree.nodes,
+            namespaces=len(tree.roots),
+            tokens=tree.tokens,
+            evictable=tree.evictable,
+            pending=sum(node.size for nodes in tree.pending.values() for node in nodes),
+            pinned=tree.pinned,
+            pins=len(tree.pins),
+            locks=tree.locks,
+            watchers=tree.watchers.count,
+            evicted=self._evicted,
+            discarded=self._discarded,
+            duplicated=self._duplicated,
+        )
+
+    def walk(self) -> Iterator[NodeView]:
+        """All nodes, namespace by namespace, parents before children. Change nothing meanwhile."""
+        for root in self._structure.roots.values():
+            stack = [(child, 0) for child in reversed((root.children or {}).values())]
+            while stack:
+                node, level = stack.pop()
+                children = node.children or {}
+                yield NodeView(
+                    namespace=node.namespace,
+                    level=level,
+                    start=node.start,
+                    end=node.end,
+                    key=node.key,
+                    children=len(children),
+                    locks=node.locks,
+                    held=node.holds > 0,
+                    pinned=node.pins > 0,
+                    pending=node.pending,
+                    last_use=node.last_use,
+                )
+                stack.extend((child, level + 1) for child in reversed(children.values()))
+
+    def check_invariants(self, running: Iterable[Ints] = ()) -> None:
+        """Checks I1..I10 of invariants.py. running: slots that running requests own themselves.
+
+        Raises InvariantError beginning with the invariant's name. O(everything).
+        """
+        invariants.check(self._structure, self.allocator, self._pin_room, running)
