@@ -174,9 +174,7 @@ class _Reader:
         partial = given.pop("partial_rotary_factor", data.get("partial_rotary_factor", 1.0))
         if partial != 1.0:
             self.refuse("partial_rotary_factor", partial, "1.0")
-        given.setdefault(
-            "original_max_position_embeddings", data.get("max_position_embeddings")
-        )
+        given.setdefault("original_max_position_embeddings", data.get("max_position_embeddings"))
         numbers = {key: value for key, value in given.items() if isinstance(value, int | float)}
         return RopeConfig(float(theta), kind, tuple(sorted(numbers.items())))
 

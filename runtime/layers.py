@@ -47,7 +47,7 @@ class Linear:
         *,
         kind: Kind,
         bias: bool = False,
-        group: Group = Group(),  # noqa: B008
+        group: Group = Group(),
         format: Literal["plain"] = "plain",
     ) -> None:
         if group.size != 1:

@@ -40,8 +40,11 @@ class Weights:
         self._stack = ExitStack()
         self._taken: set[str] = set()
         self._bar = tqdm(
-            total=len(self._files), desc=f"Loading {folder.name}", unit=" tensors",
-            disable=not progress, leave=False,
+            total=len(self._files),
+            desc=f"Loading {folder.name}",
+            unit=" tensors",
+            disable=not progress,
+            leave=False,
         )
 
     def __enter__(self) -> Weights:

@@ -28,7 +28,9 @@ class Attention:
         name = f"model.layers.{layer}.self_attn"
         self.layer = layer
         self.heads, self.kv_heads, self.width = (
-            config.num_heads, config.num_kv_heads, config.head_dim,
+            config.num_heads,
+            config.num_kv_heads,
+            config.head_dim,
         )
         self.scale = config.head_dim**-0.5
         self.window = config.windows[layer]
@@ -42,8 +44,12 @@ class Attention:
             bias=config.attention_bias,
         )
         self.output = Linear(
-            weights, [f"{name}.o_proj"], [config.hidden_size], self.heads * self.width,
-            kind="row", bias=config.output_bias,
+            weights,
+            [f"{name}.o_proj"],
+            [config.hidden_size],
+            self.heads * self.width,
+            kind="row",
+            bias=config.output_bias,
         )
         self.q_norm = self.k_norm = None
         if config.qk_norm:
@@ -63,8 +69,12 @@ class Attention:
         rope_(turning, cos, sin)
         write_kv(kv.rows[self.layer], batch.slot_of, qkv[:, self.heads * self.width :])
         mixed = paged_attention(
-            heads[:, : self.heads], kv.k[self.layer], kv.v[self.layer], batch.attention,
-            scale=self.scale, window=self.window,
+            heads[:, : self.heads],
+            kv.k[self.layer],
+            kv.v[self.layer],
+            batch.attention,
+            scale=self.scale,
+            window=self.window,
         )
         return self.output(mixed.flatten(1))
 
@@ -80,8 +90,12 @@ class Layer:
         self.attention = Attention(config, weights, layer)
         self.mlp_norm = weights.take(f"{name}.post_attention_layernorm.weight", (hidden,))
         self.gate_up = Linear(
-            weights, [f"{name}.mlp.gate_proj", f"{name}.mlp.up_proj"], [inner, inner], hidden,
-            kind="column", bias=config.mlp_bias,
+            weights,
+            [f"{name}.mlp.gate_proj", f"{name}.mlp.up_proj"],
+            [inner, inner],
+            hidden,
+            kind="column",
+            bias=config.mlp_bias,
         )
         self.down = Linear(
             weights, [f"{name}.mlp.down_proj"], [hidden], inner, kind="row", bias=config.mlp_bias

@@ -37,7 +37,9 @@ def resolve_folder(model: str | Path, *, revision: str | None = None) -> Path:
     name = str(model)
     if isinstance(model, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ModelLoadError(
-            "no such model folder", where=str(folder), hint="Give a folder or a hub id (owner/name)."
+            "no such model folder",
+            where=str(folder),
+            hint="Give a folder or a hub id (owner/name).",
         )
     return _download(name, revision)
 

@@ -16,10 +16,7 @@ from ..loader import Weights
 from .llama import LlamaForCausalLM
 from .locate import resolve_dtype, resolve_folder
 
-ARCHITECTURES = {
-    name: LlamaForCausalLM
-    for name in ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
-}
+ARCHITECTURES = dict.fromkeys(("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"), LlamaForCausalLM)
 
 
 class CausalLM(Protocol):

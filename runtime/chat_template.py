@@ -1,0 +1,131 @@
+"""Chat templates: Jinja, sandboxed, rendered as transformers renders them.
+
+A template comes with a checkpoint and is untrusted code: it runs in jinja2's immutable sandbox, and
+sees plain JSON values only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NoReturn
+
+import jinja2
+import jinja2.ext
+import jinja2.meta
+import jinja2.nodes
+import jinja2.parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from ..errors import InvalidRequestError
+
+_REASONING = ("reasoning_content", "thinking", "reasoning")
+
+
+class _Generation(jinja2.ext.Extension):
+    """`{% generation %}` marks what the model said; rendering takes its body as it stands."""
+
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _raise_exception(message: str) -> NoReturn:
+    raise jinja2.TemplateError(message)
+
+
+def _strftime_now(format: str) -> str:
+    return datetime.now().strftime(format)
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | str | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """Unlike Jinja's own, does not escape HTML."""
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
+
+
+def _plain(value: Any) -> Any:
+    """`value` rebuilt of JSON types, so that a template can reach no method of ours."""
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    for kind in (str, int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    raise InvalidRequestError(
+        expected="JSON values in messages and tools", got=type(value).__name__, where="messages"
+    )
+
+
+class ChatTemplate:
+    """One compiled template. `variables` are those every rendering sees (bos_token, ...)."""
+
+    def __init__(self, source: str, variables: Mapping[str, str]) -> None:
+        self.source = source
+        self._variables = dict(variables)
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
+        )
+        environment.filters["tojson"] = _tojson
+        environment.globals["raise_exception"] = _raise_exception
+        environment.globals["strftime_now"] = _strftime_now
+        try:
+            self._literals = _literal_text(environment.parse(source))
+            self._render: Callable[..., str] = environment.from_string(source).render
+        except jinja2.TemplateError as error:
+            raise InvalidRequestError(
+                f"the chat template cannot be compiled: {error}", where="chat_template"
+            ) from error
+
+    def names(self, token: str) -> bool:
+        """Whether the template itself writes `token`."""
+        return token in self._literals
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        add_generation_prompt: bool = False,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        **variables: Any,
+    ) -> str:
+        """The chat as text. Raises InvalidRequestError with the template's own complaint."""
+        try:
+            return self._render(
+                messages=[_with_reasoning(_plain(message)) for message in messages],
+                tools=_plain(tools),
+                documents=None,
+                add_generation_prompt=add_generation_prompt,
+                **{**self._variables, **_plain(variables)},
+            )
+        except (jinja2.TemplateError, TypeError, ValueError, KeyError) as error:
+            raise InvalidRequestError(
+                f"the chat template refuses these messages: {error}", where="messages"
+            ) from error
+
+
+def _with_reasoning(message: dict[str, Any]) -> dict[str, Any]:
+    """Templates disagree on the name of a message's reasoning; give it under those they read."""
+    found = next((message[name] for name in _REASONING if message.get(name) is not None), None)
+    if found is None:
+        return message
+    return {"thinking": found, **message, "reasoning_content": found}
+
+
+def _literal_text(tree: jinja2.nodes.Template) -> str:
+    texts = [node.data for node in tree.find_all(jinja2.nodes.TemplateData)]
+    constants = [node.value for node in tree.find_all(jinja2.nodes.Const)]
+    return "\0".join([*texts, *(value for value in constants if isinstance(value, str))])

@@ -1,0 +1,42 @@
+"""Tokens to text as they come.
+
+Invariant 1: the pieces of `feed` and `flush`, joined, are `Tokenizer.decode` of all the tokens.
+Invariant 2: no piece ends inside a character; bytes that can still become one are held back.
+"""
+
+from __future__ import annotations
+
+import codecs
+
+from .tokenizer import Tokenizer
+
+
+class Detokenizer:
+    """One sequence's text. continues: the tokens follow a prompt, so that a SentencePiece
+    tokenizer's first space stays."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, *, skip_special: bool = True, continues: bool = True
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._skip = tokenizer.special_ids if skip_special else frozenset()
+        self._strip = tokenizer.strips_space and not continues
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def feed(self, id: int) -> str:
+        """The text that `id` completes; empty while a character is incomplete."""
+        if id in self._skip:
+            return ""
+        data = self._tokenizer.token_bytes(id)
+        if self._strip and data:
+            data, self._strip = data.removeprefix(b" "), False
+        return self._decoder.decode(data)
+
+    def flush(self) -> str:
+        """The end of the text: what is still held back, as U+FFFD."""
+        return self._decoder.decode(b"", final=True)
+
+    @property
+    def pending(self) -> bytes:
+        """Bytes held back because they may begin a character."""
+        return self._decoder.getstate()[0]

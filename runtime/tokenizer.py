@@ -1,0 +1,189 @@
+"""Text to token ids and back, by a model folder's tokenizer.json.
+
+Knows nothing of tensors or models. The strings of special tokens inside a user's text are text:
+`encode` yields special ids only when `allow_special` says that the text comes from a template.
+Decoding joins the tokens' bytes, so that it is the same whether done at once or token by token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from ..errors import InvalidRequestError, ModelLoadError
+from .chat_template import ChatTemplate
+from .config import as_ids, read_json
+from .token_bytes import TokenBytes
+
+
+class Tokenizer:
+    """See the module's docstring.
+
+    bos_id: None when the tokenizer has none. adds_bos: whether its own rule puts BOS before a plain
+    text. eos_ids: every id that generation_config.json, config.json or tokenizer_config.json says
+    ends a text. special_ids: those that decoding skips.
+    """
+
+    def __init__(
+        self,
+        raw: tokenizers.Tokenizer,
+        *,
+        config: Mapping[str, Any] | None = None,
+        bos_id: int | None = None,
+        eos_ids: Iterable[int] = (),
+        template: str | None = None,
+    ) -> None:
+        self.raw = raw
+        config = config or {}
+        added = raw.get_added_tokens_decoder()
+        self.special_ids = frozenset(id for id, token in added.items() if token.special)
+        self.vocab_size = max(raw.get_vocab(with_added_tokens=True).values()) + 1
+        named = {
+            name: token
+            for name in ("bos_token", "eos_token", "pad_token", "unk_token")
+            if (token := _content(config.get(name))) is not None
+        }
+        self.bos_id = self._id_of(named["bos_token"]) if "bos_token" in named else bos_id
+        if "bos_token" in config and "bos_token" not in named:
+            self.bos_id = None
+        own_eos = self._id_of(named["eos_token"]) if "eos_token" in named else None
+        self.eos_ids = frozenset([*eos_ids, *([] if own_eos is None else [own_eos])])
+        self.adds_bos = self._adds_bos(config)
+        self.chat_template = None if template is None else ChatTemplate(template, named)
+        self._mark_control_tokens(added)
+        self._bytes = TokenBytes(raw, added)
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> Tokenizer:
+        """Read a model folder. Raises ModelLoadError, naming the file and what to do."""
+        folder = Path(folder)
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise ModelLoadError(
+                "no fast tokenizer in the model folder",
+                expected="tokenizer.json",
+                got=", ".join(sorted(p.name for p in folder.glob("*token*"))) or "no tokenizer",
+                where=str(folder),
+                hint="Convert it once: "
+                "AutoTokenizer.from_pretrained(folder, use_fast=True).save_pretrained(folder).",
+            )
+        try:
+            raw = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception
+            raise ModelLoadError(
+                f"tokenizer.json cannot be read: {error}",
+                where=str(path),
+                hint="The file is damaged, or newer than the installed `tokenizers`.",
+            ) from error
+        raw.no_padding()
+        raw.no_truncation()
+        files = {
+            name: read_json(folder / name) if (folder / name).is_file() else {}
+            for name in ("tokenizer_config.json", "config.json", "generation_config.json")
+        }
+        config = files["tokenizer_config.json"]
+        ids = [files["generation_config.json"], files["config.json"]]
+        bos = next((found for part in ids for found in as_ids(part.get("bos_token_id"))), None)
+        eos = [id for part in ids for id in as_ids(part.get("eos_token_id"))]
+        return cls(
+            raw, config=config, bos_id=bos, eos_ids=eos, template=_find_template(folder, config)
+        )
+
+    def encode(self, text: str, *, add_bos: bool = False, allow_special: bool = False) -> list[int]:
+        """Token ids of `text`. With `allow_special`, special tokens' strings become their ids."""
+        if add_bos and self.bos_id is None:
+            raise InvalidRequestError("this tokenizer has no BOS token", where="add_bos")
+        self.raw.encode_special_tokens = not allow_special
+        ids = self.raw.encode(text, add_special_tokens=False).ids
+        return [self.bos_id, *ids] if add_bos and self.bos_id is not None else ids
+
+    def decode(
+        self, ids: Iterable[int], *, skip_special: bool = True, continues: bool = False
+    ) -> str:
+        """The text of `ids`; bytes that are no UTF-8 become U+FFFD. continues: the ids follow
+        other text, so that a SentencePiece tokenizer's first space stays."""
+        kept = (id for id in ids if not (skip_special and id in self.special_ids))
+        data = b"".join(map(self._bytes, kept))
+        if self.strips_space and not continues:
+            data = data.removeprefix(b" ")
+        return data.decode("utf-8", errors="replace")
+
+    def token_bytes(self, id: int) -> bytes:
+        """What the token adds to the text; an id that no token has adds nothing."""
+        return self._bytes(id)
+
+    @property
+    def strips_space(self) -> bool:
+        """Whether a text's first space is the tokenizer's own (SentencePiece), not the text's."""
+        return self._bytes.strips_space
+
+    @cached_property
+    def vocabulary(self) -> list[bytes]:
+        """`token_bytes` of every id below `vocab_size`."""
+        return [self._bytes(id) for id in range(self.vocab_size)]
+
+    def render_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        add_generation_prompt: bool = False,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        **variables: Any,
+    ) -> str:
+        """The chat as the model's own template writes it; encode it with `allow_special`."""
+        if self.chat_template is None:
+            raise InvalidRequestError(
+                "this model has no chat template",
+                where="messages",
+                hint="Give a plain prompt, or use the instruction-tuned version of the model.",
+            )
+        return self.chat_template.render(
+            messages, add_generation_prompt=add_generation_prompt, tools=tools, **variables
+        )
+
+    def _id_of(self, token: str) -> int | None:
+        id: int | None = self.raw.token_to_id(token)
+        return id
+
+    def _adds_bos(self, config: Mapping[str, Any]) -> bool:
+        if self.bos_id is None:
+            return False
+        said = config.get("add_bos_token")
+        if said is not None:
+            return bool(said)
+        return self.raw.encode("a").ids[:1] == [self.bos_id]
+
+    def _mark_control_tokens(self, added: Mapping[int, tokenizers.AddedToken]) -> None:
+        """Tokens that the template writes are control tokens even where tokenizer.json does not
+        call them special (DeepSeek's roles, Qwen's tool calls): a user's text must not make them
+        either. `special_ids`, which decoding skips, does not change."""
+        if self.chat_template is None:
+            return
+        written = [
+            tokenizers.AddedToken(token.content, special=True, normalized=False)
+            for token in added.values()
+            if not token.special and self.chat_template.names(token.content)
+        ]
+        self.raw.add_special_tokens(written)
+
+
+def _content(token: Any) -> str | None:
+    """A token in tokenizer_config.json: a string, an object with its content, or null."""
+    return token.get("content") if isinstance(token, dict) else token
+
+
+def _find_template(folder: Path, config: Mapping[str, Any]) -> str | None:
+    """chat_template.jinja, or chat_template.json, or tokenizer_config.json's own."""
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    path = folder / "chat_template.json"
+    found = read_json(path).get("chat_template") if path.is_file() else None
+    found = found or config.get("chat_template")
+    if isinstance(found, list):
+        found = {entry["name"]: entry["template"] for entry in found}.get("default")
+    return found
