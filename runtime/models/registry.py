@@ -13,10 +13,14 @@ from ..batch import ForwardBatch
 from ..config import ModelConfig
 from ..kv_cache import KVCache, KVLayout
 from ..loader import Weights
+from ..locate import resolve_folder
+from .dtypes import resolve_dtype
 from .llama import LlamaForCausalLM
-from .locate import resolve_dtype, resolve_folder
 
-ARCHITECTURES = dict.fromkeys(("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"), LlamaForCausalLM)
+ARCHITECTURES = dict.fromkeys(
+    ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"),
+    LlamaForCausalLM,
+)
 
 
 class CausalLM(Protocol):

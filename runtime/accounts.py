@@ -1,0 +1,39 @@
+"""What was cached, computed and shared: counted once per prompt token (P1, P5)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from .sequence import Sequence
+
+
+class Counters(msgspec.Struct):
+    """Totals since the start. `recomputed_tokens`: computed again after a retract, apart from
+    `computed_tokens` (P1)."""
+
+    steps: int = 0
+    rows: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    computed_tokens: int = 0
+    shared_tokens: int = 0
+    generated_tokens: int = 0
+    recomputed_tokens: int = 0
+    retractions: int = 0
+    failed_steps: int = 0
+
+    def add(self, seq: Sequence, cached: int = 0, shared: int = 0, computed: int = 0) -> None:
+        """Account for a sequence's next prompt tokens."""
+        seq.accounted += cached + shared + computed
+        seq.cached += cached
+        seq.shared += shared
+        seq.computed += computed
+        self.cached_tokens += cached
+        self.shared_tokens += shared
+        self.computed_tokens += computed
+
+    def add_rows(self, seq: Sequence, start: int, stop: int) -> None:
+        """Rows [start, stop) run; those accounted for before are computed again."""
+        new = max(0, min(stop, seq.prompt_len) - max(start, seq.accounted))
+        self.add(seq, computed=new)
+        self.recomputed_tokens += stop - start - new

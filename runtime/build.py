@@ -1,0 +1,209 @@
+"""From options to a running core: model, cache, scheduler, tokenizer, grammar compiler."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..errors import ModelLoadError, OutOfSlotsError
+from ..types import Chunk
+from .core import EngineCore
+from .grammar_service import GrammarService
+from .model_runner import DelayedRunner, NullRunner, Runner
+from .options import EngineOptions
+from .protocol import EngineInfo
+from .scheduler import Scheduler, SchedulerConfig
+from .locate import resolve_folder
+from .tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..grammar.compiler import GrammarCompiler
+    from .kv_cache import KVLayout
+
+_NULL_CAPACITY = 1 << 20
+_MOST_SLOTS = 1 << 18
+_CPU_SHARE, _CPU_BYTES = 0.25, 2 << 30
+_CUDA_SHARE = 0.85
+
+
+class Built(msgspec.Struct):
+    """A core and what belongs to it."""
+
+    core: EngineCore
+    info: EngineInfo
+    grammars: GrammarService
+
+
+def build(options: EngineOptions, emit: Callable[[Chunk], None], grammars: GrammarService) -> Built:
+    """Start an engine core. Raises ModelLoadError, InvalidRequestError, OutOfSlotsError."""
+    options.check()
+    if options.model == "null":
+        return _build_null(options, emit, grammars)
+    return _build_model(options, emit, grammars)
+
+
+def _build_null(
+    options: EngineOptions, emit: Callable[[Chunk], None], grammars: GrammarService
+) -> Built:
+    tokenizer = load_tokenizer(options)
+    capacity = options.max_total_tokens or _NULL_CAPACITY // options.page_size * options.page_size
+    vocab = options.vocab_size if tokenizer is None else tokenizer.vocab_size
+    info = EngineInfo(
+        model="null",
+        vocab_size=vocab,
+        max_context=capacity,
+        capacity=capacity,
+        page_size=options.page_size,
+        device="none",
+        dtype="none",
+    )
+    return _assemble(options, info, NullRunner(), tokenizer, emit, grammars)
+
+
+def _build_model(
+    options: EngineOptions, emit: Callable[[Chunk], None], grammars: GrammarService
+) -> Built:
+    import torch
+
+    from .kv_cache import KVCache
+    from .models import load_model
+    from .torch_runner import TorchRunner
+
+    started = time.perf_counter()
+    device = _device(options.device)
+    model = load_model(options.model, device=device, dtype=options.dtype)
+    tokenizer = load_tokenizer(options)
+    loaded = time.perf_counter()
+    config = model.config
+    dtype = model.dtype
+    capacity = options.max_total_tokens or _capacity(
+        model.kv_layout, dtype, torch.device(device), options.page_size
+    )
+    kv = KVCache(model.kv_layout, capacity, device, dtype)
+    context = min(config.max_position_embeddings, capacity)
+    runner = TorchRunner(model, kv, max_running=options.max_running, max_context=context)
+    info = EngineInfo(
+        model=options.model,
+        vocab_size=config.vocab_size,
+        max_context=context,
+        capacity=capacity,
+        page_size=options.page_size,
+        device=str(device),
+        dtype=str(dtype).removeprefix("torch."),
+    )
+    built = _assemble(options, info, runner, tokenizer, emit, grammars)
+    info.seconds = {"model": loaded - started, "engine": time.perf_counter() - loaded}
+    return built
+
+
+def _assemble(
+    options: EngineOptions,
+    info: EngineInfo,
+    runner: Runner,
+    tokenizer: Tokenizer | None,
+    emit: Callable[[Chunk], None],
+    grammars: GrammarService,
+) -> Built:
+    scheduler = Scheduler(
+        SchedulerConfig(
+            capacity=info.capacity,
+            page_size=options.page_size,
+            max_running=options.max_running,
+            step_tokens=options.step_tokens,
+            use_cache=options.enable_radix_cache,
+        )
+    )
+    overlap = options.overlap
+    if overlap is None:
+        overlap = info.device.startswith("cuda")
+    elif overlap and not info.device.startswith("cuda"):
+        runner = DelayedRunner(runner)
+    core = EngineCore(
+        scheduler,
+        runner,
+        emit,
+        tokenizer=tokenizer,
+        compiler=_compiler(tokenizer, info.vocab_size),
+        grammars=grammars,
+        vocab_size=info.vocab_size,
+        max_context=info.max_context,
+        overlap=overlap,
+    )
+    return Built(core=core, info=info, grammars=grammars)
+
+
+def _compiler(tokenizer: Tokenizer | None, vocab_size: int) -> GrammarCompiler | None:
+    if tokenizer is None:
+        return None
+    from ..grammar import GrammarCompiler, Vocabulary
+
+    tokens = [tokenizer.token_bytes(i) for i in range(tokenizer.vocab_size)]
+    # A model's logits may be wider than its tokenizer: the rest is never allowed.
+    tokens += [b""] * (vocab_size - len(tokens))
+    vocabulary = Vocabulary(tokens, tokenizer.special_ids, tokenizer.eos_ids)
+    return GrammarCompiler(vocabulary)
+
+
+def load_tokenizer(options: EngineOptions) -> Tokenizer | None:
+    """The tokenizer of the options' model; None for "null" without one, or a model whose folder
+    has none (token ids only)."""
+    source = options.tokenizer or options.model
+    if source == "null":
+        return None
+    folder = resolve_folder(source)
+    if not (folder / "tokenizer.json").exists() and options.tokenizer is None:
+        return None
+    return Tokenizer.from_folder(folder)
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelLoadError(
+            "torch sees no CUDA device", got=repr(name), where="device", hint='Use device="cpu"'
+        )
+    if name != "cpu" and not name.startswith("cuda"):
+        raise ModelLoadError(expected="auto, cpu, cuda or cuda:N", got=repr(name), where="device")
+    return name
+
+
+def _capacity(layout: KVLayout, dtype: torch.dtype, device: torch.device, page_size: int) -> int:
+    """KV slots that a share of the free memory holds."""
+    per_token = layout.bytes_per_token(dtype)
+    if device.type == "cuda":
+        import torch
+
+        room = int(torch.cuda.mem_get_info(device)[0] * _CUDA_SHARE)
+        slots = room // per_token
+    else:
+        slots = min(int(_free_memory() * _CPU_SHARE), _CPU_BYTES) // per_token
+        slots = min(slots, _MOST_SLOTS)
+    slots = slots // page_size * page_size
+    if slots < page_size:
+        raise OutOfSlotsError(
+            "no memory is left for the KV cache",
+            expected=f"{per_token} bytes per token",
+            got=f"room for {slots} tokens",
+            where="max_total_tokens",
+        )
+    return slots
+
+
+def _free_memory() -> int:
+    """Bytes this machine can still give, as /proc/meminfo says; 4 GiB where it cannot be read."""
+    try:
+        with open("/proc/meminfo") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        return 4 << 30
+    return 4 << 30

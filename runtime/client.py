@@ -1,0 +1,233 @@
+"""Two ways from a client to a core: in the caller's thread, or in a process of its own.
+
+Both give outputs to `on_chunk` and answer controls. `drive` is called by whoever waits: it steps an
+inline core, and only waits for the other kind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from ..errors import EngineDeadError, EspalierError
+from ..types import Chunk
+from .grammar_service import InlineGrammars, child_environment
+from .options import EngineOptions
+from .protocol import (
+    Call,
+    Cancel,
+    EngineInfo,
+    Failed,
+    Frames,
+    FromEngine,
+    Outputs,
+    Ready,
+    Reply,
+    Submit,
+    ToEngine,
+    frame,
+    from_engine,
+)
+from .request import Request
+
+OnChunk = Callable[[Chunk], None]
+OnDeath = Callable[[EspalierError], None]
+
+
+class Link(Protocol):
+    """A way to a core."""
+
+    info: EngineInfo
+    inline: bool
+
+    def submit(self, requests: list[Request]) -> None: ...
+
+    def cancel(self, ids: list[int]) -> None: ...
+
+    def call(self, name: str, args: dict[str, Any]) -> Any: ...
+
+    def drive(self) -> None:
+        """Do one step's work, if this thread is the one that does it."""
+
+    def close(self) -> None: ...
+
+
+class InlineLink:
+    """The core in the caller's thread. Several threads may call; one steps at a time."""
+
+    inline = True
+
+    def __init__(self, options: EngineOptions, on_chunk: OnChunk) -> None:
+        from .build import build
+
+        self._lock = threading.RLock()
+        self._built = build(options, on_chunk, InlineGrammars())
+        self.info = self._built.info
+        self.core = self._built.core
+
+    def submit(self, requests: list[Request]) -> None:
+        with self._lock:
+            for request in requests:
+                self.core.submit(request)
+
+    def cancel(self, ids: list[int]) -> None:
+        with self._lock:
+            for request_id in ids:
+                self.core.cancel(request_id)
+
+    def call(self, name: str, args: dict[str, Any]) -> Any:
+        from .controls import call
+
+        with self._lock:
+            return call(self.core, name, args)
+
+    def drive(self) -> None:
+        with self._lock:
+            self.core.step()
+
+    def close(self) -> None:
+        self._built.grammars.close()
+
+
+class ProcessLink:
+    """The core in a child process, over a socket pair; one thread of ours reads its answers."""
+
+    inline = False
+
+    def __init__(self, options: EngineOptions, on_chunk: OnChunk, on_death: OnDeath) -> None:
+        self._on_chunk = on_chunk
+        self._on_death = on_death
+        self._calls: dict[int, _Pending] = {}
+        self._numbers = itertools.count(1)
+        self._send_lock = threading.Lock()
+        self._dead: EspalierError | None = None
+        self._closing = False
+        self._frames = Frames()
+        self._backlog: list[bytes] = []
+        options.check()
+        ours, theirs = socket.socketpair()
+        self._sock = ours
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "espalier.runtime.engine_process", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env=child_environment(),
+            )
+        body = msgspec.msgpack.encode(options)
+        try:
+            ours.sendall(len(body).to_bytes(4, "big") + body)
+            first = self._receive()
+        except BaseException:
+            self._process.kill()
+            self._process.wait()
+            ours.close()
+            raise
+        if not isinstance(first, Ready):
+            self._process.wait()
+            ours.close()
+            raise first.error if isinstance(first, Failed) else self._death()
+        self.info = first.info
+        self._reader = threading.Thread(target=self._read, name="espalier-reader", daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """The engine's process."""
+        return self._process.pid
+
+    def submit(self, requests: list[Request]) -> None:
+        self._send(Submit(requests))
+
+    def cancel(self, ids: list[int]) -> None:
+        self._send(Cancel(ids))
+
+    def call(self, name: str, args: dict[str, Any]) -> Any:
+        pending = _Pending()
+        number = next(self._numbers)
+        self._calls[number] = pending
+        self._send(Call(number, name, args))
+        pending.done.wait()
+        if pending.error is not None:
+            raise pending.error
+        return pending.value
+
+    def drive(self) -> None:
+        """The other process steps by itself."""
+
+    def close(self) -> None:
+        self._closing = True
+        with contextlib.suppress(OSError):  # it may be gone already
+            self._sock.shutdown(socket.SHUT_RDWR)
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join(timeout=10)
+        self._sock.close()
+
+    def _send(self, message: ToEngine) -> None:
+        if self._dead is not None or self._closing:
+            raise self._dead or EngineDeadError("the engine was shut down")
+        try:
+            with self._send_lock:
+                self._sock.sendall(frame(message))
+        except OSError as error:
+            raise self._death() from error
+
+    def _receive(self) -> FromEngine | None:
+        """The next message; None at the end."""
+        while not self._backlog:
+            data = self._sock.recv(1 << 20)
+            if not data:
+                return None
+            self._backlog.extend(self._frames.feed(data))
+        return from_engine(self._backlog.pop(0))
+
+    def _read(self) -> None:
+        try:
+            while (message := self._receive()) is not None:
+                if isinstance(message, Outputs):
+                    for chunk in message.chunks:
+                        self._on_chunk(chunk)
+                elif isinstance(message, Reply):
+                    pending = self._calls.pop(message.id)
+                    pending.value, pending.error = message.value, message.error
+                    pending.done.set()
+        except OSError:
+            pass  # reported below, as any other end
+        self._dead = EngineDeadError("the engine was shut down")
+        if not self._closing:
+            self._dead = self._death()
+        self._on_death(self._dead)
+        for pending in list(self._calls.values()):
+            pending.error = self._dead
+            pending.done.set()
+
+    def _death(self) -> EngineDeadError:
+        try:
+            code: int | None = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            code = None
+        return EngineDeadError(
+            "the engine's process is gone",
+            got=f"exit code {code}",
+            hint="Its last words are on standard error; start a new Engine",
+        )
+
+
+class _Pending:
+    """A control on its way."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.value: Any = None
+        self.error: EspalierError | None = None

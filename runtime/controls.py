@@ -1,0 +1,60 @@
+"""What a client may ask an engine beside running requests, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ..errors import EspalierError, InvalidRequestError
+from .core import EngineCore, counters_of
+
+
+def call(core: EngineCore, name: str, args: dict[str, Any]) -> Any:
+    """Carry out a control. Raises EspalierError for an unknown name or a failed one."""
+    control = CONTROLS.get(name)
+    if control is None:
+        raise InvalidRequestError(
+            expected=f"one of {', '.join(sorted(CONTROLS))}", got=repr(name), where="control"
+        )
+    return control(core, **args)
+
+
+def _stats(core: EngineCore) -> dict[str, Any]:
+    return counters_of(core.scheduler)
+
+
+def _check_invariants(core: EngineCore) -> None:
+    core.check_invariants()
+
+
+def _flush_cache(core: EngineCore) -> int:
+    """Drop everything cached that nobody uses. Returns how many tokens."""
+    return core.scheduler.cache.reset()
+
+
+def _explain(core: EngineCore, input_ids: list[int], namespace: str) -> Any:
+    found = core.scheduler.cache.explain(np.array(input_ids, dtype=np.int64), namespace)
+    return msgspec.to_builtins(found)
+
+
+def _pin(core: EngineCore, input_ids: list[int], namespace: str, ttl: float | None) -> int:
+    return core.pin(np.array(input_ids, dtype=np.int64), namespace, ttl)
+
+
+def _unpin(core: EngineCore, pin: int) -> None:
+    core.unpin(pin)
+
+
+CONTROLS: dict[str, Callable[..., Any]] = {
+    "stats": _stats,
+    "check_invariants": _check_invariants,
+    "flush_cache": _flush_cache,
+    "explain": _explain,
+    "pin": _pin,
+    "unpin": _unpin,
+}
+
+__all__ = ["CONTROLS", "EspalierError", "call"]

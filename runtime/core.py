@@ -1,0 +1,344 @@
+"""The engine itself: one step at a time, from requests to tokens.
+
+`step()` is plan, launch, mask, sample, collect, commit. With `overlap`, step n+1 is planned and
+launched before step n is collected. Knows text only through `Progress`, tensors not at all.
+Every failure belongs to one request, or to the requests of one failed step (P4).
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from ..errors import (
+    DeadlineError,
+    EngineError,
+    EspalierError,
+    InvalidRequestError,
+    InvariantError,
+)
+from ..types import Chunk, FinishReason, TokenLogprob
+from .grammars import Grammars
+from .model_runner import Masks, Runner
+from .plan import Ints, StepOutput
+from .progress import Progress
+from .request import Request
+from .scheduler import Scheduler
+from .sequence import Sequence
+from .step import Step
+from .validation import check_request
+
+if TYPE_CHECKING:
+    from ..grammar.compiler import CompiledGrammar, GrammarCompiler
+    from ..radix_cache.pins import Pin
+    from .grammar_service import GrammarService
+    from .tokenizer import Tokenizer
+
+_log = logging.getLogger("espalier.engine")
+
+
+class EngineCore:
+    """See the module's docstring. `emit` gets each chunk; it must not block."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        runner: Runner,
+        emit: Callable[[Chunk], None],
+        *,
+        tokenizer: Tokenizer | None = None,
+        compiler: GrammarCompiler | None = None,
+        grammars: GrammarService | None = None,
+        vocab_size: int,
+        max_context: int,
+        overlap: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.scheduler = scheduler
+        self.clock = clock
+        self._runner = runner
+        self._emit = emit
+        self._tokenizer = tokenizer
+        self._grammars: Grammars[Progress] = Grammars(compiler, grammars)
+        self._vocab_size = vocab_size
+        self._max_context = min(max_context, scheduler.config.capacity)
+        self._overlap = overlap
+        self._eos = frozenset(tokenizer.eos_ids) if tokenizer is not None else frozenset()
+        self._live: dict[int, Progress] = {}
+        self._deadlines: list[tuple[float, int]] = []
+        self._launched: tuple[Step, Any] | None = None
+        self._pins: dict[int, Pin] = {}
+        self._pin_numbers = itertools.count(1)
+
+    # -- requests ----------------------------------------------------------------------------------
+
+    def submit(self, request: Request) -> None:
+        """Take a request. A bad one gets an error result, never an exception."""
+        now = self.clock()
+        params = request.params
+        limit = self._max_context
+        if params.max_tokens is not None:
+            limit = min(limit, len(request.prompt) + params.max_tokens)
+        stops = frozenset(params.stop_token_ids)
+        seq = Sequence(
+            request,
+            max_length=limit if request.generate else len(request.prompt),
+            stop_ids=stops if params.ignore_eos else stops | self._eos,
+            submitted=now,
+        )
+        progress = Progress(seq, self._tokenizer)
+        self._live[request.id] = progress
+        self.scheduler.counters.prompt_tokens += seq.prompt_len
+        try:
+            check_request(
+                request,
+                vocab_size=self._vocab_size,
+                max_context=self._max_context,
+                has_tokenizer=self._tokenizer is not None,
+            )
+            if request.deadline is not None:
+                progress.deadline = now + request.deadline
+                heapq.heappush(self._deadlines, (progress.deadline, request.id))
+            if request.grammar is None:
+                self.scheduler.add(seq)
+            elif (compiled := self._grammars.get(request.grammar, progress)) is not None:
+                self._constrain(progress, compiled)
+        except EspalierError as error:
+            self._finish(progress, "error", error)
+
+    def cancel(self, request_id: int) -> None:
+        """Stop a request; it gets its result so far. Unknown ids are those already finished."""
+        progress = self._live.get(request_id)
+        if progress is not None:
+            self._finish(progress, "abort")
+
+    # -- grammars ----------------------------------------------------------------------------------
+
+    def _take_grammars(self) -> None:
+        for progress, compiled in self._grammars.poll():
+            if progress.seq.state != "compiling":
+                continue  # cancelled meanwhile
+            progress.seq.grammar_seconds = self.clock() - progress.seq.submitted
+            if isinstance(compiled, EspalierError):
+                self._finish(progress, "error", compiled)
+                continue
+            try:
+                self._constrain(progress, compiled)
+            except EspalierError as error:
+                self._finish(progress, "error", error)
+
+    def _constrain(self, progress: Progress, compiled: CompiledGrammar) -> None:
+        progress.grammar = compiled
+        progress.matcher = compiled.matcher()
+        self.scheduler.add(progress.seq)
+
+    # -- steps -------------------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """Nothing to do until a message or a compiled grammar comes."""
+        return self.scheduler.idle and self._launched is None
+
+    @property
+    def compiling(self) -> bool:
+        return bool(self._grammars.waiting)
+
+    def step(self) -> bool:
+        """Do one step's work. False when there was none."""
+        self._take_grammars()
+        self._expire()
+        step = self.scheduler.plan()
+        if step is None:
+            return self._collect()
+        handle = None
+        try:
+            handle = self._runner.launch(step.plan)
+        except Exception as error:
+            self._collect()
+            self._step_failed(step, error)
+            return True
+        if not step.plan.constrained:
+            self._sample(step, handle)
+            self._collect()
+        else:
+            self._collect()  # the masks depend on the tokens of the step before
+            if step.plan.step in self.scheduler.in_flight:
+                self._sample(step, handle)
+        if step.plan.step in self.scheduler.in_flight:
+            self._launched = (step, handle)
+            if not self._overlap:
+                self._collect()
+        return True
+
+    def _sample(self, step: Step, handle: Any) -> None:
+        try:
+            self._runner.sample(handle, self._masks(step))
+        except Exception as error:
+            self._step_failed(step, error)
+
+    def _masks(self, step: Step) -> Masks:
+        if not step.plan.constrained:
+            return Masks()
+        assert self._grammars.compiler is not None
+        pool = self._grammars.compiler.pool
+        pool.begin_step()
+        masks = Masks()
+        for i in step.plan.constrained:
+            progress = self._live.get(step.samples[i].id)
+            if progress is None or progress.matcher is None:
+                continue  # finished meanwhile: its token will be discarded
+            masks.samples.append(i)
+            masks.rows.append(progress.matcher.mask_row(progress.remaining))
+        masks.new_rows = list(pool.drain_dirty())
+        if masks.new_rows:
+            masks.new_words = pool.rows[np.array(masks.new_rows)]
+        return masks
+
+    def _collect(self) -> bool:
+        """Collect and commit the launched step, if there is one."""
+        if self._launched is None:
+            return False
+        step, handle = self._launched
+        self._launched = None
+        try:
+            output = self._runner.collect(handle)
+        except Exception as error:
+            self._step_failed(step, error)
+            return True
+        self._commit(step, output)
+        return True
+
+    def _step_failed(self, step: Step, error: Exception) -> None:
+        _log.error("step %d failed", step.plan.step, exc_info=error)
+        for seq in self.scheduler.fail(step):
+            progress = self._live.get(seq.id)
+            if progress is not None:
+                message = f"the step failed: {type(error).__name__}: {error}"
+                self._finish(progress, "error", EngineError(message))
+
+    def _commit(self, step: Step, output: StepOutput) -> None:
+        """Commit alone makes tokens real."""
+        scores = iter(output.scores)
+        for seq, count in step.scored:
+            for token, (logprob, top) in zip(
+                seq.ids[seq.prompt_len - seq.scores_due + len(seq.scores) :][:count].tolist(),
+                (next(scores) for _ in range(count)),
+                strict=True,
+            ):
+                seq.scores.append(TokenLogprob(token, logprob, top))
+        for i, seq in enumerate(step.samples):
+            progress = self._live.get(seq.id)
+            if progress is None or seq.state != "running":
+                continue  # it ended one step ago: this token never was
+            progress.near_ties += output.near_ties[i]
+            if i in output.logprobs:
+                progress.logprobs.append(TokenLogprob(output.tokens[i], *output.logprobs[i]))
+            self._take_token(progress, output.tokens[i])
+        self.scheduler.retire(step)
+        for seq, _ in step.scored:
+            progress = self._live.get(seq.id)
+            scored = not seq.request.generate and len(seq.scores) == seq.scores_due
+            if progress is not None and scored:
+                self._finish(progress, "stop")
+
+    def _take_token(self, progress: Progress, token: int) -> None:
+        seq = progress.seq
+        seq.append(token)
+        self.scheduler.counters.generated_tokens += 1
+        if seq.generated == 1:
+            seq.first_token_at = self.clock()
+        matcher = progress.matcher
+        if matcher is not None:
+            if not matcher.accept(token):
+                error = InvariantError(f"P2: token {token} left the grammar of request {seq.id}")
+                self._finish(progress, "error", error)
+                return
+            if matcher.is_terminated or (token in seq.stop_ids):
+                progress.matched_stop = token
+                self._finish(progress, "stop")
+                return
+        elif token in seq.stop_ids:
+            progress.matched_stop = token
+            self._finish(progress, "stop")
+            return
+        if progress.see(token) or (matcher is not None and matcher.must_end):
+            self._finish(progress, "stop")
+        elif seq.known >= seq.max_length:
+            self._finish(progress, "length")
+        elif seq.request.stream:
+            self._emit(progress.chunk())
+
+    # -- ends --------------------------------------------------------------------------------------
+
+    def _expire(self) -> None:
+        now = self.clock()
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, request_id = heapq.heappop(self._deadlines)
+            progress = self._live.get(request_id)
+            if progress is None:
+                continue
+            error = None
+            if progress.seq.generated == 0:
+                error = DeadlineError(
+                    f"the deadline of {progress.seq.request.deadline} s passed before the first "
+                    "token",
+                    hint="Allow more time, or start the engine with more slots",
+                )
+            self._finish(progress, "deadline", error)
+
+    def next_deadline(self) -> float | None:
+        """Seconds until the next deadline, if any."""
+        if not self._deadlines:
+            return None
+        return max(0.0, self._deadlines[0][0] - self.clock())
+
+    def _finish(
+        self, progress: Progress, reason: FinishReason, error: EspalierError | None = None
+    ) -> None:
+        seq = progress.seq
+        del self._live[seq.id]
+        self.scheduler.finish(seq)
+        result = progress.result(reason, self.clock(), error)
+        self._emit(progress.chunk(result))
+
+    def pin(self, key: Ints, namespace: str, ttl: float | None) -> int:
+        """Pin a prefix softly; returns the pin's number."""
+        number = next(self._pin_numbers)
+        self._pins[number] = self.scheduler.cache.pin(key, namespace, ttl)
+        return number
+
+    def unpin(self, number: int) -> None:
+        pin = self._pins.pop(number, None)
+        if pin is None:
+            raise InvalidRequestError(
+                expected="a pin this engine gave", got=str(number), where="pin"
+            )
+        self.scheduler.cache.unpin(pin)
+
+    def check_invariants(self) -> None:
+        """C1: every live request is compiling, waiting or running, and nobody else is."""
+        self.scheduler.check_invariants()
+        held = {seq.id for seq in self.scheduler.waiting} | set(self.scheduler.running)
+        held |= {progress.seq.id for progress in self._grammars.waiting}
+        if not set(self._live) <= held:
+            raise InvariantError(f"C1: requests {sorted(set(self._live) - held)} are nowhere")
+
+
+def counters_of(scheduler: Scheduler) -> dict[str, Any]:
+    """Totals and the present state, as plain numbers."""
+    now: dict[str, Any] = msgspec.structs.asdict(scheduler.counters)
+    now.update(
+        running=len(scheduler.running),
+        waiting=len(scheduler.waiting),
+        capacity=scheduler.config.capacity,
+        free_slots=scheduler.allocator.available,
+        evictable_slots=scheduler.cache.evictable,
+    )
+    return now

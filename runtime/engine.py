@@ -1,0 +1,390 @@
+"""`espalier.Engine`: what users hold. Needs no torch in the caller's process.
+
+The engine itself lives in a child process (docs/adr/0003), or with `inline=True` in the caller's
+thread, where whoever waits for a result also does the steps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any, Self
+
+from ..errors import EspalierError, InvalidRequestError
+from ..grammar.spec import GrammarSpec
+from ..types import Chunk, Result, SamplingParams, check_names
+from .client import InlineLink, Link, ProcessLink
+from .inbox import Inbox
+from .inputs import Prompts, as_prompts, per_prompt, sampling
+from .locate import resolve_folder
+from .options import EngineOptions
+from .protocol import EngineInfo
+from .request import Request
+from .submission import OnError, RequestBuilder, gather
+from .tokenizer import Tokenizer
+
+Params = SamplingParams | dict[str, Any] | None
+
+
+class Engine:
+    """A running model. A context manager; also closed when collected.
+
+    model: "sprig" (embedded), "null" (no arithmetic), a folder, or a hub id. inline: run in this
+    thread instead of a child process. seed: draws the seeds of requests that bring none.
+    The other options are those of `EngineOptions`.
+
+        with Engine("sprig") as engine:
+            [result] = engine.generate("Once", SamplingParams(max_tokens=8))
+            print(result.text, result.cached_tokens, result.computed_tokens)
+
+    Raises ModelLoadError, InvalidRequestError, OutOfSlotsError, NotSupportedError.
+    """
+
+    def __init__(
+        self,
+        model: str = "sprig",
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        inline: bool = False,
+        max_total_tokens: int | None = None,
+        page_size: int = 1,
+        deterministic: bool = False,
+        enable_radix_cache: bool = True,
+        seed: int = 0,
+        max_running: int = 256,
+        step_tokens: int = 2048,
+        overlap: bool | None = None,
+        tokenizer: str | None = None,
+        vocab_size: int = 131_072,
+    ) -> None:
+        options = EngineOptions(
+            model=str(model),
+            device=device,
+            dtype=dtype,  # type: ignore[arg-type]  # options.check says what is allowed
+            max_total_tokens=max_total_tokens,
+            page_size=page_size,
+            deterministic=deterministic,
+            enable_radix_cache=enable_radix_cache,
+            max_running=max_running,
+            step_tokens=step_tokens,
+            overlap=overlap,
+            tokenizer=tokenizer,
+            vocab_size=vocab_size,
+        )
+        self._options = options
+        self._builder = RequestBuilder(seed)
+        self._inboxes: dict[int, Inbox] = {}
+        self._lock = threading.Lock()
+        self._tokenizer: Tokenizer | None = None
+        self._closed = False
+        self._link: Link
+        if inline:
+            self._link = InlineLink(options, self._on_chunk)
+        else:
+            self._link = ProcessLink(options, self._on_chunk, self._on_death)
+
+    # -- what it is --------------------------------------------------------------------------------
+
+    @property
+    def info(self) -> EngineInfo:
+        """Model, sizes, device and start-up seconds."""
+        return self._link.info
+
+    @property
+    def max_context(self) -> int:
+        """Tokens that one sequence may have, prompt and generated."""
+        return self._link.info.max_context
+
+    @property
+    def link(self) -> Link:
+        """The way to the core (tests reach an inline core through it)."""
+        return self._link
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer. Raises InvalidRequestError where the model has none."""
+        if self._tokenizer is None:
+            source = self._options.tokenizer or self._options.model
+            folder = None if source == "null" else resolve_folder(source)
+            if folder is None or not (folder / "tokenizer.json").exists():
+                raise InvalidRequestError(
+                    f"the model {self._options.model!r} has no tokenizer",
+                    hint="Give input_ids instead of text, or start the engine with tokenizer=",
+                )
+            self._tokenizer = Tokenizer.from_folder(folder)
+        return self._tokenizer
+
+    # -- generating --------------------------------------------------------------------------------
+
+    def generate(
+        self,
+        prompts: str | Sequence[str] | None = None,
+        sampling_params: Params | Sequence[Params] = None,
+        *,
+        messages: Sequence[Any] | None = None,
+        input_ids: Sequence[Any] | None = None,
+        grammar: GrammarSpec | Sequence[GrammarSpec | None] | None = None,
+        priority: int = 0,
+        namespace: str = "",
+        deadline: float | None = None,
+        on_error: OnError = "raise",
+        **unknown: object,
+    ) -> list[Result]:
+        """One result per prompt, in order.
+
+        Give texts, chats (`messages`) or token ids. sampling_params, grammar: one for all, or a
+        list. deadline: seconds from now. on_error: "raise" the first error once all are done, or
+        "return" it in `Result.error`.
+        """
+        _no_unknown("generate", unknown)
+        given = as_prompts(lambda: self.tokenizer, prompts, messages, input_ids)
+        groups = self._requests(given, sampling_params, grammar, priority, namespace, deadline)
+        return gather(self._run(groups), groups, on_error)
+
+    async def agenerate(
+        self,
+        prompts: str | Sequence[str] | None = None,
+        sampling_params: Params | Sequence[Params] = None,
+        *,
+        messages: Sequence[Any] | None = None,
+        input_ids: Sequence[Any] | None = None,
+        grammar: GrammarSpec | Sequence[GrammarSpec | None] | None = None,
+        priority: int = 0,
+        namespace: str = "",
+        deadline: float | None = None,
+        on_error: OnError = "raise",
+        **unknown: object,
+    ) -> list[Result]:
+        """`generate` for asyncio; cancelling the task cancels the requests."""
+        _no_unknown("agenerate", unknown)
+        given = as_prompts(lambda: self.tokenizer, prompts, messages, input_ids)
+        groups = self._requests(given, sampling_params, grammar, priority, namespace, deadline)
+        return gather(await self._arun(groups), groups, on_error)
+
+    def stream(
+        self,
+        prompt: str | None = None,
+        sampling_params: Params = None,
+        *,
+        messages: Sequence[Any] | None = None,
+        input_ids: Sequence[int] | None = None,
+        grammar: GrammarSpec | None = None,
+        priority: int = 0,
+        namespace: str = "",
+        deadline: float | None = None,
+        **unknown: object,
+    ) -> Iterator[Chunk]:
+        """Pieces of one prompt's result as they come; the last carries `result`, and a failed
+        request raises at its end. Closing the iterator cancels the request."""
+        _no_unknown("stream", unknown)
+        given = as_prompts(lambda: self.tokenizer, prompt, messages, input_ids)
+        groups = self._requests(
+            given, sampling_params, grammar, priority, namespace, deadline, stream=True
+        )
+        inbox = self._open(groups)
+        return self._chunks(inbox)
+
+    async def astream(
+        self,
+        prompt: str | None = None,
+        sampling_params: Params = None,
+        *,
+        messages: Sequence[Any] | None = None,
+        input_ids: Sequence[int] | None = None,
+        grammar: GrammarSpec | None = None,
+        priority: int = 0,
+        namespace: str = "",
+        deadline: float | None = None,
+        **unknown: object,
+    ) -> AsyncIterator[Chunk]:
+        """`stream` for asyncio."""
+        _no_unknown("astream", unknown)
+        given = as_prompts(lambda: self.tokenizer, prompt, messages, input_ids)
+        groups = self._requests(
+            given, sampling_params, grammar, priority, namespace, deadline, stream=True
+        )
+        inbox = self._open(groups, listen=True)
+        try:
+            while not inbox.complete:
+                await self._wait_async(inbox)
+                for chunk in inbox.take():
+                    _raise_failed(chunk)
+                    yield chunk
+        finally:
+            self._close_inbox(inbox)
+
+    def score(
+        self, input_ids: Sequence[Sequence[int]], start: Sequence[int], *, namespace: str = ""
+    ) -> list[Result]:
+        """Raw log probabilities of given tokens: `prompt_logprobs` of each result are those of
+        `input_ids[i][start[i]:]`, each given all before it. Shared prefixes are computed once."""
+        groups = self._builder.scores(input_ids, start, namespace)
+        return gather(self._run(groups), groups, "raise")
+
+    async def ascore(
+        self, input_ids: Sequence[Sequence[int]], start: Sequence[int], *, namespace: str = ""
+    ) -> list[Result]:
+        """`score` for asyncio."""
+        groups = self._builder.scores(input_ids, start, namespace)
+        return gather(await self._arun(groups), groups, "raise")
+
+    def abort(self, request_id: int) -> None:
+        """Stop a request; its caller gets what there is, with finish_reason "abort"."""
+        self._link.cancel([request_id])
+
+    # -- the cache ---------------------------------------------------------------------------------
+
+    def explain(self, input_ids: Sequence[int], namespace: str = "") -> dict[str, Any]:
+        """How much of a prompt is cached, and why not more."""
+        return self._call("explain", input_ids=list(input_ids), namespace=namespace)
+
+    def pin(self, input_ids: Sequence[int], namespace: str = "", ttl: float | None = None) -> int:
+        """Evict this prefix last, for `ttl` seconds or until `unpin`. Returns the pin's number."""
+        return self._call("pin", input_ids=list(input_ids), namespace=namespace, ttl=ttl)
+
+    def unpin(self, pin: int) -> None:
+        self._call("unpin", pin=pin)
+
+    def flush_cache(self) -> int:
+        """Drop every cached prefix that nobody uses; returns how many tokens that were."""
+        return self._call("flush_cache")
+
+    def stats(self) -> dict[str, Any]:
+        """Totals since the start and the present state (P5)."""
+        return self._call("stats")
+
+    def check_invariants(self) -> None:
+        """Raise InvariantError naming the first broken invariant."""
+        self._call("check_invariants")
+
+    def shutdown(self) -> None:
+        """End the engine; unfinished requests end in EngineDeadError."""
+        if not self._closed:
+            self._closed = True
+            self._link.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_link"):
+            self.shutdown()
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _call(self, name: str, **args: Any) -> Any:
+        return self._link.call(name, args)
+
+    def _requests(
+        self,
+        prompts: Prompts,
+        sampling_params: Params | Sequence[Params],
+        grammar: GrammarSpec | Sequence[GrammarSpec | None] | None,
+        priority: int,
+        namespace: str,
+        deadline: float | None,
+        *,
+        stream: bool = False,
+    ) -> list[list[Request]]:
+        """One group per prompt, of `n` requests that differ in `index` alone."""
+        count = len(prompts)
+        params = [sampling(p) for p in per_prompt("sampling_params", sampling_params, count)]
+        grammars = per_prompt("grammar", grammar, count)
+        return [
+            self._builder.group(ids, chosen, spec, priority, namespace, deadline, stream)
+            for ids, chosen, spec in zip(prompts, params, grammars, strict=True)
+        ]
+
+    def _open(self, groups: list[list[Request]], *, listen: bool = False) -> Inbox:
+        requests = [request for group in groups for request in group]
+        inbox = Inbox([request.id for request in requests])
+        if listen:
+            inbox.listen()
+        with self._lock:
+            self._inboxes.update((request.id, inbox) for request in requests)
+        try:
+            self._link.submit(requests)
+        except BaseException:
+            self._close_inbox(inbox, cancel=False)
+            raise
+        return inbox
+
+    def _close_inbox(self, inbox: Inbox, *, cancel: bool = True) -> None:
+        left = inbox.unfinished
+        with self._lock:
+            for request_id in left:
+                self._inboxes.pop(request_id, None)
+        if left and cancel and not self._closed:
+            self._link.cancel(left)
+
+    def _run(self, groups: list[list[Request]]) -> list[Result]:
+        inbox = self._open(groups)
+        try:
+            while not inbox.complete:
+                self._wait(inbox)
+        finally:
+            self._close_inbox(inbox)
+        return inbox.results()
+
+    async def _arun(self, groups: list[list[Request]]) -> list[Result]:
+        inbox = self._open(groups, listen=True)
+        try:
+            while not inbox.complete:
+                await self._wait_async(inbox)
+        finally:
+            self._close_inbox(inbox)
+        return inbox.results()
+
+    def _wait(self, inbox: Inbox) -> None:
+        if self._link.inline:
+            self._link.drive()
+        else:
+            inbox.wait()
+
+    async def _wait_async(self, inbox: Inbox) -> None:
+        if not self._link.inline:
+            await inbox.wait_async()
+            return
+        await asyncio.sleep(0)  # let neighbours submit, so that their rows share the step
+        if not inbox.complete:
+            self._link.drive()
+
+    def _chunks(self, inbox: Inbox) -> Iterator[Chunk]:
+        try:
+            while not inbox.complete:
+                self._wait(inbox)
+                for chunk in inbox.take():
+                    _raise_failed(chunk)
+                    yield chunk
+        finally:
+            self._close_inbox(inbox)
+
+    def _on_chunk(self, chunk: Chunk) -> None:
+        with self._lock:
+            inbox = self._inboxes.get(chunk.request_id)
+            if chunk.result is not None:
+                self._inboxes.pop(chunk.request_id, None)
+        if inbox is not None:
+            inbox.put(chunk)
+
+    def _on_death(self, error: EspalierError) -> None:
+        with self._lock:
+            inboxes = list({id(inbox): inbox for inbox in self._inboxes.values()}.values())
+            self._inboxes.clear()
+        for inbox in inboxes:
+            inbox.fail(error)
+
+
+def _raise_failed(chunk: Chunk) -> None:
+    if chunk.result is not None and chunk.result.error is not None:
+        raise chunk.result.error
+
+
+def _no_unknown(what: str, unknown: dict[str, object]) -> None:
+    known: Callable[..., Any] = getattr(Engine, what)
+    check_names(f"Engine.{what}", unknown, list(known.__annotations__)[:-2])

@@ -1,0 +1,145 @@
+"""The engine's own process: a socket on one side, the core on the other, no thread between.
+
+Started by `client.ProcessLink` over an inherited socket pair. The first frame from the parent is
+the options; the first answer is `Ready` or `Failed`.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..errors import EngineError, EspalierError
+from ..types import Chunk
+from .controls import call
+from .lifeline import die_with_parent
+from .options import EngineOptions
+from .protocol import (
+    Call,
+    Cancel,
+    Failed,
+    Frames,
+    FromEngine,
+    Outputs,
+    Ready,
+    Reply,
+    Submit,
+    frame,
+    to_engine,
+)
+
+if TYPE_CHECKING:
+    from .build import Built
+
+_log = logging.getLogger("espalier.engine")
+
+
+class EngineProcess:
+    """Moves messages between the socket and the core."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._frames = Frames()
+        self._outputs: list[Chunk] = []
+        self._open = True
+
+    def run(self) -> None:
+        """Until the parent closes the socket."""
+        from .build import build
+        from .grammar_service import WorkerGrammars
+
+        options = msgspec.msgpack.decode(self._first_frame(), type=EngineOptions)
+        try:
+            built = build(options, self._outputs.append, WorkerGrammars())
+        except Exception as error:
+            _log.debug("the engine could not start", exc_info=error)
+            known = isinstance(error, EspalierError)
+            wrapped = error if known else EngineError(f"{type(error).__name__}: {error}")
+            assert isinstance(wrapped, EspalierError)
+            self._send(Failed(wrapped))
+            return
+        self._send(Ready(built.info))
+        try:
+            self._serve(built)
+        finally:
+            built.grammars.close()
+
+    def _first_frame(self) -> bytes:
+        while True:
+            data = self._sock.recv(1 << 16)
+            if not data:
+                sys.exit(0)
+            bodies = self._frames.feed(data)
+            if bodies:
+                return bodies[0]
+
+    def _serve(self, built: Built) -> None:
+        core = built.core
+        selector = selectors.DefaultSelector()
+        selector.register(self._sock, selectors.EVENT_READ, "parent")
+        worker: int | None = None
+        while self._open:
+            now = built.grammars.fileno()
+            if now != worker:
+                if worker is not None:
+                    selector.unregister(worker)
+                if now is not None:
+                    selector.register(now, selectors.EVENT_READ, "worker")
+                worker = now
+            timeout = 0.0
+            if core.idle:
+                timeout = 1.0 if core.compiling else core.next_deadline()
+            if any(key.data == "parent" for key, _ in selector.select(timeout)):
+                self._receive(built)
+            core.step()
+            self._flush()
+
+    def _receive(self, built: Built) -> None:
+        data = self._sock.recv(1 << 20)
+        if not data:
+            self._open = False
+            return
+        for body in self._frames.feed(data):
+            message = to_engine(body)
+            if isinstance(message, Submit):
+                for request in message.requests:
+                    built.core.submit(request)
+            elif isinstance(message, Cancel):
+                for request_id in message.ids:
+                    built.core.cancel(request_id)
+            elif isinstance(message, Call):
+                self._send(self._answer(built, message))
+
+    def _answer(self, built: Built, message: Call) -> Reply:
+        try:
+            return Reply(message.id, value=call(built.core, message.name, message.args))
+        except EspalierError as error:
+            return Reply(message.id, error=error)
+
+    def _flush(self) -> None:
+        if self._outputs:
+            self._send(Outputs(self._outputs))
+            self._outputs.clear()
+
+    def _send(self, message: FromEngine) -> None:
+        try:
+            self._sock.sendall(frame(message))
+        except (BrokenPipeError, ConnectionResetError):
+            self._open = False
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is the parent's to handle
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    die_with_parent(sock.fileno())
+    EngineProcess(sock).run()
+
+
+if __name__ == "__main__":
+    main()

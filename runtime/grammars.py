@@ -1,0 +1,73 @@
+"""The compiled grammars of an engine: by content, so that the same spec compiles once."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from ..errors import EspalierError, InvalidRequestError
+from ..grammar.spec import GrammarSpec
+
+if TYPE_CHECKING:
+    from ..grammar.compiler import CompiledGrammar, GrammarCompiler
+    from .grammar_service import GrammarService
+
+_T = TypeVar("_T")
+_KEPT = 512
+
+
+class Grammars(Generic[_T]):
+    """Requests (`_T`) wait here for their grammar while a `GrammarService` parses it."""
+
+    def __init__(self, compiler: GrammarCompiler | None, service: GrammarService | None) -> None:
+        self.compiler = compiler
+        self._service = service
+        self._compiled: OrderedDict[GrammarSpec, CompiledGrammar] = OrderedDict()
+        self._waiting: dict[GrammarSpec, list[_T]] = {}
+
+    @property
+    def waiting(self) -> list[_T]:
+        return [who for group in self._waiting.values() for who in group]
+
+    def get(self, spec: GrammarSpec, who: _T) -> CompiledGrammar | None:
+        """The grammar if it is compiled; else None, and `poll` will bring it for `who`.
+
+        Raises InvalidRequestError where there is no vocabulary to compile for.
+        """
+        if self.compiler is None or self._service is None:
+            raise InvalidRequestError(
+                "a grammar needs a tokenizer, and this engine has none", where="grammar"
+            )
+        known = self._compiled.get(spec)
+        if known is not None:
+            self._compiled.move_to_end(spec)
+            return known
+        waiting = self._waiting.get(spec)
+        if waiting is not None:
+            waiting.append(who)
+            return None
+        self._waiting[spec] = [who]
+        self._service.start(spec)
+        return None
+
+    def poll(self) -> list[tuple[_T, CompiledGrammar | EspalierError]]:
+        """Who has waited long enough, with the grammar or what is wrong with it."""
+        if self._service is None or not self._waiting:
+            return []
+        ready: list[tuple[_T, CompiledGrammar | EspalierError]] = []
+        for spec, parsed in self._service.poll():
+            compiled: CompiledGrammar | EspalierError
+            if isinstance(parsed, EspalierError):
+                compiled = parsed
+            else:
+                assert self.compiler is not None
+                try:
+                    compiled = self.compiler.load(parsed)
+                except EspalierError as error:
+                    compiled = error
+            if not isinstance(compiled, EspalierError):
+                self._compiled[spec] = compiled
+                if len(self._compiled) > _KEPT:
+                    self._compiled.popitem(last=False)
+            ready.extend((who, compiled) for who in self._waiting.pop(spec))
+        return ready

@@ -1,0 +1,79 @@
+"""Where a client's results arrive: one inbox per call, filled by whatever thread reads the link."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+
+from ..errors import EspalierError
+from ..types import Chunk, Result
+
+
+class Inbox:
+    """Chunks of several requests, until each has its result.
+
+    Sync callers wait on `wait`, async ones on `wait_async`; both give the chunks that came, in
+    order, and an empty list never.
+    """
+
+    def __init__(self, ids: list[int]) -> None:
+        self._ids = ids
+        self._open = set(ids)
+        self._chunks: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
+        self._results: dict[int, Result] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._news: asyncio.Event | None = None
+        self._arrived = threading.Event()
+
+    @property
+    def unfinished(self) -> list[int]:
+        """Requests whose result has not come."""
+        return [i for i in self._ids if i in self._open]
+
+    @property
+    def complete(self) -> bool:
+        return not self._open
+
+    def results(self) -> list[Result]:
+        """All results, in the order of the requests; only when complete."""
+        return [self._results[i] for i in self._ids]
+
+    def listen(self) -> None:
+        """The running event loop wants to be woken by what comes."""
+        self._loop = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+
+    def put(self, chunk: Chunk) -> None:
+        """From any thread."""
+        self._chunks.put(chunk)
+        if chunk.result is not None:
+            self._results[chunk.request_id] = chunk.result
+            self._open.discard(chunk.request_id)
+        self._arrived.set()
+        if self._loop is not None and self._news is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._news.set)
+
+    def fail(self, error: EspalierError) -> None:
+        """The engine is gone: every open request ends in `error`."""
+        for request_id in self.unfinished:
+            result = Result(request_id=request_id, finish_reason="error", error=error)
+            self.put(Chunk(request_id=request_id, result=result))
+
+    def take(self) -> list[Chunk]:
+        """What has come since the last call; does not wait."""
+        chunks = []
+        while not self._chunks.empty():
+            chunks.append(self._chunks.get())
+        return chunks
+
+    def wait(self) -> None:
+        """Until something comes."""
+        self._arrived.wait()
+        self._arrived.clear()
+
+    async def wait_async(self) -> None:
+        """Until something comes."""
+        assert self._news is not None
+        await self._news.wait()
+        self._news.clear()

@@ -1,0 +1,41 @@
+"""Which dtype a model computes in."""
+
+from __future__ import annotations
+
+import torch
+
+from ...errors import InvalidRequestError
+from ..config import ModelConfig
+
+_DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+
+
+def resolve_dtype(
+    dtype: str | torch.dtype, config: ModelConfig, device: torch.device
+) -> torch.dtype:
+    """The dtype to compute in; "auto" is the checkpoint's where the device can."""
+    if isinstance(dtype, torch.dtype):
+        dtype = str(dtype).removeprefix("torch.")
+    if dtype != "auto":
+        if dtype not in _DTYPES:
+            raise InvalidRequestError(
+                expected=f"one of auto, {', '.join(_DTYPES)}", got=repr(dtype), where="dtype"
+            )
+        return _DTYPES[dtype]
+    chosen = _DTYPES.get(config.dtype or "float32", torch.float32)
+    if device.type == "cpu" and not _native_on_cpu(chosen):
+        return torch.float32
+    return chosen
+
+
+def _native_on_cpu(dtype: torch.dtype) -> bool:
+    """Whether this CPU has instructions for `dtype`; without them it is slower than float32."""
+    if dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if dtype == torch.float16:
+        return bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
+    return True

@@ -1,0 +1,64 @@
+"""The engine's options, as plain data that crosses the process border."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from ..errors import InvalidRequestError, NotSupportedError
+
+
+class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How to start an engine.
+
+    model: "sprig" (embedded), "null" (no arithmetic), a folder, or a hub id. device: "auto", "cpu",
+    "cuda", "cuda:N". dtype: "auto" (the checkpoint's), "float32", "bfloat16", "float16".
+    max_total_tokens: KV slots; None takes a share of the free memory. page_size: slots handed out
+    together. enable_radix_cache: share prefixes. max_running: sequences at once. step_tokens: rows
+    per step. overlap: plan and launch step n+1 before reading step n; None: on CUDA.
+    tokenizer: folder of one for "null", or in place of the model's own. vocab_size: of "null".
+    """
+
+    model: str = "sprig"
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    max_total_tokens: int | None = None
+    page_size: int = 1
+    deterministic: bool = False
+    enable_radix_cache: bool = True
+    max_running: int = 256
+    step_tokens: int = 2048
+    overlap: bool | None = None
+    tokenizer: str | None = None
+    vocab_size: int = 131_072
+
+    def check(self) -> None:
+        """Raise for what cannot be."""
+        positive: dict[str, int | None] = {
+            "page_size": self.page_size,
+            "max_running": self.max_running,
+            "step_tokens": self.step_tokens,
+            "vocab_size": self.vocab_size,
+            "max_total_tokens": self.max_total_tokens,
+        }
+        for name, value in positive.items():
+            if value is not None and (isinstance(value, bool) or value < 1):
+                raise InvalidRequestError(expected="an integer >= 1", got=repr(value), where=name)
+        if self.max_total_tokens is not None and self.max_total_tokens % self.page_size:
+            raise InvalidRequestError(
+                expected=f"a multiple of page_size ({self.page_size})",
+                got=str(self.max_total_tokens),
+                where="max_total_tokens",
+            )
+        if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
+            raise InvalidRequestError(
+                expected="auto, float32, bfloat16 or float16", got=repr(self.dtype), where="dtype"
+            )
+        if self.deterministic:
+            raise NotSupportedError(
+                "deterministic=True is not built yet",
+                where="deterministic",
+                hint="Tokens already depend on prompt, parameters and seed alone, but for "
+                "near-ties, which Result.near_ties counts",
+            )

@@ -1,0 +1,90 @@
+"""One step as plain ints: what the scheduler decides and every rank's runner carries out.
+
+A plan names no Python object of the scheduler's; it could be sent to other processes as it is.
+Rows are flat: the rows of one sequence are neighbours, sequences follow each other. `T` rows, `B`
+sequences with at least one row, `N` logits rows, `S` sampled tokens, `K` scored tokens.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+
+class SeatParams(msgspec.Struct, frozen=True):
+    """How the runner samples for the sequence in a seat, sent once when the seat is taken.
+
+    banned: token ids held back until `min_tokens` have been generated. first: position of the
+    first generated token, from which `min_tokens` counts.
+    """
+
+    seat: int
+    seed: int
+    index: int
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    bias: tuple[tuple[int, float], ...]
+    banned: tuple[int, ...]
+    min_tokens: int
+    first: int
+    logprobs: int | None
+
+
+class TableDelta(msgspec.Struct, frozen=True):
+    """Slots that the table of a seat gets at `start`."""
+
+    seat: int
+    start: int
+    slots: Ints
+
+
+class Plan(msgspec.Struct):
+    """One step.
+
+    input_ids [T]: 0 where the input is a token not yet read back; such rows are listed in
+    `device_rows`, and `device_seats` tells whose last token it is. positions [T]. slot_of [T]: KV
+    slot each row writes; the runner's trash slot (its number is the pool's capacity) for rows
+    whose KV is there already. seats [B], query_start [B+1], seq_len [B]: keys each sequence's last
+    row sees. logits_at [N]: rows of T. sample_from [S]: logits row of each sample (rows repeat:
+    identical prompts); sample_seats [S]; sample_positions [S]: absolute position of the new token.
+    constrained: indices of samples that need a mask. score_rows, score_tokens [K]: logits row and
+    token to report the log probability of; score_top: alternatives to report beside it.
+    """
+
+    step: int
+    input_ids: list[int] = []
+    positions: list[int] = []
+    slot_of: list[int] = []
+    device_rows: list[int] = []
+    device_seats: list[int] = []
+    seats: list[int] = []
+    query_start: list[int] = msgspec.field(default_factory=lambda: [0])
+    seq_len: list[int] = []
+    deltas: list[TableDelta] = []
+    new_seats: list[SeatParams] = []
+    logits_at: list[int] = []
+    sample_from: list[int] = []
+    sample_seats: list[int] = []
+    sample_positions: list[int] = []
+    constrained: list[int] = []
+    score_rows: list[int] = []
+    score_tokens: list[int] = []
+    score_top: int = 0
+
+
+class StepOutput(msgspec.Struct):
+    """What a step came to, on the host.
+
+    tokens [S]; near_ties [S]: True where another token was within 1e-4 of the chosen one.
+    logprobs: per sample (token's own, alternatives) where asked. scores: per scored token, alike.
+    """
+
+    tokens: list[int]
+    near_ties: list[bool] = []
+    logprobs: dict[int, tuple[float, list[tuple[int, float]]]] = {}
+    scores: list[tuple[float, list[tuple[int, float]]]] = []

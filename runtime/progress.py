@@ -1,0 +1,151 @@
+"""What the engine knows of one request beside its sequence: matcher, text so far, result so far."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..types import Chunk, FinishReason, Result, Times, TokenLogprob
+from .sequence import Sequence
+from .stopping import StopStrings
+
+if TYPE_CHECKING:
+    from ..errors import EspalierError
+    from ..grammar.compiler import CompiledGrammar
+    from ..grammar.matcher import Matcher
+    from .detokenize import Detokenizer
+    from .tokenizer import Tokenizer
+
+
+class Progress:
+    """One request between submission and result.
+
+    Text is decoded as tokens come only where somebody looks at it on the way (a stream, a stop
+    string); else once, at the end.
+    """
+
+    def __init__(self, seq: Sequence, tokenizer: Tokenizer | None) -> None:
+        self.seq = seq
+        self._tokenizer = tokenizer
+        self.grammar: CompiledGrammar | None = None
+        self.matcher: Matcher | None = None
+        self.logprobs: list[TokenLogprob] = []
+        self.near_ties = 0
+        self.deadline: float | None = None
+        self.matched_stop: str | int | None = None
+        params = seq.request.params
+        watch = bool(params.stop) or seq.request.stream
+        self._detokenizer: Detokenizer | None = None
+        if watch and tokenizer is not None:
+            from .detokenize import Detokenizer
+
+            self._detokenizer = Detokenizer(tokenizer)
+        self._stops = StopStrings(params.stop)
+        self._text: list[str] = []
+        self._text_length = 0
+        self._ends: list[tuple[int, bool]] = []  # after each token: text length, no half character
+        self._streamed_tokens = self._streamed_texts = 0
+
+    @property
+    def remaining(self) -> int:
+        """Tokens that may still be generated."""
+        return self.seq.max_length - self.seq.known
+
+    def see(self, token: int) -> bool:
+        """Follow the text by one token; True if a stop string ended it."""
+        if self._detokenizer is None:
+            return False
+        piece = self._detokenizer.feed(token)
+        self._text_length += len(piece)
+        self._ends.append((self._text_length, not self._detokenizer.pending))
+        self._text.append(self._stops.feed(piece))
+        self.matched_stop = self._stops.matched
+        return self.matched_stop is not None
+
+    def chunk(self, result: Result | None = None) -> Chunk:
+        """What is new since the last chunk."""
+        seq = self.seq
+        stop = len(result.token_ids) if result is not None else seq.generated
+        first = self._streamed_tokens
+        self._streamed_tokens = max(first, stop)
+        text = "".join(self._text[self._streamed_texts :])
+        self._streamed_texts = len(self._text)
+        start = seq.prompt_len
+        return Chunk(
+            request_id=seq.id,
+            index=seq.request.index,
+            text=text,
+            token_ids=seq.ids[start + first : start + stop].tolist(),
+            logprobs=self.logprobs[first:stop] if self.logprobs else None,
+            result=result,
+        )
+
+    def result(self, reason: FinishReason, now: float, error: EspalierError | None) -> Result:
+        """The request's result. `now`: the clock, in seconds."""
+        seq = self.seq
+        tokens = seq.ids[seq.prompt_len : seq.known].tolist()
+        generated = len(tokens)
+        if isinstance(self.matched_stop, int):
+            tokens.pop()
+        text = self._final_text(tokens)
+        if isinstance(self.matched_stop, str):
+            tokens = tokens[: self._tokens_before(len(text))]
+        params = seq.request.params
+        return Result(
+            request_id=seq.id,
+            index=seq.request.index,
+            text=text,
+            token_ids=tokens,
+            prompt_tokens=seq.prompt_len,
+            cached_tokens=seq.cached,
+            computed_tokens=seq.computed,
+            shared_tokens=seq.shared,
+            generated_tokens=generated,
+            finish_reason=reason,
+            matched_stop=self.matched_stop,
+            incomplete=self._incomplete(reason, text),
+            logprobs=self.logprobs if params.logprobs is not None else None,
+            prompt_logprobs=list(seq.scores) if seq.request.score_from is not None else None,
+            seed=seq.request.seed,
+            near_ties=self.near_ties,
+            times=self._times(now),
+            error=error,
+        )
+
+    def _final_text(self, tokens: list[int]) -> str:
+        if self._detokenizer is None:
+            return self._tokenizer.decode(tokens) if self._tokenizer is not None else ""
+        if self._stops.matched is None:
+            tail = self._stops.feed(self._detokenizer.flush())
+            self._text.append(tail + self._stops.flush())
+        return "".join(self._text)
+
+    def _tokens_before(self, length: int) -> int:
+        """How many tokens lie wholly before text position `length`: the last of them ends a
+        character there or earlier."""
+        fitting = (n for n, (at, whole) in enumerate(self._ends, 1) if whole and at <= length)
+        return max(fitting, default=0)
+
+    def _incomplete(self, reason: FinishReason, text: str) -> str | None:
+        """P2: why a constrained result is not a sentence of its grammar; None if it is."""
+        if not self.seq.constrained:
+            return None
+        if self.matcher is None or self.grammar is None:
+            return reason
+        if isinstance(self.matched_stop, str):
+            fresh = self.grammar.matcher()
+            whole = fresh.accept_bytes(text.encode()) and fresh.can_end
+        else:
+            whole = self.matcher.is_terminated or self.matcher.can_end
+        return None if whole else reason
+
+    def _times(self, now: float) -> Times:
+        seq = self.seq
+        started = seq.started or now
+        first = seq.first_token_at or now
+        return Times(
+            grammar=seq.grammar_seconds,
+            queued=max(0.0, started - seq.submitted - seq.grammar_seconds),
+            prefill=max(0.0, first - started),
+            decode=max(0.0, now - first),
+            total=max(0.0, now - seq.submitted),
+        )

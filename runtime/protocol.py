@@ -1,0 +1,130 @@
+"""Messages between a client and its engine: length-prefixed msgpack, no pickle.
+
+A frame is four bytes of big-endian length and a msgpack map with a `type` tag.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import msgspec
+
+from ..errors import EspalierError, from_wire
+from ..types import Chunk
+from .request import Request
+
+
+class Submit(msgspec.Struct, tag=True):
+    """Client to engine: run these."""
+
+    requests: list[Request]
+
+
+class Cancel(msgspec.Struct, tag=True):
+    """Client to engine: stop these; each still gets its result (finish_reason "abort")."""
+
+    ids: list[int]
+
+
+class Call(msgspec.Struct, tag=True):
+    """Client to engine: one of `EngineCore.controls` by name."""
+
+    id: int
+    name: str
+    args: dict[str, Any] = {}
+
+
+class Ready(msgspec.Struct, tag=True):
+    """Engine to client: up, and what it is."""
+
+    info: EngineInfo
+
+
+class Outputs(msgspec.Struct, tag=True):
+    """Engine to client: pieces of results; the last of each request carries its result."""
+
+    chunks: list[Chunk]
+
+
+class Reply(msgspec.Struct, tag=True):
+    """Engine to client: the answer to a `Call`."""
+
+    id: int
+    value: Any = None
+    error: EspalierError | None = None
+
+
+class Failed(msgspec.Struct, tag=True):
+    """Engine to client: it could not start, or died; nothing follows."""
+
+    error: EspalierError
+
+
+class EngineInfo(msgspec.Struct, kw_only=True):
+    """What a running engine is. max_context: tokens one sequence may have. capacity: KV slots."""
+
+    model: str
+    vocab_size: int
+    max_context: int
+    capacity: int
+    page_size: int
+    device: str
+    dtype: str
+    seconds: dict[str, float] = {}
+
+
+ToEngine = Submit | Cancel | Call
+FromEngine = Ready | Outputs | Reply | Failed
+
+
+def _to_wire(value: Any) -> Any:
+    if isinstance(value, EspalierError):
+        return value.to_wire()
+    raise TypeError(f"cannot send a {type(value).__name__}")
+
+
+def _from_wire(kind: type, value: Any) -> Any:
+    if issubclass(kind, EspalierError):
+        return from_wire(value)
+    raise TypeError(f"cannot receive a {kind.__name__}")
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_to_wire)
+_to_engine = msgspec.msgpack.Decoder(ToEngine, dec_hook=_from_wire)
+_from_engine = msgspec.msgpack.Decoder(FromEngine, dec_hook=_from_wire)
+_LENGTH = struct.Struct(">I")
+
+
+def frame(message: ToEngine | FromEngine) -> bytes:
+    """A message as one frame."""
+    body = _encoder.encode(message)
+    return _LENGTH.pack(len(body)) + body
+
+
+class Frames:
+    """Cuts a byte stream into frames."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Add bytes; returns the bodies that are whole now."""
+        self._buffer += data
+        bodies = []
+        while len(self._buffer) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer)
+            stop = _LENGTH.size + length
+            if len(self._buffer) < stop:
+                break
+            bodies.append(bytes(self._buffer[_LENGTH.size : stop]))
+            del self._buffer[:stop]
+        return bodies
+
+
+def to_engine(body: bytes) -> ToEngine:
+    return _to_engine.decode(body)
+
+
+def from_engine(body: bytes) -> FromEngine:
+    return _from_engine.decode(body)

@@ -1,0 +1,33 @@
+"""What a caller asks of the engine: the message that crosses the process border."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..grammar.spec import GrammarSpec
+from ..types import SamplingParams
+
+
+class Request(msgspec.Struct, kw_only=True):
+    """One sequence to run.
+
+    id: unique in one engine. prompt: token ids. seed, index: key the noise (P3); `n` samples are n
+    requests that differ in `index` alone. namespace: prefixes are shared only inside one.
+    priority: higher goes first. deadline: seconds from submission.
+    score_from: report the raw log probability of each prompt token from this position (>= 1) on.
+    generate: False ends the request after its scores. stream: report tokens as they come.
+    group: id of the first of the n samples.
+    """
+
+    id: int
+    prompt: list[int]
+    params: SamplingParams
+    seed: int
+    index: int = 0
+    grammar: GrammarSpec | None = None
+    namespace: str = ""
+    priority: int = 0
+    deadline: float | None = None
+    score_from: int | None = None
+    generate: bool = True
+    stream: bool = False

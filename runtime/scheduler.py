@@ -1,0 +1,405 @@
+"""The scheduler: which rows run in the next step, and where their KV lives. Ints only, no torch.
+
+Each step it lets running sequences go on (decode rows first, then prefill chunks, oldest first),
+admits waiting ones while tokens, seats and slots last, and retracts the youngest when slots run
+out. A sequence's new prompt KV enters the tree as soon as it is planned, so that the next sequence
+planned in the same step already reads it.
+
+Invariants, checked by `check_invariants`:
+S1. Slots partition into free, tree, running and deferred.
+S2. A running sequence's first `tree_len` slots are the tree's, up to the end of `node`.
+S3. Every running or leaving sequence holds a seat of its own; free seats are the rest.
+S4. Running sequences keep `pos <= length`, `tree_len <= kv_len <= room`.
+S5. Launched steps name exactly the sequences that count themselves in flight.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from ..errors import InvariantError, OutOfSlotsError
+from ..radix_cache.slots import SlotAllocator
+from ..radix_cache.tree import RadixCache
+from .accounts import Counters
+from .plan import Ints
+from .sequence import Sequence
+from .step import Step
+from .waiting import WaitingQueue
+
+
+class SchedulerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """capacity: slots. page_size: slots handed out together. max_running: seats. step_tokens: rows
+    per step. use_cache: whether prefixes are shared at all. headroom: slots a running sequence is
+    granted ahead when somebody new is admitted."""
+
+    capacity: int
+    page_size: int = 1
+    max_running: int = 256
+    step_tokens: int = 2048
+    use_cache: bool = True
+    age_bound: int = 256
+    headroom: int = 16
+
+
+class Scheduler:
+    """See the module's docstring. `clock` is in seconds."""
+
+    def __init__(
+        self, config: SchedulerConfig, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.config = config
+        self.clock = clock
+        self.allocator = SlotAllocator(config.capacity, config.page_size)
+        self.cache = RadixCache(self.allocator, clock=clock)
+        shared = self.cache if config.use_cache else None
+        self.waiting = WaitingQueue(shared, age_bound=config.age_bound)
+        self.running: dict[int, Sequence] = {}
+        self.counters = Counters()
+        self._free_seats = list(range(config.max_running))[::-1]
+        self._steps = 0
+        self.in_flight: dict[int, Step] = {}
+        self._leaving: dict[int, Sequence] = {}  # finished, but named by a launched step
+        self._deferred: dict[int, list[Ints]] = {}  # slots to free when that step retires
+
+    # -- in and out --------------------------------------------------------------------------------
+
+    def add(self, seq: Sequence) -> None:
+        """Queue a sequence. Raises OutOfSlotsError when it could not run even alone."""
+        if seq.prompt_len + 1 > self.config.capacity:
+            raise OutOfSlotsError(
+                "the prompt does not fit the KV cache",
+                expected=f"at most {self.config.capacity - 1} tokens",
+                got=str(seq.prompt_len),
+                where="prompt",
+                hint=f"Start the engine with max_total_tokens={seq.prompt_len + 1} or more",
+            )
+        seq.state = "waiting"
+        self.waiting.add(seq)
+
+    def finish(self, seq: Sequence) -> None:
+        """The one release path: whatever ended it, its seat and slots come back, at once or when
+        the last launched step that names it retires. Its KV stays in the tree."""
+        if seq.state == "waiting":
+            self.waiting.remove(seq)
+        elif seq.state == "running":
+            del self.running[seq.id]
+            self._leaving[seq.id] = seq
+            self._let_go(seq)
+        if seq.state != "finished":
+            seq.state = "finished"
+            seq.finished_at = self.clock()
+
+    @property
+    def idle(self) -> bool:
+        return not (self.running or self.waiting or self._leaving)
+
+    def free_tokens(self) -> int:
+        """Slots that are free now or would be after eviction."""
+        return self.allocator.available + self.cache.evictable
+
+    # -- one step ----------------------------------------------------------------------------------
+
+    def plan(self) -> Step | None:
+        """Decide the next step; None when no row can run now."""
+        step = Step(self._steps, self.config.capacity)
+        budget = self.config.step_tokens
+        running = list(self.running.values())
+        for prefill in (False, True):
+            for seq in running:
+                if seq.prefilling == prefill and seq.runnable and budget > 0:
+                    budget -= self._run(step, seq, budget)
+        while budget > 0 and self._free_seats:
+            waiting = self.waiting.peek()
+            if waiting is None or not self._admit(step, waiting):
+                break
+            budget -= self._run(step, waiting, budget)
+        if step.empty:
+            return None
+        self._steps += 1
+        self.counters.steps += 1
+        self.counters.rows += len(step.plan.positions)
+        self.in_flight[step.plan.step] = step
+        for seq in step.named.values():
+            seq.inflight += 1
+        return step
+
+    def retire(self, step: Step) -> None:
+        """The step's KV and tokens are real now: free what waited for it."""
+        self.cache.commit(step.plan.step)
+        for seq_id, kv_end in step.kv_end.items():
+            step.named[seq_id].kv_ready = kv_end
+        self._close(step)
+
+    def fail(self, step: Step) -> list[Sequence]:
+        """The step failed: nothing that it or a later one wrote counts. Returns the running
+        sequences it named, for the caller to finish; those that only later steps named start over.
+        """
+        self.counters.failed_steps += 1
+        number = step.plan.step
+        later = [other for key, other in self.in_flight.items() if key > number]
+        for lost in self.cache.discard(number):
+            self.allocator.free(lost.slots)
+        for other in (step, *later):
+            self._close(other)
+        for other in later:
+            for seq in other.named.values():
+                if seq.state == "running" and seq.id not in step.named:
+                    self._retract(seq)
+        return [seq for seq in step.named.values() if seq.state == "running"]
+
+    def _close(self, step: Step) -> None:
+        del self.in_flight[step.plan.step]
+        for slots in self._deferred.pop(step.plan.step, ()):
+            self.allocator.free(slots)
+        for seq in step.named.values():
+            seq.inflight -= 1
+            self._let_go(seq)
+
+    # -- planning one sequence ---------------------------------------------------------------------
+
+    def _admit(self, step: Step, seq: Sequence) -> bool:
+        """Give a waiting sequence a seat if its whole prompt can be expected to fit."""
+        if self.config.use_cache:
+            match = self.cache.match(seq.key(seq.known), seq.namespace)
+            self.cache.lock(match.node)
+            room = seq.known - match.length + self.config.page_size
+            if self.running and self.free_tokens() < room + self._promised():
+                self.cache.unlock(match.node)
+                return False
+            self.waiting.remove(seq)
+            seq.node = match.node
+        else:
+            if self.running and self.free_tokens() < seq.known + self._promised():
+                return False
+            self.waiting.remove(seq)
+        seq.state = "running"
+        seq.seat = self._free_seats.pop()
+        seq.prefill_end = seq.known
+        if seq.started == 0.0:
+            seq.started = self.clock()
+        self.running[seq.id] = seq
+        step.seat(seq.seat_params())
+        if self.config.use_cache:
+            self._adopt(step, seq, match.slots, match.pending)
+        return True
+
+    def _promised(self) -> int:
+        """Slots that running sequences will want soon."""
+        headroom, total = self.config.headroom, 0
+        for seq in self.running.values():
+            ahead = min(seq.max_length - seq.length, headroom)
+            total += max(0, seq.prefill_end - seq.kv_len) + ahead
+        return total
+
+    def _adopt(self, step: Step, seq: Sequence, slots: Ints, pending: int) -> None:
+        """The tree's slots serve the positions from `tree_len` on."""
+        start, stop = seq.tree_len, seq.tree_len + len(slots)
+        if not len(slots):
+            return
+        self._defer(seq, seq.table[start : seq.room])
+        seq.set_slots(start, slots)
+        seq.tree_len = seq.kv_len = seq.room = stop
+        seq.pos = max(seq.pos, min(stop, seq.must_run_from))
+        step.slots(seq, start, slots)
+        usable = min(stop, seq.must_run_from)
+        gained = max(0, usable - seq.accounted)
+        shared = min(gained, max(0, pending - (stop - usable)))
+        self.counters.add(seq, cached=gained - shared, shared=shared)
+
+    def _rematch(self, step: Step, seq: Sequence) -> None:
+        """Others may have computed what this sequence was about to."""
+        assert seq.node is not None
+        match = self.cache.match(seq.key(seq.prefill_end), seq.namespace, after=seq.node)
+        if match.length > seq.kv_len:
+            self.cache.lock(match.node)
+            self.cache.unlock(seq.node)
+            seq.node = match.node
+            self._adopt(step, seq, match.slots, match.pending)
+
+    def _run(self, step: Step, seq: Sequence, budget: int) -> int:
+        """Plan as many rows of a sequence as it wants and the budget allows; returns how many."""
+        prefill = seq.prefilling
+        if prefill and self.config.use_cache:
+            if seq.pos < seq.prefill_end and seq.id not in step.named:
+                self._rematch(step, seq)
+            self._share_row(step, seq)
+        start, stop = seq.pos, min(seq.end, seq.pos + budget)
+        if start == stop:
+            return 0
+        if stop > seq.room and not self._grow(step, seq, stop):
+            return 0
+        write_from = seq.kv_len
+        seq.kv_len = max(seq.kv_len, stop)
+        seq.pos = stop
+        if prefill and self.config.use_cache:
+            self._publish(step, seq)
+        first = step.rows(seq, start, stop, write_from)
+        if prefill:
+            self.counters.add_rows(seq, start, stop)
+            self._score_rows(step, seq, start, stop, first)
+        if stop == seq.end and seq.request.generate:
+            place = step.logits(first + stop - 1 - start)
+            if prefill:
+                step.remember(seq, stop, place)
+            step.sample(seq, place)
+            seq.length += 1
+        return stop - start
+
+    def _share_row(self, step: Step, seq: Sequence) -> None:
+        """All KV up to the next position's end is there and another row of this step makes its
+        logits: use those."""
+        at = seq.pos + 1
+        if seq.pos != seq.must_run_from or seq.kv_len < at:
+            return
+        place = step.recall(seq, at)
+        if place is None:
+            return
+        seq.pos = at
+        if seq.request.score_from == at and at < seq.prompt_len and seq.wants_scores:
+            step.score(seq, place, at, 1)
+        self.counters.add(seq, shared=at - seq.accounted)
+        if at == seq.end and seq.request.generate:
+            step.sample(seq, place)
+            seq.length += 1
+
+    def _score_rows(self, step: Step, seq: Sequence, start: int, stop: int, first: int) -> None:
+        """Report the log probabilities of the prompt tokens that follow rows [start, stop)."""
+        begin = seq.request.score_from
+        if begin is None or not seq.wants_scores:
+            return
+        low, high = max(start, begin - 1), min(stop, seq.prompt_len - 1)
+        if low >= high:
+            return
+        places = [step.logits(first + at - start) for at in range(low, high)]
+        if low == begin - 1:
+            step.remember(seq, begin, places[0])
+        step.score(seq, places[0], low + 1, high - low)
+
+    def _grow(self, step: Step, seq: Sequence, stop: int) -> bool:
+        """Get slots for positions up to `stop`, evicting and retracting as needed."""
+        page = self.config.page_size
+        need = -(-(stop - seq.room) // page) * page
+        slots = self._take(need)
+        while slots is None:
+            victim = self._victim(step, seq)
+            if victim is None:
+                return False
+            self._retract(victim)
+            if victim is seq:
+                return False
+            slots = self._take(need)
+        seq.set_slots(seq.room, slots)
+        step.slots(seq, seq.room, slots)
+        seq.room += need
+        return True
+
+    def _take(self, count: int) -> Ints | None:
+        short = count - self.allocator.available
+        if short > 0:
+            self.cache.evict(short)
+        return self.allocator.alloc(count)
+
+    def _publish(self, step: Step, seq: Sequence) -> None:
+        """New prompt KV enters the tree, pending until the step retires."""
+        page = self.config.page_size
+        stop = min(seq.kv_len, seq.known) // page * page
+        if stop <= seq.tree_len:
+            return
+        assert seq.node is not None
+        start = seq.tree_len
+        added = self.cache.insert(
+            seq.key(stop),
+            seq.table[start:stop].copy(),
+            seq.namespace,
+            after=seq.node,
+            pending=step.plan.step,
+        )
+        if len(added.duplicates):
+            self._defer(seq, added.duplicates)
+            seq.set_slots(start, added.existing)
+            step.slots(seq, start, added.existing)
+        self.cache.lock(added.node)
+        self.cache.unlock(seq.node)
+        seq.node = added.node
+        seq.tree_len = stop
+
+    # -- giving back -------------------------------------------------------------------------------
+
+    def _defer(self, seq: Sequence, slots: Ints) -> None:
+        """Free slots once no launched step can write or read them."""
+        if not len(slots):
+            return
+        if seq.inflight:
+            self._deferred.setdefault(max(self.in_flight), []).append(slots.copy())
+        else:
+            self.allocator.free(slots.copy())
+
+    def _let_go(self, seq: Sequence) -> None:
+        if seq.inflight == 0 and seq.id in self._leaving:
+            del self._leaving[seq.id]
+            self._release(seq)
+
+    def _release(self, seq: Sequence) -> None:
+        """Seat and slots come back; what KV is real and whole enters the tree first."""
+        if self.config.use_cache and seq.node is not None:
+            page = self.config.page_size
+            stop = min(seq.kv_ready, seq.known) // page * page
+            if stop > seq.tree_len and seq.node.alive:
+                start = seq.tree_len
+                added = self.cache.insert(
+                    seq.key(stop), seq.table[start:stop].copy(), seq.namespace, after=seq.node
+                )
+                if len(added.duplicates):
+                    self.allocator.free(added.duplicates)
+                seq.tree_len = stop
+            self.cache.unlock(seq.node)
+            seq.node = None
+        if seq.room > seq.tree_len:
+            self.allocator.free(seq.table[seq.tree_len : seq.room].copy())
+        self._free_seats.append(seq.seat)
+        seq.clear_kv()
+
+    def _victim(self, step: Step, seq: Sequence) -> Sequence | None:
+        """The youngest running sequence that nothing launched or planned depends on."""
+        for candidate in reversed(self.running.values()):
+            if candidate.inflight == 0 and candidate.id not in step.named:
+                return candidate
+            if candidate is seq:
+                return None
+        return None
+
+    def _retract(self, seq: Sequence) -> None:
+        """Back to the queue's front; its KV stays in the tree for as long as nobody needs it."""
+        self.counters.retractions += 1
+        del self.running[seq.id]
+        self._release(seq)
+        seq.restart()
+        self.waiting.add(seq)
+
+    # -- invariants --------------------------------------------------------------------------------
+
+    def check_invariants(self) -> None:
+        """Raise InvariantError naming the first broken one (S1-S5, or the tree's own)."""
+        holding = [*self.running.values(), *self._leaving.values()]
+        own = [seq.table[seq.tree_len : seq.room] for seq in holding]
+        deferred = [slots for group in self._deferred.values() for slots in group]
+        self.cache.check_invariants(running=[*own, *deferred])
+        seats = sorted([*self._free_seats, *(seq.seat for seq in holding)])
+        if seats != list(range(self.config.max_running)):
+            raise InvariantError("S3: seats are not a partition of free and taken")
+        named: dict[int, int] = {}
+        for step in self.in_flight.values():
+            for seq_id in step.named:
+                named[seq_id] = named.get(seq_id, 0) + 1
+        for seq in holding:
+            if not (seq.pos <= seq.length and seq.tree_len <= seq.kv_len <= seq.room):
+                raise InvariantError(f"S4: sequence {seq.id} has impossible positions")
+            if seq.inflight != named.get(seq.id, 0):
+                raise InvariantError(f"S5: sequence {seq.id} counts its launched steps wrong")
+            if self.config.use_cache and seq.node is not None and seq.node.alive:
+                match = self.cache.match(seq.key(seq.tree_len), seq.namespace)
+                if match.node is not seq.node or (match.slots != seq.table[: seq.tree_len]).any():
+                    raise InvariantError(f"S2: sequence {seq.id} strayed from its path")

@@ -1,0 +1,189 @@
+"""A request on its way: the scheduler's view of it. Ints only; knows nothing of text.
+
+Positions count from the prompt's first token.
+
+- `known`: tokens whose ids the host has read; `length - known` (0 or 1) more are sampled by a
+  launched step;
+- `room`: slots in `table`; `kv_len <= room`: positions whose KV is there or is being written by a
+  launched step, `kv_ready`: those whose step retired. The first `tree_len` slots belong to the
+  tree (the path to `node`, which is locked), the rest to the sequence;
+- `pos`: the next position to run. It is below `kv_len` where KV is cached but logits are wanted:
+  from `must_run_from` on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from ..types import TokenLogprob
+from .plan import Ints, SeatParams
+from .request import Request
+
+if TYPE_CHECKING:
+    from ..radix_cache.tree import Node
+
+State = Literal["compiling", "waiting", "running", "finished"]
+_NO_SLOTS: Ints = np.empty(0, dtype=np.int64)
+
+
+class Sequence:
+    """See the module's docstring. Times are of the scheduler's clock, in seconds.
+
+    max_length: tokens (prompt and generated) it may have. stop_ids: token ids that end it.
+    accounted: prompt tokens already counted as cached, computed or shared.
+    """
+
+    __slots__ = (
+        "accounted",
+        "arrival",
+        "cached",
+        "computed",
+        "constrained",
+        "finished_at",
+        "first_token_at",
+        "grammar_seconds",
+        "id",
+        "ids",
+        "inflight",
+        "known",
+        "kv_len",
+        "kv_ready",
+        "length",
+        "max_length",
+        "must_run_from",
+        "namespace",
+        "node",
+        "pos",
+        "prefill_end",
+        "priority",
+        "prompt_len",
+        "request",
+        "retracted",
+        "room",
+        "scores",
+        "seat",
+        "shared",
+        "started",
+        "state",
+        "stop_ids",
+        "submitted",
+        "table",
+        "tree_len",
+        "wants_scores",
+    )
+
+    def __init__(
+        self,
+        request: Request,
+        *,
+        max_length: int,
+        stop_ids: frozenset[int] = frozenset(),
+        submitted: float = 0.0,
+    ) -> None:
+        self.request = request
+        self.id = request.id
+        self.namespace = request.namespace
+        self.priority = request.priority
+        self.constrained = request.grammar is not None
+        self.stop_ids = stop_ids
+        self.max_length = max_length
+        self.prompt_len = self.prefill_end = len(request.prompt)
+        self.ids: Ints = np.array(request.prompt, dtype=np.int64)
+        self.known = self.length = self.prompt_len
+        self.state: State = "compiling"
+        self.retracted = False
+        self.arrival = self.inflight = self.seat = 0
+        self.cached = self.computed = self.shared = self.accounted = 0
+        self.scores: list[TokenLogprob] = []
+        self.wants_scores = request.score_from is not None
+        begin = request.score_from
+        self.must_run_from = (self.prompt_len if begin is None else begin) - 1
+        self.submitted = submitted
+        self.started = self.first_token_at = self.finished_at = self.grammar_seconds = 0.0
+        self.clear_kv()
+
+    def clear_kv(self) -> None:
+        """Forget where its KV was."""
+        self.table: Ints = _NO_SLOTS
+        self.room = self.kv_len = self.kv_ready = self.tree_len = self.pos = 0
+        self.node: Node | None = None
+
+    def restart(self) -> None:
+        """Run again from the start, keeping the tokens it has."""
+        self.retracted = True
+        self.length = self.prefill_end = self.known
+        if self.wants_scores and len(self.scores) < self.scores_due:
+            self.scores = []
+        else:
+            self.wants_scores = False
+            self.must_run_from = self.known - 1
+
+    @property
+    def scores_due(self) -> int:
+        begin = self.request.score_from
+        return 0 if begin is None else self.prompt_len - begin
+
+    @property
+    def generated(self) -> int:
+        """Tokens generated and read back."""
+        return self.known - self.prompt_len
+
+    @property
+    def end(self) -> int:
+        """Where its rows end for now: a request that is only scored need not run its last token."""
+        return self.length if self.request.generate else self.length - 1
+
+    @property
+    def runnable(self) -> bool:
+        return self.state == "running" and self.pos < self.end and self.length <= self.last_input
+
+    @property
+    def last_input(self) -> int:
+        """The greatest length at which one more step is wanted."""
+        return self.max_length - 1 if self.request.generate else self.max_length
+
+    @property
+    def prefilling(self) -> bool:
+        return self.pos < self.prefill_end
+
+    def append(self, token: int) -> None:
+        """A sampled token is known."""
+        if self.known == len(self.ids):
+            grown = np.empty(max(64, 2 * self.known), dtype=np.int64)
+            grown[: self.known] = self.ids[: self.known]
+            self.ids = grown
+        self.ids[self.known] = token
+        self.known += 1
+
+    def set_slots(self, start: int, slots: Ints) -> None:
+        """Write `table[start : start + len(slots)]`, growing it as needed."""
+        stop = start + len(slots)
+        if stop > len(self.table):
+            grown = np.empty(max(stop, 2 * len(self.table), 64), dtype=np.int64)
+            grown[: len(self.table)] = self.table
+            self.table = grown
+        self.table[start:stop] = slots
+
+    def key(self, stop: int) -> Ints:
+        """Cache keys of the first `stop` tokens (today the token ids themselves)."""
+        return self.ids[:stop]
+
+    def seat_params(self) -> SeatParams:
+        """What the runner must know to sample for it."""
+        params = self.request.params
+        return SeatParams(
+            seat=self.seat,
+            seed=self.request.seed,
+            index=self.request.index,
+            temperature=params.temperature,
+            top_k=params.top_k,
+            top_p=params.top_p,
+            min_p=params.min_p,
+            bias=tuple(sorted(params.logit_bias.items())),
+            banned=tuple(sorted(self.stop_ids)) if params.min_tokens else (),
+            min_tokens=params.min_tokens,
+            first=self.prompt_len,
+            logprobs=params.logprobs,
+        )

@@ -1,0 +1,106 @@
+"""A step being planned: the plan (plain ints) and which sequences it speaks of."""
+
+from __future__ import annotations
+
+from .plan import Ints, Plan, SeatParams, TableDelta
+from .sequence import Sequence
+
+
+class Step:
+    """Builds one `Plan`.
+
+    named: sequences whose KV, tokens or scores depend on this step, by id. samples: the sequence of
+    each sampled token, in the plan's order. scored: sequence and count, in the plan's order.
+    kv_end: positions of each named sequence whose KV is there once the step retires.
+    """
+
+    def __init__(self, number: int, trash_slot: int) -> None:
+        self.plan = Plan(step=number)
+        self.named: dict[int, Sequence] = {}
+        self.samples: list[Sequence] = []
+        self.scored: list[tuple[Sequence, int]] = []
+        self.kv_end: dict[int, int] = {}
+        self._trash_slot = trash_slot
+        self._row_of_prefix: dict[tuple[str, bytes], int] = {}
+        self._logits_row: dict[int, int] = {}
+
+    @property
+    def empty(self) -> bool:
+        return not self.named
+
+    def seat(self, params: SeatParams) -> None:
+        self.plan.new_seats.append(params)
+
+    def slots(self, seq: Sequence, start: int, slots: Ints) -> None:
+        """The table of the sequence's seat changes."""
+        self.plan.deltas.append(TableDelta(seat=seq.seat, start=start, slots=slots))
+
+    def rows(self, seq: Sequence, start: int, stop: int, write_from: int) -> int:
+        """Run positions [start, stop); those below `write_from` have their KV already. Returns the
+        number of the first row."""
+        plan = self.plan
+        first = len(plan.positions)
+        host = min(stop, seq.known)
+        if stop - start == 1:
+            plan.positions.append(start)
+            plan.slot_of.append(int(seq.table[start]) if start >= write_from else self._trash_slot)
+            plan.input_ids.append(int(seq.ids[start]) if start < host else 0)
+        else:
+            plan.positions.extend(range(start, stop))
+            held = max(0, min(write_from, stop) - start)
+            plan.slot_of.extend([self._trash_slot] * held)
+            plan.slot_of.extend(seq.table[start + held : stop].tolist())
+            plan.input_ids.extend(seq.ids[start:host].tolist())
+            plan.input_ids.extend([0] * (stop - max(host, start)))
+        if stop > seq.known:
+            plan.device_rows.append(first + stop - 1 - start)
+            plan.device_seats.append(seq.seat)
+        plan.seats.append(seq.seat)
+        plan.query_start.append(first + stop - start)
+        plan.seq_len.append(stop)
+        self.name(seq)
+        return first
+
+    def name(self, seq: Sequence) -> None:
+        self.named[seq.id] = seq
+        self.kv_end[seq.id] = seq.kv_len
+
+    def logits(self, row: int) -> int:
+        """Ask for the logits of a row; returns their place among the step's logits."""
+        place = self._logits_row.get(row)
+        if place is None:
+            place = self._logits_row[row] = len(self.plan.logits_at)
+            self.plan.logits_at.append(row)
+        return place
+
+    def sample(self, seq: Sequence, place: int) -> None:
+        """Sample the sequence's next token from the logits at `place`."""
+        plan = self.plan
+        if seq.constrained:
+            plan.constrained.append(len(self.samples))
+        self.samples.append(seq)
+        plan.sample_from.append(place)
+        plan.sample_seats.append(seq.seat)
+        plan.sample_positions.append(seq.length)
+        self.name(seq)
+
+    def score(self, seq: Sequence, first_place: int, position: int, count: int) -> None:
+        """Report the log probabilities of `count` prompt tokens from `position` on, the first of
+        them under the logits at `first_place`, the others under those that follow."""
+        plan = self.plan
+        plan.score_rows.extend(range(first_place, first_place + count))
+        plan.score_tokens.extend(seq.ids[position : position + count].tolist())
+        plan.score_top = max(plan.score_top, seq.request.params.prompt_logprobs or 0)
+        self.scored.append((seq, count))
+        self.name(seq)
+
+    def remember(self, seq: Sequence, stop: int, place: int) -> None:
+        """The logits at `place` follow the sequence's first `stop` tokens."""
+        self._row_of_prefix[seq.namespace, seq.key(stop).tobytes()] = place
+
+    def recall(self, seq: Sequence, stop: int) -> int | None:
+        """Where the logits after exactly these tokens are, if another row of this step makes
+        them."""
+        if not self._row_of_prefix:
+            return None
+        return self._row_of_prefix.get((seq.namespace, seq.key(stop).tobytes()))

@@ -1,0 +1,109 @@
+"""From prompts to requests, and from their results back to one result per prompt."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from ..errors import InvalidRequestError, NotSupportedError
+from ..grammar.spec import GrammarSpec
+from ..types import Result, SamplingParams
+from .request import Request
+
+OnError = Literal["raise", "return"]
+_SEED_BITS = 63
+
+
+class RequestBuilder:
+    """Numbers an engine's requests and draws seeds for those that bring none."""
+
+    def __init__(self, seed: int) -> None:
+        self._ids = itertools.count(1)
+        self._rng = random.Random(seed)
+
+    def group(
+        self,
+        prompt: list[int],
+        params: SamplingParams,
+        grammar: GrammarSpec | None,
+        priority: int,
+        namespace: str,
+        deadline: float | None,
+        stream: bool,
+    ) -> list[Request]:
+        """The `n` requests of one prompt; they differ in `index` alone."""
+        if stream and params.n > 1:
+            raise NotSupportedError(
+                "a stream of n > 1 samples", where="n", hint="Start one stream per sample"
+            )
+        seed = self._rng.getrandbits(_SEED_BITS) if params.seed is None else params.seed
+        scored = params.prompt_logprobs is not None and len(prompt) > 1
+        return [
+            Request(
+                id=next(self._ids),
+                prompt=prompt,
+                params=params,
+                seed=seed,
+                index=index,
+                grammar=grammar,
+                namespace=namespace,
+                priority=priority,
+                deadline=deadline,
+                score_from=1 if scored else None,
+                stream=stream,
+            )
+            for index in range(params.n)
+        ]
+
+    def scores(
+        self, input_ids: Sequence[Sequence[int]], start: Sequence[int], namespace: str
+    ) -> list[list[Request]]:
+        """One request per prompt, that only scores `input_ids[i][start[i]:]`."""
+        if len(input_ids) != len(start):
+            raise InvalidRequestError(
+                expected=f"one start per prompt ({len(input_ids)})",
+                got=str(len(start)),
+                where="start",
+            )
+        return [
+            [
+                Request(
+                    id=next(self._ids),
+                    prompt=list(ids),
+                    params=SamplingParams(),
+                    seed=0,
+                    namespace=namespace,
+                    score_from=at,
+                    generate=False,
+                )
+            ]
+            for ids, at in zip(input_ids, start, strict=True)
+        ]
+
+
+def gather(results: list[Result], groups: list[list[Request]], on_error: OnError) -> list[Result]:
+    """One result per group, with its samples; raises the first error if asked to."""
+    if on_error not in ("raise", "return"):
+        raise InvalidRequestError(
+            expected='"raise" or "return"', got=repr(on_error), where="on_error"
+        )
+    flat = iter(results)
+    gathered = []
+    for group in groups:
+        samples = [next(flat) for _ in group]
+        first = samples[0]
+        if group[0].params.prompt_logprobs is not None:
+            for sample in samples:
+                sample.prompt_logprobs = [None, *(sample.prompt_logprobs or [])]
+        if len(samples) > 1:
+            first.samples = [msgspec.structs.replace(first), *samples[1:]]
+        gathered.append(first)
+    if on_error == "raise":
+        for result in results:
+            if result.error is not None:
+                raise result.error
+    return gathered

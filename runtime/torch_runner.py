@@ -1,0 +1,194 @@
+"""Runs a torch model: a plan becomes tensors here, and tokens leave here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..kernels.sampling import masked_sample, noise_keys, unpack_mask
+from .batch import ForwardBatch
+from .kv_cache import KVCache
+from .model_runner import Masks
+from .models import CausalLM
+from .plan import Plan, SeatParams, StepOutput
+
+_NEVER = -1e30  # a bias of -inf: finite, so that a grammar that leaves no other token still wins
+
+
+class _Launched(msgspec.Struct):
+    plan: Plan
+    logits: Tensor | None
+    tokens: Tensor | None = None
+    near: Tensor | None = None
+
+
+class TorchRunner:
+    """A model, its KV cache, and per seat: slot table, sampling parameters, last token."""
+
+    def __init__(self, model: CausalLM, kv: KVCache, *, max_running: int, max_context: int) -> None:
+        self.model = model
+        self.kv = kv
+        self.device = kv.device
+        self._tables = torch.zeros((max_running, max_context + 1), dtype=torch.int64)
+        self._tables = self._tables.to(self.device)
+        self._last = torch.zeros(max_running, dtype=torch.int64, device=self.device)
+        self._params: list[SeatParams | None] = [None] * max_running
+        self._floats = np.zeros((3, max_running), dtype=np.float32)  # temperature, top_p, min_p
+        self._ints = np.zeros((3, max_running), dtype=np.int64)  # top_k, seed, index
+        self._pool = torch.zeros((0, 0), dtype=torch.int32, device=self.device)
+
+    @torch.inference_mode()
+    def launch(self, plan: Plan) -> _Launched:
+        for params in plan.new_seats:
+            self._sit(params)
+        for delta in plan.deltas:
+            slots = torch.from_numpy(delta.slots)
+            stop = delta.start + len(delta.slots)
+            self._tables[delta.seat, delta.start : stop] = slots.to(self.device)
+        if not plan.positions:
+            return _Launched(plan=plan, logits=None)
+        return _Launched(plan=plan, logits=self.model.forward(self._batch(plan), self.kv))
+
+    @torch.inference_mode()
+    def sample(self, handle: _Launched, masks: Masks) -> None:
+        plan = handle.plan
+        self._update_pool(masks)
+        if not plan.sample_from:
+            return
+        assert handle.logits is not None
+        logits = handle.logits[self._index(plan.sample_from)]
+        self._bias(logits, plan)
+        seats = plan.sample_seats
+        temperature, top_p, min_p = self._floats[:, seats]
+        top_k, seeds, indices = self._ints[:, seats]
+        warm = bool(temperature.any())
+        keys = None
+        if warm:
+            positions = np.array(plan.sample_positions, dtype=np.int64)
+            keys = noise_keys(*(self._put(x) for x in (seeds, indices, positions)))
+        handle.tokens, handle.near = masked_sample(
+            logits,
+            temperature=self._put(temperature),
+            top_k=self._put(top_k),
+            top_p=self._put(top_p),
+            min_p=self._put(min_p),
+            keys=keys,
+            allowed=self._allowed(masks, len(seats), logits.shape[1]),
+            filtered=bool(top_k.any() or (top_p < 1).any() or min_p.any()),
+        )
+        self._last[self._index(seats)] = handle.tokens
+
+    @torch.inference_mode()
+    def collect(self, handle: _Launched) -> StepOutput:
+        plan = handle.plan
+        out = StepOutput(tokens=[])
+        if handle.tokens is not None and handle.near is not None:
+            out.tokens = handle.tokens.tolist()
+            out.near_ties = handle.near.tolist()
+            for i, seat in enumerate(plan.sample_seats):
+                params = self._params[seat]
+                if params is not None and params.logprobs is not None:
+                    out.logprobs[i] = self._logprobs(
+                        handle, [plan.sample_from[i]], [out.tokens[i]], params.logprobs
+                    )[0]
+        if plan.score_rows:
+            out.scores = self._logprobs(handle, plan.score_rows, plan.score_tokens, plan.score_top)
+        return out
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _sit(self, params: SeatParams) -> None:
+        seat = params.seat
+        self._params[seat] = params
+        self._floats[:, seat] = params.temperature, params.top_p, params.min_p
+        self._ints[:, seat] = params.top_k, params.seed, params.index
+
+    def _batch(self, plan: Plan) -> ForwardBatch:
+        input_ids = self._index(plan.input_ids)
+        if plan.device_rows:
+            last = self._last[self._index(plan.device_seats)]
+            input_ids[self._index(plan.device_rows)] = last
+        longest = max(plan.seq_len)
+        if len(plan.seats) == 1:
+            tables = self._tables[plan.seats[0] : plan.seats[0] + 1, :longest]
+        else:
+            tables = self._tables[:, :longest][self._index(plan.seats)]
+        return ForwardBatch(
+            input_ids=input_ids,
+            positions=self._index(plan.positions),
+            slot_of=self._index(plan.slot_of),
+            query_start=plan.query_start,
+            seq_len=plan.seq_len,
+            slot_tables=tables,
+            logits_at=self._index(plan.logits_at),
+        )
+
+    def _index(self, numbers: list[int]) -> Tensor:
+        return torch.tensor(numbers, dtype=torch.int64, device=self.device)
+
+    def _put(self, array: Any) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+    def _bias(self, logits: Tensor, plan: Plan) -> None:
+        """Add each row's logit_bias and hold back end tokens before `min_tokens`, in place."""
+        rows: list[int] = []
+        tokens: list[int] = []
+        values: list[float] = []
+        for i, seat in enumerate(plan.sample_seats):
+            params = self._params[seat]
+            assert params is not None
+            for token, value in params.bias:
+                rows.append(i)
+                tokens.append(token)
+                values.append(max(value, _NEVER))
+            if params.banned and plan.sample_positions[i] < params.first + params.min_tokens:
+                rows.extend([i] * len(params.banned))
+                tokens.extend(params.banned)
+                values.extend([_NEVER] * len(params.banned))
+        if rows:
+            where = (self._index(rows), self._index(tokens))
+            logits.index_put_(where, torch.tensor(values, device=self.device), accumulate=True)
+
+    def _update_pool(self, masks: Masks) -> None:
+        if masks.new_words is None or not masks.new_rows:
+            return
+        needed = max(masks.new_rows) + 1
+        if needed > len(self._pool):
+            grown = torch.zeros(
+                (max(needed, 2 * len(self._pool)), masks.new_words.shape[1]),
+                dtype=torch.int32,
+                device=self.device,
+            )
+            if len(self._pool):
+                grown[: len(self._pool)] = self._pool
+            self._pool = grown
+        words = torch.from_numpy(masks.new_words.view(np.int32))
+        self._pool[self._index(masks.new_rows)] = words.to(self.device)
+
+    def _allowed(self, masks: Masks, count: int, vocab: int) -> Tensor | None:
+        if not masks.samples:
+            return None
+        rows = unpack_mask(self._pool[self._index(masks.rows)], vocab)
+        if len(masks.samples) == count:
+            return rows
+        allowed = torch.ones((count, vocab), dtype=torch.bool, device=self.device)
+        allowed[self._index(masks.samples)] = rows
+        return allowed
+
+    def _logprobs(
+        self, handle: _Launched, rows: list[int], tokens: list[int], top: int
+    ) -> list[tuple[float, list[tuple[int, float]]]]:
+        """Log probabilities of tokens under the raw logits of rows, and the `top` likeliest."""
+        assert handle.logits is not None
+        logprobs = handle.logits[self._index(rows)].log_softmax(dim=-1)
+        own = logprobs.gather(1, self._index(tokens).unsqueeze(1)).squeeze(1).tolist()
+        if not top:
+            return [(value, []) for value in own]
+        best = logprobs.topk(min(top, logprobs.shape[1]), dim=-1)
+        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        alternatives = [list(zip(ids, values, strict=True)) for ids, values in pairs]
+        return list(zip(own, alternatives, strict=True))

@@ -1,0 +1,79 @@
+"""What a request must satisfy before it may run: checked in the engine, so that every client gets
+the same errors."""
+
+from __future__ import annotations
+
+from ..errors import InvalidRequestError, NotSupportedError
+from .request import Request
+
+
+def check_request(
+    request: Request, *, vocab_size: int, max_context: int, has_tokenizer: bool
+) -> None:
+    """Raise InvalidRequestError or NotSupportedError for what cannot run."""
+    _check_prompt(request, vocab_size, max_context)
+    params = request.params
+    for name, tokens in (
+        ("logit_bias", params.logit_bias),
+        ("stop_token_ids", params.stop_token_ids),
+    ):
+        for token in tokens:
+            if token >= vocab_size:
+                raise InvalidRequestError(
+                    expected=f"a token id below {vocab_size}", got=str(token), where=name
+                )
+    last = len(request.prompt) - (0 if request.generate else 1)
+    if request.score_from is not None and not 1 <= request.score_from <= last:
+        raise InvalidRequestError(
+            expected=f"a position in 1..{last}", got=str(request.score_from), where="start"
+        )
+    if params.stop and not has_tokenizer:
+        raise InvalidRequestError(
+            "stop strings need a tokenizer, and this engine has none", where="stop"
+        )
+    if request.deadline is not None and not request.deadline > 0:
+        raise InvalidRequestError(
+            expected="seconds above 0", got=repr(request.deadline), where="deadline"
+        )
+    _refuse_unbuilt(request)
+
+
+def _check_prompt(request: Request, vocab_size: int, max_context: int) -> None:
+    prompt = request.prompt
+    if not prompt:
+        raise InvalidRequestError(
+            expected="a prompt of at least one token", got="an empty prompt", where="prompt"
+        )
+    low, high = min(prompt), max(prompt)
+    if low < 0 or high >= vocab_size:
+        bad = low if low < 0 else high
+        raise InvalidRequestError(
+            expected=f"token ids in 0..{vocab_size - 1}",
+            got=str(bad),
+            where=f"prompt[{prompt.index(bad)}]",
+        )
+    room = max_context - (1 if request.generate else 0)
+    if len(prompt) > room:
+        raise InvalidRequestError(
+            "the prompt is longer than the context",
+            expected=f"at most {room} tokens",
+            got=str(len(prompt)),
+            where="prompt",
+            hint="Shorten the prompt, or raise max_total_tokens if that is what bounds it",
+        )
+
+
+def _refuse_unbuilt(request: Request) -> None:
+    """Options that later releases bring are refused, not ignored."""
+    params = request.params
+    unbuilt = {
+        "stop_regex": bool(params.stop_regex),
+        "presence_penalty": params.presence_penalty != 0,
+        "frequency_penalty": params.frequency_penalty != 0,
+        "repetition_penalty": params.repetition_penalty != 1,
+    }
+    for name, asked in unbuilt.items():
+        if asked:
+            raise NotSupportedError(
+                f"{name} is not built yet", where=name, hint="Leave it at its default"
+            )

@@ -1,0 +1,98 @@
+"""The waiting queue: who enters next.
+
+Order: retracted sequences first, then higher priority, then the longest cached prefix, then
+arrival. The one that has waited longest is passed over at most `age_bound` times, then it goes
+before all, so nobody starves. Each sequence hangs on the tree node where its match ends: the tree
+reports those whose depth changed, so that a step's cost does not grow with the queue.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from .sequence import Sequence
+
+if TYPE_CHECKING:
+    from ..radix_cache.tree import RadixCache
+    from ..radix_cache.watch import Watcher
+
+_Entry = tuple[bool, int, int, int, int, Sequence]
+
+
+class WaitingQueue:
+    """A priority queue whose ranks follow the tree. `cache` None: no prefixes, arrival order."""
+
+    def __init__(self, cache: RadixCache | None, *, age_bound: int = 256) -> None:
+        self._cache = cache
+        self._age_bound = age_bound
+        self._heap: list[_Entry] = []
+        self._live: dict[int, int] = {}  # sequence id -> number of its entry that counts
+        self._by_age: OrderedDict[int, Sequence] = OrderedDict()
+        self._watchers: dict[int, Watcher] = {}
+        self._arrivals = self._pushes = self._passed_over = 0
+
+    def __len__(self) -> int:
+        return len(self._by_age)
+
+    def __iter__(self) -> Iterator[Sequence]:
+        return iter(self._by_age.values())
+
+    def __contains__(self, seq: Sequence) -> bool:
+        return seq.id in self._by_age
+
+    def add(self, seq: Sequence) -> None:
+        """Enter the queue. A retracted sequence goes to its front."""
+        self._by_age[seq.id] = seq
+        if seq.retracted:
+            self._by_age.move_to_end(seq.id, last=False)
+        else:
+            self._arrivals += 1
+            seq.arrival = self._arrivals
+        depth = 0
+        if self._cache is not None:
+            watcher = self._cache.watch(seq.key(seq.known), seq.namespace, seq)
+            self._watchers[seq.id] = watcher
+            depth = watcher.depth
+        self._push(seq, depth)
+
+    def peek(self) -> Sequence | None:
+        """Who enters next, or None when nobody waits."""
+        if not self._by_age:
+            return None
+        if self._passed_over >= self._age_bound:
+            return next(iter(self._by_age.values()))
+        self._follow_tree()
+        while True:
+            *_, number, seq = self._heap[0]
+            if self._live.get(seq.id) == number:
+                return seq
+            heapq.heappop(self._heap)
+
+    def remove(self, seq: Sequence) -> None:
+        """Leave the queue (to run, or for good)."""
+        oldest = next(iter(self._by_age))
+        self._passed_over = 0 if oldest == seq.id else self._passed_over + 1
+        del self._by_age[seq.id], self._live[seq.id]
+        if self._cache is not None:
+            self._cache.unwatch(self._watchers.pop(seq.id))
+        if len(self._heap) > 64 and len(self._heap) > 4 * len(self._by_age):
+            self._heap = [entry for entry in self._heap if self._live.get(entry[5].id) == entry[4]]
+            heapq.heapify(self._heap)
+
+    def _push(self, seq: Sequence, depth: int) -> None:
+        self._pushes += 1
+        self._live[seq.id] = self._pushes
+        entry = (not seq.retracted, -seq.priority, -depth, seq.arrival, self._pushes, seq)
+        heapq.heappush(self._heap, entry)
+
+    def _follow_tree(self) -> None:
+        if self._cache is None or not self._cache.moved:
+            return
+        for watcher in self._cache.moved:
+            seq = watcher.owner
+            if isinstance(seq, Sequence) and self._watchers.get(seq.id) is watcher:
+                self._push(seq, watcher.depth)
+        self._cache.moved.clear()
