@@ -43,7 +43,7 @@ class EspalierError(Exception):
         self.got = got
         self.where = where
         self.hint = hint
-        super().__init__(message)
+        super().__init__(str(self))
 
     def __str__(self) -> str:
         parts = [self.message] if self.message else []

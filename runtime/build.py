@@ -85,7 +85,7 @@ def _build_model(
         model.kv_layout, dtype, torch.device(device), options.page_size
     )
     kv = KVCache(model.kv_layout, capacity, device, dtype)
-    context = min(config.max_position_embeddings, capacity)
+    context = min(config.context_length, capacity)
     runner = TorchRunner(model, kv, max_running=options.max_running, max_context=context)
     info = EngineInfo(
         model=options.model,

@@ -166,13 +166,13 @@ class Scheduler:
             match = self.cache.match(seq.key(seq.known), seq.namespace)
             self.cache.lock(match.node)
             room = seq.known - match.length + self.config.page_size
-            if self.running and self.free_tokens() < room + self._promised():
+            if not self._has_room(room):
                 self.cache.unlock(match.node)
                 return False
             self.waiting.remove(seq)
             seq.node = match.node
         else:
-            if self.running and self.free_tokens() < seq.known + self._promised():
+            if not self._has_room(seq.known + self.config.page_size):
                 return False
             self.waiting.remove(seq)
         seq.state = "running"
@@ -186,13 +186,16 @@ class Scheduler:
             self._adopt(step, seq, match.slots, match.pending)
         return True
 
-    def _promised(self) -> int:
-        """Slots that running sequences will want soon."""
-        headroom, total = self.config.headroom, 0
+    def _has_room(self, tokens: int) -> bool:
+        """Whether a newcomer fits beside what running sequences will want soon. One that is alone
+        always does."""
+        if not (self.running or self._leaving):
+            return True
+        headroom, total = self.config.headroom, tokens
         for seq in self.running.values():
             ahead = min(seq.max_length - seq.length, headroom)
             total += max(0, seq.prefill_end - seq.kv_len) + ahead
-        return total
+        return total <= self.free_tokens()
 
     def _adopt(self, step: Step, seq: Sequence, slots: Ints, pending: int) -> None:
         """The tree's slots serve the positions from `tree_len` on."""
@@ -204,7 +207,7 @@ class Scheduler:
         seq.tree_len = seq.kv_len = seq.room = stop
         seq.pos = max(seq.pos, min(stop, seq.must_run_from))
         step.slots(seq, start, slots)
-        usable = min(stop, seq.must_run_from)
+        usable = min(stop, seq.must_run_from, seq.prompt_len)
         gained = max(0, usable - seq.accounted)
         shared = min(gained, max(0, pending - (stop - usable)))
         self.counters.add(seq, cached=gained - shared, shared=shared)
@@ -221,12 +224,12 @@ class Scheduler:
 
     def _run(self, step: Step, seq: Sequence, budget: int) -> int:
         """Plan as many rows of a sequence as it wants and the budget allows; returns how many."""
-        prefill = seq.prefilling
+        prefill, end = seq.prefilling, seq.end
         if prefill and self.config.use_cache:
             if seq.pos < seq.prefill_end and seq.id not in step.named:
                 self._rematch(step, seq)
             self._share_row(step, seq)
-        start, stop = seq.pos, min(seq.end, seq.pos + budget)
+        start, stop = seq.pos, min(end, seq.pos + budget)
         if start == stop:
             return 0
         if stop > seq.room and not self._grow(step, seq, stop):
@@ -240,7 +243,7 @@ class Scheduler:
         if prefill:
             self.counters.add_rows(seq, start, stop)
             self._score_rows(step, seq, start, stop, first)
-        if stop == seq.end and seq.request.generate:
+        if stop == end and seq.request.generate:
             place = step.logits(first + stop - 1 - start)
             if prefill:
                 step.remember(seq, stop, place)
@@ -377,6 +380,7 @@ class Scheduler:
         del self.running[seq.id]
         self._release(seq)
         seq.restart()
+        seq.state = "waiting"
         self.waiting.add(seq)
 
     # -- invariants --------------------------------------------------------------------------------
