@@ -83,7 +83,7 @@ class RadixCache:
         after: a living node (lock it) whose path equals key[:after.end], which is not looked at
         again: `length` stays absolute, `slots` and `pending` are of what follows it.
         """
-        top = self._top(namespace, after)
+        top = self._top(key, namespace, after)
         path = self._find(top, to_run(key, top.end))
         slots = join([node.slot_run for node in path])
         if not path:
@@ -111,12 +111,14 @@ class RadixCache:
             path.append(self._structure.split(inside, at))
         return path
 
-    def _top(self, namespace: str, after: Node | None) -> Node:
+    def _top(self, key: Ints, namespace: str, after: Node | None) -> Node:
         """Where a walk begins. A missing namespace's root is made, and not kept."""
         if after is not None:
-            if after.namespace != namespace:
+            if after.namespace != namespace or after.end > len(key):
                 raise InvalidRequestError(
-                    expected=f"a node of namespace {namespace!r}", got=repr(after), where="after"
+                    expected=f"a node of namespace {namespace!r} on the path of {len(key)} tokens",
+                    got=repr(after),
+                    where="after",
                 )
             if after.end:
                 self._require_living(after)
@@ -149,7 +151,7 @@ class RadixCache:
         duplicates. pending: the launched step that fills the new nodes; None says they are filled.
         Raises InvalidRequestError unless `key` is whole pages and `slots` fits it.
         """
-        top = self._top(namespace, after)
+        top = self._top(key, namespace, after)
         data, ours = to_run(key, top.end), to_run(slots)
         if len(data) != len(ours) or len(data) % self._page:
             raise InvalidRequestError(
