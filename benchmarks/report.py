@@ -1,0 +1,174 @@
+"""What every benchmark writes: rows of one form, as a table on the terminal and as JSON.
+
+A row names what was measured, its value and unit, the same figure for each peer in the same run,
+and what it takes to measure it again: machine, versions, commit, command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import msgspec
+
+from .. import __version__
+from ..errors import InvalidRequestError
+
+PACKAGES = ("torch", "transformers", "numpy", "tokenizers", "msgspec")
+
+
+class Row(msgspec.Struct, kw_only=True):
+    """One figure. peers: the same figure of others, measured side by side in this run."""
+
+    name: str
+    value: float
+    unit: str
+    peers: dict[str, float] = {}
+
+
+class Place(msgspec.Struct, kw_only=True):
+    """Where and how a run was made."""
+
+    machine: str
+    versions: dict[str, str]
+    commit: str
+    command: str
+
+
+def parser(name: str, description: str) -> argparse.ArgumentParser:
+    """A benchmark's command line, with the options they all have."""
+    made = argparse.ArgumentParser(
+        prog=f"espalier bench {name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
+    return made
+
+
+def place(name: str, argv: Sequence[str]) -> Place:
+    """This run's machine, versions, commit and command."""
+    versions = {"python": platform.python_version(), "espalier": __version__}
+    versions |= {package: _version(package) for package in PACKAGES}
+    kept = [
+        text
+        for before, text in zip(["", *argv], argv, strict=False)
+        if "--json" not in (before, text)
+    ]
+    return Place(
+        machine=machine(),
+        versions={package: version for package, version in versions.items() if version},
+        commit=commit(),
+        command=" ".join(["espalier", "bench", name, *kept]),
+    )
+
+
+def finish(name: str, argv: Sequence[str], json_file: Path | None, rows: Sequence[Row]) -> None:
+    """Print the rows as a table, and write them where `--json` asks."""
+    print(table(rows))
+    if json_file is None:
+        return
+    where = msgspec.structs.asdict(place(name, argv))
+    written = [msgspec.structs.asdict(row) | where for row in rows]
+    json_file.parent.mkdir(parents=True, exist_ok=True)
+    json_file.write_text(json.dumps(written, indent=1) + "\n")
+    print(f"{len(rows)} rows written to {json_file}")
+
+
+def table(rows: Sequence[Row]) -> str:
+    """One line a row, one column a peer."""
+    peers = list(dict.fromkeys(peer for row in rows for peer in row.peers))
+    lines = [["", "value", *peers, "unit"]]
+    for row in rows:
+        others = [number(row.peers[peer]) if peer in row.peers else "-" for peer in peers]
+        lines.append([row.name, number(row.value), *others, row.unit])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    aligned = []
+    for name, *cells, unit in lines:
+        middle = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=False)]
+        aligned.append("  ".join([name.ljust(widths[0]), *middle, unit]).rstrip())
+    return "\n".join(aligned)
+
+
+def number(value: float) -> str:
+    """Counts and what is above 1,000 in full, with thousands separated; else three digits."""
+    if isinstance(value, int) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:#.3g}".rstrip(".")
+
+
+def machine() -> str:
+    """The processor, its cores, and the GPU where torch sees one."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = names[0].partition(":")[2].strip() if names else model
+    text = f"{model}, {os.cpu_count()} cores"
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        text += f", {torch.cuda.get_device_name()}"
+    return text
+
+
+def commit() -> str:
+    """The checkout's commit, `+` when files differ from it; the version where there is no git."""
+    folder = Path(__file__).resolve().parent
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return f"espalier {__version__}"
+    return found.stdout.strip()
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def data_file(name: str) -> Path:
+    """A file under ESPALIER_DATA. Raises InvalidRequestError where there is none."""
+    folder = os.environ.get("ESPALIER_DATA")
+    if folder and (Path(folder) / name).exists():
+        return Path(folder) / name
+    raise InvalidRequestError(
+        "this benchmark needs data that is not part of the package",
+        expected=f"a folder with {name}",
+        got=f"ESPALIER_DATA={folder}" if folder else "ESPALIER_DATA unset",
+        where="ESPALIER_DATA",
+        hint="See CONTRIBUTING.md.",
+    )
+
+
+def load_module(path: Path) -> ModuleType:
+    """A Python file of the data folder as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The rows of a result file."""
+    rows: list[dict[str, Any]] = json.loads(path.read_text())
+    return rows

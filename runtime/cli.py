@@ -1,0 +1,103 @@
+"""The command `espalier`: parses, calls one `cli_*` module per command, and reports errors.
+
+Exit codes: 0 done, 1 it failed, 2 bad input, 130 interrupted. An error is one line on standard
+error; `--debug` (before the command) shows the traceback instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .. import __version__
+from ..errors import (
+    EspalierError,
+    GrammarError,
+    InvalidRequestError,
+    ModelLoadError,
+    NotSupportedError,
+)
+
+BAD_INPUT = (InvalidRequestError, GrammarError, ModelLoadError, NotSupportedError)
+
+ABOUT = """\
+Language-model programs whose shared prefixes are computed once and whose outputs cannot leave
+their grammar.
+
+first steps
+  espalier demo                         a guided tour with the embedded model, under a minute
+  espalier demo --text "Ida is 41 and lives in Bergen."
+  espalier run FILE.py                  run a program of gen, select and fork, and see its report
+  espalier chat                         talk to a model, and watch what is cached
+
+every command explains itself: espalier run --help"""
+
+
+class Command(NamedTuple):
+    """A command lives in `cli_<module>`, which has `configure(parser)` and `run(args) -> int`."""
+
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "demo": Command("cli_demo", "a guided tour: typed JSON, forks, tools, and what sharing saves"),
+    "run": Command("cli_run", "run a program from a file"),
+    "chat": Command("cli_chat", "talk to a model"),
+    "serve": Command("cli_serve", "an OpenAI-compatible server (not built yet)"),
+    "bench": Command("cli_bench", "measure something by name"),
+    "doctor": Command("cli_doctor", "check this installation, and say what is missing"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser, commands = _parser()
+    name = next((text for text in arguments if text in COMMANDS), None)
+    if name is None:
+        parser.parse_args(arguments)  # --help, --version, or an unknown command: it exits there
+        parser.print_help()
+        return 2
+    module = importlib.import_module(f".{COMMANDS[name].module}", __package__)
+    module.configure(commands[name])
+    args = parser.parse_args(arguments)
+    try:
+        return int(module.run(args))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except EspalierError as error:
+        if args.debug:
+            raise
+        print(f"espalier {args.command}: {describe(error)}", file=sys.stderr)
+        return 2 if isinstance(error, BAD_INPUT) else 1
+
+
+def describe(error: EspalierError) -> str:
+    """The error as one line: its kind, and what it says."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="espalier", description=ABOUT, formatter_class=form)
+    parser.add_argument("--version", action="version", version=f"espalier {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    commands = {
+        name: subparsers.add_parser(name, help=command.help, formatter_class=form)
+        for name, command in COMMANDS.items()
+    }
+    return parser, commands
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""`espalier bench NAME`: runs `benchmarks/NAME.py`, or says which issue will bring it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+from ..errors import InvalidRequestError, NotSupportedError
+
+BUILT = {
+    "prefix": "prompt tokens computed, over the exact optimum of shared-prefix workloads",
+    "cpu": "decoding speed on one CPU thread, beside transformers",
+    "radix": "match, insert and evict at 1e3 to 1e6 nodes of the prefix tree",
+}
+LATER = {
+    "scheduler": 3,
+    "grammar": 4,
+    "serve": 5,
+    "frontend": 6,
+    "startup": 7,
+    "offline": 7,
+    "latency": 7,
+    "forks": 7,
+    "kernels": 7,
+}
+
+ABOUT = """\
+Measures something, prints a table, and writes the figures with --json FILE.
+
+{built}
+  all        each of these, written to benchmarks/results/ (what `make bench` does)
+
+examples
+  espalier bench prefix --model null
+  espalier bench prefix --only identical --only judge --json prefix.json
+  espalier bench cpu --help
+
+prefix and cpu read their workloads from the folder that ESPALIER_DATA names."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    names = "\n".join(f"  {name:10} {what}" for name, what in BUILT.items())
+    parser.description = ABOUT.format(built=names)
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help="the benchmark's own options")
+
+
+def run(args: argparse.Namespace) -> int:
+    names = list(BUILT) if args.name == "all" else [args.name]
+    for name in names:
+        if name in LATER:
+            raise NotSupportedError(
+                f"the benchmark {name!r} is not built yet (issue {LATER[name]})",
+                hint=f"Built: {', '.join(BUILT)}",
+            )
+        if name not in BUILT:
+            raise InvalidRequestError(
+                expected=f"one of {', '.join(BUILT)}", got=repr(name), where="espalier bench"
+            )
+    for name in names:
+        module = importlib.import_module(f"...benchmarks.{name}", __name__)
+        rest = ["--json", f"benchmarks/results/{name}.json"] if args.name == "all" else args.rest
+        if code := int(module.main(rest)):
+            return code
+    return 0

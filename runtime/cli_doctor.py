@@ -1,0 +1,119 @@
+"""`espalier doctor`: what this installation has, and what to do about what it lacks."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from .. import __version__
+from ..errors import EspalierError
+
+ABOUT = """\
+Checks this installation: Python, packages, torch and its device, memory, and whether an engine
+starts and generates. Exit code 1 when something does not work.
+
+examples
+  espalier doctor
+  espalier doctor --model ./my-model"""
+
+
+class Finding(NamedTuple):
+    """One line of the report. `good` is None for what is only worth knowing."""
+
+    good: bool | None
+    what: str
+    found: str
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.description = ABOUT
+    parser.add_argument("--model", default="sprig", help="the model to try (default: sprig)")
+
+
+def run(args: argparse.Namespace) -> int:
+    bad = False
+    for finding in examine(args.model):
+        mark = {True: "ok", False: "FAILED", None: "--"}[finding.good]
+        print(f"{mark:>6}  {finding.what:12} {finding.found}", flush=True)
+        bad |= finding.good is False
+    print("Something does not work: see FAILED above." if bad else "All is well.")
+    return 1 if bad else 0
+
+
+def examine(model: str) -> Iterator[Finding]:
+    """Each check in turn; one that fails does not keep the next from running."""
+    yield Finding(None, "espalier", __version__)
+    good = sys.version_info >= (3, 11)
+    needs = "" if good else " (needs 3.11 or later)"
+    yield Finding(good, "python", f"{platform.python_version()}, {platform.platform()}{needs}")
+    yield from _packages()
+    yield _torch()
+    yield Finding(None, "memory", _memory())
+    data = os.environ.get("ESPALIER_DATA")
+    yield Finding(None, "data", data or "ESPALIER_DATA is unset: data tests and benchmarks skip")
+    yield _attempt("engine", lambda: _generate("null"))
+    yield _attempt("model", lambda: _generate(model))
+
+
+def _packages() -> Iterator[Finding]:
+    for name in ("numpy", "msgspec", "tokenizers", "transformers", "safetensors"):
+        try:
+            yield Finding(True, name, importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(False, name, f"missing: pip install {name}")
+
+
+def _torch() -> Finding:
+    try:
+        import torch
+    except ImportError as error:
+        return Finding(False, "torch", f"{error}: see README, 'CPU-only torch'")
+    device = "CPU only"
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        device = f"{torch.cuda.get_device_name()}, {free >> 30} of {total >> 30} GiB free"
+    return Finding(
+        True, "torch", f"{torch.__version__}, {torch.get_num_threads()} threads, {device}"
+    )
+
+
+def _memory() -> str:
+    text = f"{os.cpu_count()} cores"
+    try:
+        with open("/proc/meminfo") as file:
+            fields = dict(line.split(":", 1) for line in file)
+    except OSError:
+        return text
+    free, total = (int(fields[name].split()[0]) >> 20 for name in ("MemAvailable", "MemTotal"))
+    return f"{text}, {free} of {total} GiB free"
+
+
+def _attempt(what: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(True, what, check())
+    except EspalierError as error:
+        return Finding(False, what, f"{type(error).__name__}: {error}")
+
+
+def _generate(model: str) -> str:
+    from ..types import SamplingParams
+    from .engine import Engine
+
+    begin = time.perf_counter()
+    with Engine(model=model) as engine:
+        started = time.perf_counter() - begin
+        params = SamplingParams(max_tokens=4, ignore_eos=True)
+        (result,) = engine.generate(input_ids=[[1, 2, 3]], sampling_params=params)
+        engine.check_invariants()
+        info = engine.info
+    return (
+        f"{model}: started in {started:.1f} s on {info.device}, {info.dtype}, "
+        f"{info.capacity:,} slots, context {info.max_context:,}; "
+        f"{result.generated_tokens} tokens generated"
+    )
