@@ -1,0 +1,59 @@
+"""Rows, as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import espalier
+from espalier.benchmarks import report
+from espalier.benchmarks.report import Row
+
+
+def test_finish_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "made" / "x.json"
+    rows = [
+        Row(name="a", value=1234.5, unit="tokens/s", peers={"other": 0.25}),
+        Row(name="longer", value=3, unit="s"),
+    ]
+    report.finish("x", ["--scale", "2", "--json", str(file)], file, rows)
+    head, first, second, last = capsys.readouterr().out.splitlines()
+    assert head.split() == ["value", "other", "unit"]
+    assert first.split() == ["a", "1,234", "0.250", "tokens/s"]
+    assert second.split() == ["longer", "3", "-", "s"]
+    assert last.startswith("2 rows written")
+    written = report.read(file)
+    assert written == json.loads(file.read_text())
+    assert set(written[0]) == set(
+        "name value unit peers machine versions commit command".split()  # noqa: SIM905
+    )
+    assert written[0]["command"] == "espalier bench x --scale 2"
+    assert written[0]["versions"]["espalier"] == espalier.__version__
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1, "1"),
+        (1.0, "1.00"),
+        (12345, "12,345"),
+        (99.44, "99.4"),
+        (0.0123, "0.0123"),
+        (309.2, "309"),
+    ],
+)
+def test_number(value: float, text: str) -> None:
+    assert report.number(value) == text
+
+
+def test_data_file_without_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("ESPALIER_DATA", raising=False)
+    with pytest.raises(espalier.InvalidRequestError, match="ESPALIER_DATA unset"):
+        report.data_file("yardsticks/prefix_workloads.py")
+    monkeypatch.setenv("ESPALIER_DATA", str(tmp_path))
+    with pytest.raises(espalier.InvalidRequestError, match=r"a folder with nothing\.py"):
+        report.data_file("nothing.py")
+    (tmp_path / "there.py").write_text("x = 3")
+    assert report.load_module(report.data_file("there.py")).x == 3

@@ -1,0 +1,91 @@
+"""The command line: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from espalier.errors import InvalidRequestError
+from espalier.runtime import cli, cli_bench
+from tests.support import ROOT
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_help_teaches(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([command, "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert command == "serve" or f"  espalier {command}" in text, "no example in the help"
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help"])
+    assert stop.value.code == 0
+    assert all(command in capsys.readouterr().out for command in ())
+    assert cli.main([]) == 2
+    shown = capsys.readouterr().out
+    assert all(command in shown for command in cli.COMMANDS)
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert capsys.readouterr().out.startswith("espalier ")
+
+
+def test_help_loads_no_torch() -> None:
+    code = (
+        "import sys; from espalier.runtime import cli\nfor c in cli.COMMANDS:\n    try: cli.main("
+    )
+    code += "[c, '--help'])\n    except SystemExit: pass\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["serve"], "NotSupportedError: the server is not built yet (issue 5)"),
+        (["bench", "grammar"], "NotSupportedError: the benchmark 'grammar' is not built yet"),
+        (["bench", "gramar"], "expected one of prefix, cpu, radix, got 'gramar'"),
+        (["chat", "--model", "no/such/folder/at/all"], "ModelLoadError"),
+        (["chat", "--temperature", "nan"], "InvalidRequestError"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"espalier {arguments[0]}: ")
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_debug_raises() -> None:
+    with pytest.raises(InvalidRequestError):
+        cli.main(["--debug", "bench", "gramar"])
+
+
+def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["dmo"])
+    assert stop.value.code == 2
+    assert "invalid choice: 'dmo'" in capsys.readouterr().err
+
+
+def test_every_pinned_benchmark_is_known() -> None:
+    pinned = (
+        "prefix scheduler radix cpu grammar frontend serve startup offline latency forks kernels"
+    )
+    assert {*cli_bench.BUILT, *cli_bench.LATER} == set(pinned.split())
+
+
+def test_doctor_reports_what_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor", "--model", "null"]) == 0
+    assert "All is well." in capsys.readouterr().out
+    assert cli.main(["doctor", "--model", "/no/such/model"]) == 1
+    out = capsys.readouterr().out
+    assert "FAILED  model" in out
+    assert "ModelLoadError" in out
