@@ -22,25 +22,30 @@ def check_names(what: str, given: Any, known: Any) -> None:
             raise InvalidRequestError(f"{what} has no parameter {name!r}", where=name, hint=hint)
 
 
+class _ParamsMeta(type(msgspec.Struct)):  # type: ignore[misc]
+    """Lets an unknown keyword be a typed error, and takes `max_new_tokens` for `max_tokens`."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if "max_new_tokens" in kwargs:
+            if "max_tokens" in kwargs:
+                raise InvalidRequestError(
+                    "both max_tokens and max_new_tokens are given", where="max_new_tokens"
+                )
+            kwargs["max_tokens"] = kwargs.pop("max_new_tokens")
+        check_names(cls.__name__, kwargs, cls.__struct_fields__)
+        return super().__call__(*args, **kwargs)
+
+
 if TYPE_CHECKING:
-    _ParamsMeta = type(msgspec.Struct)
+    # To a type checker the parameters are an ordinary struct: it finds unknown keywords itself.
+    _Params = msgspec.Struct
 else:
 
-    class _ParamsMeta(type(msgspec.Struct)):
-        """Lets an unknown keyword be a typed error, and takes `max_new_tokens` for `max_tokens`."""
-
-        def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-            if "max_new_tokens" in kwargs:
-                if "max_tokens" in kwargs:
-                    raise InvalidRequestError(
-                        "both max_tokens and max_new_tokens are given", where="max_new_tokens"
-                    )
-                kwargs["max_tokens"] = kwargs.pop("max_new_tokens")
-            check_names(cls.__name__, kwargs, cls.__struct_fields__)
-            return super().__call__(*args, **kwargs)
+    class _Params(msgspec.Struct, metaclass=_ParamsMeta):
+        pass
 
 
-class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, metaclass=_ParamsMeta):
+class SamplingParams(_Params, frozen=True, kw_only=True):
     """How tokens are chosen, and when to stop.
 
     max_tokens: tokens generated at most (>= 1); None means up to the model's context.
@@ -80,8 +85,6 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, metaclass=_Param
             if isinstance(value, str) or (name == "stop_token_ids" and isinstance(value, int)):
                 value = (value,)
             msgspec.structs.force_setattr(self, name, tuple(value or ()))
-        if self.logit_bias is None:
-            msgspec.structs.force_setattr(self, "logit_bias", {})
         self._check()
 
     def _check(self) -> None:
@@ -106,7 +109,8 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, metaclass=_Param
         for token, bias in self.logit_bias.items():
             _integer("logit_bias key", token, 0, None)
             _number(f"logit_bias[{token}]", bias, -math.inf, None)
-        for text in (*self.stop, *self.stop_regex):
+        texts: tuple[Any, ...] = (*self.stop, *self.stop_regex)
+        for text in texts:
             if not isinstance(text, str) or not text:
                 raise InvalidRequestError(
                     expected="a stop string of at least one character", got=repr(text), where="stop"

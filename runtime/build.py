@@ -12,11 +12,11 @@ from ..errors import ModelLoadError, OutOfSlotsError
 from ..types import Chunk
 from .core import EngineCore
 from .grammar_service import GrammarService
-from .model_runner import DelayedRunner, NullRunner, Runner
-from .options import EngineOptions
-from .protocol import EngineInfo
-from .scheduler import Scheduler, SchedulerConfig
 from .locate import resolve_folder
+from .model_runner import DelayedRunner, NullRunner, Runner
+from .options import EngineOptions, SchedulerConfig
+from .protocol import EngineInfo
+from .scheduler import Scheduler
 from .tokenizer import Tokenizer
 
 if TYPE_CHECKING:

@@ -238,22 +238,28 @@ class Engine:
 
     def explain(self, input_ids: Sequence[int], namespace: str = "") -> dict[str, Any]:
         """How much of a prompt is cached, and why not more."""
-        return self._call("explain", input_ids=list(input_ids), namespace=namespace)
+        found: dict[str, Any] = self._call(
+            "explain", input_ids=list(input_ids), namespace=namespace
+        )
+        return found
 
     def pin(self, input_ids: Sequence[int], namespace: str = "", ttl: float | None = None) -> int:
         """Evict this prefix last, for `ttl` seconds or until `unpin`. Returns the pin's number."""
-        return self._call("pin", input_ids=list(input_ids), namespace=namespace, ttl=ttl)
+        number: int = self._call("pin", input_ids=list(input_ids), namespace=namespace, ttl=ttl)
+        return number
 
     def unpin(self, pin: int) -> None:
         self._call("unpin", pin=pin)
 
     def flush_cache(self) -> int:
         """Drop every cached prefix that nobody uses; returns how many tokens that were."""
-        return self._call("flush_cache")
+        dropped: int = self._call("flush_cache")
+        return dropped
 
     def stats(self) -> dict[str, Any]:
         """Totals since the start and the present state (P5)."""
-        return self._call("stats")
+        numbers: dict[str, Any] = self._call("stats")
+        return numbers
 
     def check_invariants(self) -> None:
         """Raise InvariantError naming the first broken invariant."""

@@ -92,7 +92,7 @@ class EngineProcess:
                 if now is not None:
                     selector.register(now, selectors.EVENT_READ, "worker")
                 worker = now
-            timeout = 0.0
+            timeout: float | None = 0.0
             if core.idle:
                 timeout = 1.0 if core.compiling else core.next_deadline()
             if any(key.data == "parent" for key, _ in selector.select(timeout)):

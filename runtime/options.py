@@ -62,3 +62,17 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
                 hint="Tokens already depend on prompt, parameters and seed alone, but for "
                 "near-ties, which Result.near_ties counts",
             )
+
+
+class SchedulerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """capacity: slots. page_size: slots handed out together. max_running: seats. step_tokens: rows
+    per step. use_cache: whether prefixes are shared at all. headroom: slots a running sequence is
+    granted ahead when somebody new is admitted."""
+
+    capacity: int
+    page_size: int = 1
+    max_running: int = 256
+    step_tokens: int = 2048
+    use_cache: bool = True
+    age_bound: int = 256
+    headroom: int = 16

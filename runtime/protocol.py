@@ -123,8 +123,10 @@ class Frames:
 
 
 def to_engine(body: bytes) -> ToEngine:
-    return _to_engine.decode(body)
+    message: ToEngine = _to_engine.decode(body)
+    return message
 
 
 def from_engine(body: bytes) -> FromEngine:
-    return _from_engine.decode(body)
+    message: FromEngine = _from_engine.decode(body)
+    return message

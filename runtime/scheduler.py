@@ -18,30 +18,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import msgspec
-
 from ..errors import InvariantError, OutOfSlotsError
 from ..radix_cache.slots import SlotAllocator
 from ..radix_cache.tree import RadixCache
 from .accounts import Counters
+from .options import SchedulerConfig
 from .plan import Ints
 from .sequence import Sequence
 from .step import Step
 from .waiting import WaitingQueue
-
-
-class SchedulerConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """capacity: slots. page_size: slots handed out together. max_running: seats. step_tokens: rows
-    per step. use_cache: whether prefixes are shared at all. headroom: slots a running sequence is
-    granted ahead when somebody new is admitted."""
-
-    capacity: int
-    page_size: int = 1
-    max_running: int = 256
-    step_tokens: int = 2048
-    use_cache: bool = True
-    age_bound: int = 256
-    headroom: int = 16
 
 
 class Scheduler:

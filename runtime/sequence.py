@@ -22,7 +22,7 @@ from .plan import Ints, SeatParams
 from .request import Request
 
 if TYPE_CHECKING:
-    from ..radix_cache.tree import Node
+    from ..radix_cache.node import Node
 
 State = Literal["compiling", "waiting", "running", "finished"]
 _NO_SLOTS: Ints = np.empty(0, dtype=np.int64)
