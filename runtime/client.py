@@ -171,7 +171,8 @@ class ProcessLink:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._reader.join(timeout=10)
+        if threading.current_thread() is not self._reader:
+            self._reader.join(timeout=10)
         self._sock.close()
 
     def _send(self, message: ToEngine) -> None:

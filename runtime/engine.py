@@ -7,15 +7,14 @@ thread, where whoever waits for a result also does the steps.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, Self
 
-from ..errors import EspalierError, InvalidRequestError
+from ..errors import InvalidRequestError
 from ..grammar.spec import GrammarSpec
 from ..types import Chunk, Result, SamplingParams, check_names
 from .client import InlineLink, Link, ProcessLink
-from .inbox import Inbox
+from .inbox import Inbox, Switchboard
 from .inputs import Prompts, as_prompts, per_prompt, sampling
 from .locate import resolve_folder
 from .options import EngineOptions
@@ -75,15 +74,14 @@ class Engine:
         )
         self._options = options
         self._builder = RequestBuilder(seed)
-        self._inboxes: dict[int, Inbox] = {}
-        self._lock = threading.Lock()
+        self._switchboard = Switchboard()
         self._tokenizer: Tokenizer | None = None
         self._closed = False
         self._link: Link
         if inline:
-            self._link = InlineLink(options, self._on_chunk)
+            self._link = InlineLink(options, self._switchboard.deliver)
         else:
-            self._link = ProcessLink(options, self._on_chunk, self._on_death)
+            self._link = ProcessLink(options, self._switchboard.deliver, self._switchboard.fail)
 
     # -- what it is --------------------------------------------------------------------------------
 
@@ -308,11 +306,9 @@ class Engine:
 
     def _open(self, groups: list[list[Request]], *, listen: bool = False) -> Inbox:
         requests = [request for group in groups for request in group]
-        inbox = Inbox([request.id for request in requests])
+        inbox = self._switchboard.open([request.id for request in requests])
         if listen:
             inbox.listen()
-        with self._lock:
-            self._inboxes.update((request.id, inbox) for request in requests)
         try:
             self._link.submit(requests)
         except BaseException:
@@ -322,9 +318,7 @@ class Engine:
 
     def _close_inbox(self, inbox: Inbox, *, cancel: bool = True) -> None:
         left = inbox.unfinished
-        with self._lock:
-            for request_id in left:
-                self._inboxes.pop(request_id, None)
+        self._switchboard.close(left)
         if left and cancel and not self._closed:
             self._link.cancel(left)
 
@@ -369,21 +363,6 @@ class Engine:
                     yield chunk
         finally:
             self._close_inbox(inbox)
-
-    def _on_chunk(self, chunk: Chunk) -> None:
-        with self._lock:
-            inbox = self._inboxes.get(chunk.request_id)
-            if chunk.result is not None:
-                self._inboxes.pop(chunk.request_id, None)
-        if inbox is not None:
-            inbox.put(chunk)
-
-    def _on_death(self, error: EspalierError) -> None:
-        with self._lock:
-            inboxes = list({id(inbox): inbox for inbox in self._inboxes.values()}.values())
-            self._inboxes.clear()
-        for inbox in inboxes:
-            inbox.fail(error)
 
 
 def _raise_failed(chunk: Chunk) -> None:

@@ -94,7 +94,9 @@ class EngineProcess:
                 worker = now
             timeout: float | None = 0.0
             if core.idle:
-                timeout = 1.0 if core.compiling else core.next_deadline()
+                timeout = core.next_deadline()
+                if core.compiling:  # the worker's own time limit wants to be looked at
+                    timeout = 1.0 if timeout is None else min(1.0, timeout)
             if any(key.data == "parent" for key, _ in selector.select(timeout)):
                 self._receive(built)
             core.step()

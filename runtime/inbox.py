@@ -77,3 +77,41 @@ class Inbox:
         assert self._news is not None
         await self._news.wait()
         self._news.clear()
+
+
+class Switchboard:
+    """Which inbox a chunk belongs to. The link's thread holds this and not the engine, so that an
+    engine nobody holds any more can be collected, and so closed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inboxes: dict[int, Inbox] = {}
+
+    def open(self, ids: list[int]) -> Inbox:
+        inbox = Inbox(ids)
+        with self._lock:
+            self._inboxes.update((request_id, inbox) for request_id in ids)
+        return inbox
+
+    def close(self, ids: list[int]) -> None:
+        """Nobody waits for these any more."""
+        with self._lock:
+            for request_id in ids:
+                self._inboxes.pop(request_id, None)
+
+    def deliver(self, chunk: Chunk) -> None:
+        """From the link's thread, or whoever steps an inline core."""
+        with self._lock:
+            inbox = self._inboxes.get(chunk.request_id)
+            if chunk.result is not None:
+                self._inboxes.pop(chunk.request_id, None)
+        if inbox is not None:
+            inbox.put(chunk)
+
+    def fail(self, error: EspalierError) -> None:
+        """The engine is gone."""
+        with self._lock:
+            inboxes = list({id(inbox): inbox for inbox in self._inboxes.values()}.values())
+            self._inboxes.clear()
+        for inbox in inboxes:
+            inbox.fail(error)
