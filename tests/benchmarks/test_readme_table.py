@@ -1,0 +1,47 @@
+"""README shows what the committed result files say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from espalier.benchmarks import readme_table, report
+from espalier.benchmarks.report import Row
+from tests.support import ROOT
+
+
+def test_readme_is_up_to_date() -> None:
+    text = (ROOT / "README.md").read_text()
+    rendered = readme_table.render(ROOT / "benchmarks" / "results")
+    assert text == readme_table.update(text, rendered), "run make bench, or readme_table alone"
+
+
+def test_sections(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        Row(name="prefix/null/all/judge", value=1.0, unit="x", peers={"no sharing": 5.7}),
+        Row(name="prefix/null/eight/judge", value=1.25, unit="x", peers={"no sharing": 5.7}),
+    ]
+    report.finish("prefix", [], tmp_path / "prefix.json", rows)
+    rows = [Row(name="cpu/6.8M fp32/b1", value=1300.0, unit="tokens/s", peers={"hf": 300.0})]
+    report.finish("cpu", [], tmp_path / "cpu.json", rows)
+    rows = [
+        Row(name="match @ 1e+03", value=4.0, unit="us"),
+        Row(name="match @ 1e+06", value=5.0, unit="us"),
+        Row(name="match: slope", value=0.031, unit="log/log"),
+    ]
+    report.finish("radix", [], tmp_path / "radix.json", rows)
+    capsys.readouterr()
+    lines = readme_table.render(tmp_path).splitlines()
+    assert "| judge | 5.70 | 1.00 | 1.25 |" in lines
+    assert "| 6.8M fp32/b1, tokens/s | 1,300 | 300 |" in lines
+    assert "| match | 1,000,000 | 5.00 us | 0.03 |" in lines
+
+
+def test_update_needs_its_marks() -> None:
+    text = f"a {readme_table.BEGIN} old {readme_table.END} b"
+    new = readme_table.update(text, "new")
+    assert new.split() == f"a {readme_table.BEGIN} new {readme_table.END} b".split()
+    assert readme_table.update(new, "new") == new
+    with pytest.raises(ValueError, match="lacks"):
+        readme_table.update("a b", "new")
