@@ -1,0 +1,228 @@
+"""From clauses to IR: one expression per conjunction, one rule per kind of array and object.
+
+All scalars a conjunction allows become one `Term`, so that terms (a JSON string, a number) recur
+and their rows are shared. Arrays and objects become rules, made one at a time from a queue: neither
+recursion in the schema nor its depth is recursion here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from ..errors import GrammarError
+from . import ir
+from .json_arrays import array_expr
+from .json_check import clause_accepts, test_term
+from .json_clauses import NOTHING, Arrays, Clause, Conj, Members, Objects, Strings
+from .json_logic import Logic
+from .json_numbers import ALL_NUMBERS
+from .json_numerals import numerals, point_numerals
+from .json_objects import object_expr
+from .json_strings import ANY_CHAR, StringText
+from .json_text import Const, Layout
+
+_MAX_RULES = 50_000
+
+
+class Builder:
+    """Makes the rules of one grammar. `run` works the queue until every rule has its body."""
+
+    NOTHING: ir.Expr = ir.Choice(())
+
+    def __init__(self, logic: Logic, layout: Layout, *, any_order: bool) -> None:
+        self.logic = logic
+        self.layout = layout
+        self.any_order = any_order
+        self.text = StringText(ascii=layout.ascii)
+        self.rules: dict[str, ir.Expr] = {}
+        self._values: dict[Conj, ir.Expr] = {}
+        self._shapes: dict[Arrays | Objects, ir.Ref] = {}
+        self._queue: deque[tuple[str, Callable[[], ir.Expr]]] = deque()
+        self._names: dict[str, int] = {}
+
+    def run(self) -> None:
+        """Make the bodies of all rules asked for so far, and of those they ask for."""
+        while self._queue:
+            name, body = self._queue.popleft()
+            self.rules[name] = body()
+
+    def define(self, name: str, body: ir.Expr) -> None:
+        """Add a rule under a name that is not in use."""
+        if len(self.rules) >= _MAX_RULES:
+            raise GrammarError("the schema needs too many rules", expected=f"<= {_MAX_RULES:,}")
+        self.rules[name] = body
+
+    def rule(self, name: str, body: ir.Expr) -> ir.Ref:
+        self.define(name, body)
+        return ir.Ref(name)
+
+    def nothing(self, expr: ir.Expr) -> bool:
+        """Whether an expression of `value` stands for no text at all."""
+        return expr == self.NOTHING
+
+    def value(self, conj: Conj) -> ir.Expr:
+        """The JSON texts of the values in `conj`: a term, a rule's name, or nothing."""
+        found = self._values.get(conj)
+        if found is None:
+            found = self._values[conj] = self._value(conj)
+        return found
+
+    def _value(self, conj: Conj) -> ir.Expr:
+        scalars: dict[ir.Regular, None] = {}
+        shapes: dict[ir.Ref, None] = {}
+        where = " & ".join(place for place, _ in conj if isinstance(place, str)) or "#any"
+        for clause in self.logic.expand(conj):
+            if self.logic.clause_empty(clause):
+                continue
+            if clause.values is not None:
+                self._constants(clause, where, scalars, shapes)
+                continue
+            for scalar in self._scalars(clause):
+                scalars[scalar] = None
+            if "array" in clause.types:
+                shapes[self._shape(clause.arrays, where, clause)] = None
+            if "object" in clause.types:
+                shapes[self._shape(clause.objects, where, clause)] = None
+        choices: list[ir.Expr] = []
+        if scalars:
+            terms = tuple(scalars)
+            choices.append(ir.Term(terms[0] if len(terms) == 1 else ir.Alt(terms)))
+        choices.extend(shapes)
+        if len(choices) == 1:
+            return choices[0]
+        if not choices:
+            return self.NOTHING
+        name = self._name(where)
+        self.define(name, ir.Choice(tuple(choices)))
+        return ir.Ref(name)
+
+    # -- scalars
+
+    def _scalars(self, clause: Clause) -> list[ir.Regular]:
+        found: list[ir.Regular] = []
+        excluded = clause.excluded
+        if "null" in clause.types and ("null",) not in excluded:
+            found.append(ir.Lit("null"))
+        if "boolean" in clause.types:
+            for word, value in (("true", True), ("false", False)):
+                if ("boolean", value) not in excluded:
+                    found.append(ir.Lit(word))
+        if "number" in clause.types:
+            points = frozenset(value[1] for value in excluded if value[0] == "number")
+            numbers = clause.numbers
+            if points:
+                numbers = numbers.meet(type(numbers)(excluded=points))
+            found.append(numerals(numbers))
+        if "string" in clause.types:
+            words = sorted(value[1] for value in excluded if value[0] == "string")
+            found.append(self._strings(clause.strings, words))
+        return found
+
+    def _strings(self, strings: Strings, excluded: list[str]) -> ir.Regular:
+        if not strings.tests and not excluded:
+            return self.text.lengths(strings.low, strings.high)
+        return self.text.canonical(self._decoded(strings, excluded))
+
+    def _decoded(self, strings: Strings, excluded: list[str]) -> ir.Regular:
+        tests: list[ir.Regular] = []
+        for kind, source, wanted in sorted(strings.tests, key=lambda test: not test[2]):
+            term = test_term(kind, source, self.logic.ascii)
+            tests.append(term if wanted else ir.Not(term))
+        if strings.low or strings.high is not None:
+            tests.append(ir.Rep(ANY_CHAR, strings.low, strings.high))
+        if excluded:
+            tests.append(ir.Not(ir.Alt(tuple(map(ir.Lit, excluded)))))
+        return tests[0] if len(tests) == 1 else ir.And(tuple(tests))
+
+    def name_terms(self, names: Conj) -> list[ir.Regular]:
+        """Terms that a member's name must all match, as a decoded string; none for any name."""
+        if not names:
+            return []
+        choices: list[ir.Regular] = []
+        for clause in self.logic.expand(names):
+            if "string" not in clause.types:
+                continue
+            words = sorted(value[1] for value in clause.excluded if value[0] == "string")
+            if clause.values is not None:
+                fit = [v[1] for v in clause.values if clause_accepts(self.logic, clause, v)]
+                choices.extend(ir.Lit(word) for word in sorted(w for w in fit if isinstance(w, str)))
+            elif clause.strings == Strings() and not words:
+                return []
+            else:
+                choices.append(self._decoded(clause.strings, words))
+        return [ir.Alt(tuple(choices))]
+
+    # -- constants
+
+    def _constants(
+        self,
+        clause: Clause,
+        where: str,
+        scalars: dict[ir.Regular, None],
+        shapes: dict[ir.Ref, None],
+    ) -> None:
+        fit = [v for v in clause.values or () if clause_accepts(self.logic, clause, v)]
+        for value in sorted(fit, key=_sort_key):
+            if value[0] == "number":
+                for text in point_numerals(value[1], clause.numbers):
+                    scalars[ir.Lit(text)] = None
+            elif value[0] == "string":
+                scalars[self.text.canonical(ir.Lit(value[1]))] = None
+            elif value[0] == "boolean":
+                scalars[ir.Lit("true" if value[1] else "false")] = None
+            elif value[0] == "null":
+                scalars[ir.Lit("null")] = None
+            elif value[0] == "array":
+                items = tuple(((item, True),) for item in value[1:])
+                fixed = Arrays(items, NOTHING, len(items), len(items))
+                shapes[self._shape(fixed, where, clause)] = None
+            else:
+                names = self.logic.orders.get(value) or tuple(name for name, _ in value[1:])
+                by_name = dict(value[1:])
+                named = tuple((name, ((by_name[name], True),)) for name in names)
+                only = Objects((Members(named, (), NOTHING),), required=names)
+                shapes[self._shape(only, where, clause)] = None
+
+    # -- rules
+
+    def _shape(self, shape: Arrays | Objects, where: str, clause: Clause) -> ir.Ref:
+        kind = "array" if isinstance(shape, Arrays) else "object"
+        if clause.values is None and any(value[0] == kind for value in clause.excluded):
+            self._check_excluded(kind, clause, where)
+        found = self._shapes.get(shape)
+        if found is None:
+            name = self._name(where)
+            found = self._shapes[shape] = ir.Ref(name)
+            if isinstance(shape, Arrays):
+                arrays = shape
+                self._queue.append((name, lambda: array_expr(self, name, arrays)))
+            else:
+                objects = shape
+                self._queue.append((name, lambda: object_expr(self, name, objects)))
+        return found
+
+    def _check_excluded(self, kind: str, clause: Clause, where: str) -> None:
+        """Refuse to exclude an array or object that the rest of the clause would allow."""
+        bare = Clause(
+            clause.types, None, frozenset(), ALL_NUMBERS, clause.strings, clause.arrays, clause.objects
+        )
+        for value in clause.excluded:
+            if value[0] == kind and clause_accepts(self.logic, bare, value):
+                raise GrammarError(
+                    f"`not` of a constant {kind} is not supported",
+                    where=where,
+                    hint="Tell the values apart by a member's constant",
+                )
+
+    def _name(self, where: str) -> str:
+        """A rule name not in use yet: where the schema stands, numbered if need be."""
+        while True:
+            count = self._names[where] = self._names.get(where, 0) + 1
+            name = where if count == 1 else f"{where}~{count}"
+            if name not in self.rules:
+                return name
+
+
+def _sort_key(value: Const) -> tuple[str, str]:
+    return (value[0], repr(value[1:]))

@@ -1,0 +1,288 @@
+"""Objects: members in declared or any order, then the additional ones.
+
+Declared order. Let m1..mn be the declared members. If one is required, the members before the first
+required one carry their comma behind them and those after it in front, so the whole is one flat
+sequence of n parts. If none is, the texts are nothing or `nonempty(m1..mn)`, halved recursively:
+either the left half is not empty and each of the right may follow, or only the right half is there.
+That is O(n log n). Limits on the number of members, and any order, take a rule per state: members
+left and members counted.
+
+Names are written canonically, and the additional names exclude all declared ones, so no declared
+name appears twice. An additional name may repeat; each of its values satisfies the schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
+
+from ..errors import GrammarError
+from . import ir
+from .json_check import member, test_term
+from .json_clauses import NOTHING, Conj, Objects, both, least
+from .json_text import Part, optional, sequence
+
+if TYPE_CHECKING:
+    from .json_build import Builder
+
+MAX_ANY_ORDER = 10
+_MAX_PATTERNS = 6
+_MAX_STATES = 10_000
+
+
+@dataclass(frozen=True)
+class _Member:
+    parts: tuple[Part, ...]
+    required: bool
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """declared: members in order; extra: any additional member, or None; low, high: their number."""
+
+    declared: list[_Member]
+    extra: ir.Expr | None
+    low: int
+    high: int | None
+
+
+def object_expr(build: Builder, rule: str, objects: Objects) -> ir.Expr:
+    """The JSON texts of the objects; an expression without alternatives where there are none."""
+    shape = _shape(build, rule, objects)
+    if shape is None:
+        return build.NOTHING
+    counted = shape.low > 1 or shape.high is not None
+    if build.any_order and len(shape.declared) > 1:
+        if len(shape.declared) > MAX_ANY_ORDER:
+            raise GrammarError(
+                f"an object with {len(shape.declared)} properties in any order",
+                expected=f"at most {MAX_ANY_ORDER}",
+                where=rule,
+                hint='Use property_order="declared"',
+            )
+        return _States(build, rule, shape, any_order=True).expr()
+    if counted and shape.declared:
+        return _States(build, rule, shape, any_order=False).expr()
+    return _in_order(build, shape)
+
+
+def _shape(build: Builder, rule: str, objects: Objects) -> _Shape | None:
+    """What the members are, or None where no object fits."""
+    names = [name for source in objects.sources for name, _ in source.named]
+    required = set(objects.required)
+    declared: list[_Member] = []
+    all_names = list(dict.fromkeys([*names, *objects.required]))
+    for name in all_names:
+        value = build.value(member(build.logic, objects, name))
+        if build.nothing(value):
+            if name in required:
+                return None
+            continue
+        declared.append(_Member((*build.layout.name(name), value), name in required))
+    extra = _extra(build, rule, objects, all_names)
+    low = max(objects.low, sum(item.required for item in declared))
+    high = objects.high
+    if extra is None:
+        high = least(high, len(declared))
+    if high is not None and low > high:
+        return None
+    if extra is not None and low > max(1, sum(item.required for item in declared)):
+        raise GrammarError(
+            "`minProperties` is not supported beside additional properties: names could repeat",
+            where=rule,
+            hint='Set "additionalProperties": false or list the names under `required`',
+        )
+    if low <= sum(item.required for item in declared):
+        low = 0
+    if extra is None and high == len(declared):
+        high = None
+    return _Shape(declared, extra, low, high)
+
+
+# -- additional members ----------------------------------------------------------------------------
+
+
+def _extra(build: Builder, rule: str, objects: Objects, names: list[str]) -> ir.Expr | None:
+    """One additional member, by classes of names that fall under the same patterns."""
+    patterns = list(
+        dict.fromkeys(pattern for source in objects.sources for pattern, _ in source.patterns)
+    )
+    if len(patterns) > _MAX_PATTERNS:
+        raise GrammarError(
+            f"`patternProperties` with {len(patterns)} patterns for one object",
+            expected=f"at most {_MAX_PATTERNS}",
+            where=rule,
+        )
+    allowed = build.name_terms(objects.names)
+    choices: list[ir.Expr] = []
+    for falls in product((True, False), repeat=len(patterns)):
+        under = {pattern for pattern, does in zip(patterns, falls, strict=True) if does}
+        conj = _class_conj(objects, under)
+        if NOTHING[0] in conj or build.logic.empty(conj):
+            continue
+        value = build.value(conj)
+        if build.nothing(value):
+            continue
+        tests = [
+            term if does else ir.Not(term)
+            for pattern, does in zip(patterns, falls, strict=True)
+            for term in [test_term("pattern", pattern, build.logic.ascii)]
+        ]
+        tests += allowed
+        if names:
+            tests.append(ir.Not(ir.Alt(tuple(ir.Lit(name) for name in names))))
+        key = build.text.free
+        if tests:
+            key = build.text.canonical(tests[0] if len(tests) == 1 else ir.And(tuple(tests)))
+        choices.append(sequence([ir.Term(key), build.layout.colon, value]))
+    if not choices:
+        return None
+    return choices[0] if len(choices) == 1 else ir.Choice(tuple(choices))
+
+
+def _class_conj(objects: Objects, under: set[str]) -> Conj:
+    """What members must satisfy whose names fall under exactly these patterns."""
+    conj: Conj = ()
+    for source in objects.sources:
+        said = [value for pattern, value in source.patterns if pattern in under]
+        for value in said or [source.others]:
+            conj = both(conj, value)
+    return conj
+
+
+# -- declared order --------------------------------------------------------------------------------
+
+
+def _in_order(build: Builder, shape: _Shape) -> ir.Expr:
+    layout = build.layout
+    first = next((i for i, item in enumerate(shape.declared) if item.required), None)
+    if first is not None:
+        parts: list[Part] = [*layout.opening("{")]
+        for item in shape.declared[:first]:
+            parts.append(optional(sequence([*item.parts, layout.comma])))
+        parts += shape.declared[first].parts
+        parts += _followers(build, shape, first + 1, len(shape.declared), last=True)
+        return sequence([*parts, *layout.closing("}")])
+    body = _nonempty(build, shape, 0, len(shape.declared), last=True)
+    if body is None:
+        return sequence([*layout.opening("{"), ir.Lit("}")])
+    inside = sequence([body, layout.space])
+    return sequence(
+        [*layout.opening("{"), inside if shape.low else optional(inside), ir.Lit("}")]
+    )
+
+
+def _followers(build: Builder, shape: _Shape, start: int, stop: int, *, last: bool) -> list[Part]:
+    """The members from `start` to `stop` (and the additional ones, if `last`) after another one."""
+    comma = build.layout.comma
+    parts: list[Part] = []
+    for item in shape.declared[start:stop]:
+        if item.required:
+            parts += [comma, *item.parts]
+        else:
+            parts.append(optional(sequence([comma, *item.parts])))
+    if last and shape.extra is not None:
+        parts.append(ir.Loop(sequence([comma, shape.extra]), 0, None))
+    return parts
+
+
+def _nonempty(
+    build: Builder, shape: _Shape, start: int, stop: int, *, last: bool
+) -> ir.Expr | None:
+    """At least one of the optional members from `start` to `stop`; None where there is none."""
+    if stop - start == 1 and not (last and shape.extra is not None):
+        return sequence(list(shape.declared[start].parts))
+    if start == stop:
+        if not last or shape.extra is None:
+            return None
+        most = None if shape.high is None else shape.high - 1
+        more = ir.Loop(sequence([build.layout.comma, shape.extra]), 0, most)
+        return sequence([shape.extra, *([] if most == 0 else [more])])
+    middle = (start + stop + 1) // 2
+    left = _nonempty(build, shape, start, middle, last=False)
+    right = _nonempty(build, shape, middle, stop, last=last)
+    if left is not None:
+        left = sequence([left, *_followers(build, shape, middle, stop, last=last)])
+    choices = [side for side in (left, right) if side is not None]
+    return choices[0] if len(choices) == 1 else ir.Choice(tuple(choices))
+
+
+# -- any order, and limits on the number of members ------------------------------------------------
+
+
+class _States:
+    """One rule per state: which declared members may still come, and how many were written."""
+
+    def __init__(self, build: Builder, rule: str, shape: _Shape, *, any_order: bool) -> None:
+        self._build = build
+        self._rule = rule
+        self._shape = shape
+        self._any_order = any_order
+        self._made: dict[tuple[int, int], ir.Ref] = {}
+        self._counts = shape.low > 0 or shape.high is not None
+        self._cap = max(shape.low, (shape.high or 0) + 1 if shape.high is not None else 0)
+
+    def expr(self) -> ir.Expr:
+        layout = self._build.layout
+        start = (0 if self._any_order else -1, 0)
+        choices = [sequence([*parts, self._state(after)]) for parts, after in self._steps(start)]
+        choices = [sequence([choice, layout.space]) for choice in choices]
+        if self._may_end(start):
+            choices.append(ir.Seq(()))
+        return sequence([*layout.opening("{"), ir.Choice(tuple(choices)), ir.Lit("}")])
+
+    def _state(self, state: tuple[int, int]) -> ir.Ref:
+        """The rule for what may follow the members written so far."""
+        found = self._made.get(state)
+        if found is not None:
+            return found
+        if len(self._made) >= _MAX_STATES:
+            raise GrammarError(
+                "an object with too many combinations of members",
+                expected=f"at most {_MAX_STATES:,}",
+                where=self._rule,
+                hint='Use property_order="declared", or leave out `maxProperties`',
+            )
+        name = f"{self._rule}@{state[0]}.{state[1]}"
+        found = self._made[state] = ir.Ref(name)
+        comma = self._build.layout.comma
+        loops: list[Part] = []
+        choices: list[ir.Expr] = []
+        for parts, after in self._steps(state):
+            if after == state:
+                loops.append(ir.Loop(sequence([comma, *parts]), 0, None))
+            else:
+                choices.append(sequence([comma, *parts, self._state(after)]))
+        if self._may_end(state):
+            choices.append(ir.Seq(()))
+        self._build.define(name, sequence([*loops, ir.Choice(tuple(choices))]))
+        return found
+
+    def _steps(self, state: tuple[int, int]) -> Iterator[tuple[tuple[Part, ...], tuple[int, int]]]:
+        """The members that may come next, each with the state after it."""
+        done, count = state
+        high = self._shape.high
+        if high is not None and count >= high:
+            return
+        after = min(count + 1, self._cap) if self._counts else 0
+        blocked = False
+        for index, item in enumerate(self._shape.declared):
+            used = done >> index & 1 if self._any_order else index <= done
+            if used or blocked:
+                continue
+            yield item.parts, (done | 1 << index if self._any_order else index, after)
+            blocked = item.required and not self._any_order
+        if self._shape.extra is not None and not blocked:
+            last = done if self._any_order else len(self._shape.declared)
+            yield (self._shape.extra,), (last, after)
+
+    def _may_end(self, state: tuple[int, int]) -> bool:
+        done, count = state
+        if count < self._shape.low:
+            return False
+        return not any(
+            item.required and not (done >> index & 1 if self._any_order else index <= done)
+            for index, item in enumerate(self._shape.declared)
+        )

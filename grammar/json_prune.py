@@ -1,0 +1,125 @@
+"""Strikes out what can never be finished: rules and alternatives without a finite text.
+
+Invariant 1: in a pruned grammar every rule has a finite text, as far as terms without `And` and
+`Not` tell, and is reached from the start; `check_pruned` names a rule that breaks it.
+"""
+
+from __future__ import annotations
+
+from ..errors import GrammarError, InvariantError
+from . import ir
+
+
+def prune(rules: dict[str, ir.Expr], start: str = "start") -> dict[str, ir.Expr]:
+    """The rules that are reached from `start` and can end, without alternatives that cannot.
+
+    Raises GrammarError, naming the innermost rule that cannot end, if `start` is one of them.
+    """
+    alive = _alive(rules)
+    if start not in alive:
+        culprit = _culprit(rules, start, alive)
+        raise GrammarError(
+            "no value satisfies the schema",
+            where="#" if culprit == start else culprit,
+            hint="Look for contradictions, `false`, or recursion that never ends",
+        )
+    found: dict[str, ir.Expr] = {}
+    todo = [start]
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found[name] = _trimmed(rules[name], alive)
+            todo.extend(sorted(_calls(found[name]), reverse=True))
+    return found
+
+
+def check_pruned(rules: dict[str, ir.Expr], start: str = "start") -> None:
+    """Raise InvariantError naming the rule that cannot end or is never reached."""
+    alive = _alive(rules)
+    reached = set(prune(rules, start)) if start in alive else set()
+    for name in rules:
+        if name not in alive or name not in reached:
+            raise InvariantError(f"1: rule {name!r} cannot end or is not reached")
+
+
+def _alive(rules: dict[str, ir.Expr]) -> set[str]:
+    """Rules with a finite text: the least fixpoint, by a worklist over callers."""
+    callers: dict[str, list[str]] = {}
+    for name, body in rules.items():
+        for called in _calls(body):
+            callers.setdefault(called, []).append(name)
+    alive: set[str] = set()
+    todo = list(rules)
+    while todo:
+        name = todo.pop()
+        if name not in alive and _ends(rules[name], alive):
+            alive.add(name)
+            todo.extend(callers.get(name, ()))
+    return alive
+
+
+def _calls(expr: ir.Expr) -> set[str]:
+    found: set[str] = set()
+    todo = [expr]
+    while todo:
+        match todo.pop():
+            case ir.Ref(name):
+                found.add(name)
+            case ir.Seq(items) | ir.Choice(items):
+                todo.extend(items)
+            case ir.Loop(item, _, _):
+                todo.append(item)
+    return found
+
+
+def _ends(expr: ir.Expr, alive: set[str]) -> bool:
+    match expr:
+        case ir.Term(regular):
+            return not _void(regular)
+        case ir.Ref(name):
+            return name in alive
+        case ir.Seq(items):
+            return all(_ends(item, alive) for item in items)
+        case ir.Choice(items):
+            return any(_ends(item, alive) for item in items)
+        case ir.Loop(item, low, high):
+            return low == 0 or ((high is None or low <= high) and _ends(item, alive))
+
+
+def _void(regular: ir.Regular) -> bool:
+    """Whether a term surely matches nothing (complements and products are not opened)."""
+    match regular:
+        case ir.Chars(ranges):
+            return not ranges
+        case ir.Cat(items) | ir.And(items):
+            return any(map(_void, items))
+        case ir.Alt(items):
+            return all(map(_void, items))
+        case ir.Rep(item, low, high):
+            return (high is not None and low > high) or (low > 0 and _void(item))
+    return False
+
+
+def _trimmed(expr: ir.Expr, alive: set[str]) -> ir.Expr:
+    match expr:
+        case ir.Seq(items):
+            return ir.Seq(tuple(_trimmed(item, alive) for item in items))
+        case ir.Choice(items):
+            kept = tuple(_trimmed(item, alive) for item in items if _ends(item, alive))
+            return kept[0] if len(kept) == 1 else ir.Choice(kept)
+        case ir.Loop(item, low, high):
+            if not _ends(item, alive):
+                return ir.Seq(())
+            return ir.Loop(_trimmed(item, alive), low, high)
+    return expr
+
+
+def _culprit(rules: dict[str, ir.Expr], start: str, alive: set[str]) -> str:
+    """The last rule on a walk from `start` through rules that cannot end."""
+    seen = [start]
+    while True:
+        dead = sorted(name for name in _calls(rules[seen[-1]]) if name not in alive)
+        following = next((name for name in dead if name not in seen), None)
+        if following is None:
+            return seen[-1]
+        seen.append(following)

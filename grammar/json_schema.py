@@ -1,0 +1,81 @@
+"""JSON Schema to grammar: every text of the grammar is a JSON text the schema accepts.
+
+The default dialect is draft 2020-12; the older spellings (`definitions`, `items` lists,
+`dependencies`, boolean `exclusiveMinimum`) are read as their drafts mean them. What cannot be
+enforced exactly is refused by name, with the JSON pointer of the keyword. `lenient` drops such
+keywords instead and lists their pointers in `GrammarIR.dropped`.
+
+The way: json_document finds subschemas, json_keywords and json_applicators read keywords into
+clauses, json_logic combines clauses, json_build turns them into terms and rules.
+
+Exact means: a text of the grammar decodes to a value the schema accepts, and every value the schema
+accepts has a text in the grammar, written canonically (json_strings, json_numerals, json_objects
+say what that is).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..errors import GrammarError
+from . import ir
+from .json_build import Builder
+from .json_document import Document
+from .json_keywords import Refusal
+from .json_logic import Logic
+from .json_prune import prune
+from .json_text import Layout
+from .spec import GrammarSpec
+
+
+def json_schema_ir(schema: Any, spec: GrammarSpec) -> ir.GrammarIR:
+    """The grammar of the JSON texts that `schema` (a dict, a bool, or JSON text) accepts.
+
+    Raises GrammarError, with a JSON pointer in `where`, for a schema that is wrong, that no value
+    satisfies, or that cannot be enforced exactly.
+    """
+    if isinstance(schema, str | bytes):
+        schema = _load(schema)
+    if not isinstance(schema, dict | bool):
+        raise GrammarError(
+            expected="a JSON Schema: an object or a boolean", got=type(schema).__name__, where="#"
+        )
+    try:
+        return _grammar(schema, spec)
+    except Refusal as refusal:
+        raise GrammarError(
+            refusal.message,
+            expected=refusal.expected,
+            got=refusal.got,
+            where=refusal.where,
+            hint=refusal.hint,
+        ) from None
+    except RecursionError:
+        raise GrammarError("the schema nests too deeply", where="#") from None
+
+
+def _grammar(schema: dict[str, Any] | bool, spec: GrammarSpec) -> ir.GrammarIR:
+    logic = Logic(
+        Document(schema),
+        assert_formats=spec.format == "assert",
+        ascii=spec.ascii,
+        lenient=spec.lenient,
+    )
+    layout = Layout(spec.whitespace, ascii=spec.ascii)
+    build = Builder(logic, layout, any_order=spec.property_order == "any")
+    start = build.value(logic.reference("#"))
+    build.run()
+    rules = prune({"start": start, **build.rules})
+    return ir.GrammarIR(rules=rules, start="start", dropped=tuple(logic.dropped))
+
+
+def _load(text: str | bytes) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise GrammarError("the schema nests too deeply", where="#") from None
+    except ValueError as error:
+        raise GrammarError(
+            f"the schema is no JSON text: {error}", expected="a JSON Schema as JSON", where="#"
+        ) from None
