@@ -1,6 +1,7 @@
 """Training rows: chats packed into token rows, one step at a time, by (seed, step).
 
-Step k's rows depend on nothing but the seed and k, so a resumed run goes on with the same data.
+Step k's chats depend on nothing but the seed and k, so a resumed run goes on with the same data
+(but for how BPE dropout splits their words: the tokenizers library takes no seed for that).
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import torch
 from tokenizers import Tokenizer
 
 from .generate import Turn, chat
+from .tokenizer import SPECIAL
 from .world import TRAIN
 
-TOKENS_PER_STEP = 4096
-LENGTHS, LENGTH_WEIGHTS = (256, 512, 1024), (76, 16, 8)
-PROMPT_WEIGHT = 0.1  # loss weight of tokens that the assistant does not write
+TOKENS_PER_STEP = 2048
+LENGTHS = (256, 512, 1024)
+EARLY_WEIGHTS, LATE_WEIGHTS = (94, 4, 2), (70, 20, 10)  # short rows first: they are cheaper
+PROMPT_WEIGHT = 0.03  # loss weight of tokens that the assistant does not write
+SHORT_ANSWER = 8.0  # an answer weighs at least this many tokens: a verdict is one or two
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,7 @@ class Packer:
         self._dropout = Tokenizer.from_str(tokenizer.to_str())
         self._dropout.model.dropout = 0.1
         self._seed = seed
-        self._special = {role: tokenizer.token_to_id(f"<|{role}|>")
-                         for role in ("bos", "end", "system", "user", "assistant")}
+        self._special = {token.strip("<|>"): index for index, token in enumerate(SPECIAL)}
 
     def encode(self, turns: list[Turn], dropout: bool = False) -> tuple[list[int], list[float]]:
         """A chat's ids and loss weights."""
@@ -48,13 +51,16 @@ class Packer:
             content = tokenizer.encode(turn.content, add_special_tokens=False).ids
             ids += [self._special[turn.role], *content, self._special["end"]]
             weight = 1.0 if mine else PROMPT_WEIGHT
-            weights += [0.0, *[weight] * len(content), weight]
+            if turn.exchange is None or turn.exchange.skill == "recall_statement":
+                weight = min(weight, 0.2)  # one of several polite answers: nothing to learn
+            inner = weight * max(1.0, SHORT_ANSWER / max(1, len(content))) if mine else weight
+            weights += [0.0, *[inner] * len(content), weight]
         return ids, weights
 
-    def batch(self, step: int) -> Batch:
-        """The rows of one step."""
+    def batch(self, step: int, done: float = 0.0) -> Batch:
+        """The rows of one step, `done` of the way through the run."""
         rng = random.Random(self._seed * 1_000_003 + step)
-        length = rng.choices(LENGTHS, LENGTH_WEIGHTS)[0]
+        length = rng.choices(LENGTHS, LATE_WEIGHTS if done > 0.65 else EARLY_WEIGHTS)[0]
         rows, row_weights = [], []
         for _ in range(TOKENS_PER_STEP // length):
             ids: list[int] = []
@@ -65,6 +71,6 @@ class Packer:
                 more, more_weights = self.encode(chat(rng, TRAIN, rounds), rng.random() < 0.12)
                 ids += more
                 weights += more_weights
-            rows.append(ids[:length + 1])
-            row_weights.append(weights[1:length + 1])
+            rows.append(ids[: length + 1])
+            row_weights.append(weights[1 : length + 1])
         return Batch(torch.tensor(rows), torch.tensor(row_weights))

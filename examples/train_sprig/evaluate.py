@@ -1,69 +1,40 @@
-"""Scores a model folder per skill, free-running and greedy: `python -m ...evaluate FOLDER`.
+"""Scores a model folder per skill, greedy: `python -m examples.train_sprig.evaluate FOLDER`.
 
-`--docs` writes the table between the markers of docs/sprig.md.
+Held-out cases of each skill, then the forty hand-written ones. `--docs` writes the table between
+the `<!-- scores -->` marks of docs/sprig.md; `--show N` prints wrong answers.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import random
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from .generate import Turn, skill_turns
-from .skills import Exchange
-from .world import World
+from .cases import BARS, SKILLS, Case, cases, is_right
+from .generate import Turn
+from .handwritten import handwritten
+from .heldout import HELDOUT
+from .world import TRAIN
 
-SKILLS = ("extract", "tools", "sentiment", "judging", "sums", "recall")
-BARS = {"extract": 93, "tools": 93, "sentiment": 97, "judging": 90, "sums": 90, "recall": 90,
-        "tool_answer": 90}
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "sprig.md"
+MARK = "<!-- scores -->"
 
 
 @dataclass(frozen=True)
-class Case:
-    """Turns up to the last user turn, and the exchange whose answer is asked for."""
+class Score:
+    """How many of how many cases are right."""
 
-    skill: str
-    turns: list[Turn]
-    exchange: Exchange
+    right: int
+    count: int
 
-
-def cases(world: World, skill: str, count: int, seed: int = 0) -> list[Case]:
-    """`count` cases of one skill, in chats of right answers before them."""
-    rng = random.Random(f"{seed}-{skill}")
-    found: list[Case] = []
-    while len(found) < count:
-        _, turns = skill_turns(rng, world, "tools" if skill == "tool_answer" else skill)
-        scored = [i for i, turn in enumerate(turns)
-                  if turn.exchange and turn.exchange.skill == skill and turn.exchange.check != "none"]
-        if scored:
-            index = rng.choice(scored)
-            exchange = turns[index].exchange
-            assert exchange is not None
-            found.append(Case(skill, turns[:index], exchange))
-    return found
-
-
-def is_right(exchange: Exchange, answer: str) -> bool:
-    """Whether an answer is right by the exchange's check."""
-    if exchange.check == "json":
-        try:
-            return bool(json.loads(answer) == json.loads(exchange.assistant))
-        except json.JSONDecodeError:
-            return False
-    if exchange.check == "number":
-        numbers = re.findall(r"-?\d+", answer)
-        return bool(numbers) and numbers[-1] == re.findall(r"-?\d+", exchange.assistant)[-1]
-    if exchange.check == "contains":
-        return exchange.key in answer
-    return answer.strip().rstrip(".").lower() == exchange.assistant.lower()
+    def __str__(self) -> str:
+        return f"{self.right}/{self.count} ({100 * self.right / max(1, self.count):.1f}%)"
 
 
 class Greedy:
@@ -72,13 +43,15 @@ class Greedy:
     def __init__(self, folder: Path) -> None:
         self.tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(folder)
         self.tokenizer.padding_side = "left"
-        self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        self.model = model.eval()
 
     def prompt(self, turns: list[Turn]) -> str:
         """The rendered chat with the assistant's header."""
         messages = [{"role": turn.role, "content": turn.content} for turn in turns]
-        return str(self.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True))
+        return str(
+            self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        )
 
     def answers(self, chats: list[list[Turn]], batch: int = 16) -> list[str]:
         """One answer per chat."""
@@ -86,9 +59,14 @@ class Greedy:
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         answers = [""] * len(prompts)
         for start in range(0, len(order), batch):
-            rows = order[start:start + batch]
-            inputs = self.tokenizer([prompts[i] for i in rows], return_tensors="pt", padding=True,
-                                    add_special_tokens=False, return_token_type_ids=False)
+            rows = order[start : start + batch]
+            inputs = self.tokenizer(
+                [prompts[i] for i in rows],
+                return_tensors="pt",
+                padding=True,
+                add_special_tokens=False,
+                return_token_type_ids=False,
+            )
             with torch.inference_mode():
                 out = self.model.generate(**inputs, max_new_tokens=120, do_sample=False)
             width = inputs["input_ids"].shape[1]
@@ -97,9 +75,82 @@ class Greedy:
         return answers
 
 
-def score(model: Greedy, found: list[Case]) -> tuple[int, list[tuple[Case, str]]]:
+def score(model: Greedy, found: list[Case]) -> tuple[Score, list[tuple[Case, str]]]:
     """How many are right, and the wrong ones with their answers."""
     answers = model.answers([case.turns for case in found])
-    wrong = [(case, answer) for case, answer in zip(found, answers, strict=True)
-             if not is_right(case.exchange, answer)]
-    return len(found) - len(wrong), wrong
+    wrong = [
+        (case, answer)
+        for case, answer in zip(found, answers, strict=True)
+        if not is_right(case.exchange, answer)
+    ]
+    return Score(len(found) - len(wrong), len(found)), wrong
+
+
+def _show(wrong: Iterable[tuple[Case, str]], limit: int) -> None:
+    for case, answer in islice(wrong, limit):
+        print(
+            f"  user:  {case.turns[-1].content!r}\n  right: {case.exchange.assistant!r}\n"
+            f"  got:   {answer!r}"
+        )
+
+
+def table(rows: dict[str, dict[str, Score]]) -> str:
+    """A Markdown table: skill, bar, then one column per way of scoring."""
+    columns = list(dict.fromkeys(name for scores in rows.values() for name in scores))
+    lines = [
+        "| skill | bar | " + " | ".join(columns) + " |",
+        "|---|---|" + "---|" * len(columns),
+    ]
+    for skill, scores in rows.items():
+        cells = [str(scores.get(name, "")) for name in columns]
+        lines.append(f"| {skill} | {BARS[skill]}% | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def write_docs(text: str) -> None:
+    """Replaces what stands between the two marks of docs/sprig.md."""
+    page = DOCS.read_text(encoding="utf-8")
+    before, _, after = page.split(MARK)
+    DOCS.write_text(f"{before}{MARK}\n{text}\n{MARK}{after}", encoding="utf-8")
+
+
+def evaluate(model: Greedy, options: argparse.Namespace) -> dict[str, dict[str, Score]]:
+    """Scores by skill and by way of scoring."""
+    rows: dict[str, dict[str, Score]] = {}
+    by_hand = [] if options.train else handwritten()
+    for skill in options.skills:
+        drawn = cases(TRAIN if options.train else HELDOUT, skill, options.count, options.seed)
+        scores, wrong = score(model, drawn)
+        rows[skill] = {"held-out, free-running": scores}
+        print(f"{skill:12} {scores}", flush=True)
+        _show(wrong, options.show)
+        mine = [case for case in by_hand if case.skill == skill]
+        if mine:
+            scores, wrong = score(model, mine)
+            rows[skill]["hand-written, free-running"] = scores
+            print(f"{skill:12} {scores} by hand", flush=True)
+            _show(wrong, options.show)
+    return rows
+
+
+def main() -> None:
+    """Reads the flags, scores and prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default=DOCS.parents[1] / "runtime/sprig")
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--show", type=int, default=0, help="print this many wrong answers a skill")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--train", action="store_true", help="score training-side chats instead")
+    parser.add_argument("--docs", action="store_true", help="write the table into docs/sprig.md")
+    parser.add_argument("--skills", nargs="*", default=[*SKILLS, "tool_answer"])
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    text = table(evaluate(Greedy(options.folder), options))
+    print(text)
+    if options.docs:
+        write_docs(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -29,9 +29,10 @@ a joke|a nightmare|a letdown|the worst|worse than expected|smelly|sticky|unfrien
 flimsy|soggy|greasy|chaotic|confusing|depressing|unacceptable|inedible|damaged|unbearable|rubbish
 """)
 GOOD_DOES = words("""
-I loved|I really liked|I enjoyed|I adore|We loved|We really enjoyed|Everyone loved|I was delighted by
-I am very happy with|I'm so pleased with|My kids love|I would gladly recommend|I can only recommend
-I fell in love with|I was impressed by|We were thrilled with|I'm a big fan of|I highly recommend
+I loved|I really liked|I enjoyed|I adore|We loved|We really enjoyed|Everyone loved
+I was delighted by|I am very happy with|I'm so pleased with|My kids love|I would gladly recommend
+I can only recommend|I fell in love with|I was impressed by|We were thrilled with|I'm a big fan of
+I highly recommend
 """)
 BAD_DOES = words("""
 I hated|I really disliked|I regret|I can't stand|We hated|We did not enjoy|Nobody liked|I despise
@@ -143,13 +144,20 @@ Our {thing} is on the second floor.
 The {thing} will be on {weekday} at {time}.
 """.strip().splitlines()
 SENTIMENT_ASKS = [
-    "Is this review {options}? {text}", "Is this review {options}? {text}",
-    "Is this review {options}?\n{text}", "Is this text {options}? {text}",
-    "Sentiment ({options}): {text}", "What is the sentiment, {options}? {text}",
-    "Classify the sentiment as {options}: {text}", "Review: {text}\nIs it {options}?",
-    "Text: {text}\nSentiment, {options}?", "{text}\nIs that {options}?",
-    "Say in one word if this is {options}: {text}", "Classify as {options}: {text}",
-    'Is this {options}? "{text}"', "Sentiment of this review, {options}: {text}",
+    "Is this review {options}? {text}",
+    "Is this review {options}? {text}",
+    "Is this review {options}?\n{text}",
+    "Is this text {options}? {text}",
+    "Sentiment ({options}): {text}",
+    "What is the sentiment, {options}? {text}",
+    "Classify the sentiment as {options}: {text}",
+    "Review: {text}\nIs it {options}?",
+    "Text: {text}\nSentiment, {options}?",
+    "{text}\nIs that {options}?",
+    "Say in one word if this is {options}: {text}",
+    "Classify as {options}: {text}",
+    'Is this {options}? "{text}"',
+    "Sentiment of this review, {options}: {text}",
     "Sentiment of this text in one word, {options}: {text}",
 ]
 
@@ -164,10 +172,11 @@ DIMENSIONS = {
     "topic": ("food", "travel", "work", "sport"),
 }
 FRIENDLY = words("""
-Thank you so much!|Thanks a lot, dear!|You are so kind.|It's lovely to hear from you!|Hope you are well!
-Many thanks, you are wonderful!|Have a lovely day!|Dear friend, how nice to write to you!|Cheers, my friend!
-I really appreciate your help!|Warm greetings to you all!|Best wishes and big hugs!|So glad to have you!
-Thanks for being so great!|Hello my dear!|I hope you have a great day!|You did a wonderful job!
+Thank you so much!|Thanks a lot, dear!|You are so kind.|It's lovely to hear from you!
+Hope you are well!|Many thanks, you are wonderful!|Have a lovely day!
+Dear friend, how nice to write to you!|Cheers, my friend!|I really appreciate your help!
+Warm greetings to you all!|Best wishes and big hugs!|So glad to have you!|Thanks for being so great!
+Hello my dear!|I hope you have a great day!|You did a wonderful job!
 """)
 RUDE = words("""
 You are an idiot.|Shut up.|Are you stupid?|What a bunch of losers.|Nobody cares about you.|Get lost.
@@ -176,10 +185,10 @@ You are a disgrace.|Only a moron would do that.|Stop wasting my time, you clown.
 How dumb can you be?|You never get anything right, you idiot.|Your work is garbage.
 """)
 URGENT = words("""
-This is urgent!|We need this right now!|Please hurry!|Do it immediately!|It can't wait!|ASAP, please!
-Answer me as soon as possible!|The deadline is in one hour!|This is an emergency!|Act now!|Quick, quick!
-It has to be done today, at once!|There is no time to lose!|Drop everything and do this first!
-We must act right away!|Every minute counts!
+This is urgent!|We need this right now!|Please hurry!|Do it immediately!|It can't wait!
+ASAP, please!|Answer me as soon as possible!|The deadline is in one hour!|This is an emergency!
+Act now!|Quick, quick!|It has to be done today, at once!|There is no time to lose!
+Drop everything and do this first!|We must act right away!|Every minute counts!
 """)
 CALM = words("""
 There is no hurry.|Take your time.|Whenever you like.|No rush at all.|It can wait.|Any day is fine.
@@ -191,8 +200,8 @@ It might be true, or not.|I could be mistaken.|I guess so.|Possibly, I don't rea
 I have my doubts.|Probably, but don't quote me.|It may or may not be so.|I'm not certain about this.
 """)
 SURE = words("""
-I am absolutely sure.|There is no doubt.|I know it for certain.|That is a fact.|I'm one hundred percent sure.
-I checked it twice.|It is definitely so.|I can guarantee it.
+I am absolutely sure.|There is no doubt.|I know it for certain.|That is a fact.
+I'm one hundred percent sure.|I checked it twice.|It is definitely so.|I can guarantee it.
 """)
 VAGUE = """
 Something about the {t} was kind of like that thing.
@@ -231,25 +240,48 @@ You can see the {t} from here.
 The {t} was the same as before.
 """.strip().splitlines()
 TOPIC_WORDS = {
-    "food": words("soup|pizza|salad|bread|cheese|cake|dinner|breakfast|pasta|rice|sauce|curry|lunch"
-                  "|recipe|kitchen|cook|dessert|menu|restaurant|sandwich"),
-    "travel": words("flight|hotel|beach trip|train ride|airport|passport|suitcase|cruise|road trip"
-                    "|tour|ferry|plane ticket|holiday|hostel|journey|island trip|border|luggage"),
-    "work": words("office|report|meeting|project|contract|boss|invoice|job interview|salary|team call"
-                  "|deadline list|spreadsheet|client|budget|presentation|colleague|printer"),
-    "sport": words("football match|race|tennis game|goal|team coach|marathon|basketball game|stadium"
-                   "|swimming race|trophy|league|penalty|boxing match|ski race|tournament|referee"),
+    "food": words(
+        "soup|pizza|salad|bread|cheese|cake|dinner|breakfast|pasta|rice|sauce|curry|lunch"
+        "|recipe|kitchen|cook|dessert|menu|restaurant|sandwich"
+    ),
+    "travel": words(
+        "flight|hotel|beach trip|train ride|airport|passport|suitcase|cruise|road trip"
+        "|tour|ferry|plane ticket|holiday|hostel|journey|island trip|border|luggage"
+    ),
+    "work": words(
+        "office|report|meeting|project|contract|boss|invoice|job interview|salary|team call"
+        "|deadline list|spreadsheet|client|budget|presentation|colleague|printer"
+    ),
+    "sport": words(
+        "football match|race|tennis game|goal|team coach|marathon|basketball game|stadium"
+        "|swimming race|trophy|league|penalty|boxing match|ski race|tournament|referee"
+    ),
 }
 JUDGE_ASKS = [
-    "Judge the {dimension}: {options}?", "Judge the {dimension}: {options}?",
-    "Judge the {dimension}: {options}?", "{Dimension}: {options}?", "{Dimension}: {options}?",
-    "What is the {dimension} of the text, {options}?", "Is the {dimension} {options}?",
-    "Judge the {dimension} of the text in one word: {options}", "Rate the {dimension}: {options}.",
-    "How do you judge its {dimension}? Answer {options}.", "{Dimension}?", "Judge the {dimension}.",
-    "Judge the {dimension} of this text.", "Judge the {dimension} in one word.",
+    "Judge the {dimension}: {options}?",
+    "Judge the {dimension}: {options}?",
+    "Judge the {dimension}: {options}?",
+    "{Dimension}: {options}?",
+    "{Dimension}: {options}?",
+    "What is the {dimension} of the text, {options}?",
+    "Is the {dimension} {options}?",
+    "Judge the {dimension} of the text in one word: {options}",
+    "Rate the {dimension}: {options}.",
+    "How do you judge its {dimension}? Answer {options}.",
+    "{Dimension}?",
+    "Judge the {dimension}.",
+    "Judge the {dimension} of this text.",
+    "Judge the {dimension} in one word.",
 ]
 JUDGE_TEXTS = [
-    "Text: {text}", "Text: {text}", "Text: {text}", "Read this text: {text}", "Here is a text: {text}",
-    'Text: "{text}"', "Judge this text: {text}", "Please judge the following text.\n{text}", "{text}",
+    "Text: {text}",
+    "Text: {text}",
+    "Text: {text}",
+    "Read this text: {text}",
+    "Here is a text: {text}",
+    'Text: "{text}"',
+    "Judge this text: {text}",
+    "Please judge the following text.\n{text}",
+    "{text}",
 ]
 JUDGE_READY = ["Ready.", "Ready.", "Ready.", "I have read it.", "OK."]

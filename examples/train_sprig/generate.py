@@ -24,8 +24,8 @@ class Turn:
     exchange: Exchange | None = None
 
 
-SKILLS = ("extract", "tools", "sentiment", "judging", "sums", "recall", "small_talk")
-WEIGHTS = (26, 20, 9, 15, 13, 14, 3)
+SKILLS = ("extract", "tools", "sentiment", "judging", "sums", "recall", "repeat", "small_talk")
+WEIGHTS = (25, 18, 16, 15, 14, 12, 2, 2)
 
 
 def _turns(exchanges: list[Exchange]) -> list[Turn]:
@@ -47,8 +47,13 @@ def skill_turns(rng: random.Random, world: World, skill: str) -> tuple[str, list
         return "", turns + _turns(exchanges)
     if skill == "recall":
         return "", recall_turns(rng, world)
-    makers = {"extract": skills.extract, "sentiment": skills_chat.sentiment,
-              "sums": skills_chat.sums, "small_talk": skills_chat.small_talk}
+    makers = {
+        "extract": skills.extract,
+        "sentiment": skills_chat.sentiment,
+        "sums": skills_chat.sums,
+        "repeat": skills_chat.repeat,
+        "small_talk": skills_chat.small_talk,
+    }
     return "", _turns(makers[skill](rng, world))
 
 

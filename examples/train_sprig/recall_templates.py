@@ -1,3 +1,4 @@
+# ruff: noqa: SIM905
 """Training templates of recall, sums and small talk. Held-out ones live in `heldout.py`."""
 
 from __future__ import annotations
@@ -21,82 +22,193 @@ def items(block: str) -> tuple[str, ...]:
     return tuple(item.strip() for item in block.split("|"))
 
 
-RELATIVES = items("brother|sister|mother|father|uncle|aunt|cousin|boss|neighbour|teacher|best friend"
-                  "|daughter|son|wife|husband|doctor|dentist|roommate|coach|grandmother|colleague")
-PETS = items("dog|cat|horse|rabbit|parrot|hamster|turtle|goldfish|pony|boat|bike|car|school|band|team")
+RELATIVES = items(
+    "brother|sister|mother|father|uncle|aunt|cousin|boss|neighbour|teacher|best friend"
+    "|daughter|son|wife|husband|doctor|dentist|roommate|coach|grandmother|colleague"
+)
+PETS = items(
+    "dog|cat|horse|rabbit|parrot|hamster|turtle|goldfish|pony|boat|bike|car|school|band|team"
+)
 FACTS = {
-    "name": Fact("name", items(
-        "My name is {v}.|I'm {v}.|I am {v}.|Hi, I'm {v}.|Hello, my name is {v}.|Call me {v}.|{v} here."
-        "|Hi! My name's {v}.|You can call me {v}.|People call me {v}.|This is {v} speaking."
-        "|Good morning, I am {v}.|Please call me {v}.|Hey, it's {v}."),
-        items("What is my name?|What's my name?|Do you remember my name?|Who am I?|Tell me my name."
-              "|What was my name?|Do you know my name?|Can you say my name?|What did I say my name was?"
-              "|Remind me, what is my name?|And what is my name?"), "Your name is {v}."),
-    "city": Fact("city", items(
-        "I live in {v}.|I'm from {v}.|I come from {v}.|My home is in {v}.|I moved to {v}."
-        "|I am living in {v}.|My city is {v}.|I have a flat in {v}.|I grew up in {v}."),
-        items("Where do I live?|Which city am I from?|Where am I from?|What is my city?|Where is my home?"
-              "|Do you remember where I live?|Which city do I live in?|In which city do I live?"),
-        "You live in {v}."),
-    "called": Fact("name", items(
-        "My {r} is called {v}.|My {r} is {v}.|My {r}'s name is {v}.|I have a {r} called {v}."
-        "|I have a {r} named {v}.|The name of my {r} is {v}.|{v} is my {r}."),
-        items("What is my {r} called?|What is the name of my {r}?|What's my {r}'s name?"
-              "|Do you remember the name of my {r}?|How is my {r} called?|Tell me the name of my {r}."
-              "|What is my {r}'s name?"), "Your {r} is called {v}.", RELATIVES + PETS),
-    "who": Fact("name", items(
-        "My {r} is called {v}.|My {r} is {v}.|My {r}'s name is {v}.|{v} is my {r}."),
+    "name": Fact(
+        "name",
+        items(
+            "My name is {v}.|I'm {v}.|I am {v}.|Hi, I'm {v}.|Hello, my name is {v}.|Call me {v}."
+            "|{v} here."
+            "|Hi! My name's {v}.|You can call me {v}.|People call me {v}.|This is {v} speaking."
+            "|Good morning, I am {v}.|Please call me {v}.|Hey, it's {v}."
+        ),
+        items(
+            "What is my name?|What's my name?|Do you remember my name?|Who am I?|Tell me my name."
+            "|What was my name?|Do you know my name?|Can you say my name?"
+            "|What did I say my name was?"
+            "|Remind me, what is my name?|And what is my name?"
+        ),
+        "Your name is {v}.",
+    ),
+    "city": Fact(
+        "city",
+        items(
+            "I live in {v}.|I'm from {v}.|I come from {v}.|My home is in {v}.|I moved to {v}."
+            "|I am living in {v}.|My city is {v}.|I have a flat in {v}.|I grew up in {v}."
+        ),
+        items(
+            "Where do I live?|Which city am I from?|Where am I from?|What is my city?"
+            "|Where is my home?"
+            "|Do you remember where I live?|Which city do I live in?|In which city do I live?"
+        ),
+        "You live in {v}.",
+    ),
+    "called": Fact(
+        "name",
+        items(
+            "My {r} is called {v}.|My {r} is {v}.|My {r}'s name is {v}.|I have a {r} called {v}."
+            "|I have a {r} named {v}.|The name of my {r} is {v}.|{v} is my {r}."
+        ),
+        items(
+            "What is my {r} called?|What is the name of my {r}?|What's my {r}'s name?"
+            "|Do you remember the name of my {r}?|How is my {r} called?|Tell me the name of my {r}."
+            "|What is my {r}'s name?"
+        ),
+        "Your {r} is called {v}.",
+        RELATIVES + PETS,
+    ),
+    "who": Fact(
+        "name",
+        items("My {r} is called {v}.|My {r} is {v}.|My {r}'s name is {v}.|{v} is my {r}."),
         items("Who is my {r}?|Do you know who my {r} is?|Who was my {r} again?"),
-        "Your {r} is {v}.", RELATIVES),
-    "color": Fact("color", items(
-        "My favorite color is {v}.|My favourite color is {v}.|I love the color {v}.|I like {v} best.|{v} is my favorite color."),
-        items("What is my favorite color?|Which color do I like?|What's my favourite color?"
-              "|Do you remember my favorite color?"), "Your favorite color is {v}."),
-    "food": Fact("food", items(
-        "My favorite food is {v}.|I love {v}.|I like to eat {v}.|I could eat {v} every day."
-        "|My favourite food is {v}."),
-        items("What is my favorite food?|What do I like to eat?|What food do I like?"
-              "|Do you remember my favorite food?"), "Your favorite food is {v}."),
-    "hobby": Fact("hobby", items(
-        "My hobby is {v}.|My favorite hobby is {v}.|I spend my weekends with {v}.|In my free time I do {v}."),
-        items("What is my hobby?|What do I do in my free time?|Which hobby do I have?"), "Your hobby is {v}."),
-    "job": Fact("job", items("I work as a {v}.|I am a {v}.|I'm a {v}.|My job is {v}.|My profession is {v}."),
-                items("What is my job?|What do I work as?|What's my job?|What do I do for a living?"),
-                "Your job is {v}."),
-    "age": Fact("age", items("I am {v} years old.|I'm {v} years old.|I just turned {v}.|My age is {v}."),
-                items("How old am I?|What is my age?|Do you remember how old I am?|What's my age?"),
-                "You are {v} years old."),
-    "code": Fact("code", items(
-        "The {r} is {v}.|Remember the {r}: {v}.|My {r} is {v}.|Please remember the {r} {v}."
-        "|Keep this {r} in mind: {v}.|Note the {r} {v}."),
-        items("What is the {r}?|What was the {r}?|Tell me the {r}.|Do you remember the {r}?"
-              "|What's the {r}?|Which {r} did I tell you?"), "The {r} is {v}.",
-        items("code|password|secret word|code word|room number|pin|magic word|number|order number|key word")),
-    "time": Fact("time", items(
-        "The {r} is at {v}.|We have a {r} at {v}.|My {r} is at {v}.|Don't forget, the {r} is at {v}."
-        "|The {r} starts at {v}."),
-        items("When is the {r}?|What time is the {r}?|At what time is the {r}?|When does the {r} start?"),
-        "The {r} is at {v}.", items("meeting|party|call|lesson|dinner|train|game|appointment|film|flight")),
-    "place": Fact("place", items(
-        "I put the {r} in the {v}.|The {r} is in the {v}.|My {r} is in the {v}.|I left the {r} in the {v}."
-        "|The {r} are in the {v}."),
-        items("Where is the {r}?|Where did I put the {r}?|Where did I leave the {r}?|Where was the {r}?"
-              "|Do you know where the {r} is?"), "The {r} is in the {v}.",
-        items("key|book|phone|wallet|bag|letter|hammer|ring|ticket|umbrella|camera|hat|laptop|map")),
+        "Your {r} is {v}.",
+        RELATIVES,
+    ),
+    "color": Fact(
+        "color",
+        items(
+            "My favorite color is {v}.|My favourite color is {v}.|I love the color {v}."
+            "|I like {v} best.|{v} is my favorite color."
+        ),
+        items(
+            "What is my favorite color?|Which color do I like?|What's my favourite color?"
+            "|Do you remember my favorite color?"
+        ),
+        "Your favorite color is {v}.",
+    ),
+    "food": Fact(
+        "food",
+        items(
+            "My favorite food is {v}.|I love {v}.|I like to eat {v}.|I could eat {v} every day."
+            "|My favourite food is {v}."
+        ),
+        items(
+            "What is my favorite food?|What do I like to eat?|What food do I like?"
+            "|Do you remember my favorite food?"
+        ),
+        "Your favorite food is {v}.",
+    ),
+    "hobby": Fact(
+        "hobby",
+        items(
+            "My hobby is {v}.|My favorite hobby is {v}.|I spend my weekends with {v}."
+            "|In my free time I do {v}."
+        ),
+        items("What is my hobby?|What do I do in my free time?|Which hobby do I have?"),
+        "Your hobby is {v}.",
+    ),
+    "job": Fact(
+        "job",
+        items("I work as a {v}.|I am a {v}.|I'm a {v}.|My job is {v}.|My profession is {v}."),
+        items("What is my job?|What do I work as?|What's my job?|What do I do for a living?"),
+        "Your job is {v}.",
+    ),
+    "age": Fact(
+        "age",
+        items("I am {v} years old.|I'm {v} years old.|I just turned {v}.|My age is {v}."),
+        items("How old am I?|What is my age?|Do you remember how old I am?|What's my age?"),
+        "You are {v} years old.",
+    ),
+    "code": Fact(
+        "code",
+        items(
+            "The {r} is {v}.|Remember the {r}: {v}.|My {r} is {v}.|Please remember the {r} {v}."
+            "|Keep this {r} in mind: {v}.|Note the {r} {v}."
+        ),
+        items(
+            "What is the {r}?|What was the {r}?|Tell me the {r}.|Do you remember the {r}?"
+            "|What's the {r}?|Which {r} did I tell you?"
+        ),
+        "The {r} is {v}.",
+        items(
+            "code|password|secret word|code word|room number|pin|magic word|number|order number"
+            "|key word"
+        ),
+    ),
+    "time": Fact(
+        "time",
+        items(
+            "The {r} is at {v}.|We have a {r} at {v}.|My {r} is at {v}."
+            "|Don't forget, the {r} is at {v}."
+            "|The {r} starts at {v}."
+        ),
+        items(
+            "When is the {r}?|What time is the {r}?|At what time is the {r}?"
+            "|When does the {r} start?"
+        ),
+        "The {r} is at {v}.",
+        items("meeting|party|call|lesson|dinner|train|game|appointment|film|flight"),
+    ),
+    "place": Fact(
+        "place",
+        items(
+            "I put the {r} in the {v}.|The {r} is in the {v}.|My {r} is in the {v}."
+            "|I left the {r} in the {v}."
+            "|The {r} are in the {v}."
+        ),
+        items(
+            "Where is the {r}?|Where did I put the {r}?|Where did I leave the {r}?"
+            "|Where was the {r}?"
+            "|Do you know where the {r} is?"
+        ),
+        "The {r} is in the {v}.",
+        items("key|book|phone|wallet|bag|letter|hammer|ring|ticket|umbrella|camera|hat|laptop|map"),
+    ),
 }
-ROOMS = ("kitchen|garage|bedroom|car|garden|office|bathroom|drawer|fridge|cellar|attic|hallway|desk"
-         "|red box|blue bag|suitcase|cupboard|living room|wooden chest|top drawer").split("|")
-ACKS = ["OK.", "OK.", "Got it.", "Noted.", "I will remember that.", "Thanks for telling me.", "I see."]
+ROOMS = (
+    "kitchen|garage|bedroom|car|garden|office|bathroom|drawer|fridge|cellar|attic|hallway|desk"
+    "|red box|blue bag|suitcase|cupboard|living room|wooden chest|top drawer"
+).split("|")
+ACKS = [
+    "OK.",
+    "OK.",
+    "Got it.",
+    "Noted.",
+    "I will remember that.",
+    "Thanks for telling me.",
+    "I see.",
+]
 NAME_ACKS = ["Nice to meet you, {v}.", "Nice to meet you, {v}.", "Hello {v}!", "Got it.", "OK."]
 
 SUM_ASKS = [
-    "What is {a} {op} {b}?", "What is {a} {op} {b}?", "What's {a} {op} {b}?", "{a} {op} {b}",
-    "{a}{op}{b}", "{a}{op}{b}=?", "{a} {op} {b} = ?", "Calculate {a} {op} {b}.", "Compute {a} {op} {b}.",
-    "How much is {a} {op} {b}?", "Work out {a} {op} {b}.", "What is {a} {word} {b}?",
-    "What's {a} {word} {b}?", "How much is {a} {word} {b}?", "{a} {word} {b}?", "Solve {a} {op} {b}.",
+    "What is {a} {op} {b}?",
+    "What is {a} {op} {b}?",
+    "What's {a} {op} {b}?",
+    "{a} {op} {b}",
+    "{a}{op}{b}",
+    "{a}{op}{b}=?",
+    "{a} {op} {b} = ?",
+    "Calculate {a} {op} {b}.",
+    "Compute {a} {op} {b}.",
+    "How much is {a} {op} {b}?",
+    "Work out {a} {op} {b}.",
+    "What is {a} {word} {b}?",
+    "What's {a} {word} {b}?",
+    "How much is {a} {word} {b}?",
+    "{a} {word} {b}?",
+    "Solve {a} {op} {b}.",
 ]
 ADD_ASKS = [
-    "Add {a} and {b}.", "Add {b} to {a}.", "What is the sum of {a} and {b}?", "What do {a} and {b} make?",
+    "Add {a} and {b}.",
+    "Add {b} to {a}.",
+    "What is the sum of {a} and {b}?",
+    "What do {a} and {b} make?",
     "I have {a} {thing}s and get {b} more. How many do I have?",
     "{name} has {a} {thing}s and buys {b} more. How many {thing}s does {name} have?",
     "There are {a} {thing}s on the table and {b} on the floor. How many are there in all?",
@@ -104,31 +216,63 @@ ADD_ASKS = [
     "One box holds {a} {thing}s, the other {b}. How many in total?",
 ]
 SUB_ASKS = [
-    "Subtract {b} from {a}.", "Take {b} from {a}.", "Take {b} away from {a}.",
+    "Subtract {b} from {a}.",
+    "Take {b} from {a}.",
+    "Take {b} away from {a}.",
     "What is the difference between {a} and {b}?",
     "I have {a} {thing}s and lose {b}. How many are left?",
     "{name} had {a} {thing}s and gave away {b}. How many are left?",
     "There were {a} {thing}s and {b} were sold. How many {thing}s are left?",
     "{name} had {a} {thing}s and {other} took {b}. How many does {name} still have?",
 ]
-CHAIN_ADD = ["Now add {b}.", "Add {b} to that.", "And plus {b}?", "Add {b} more.", "What is that plus {b}?"]
-CHAIN_SUB = ["Now subtract {b}.", "Take {b} from that.", "And minus {b}?", "What is that minus {b}?"]
+CHAIN_ADD = [
+    "Now add {b}.",
+    "Add {b} to that.",
+    "And plus {b}?",
+    "Add {b} more.",
+    "What is that plus {b}?",
+]
+CHAIN_SUB = [
+    "Now subtract {b}.",
+    "Take {b} from that.",
+    "And minus {b}?",
+    "What is that minus {b}?",
+]
 SYSTEMS = [
-    "You are Sprig, a small assistant.", "You are a helpful assistant.", "You are Sprig.",
-    "Answer briefly.", "You are a careful assistant.", "You help with small tasks.", "Be brief.",
-    "You are a helpful assistant. Answer in as few words as possible.", "Be helpful and precise.",
-    "You extract data and judge texts.", "You are a friendly assistant that knows tools.",
+    "You are Sprig, a small assistant.",
+    "You are a helpful assistant.",
+    "You are Sprig.",
+    "Answer briefly.",
+    "You are a careful assistant.",
+    "You help with small tasks.",
+    "Be brief.",
+    "You are a helpful assistant. Answer in as few words as possible.",
+    "Be helpful and precise.",
+    "You extract data and judge texts.",
+    "You are a friendly assistant that knows tools.",
 ]
 SMALL_TALK = [
-    ("Hi|Hello|Hey|Hi there|Good morning|Hello!|Hi!|Hey there!|Good evening", "Hello! How can I help you?"),
-    ("Who are you?|What are you?|What is your name?|Who am I talking to?|What's your name?",
-     "I am Sprig, a very small language model."),
-    ("What can you do?|How can you help me?|What are you good at?|What can I ask you?",
-     "I can extract fields as JSON, choose tools, judge texts, add numbers and remember names."),
-    ("Thanks|Thank you|Thanks!|Thank you!|Thanks a lot.|Great, thanks!|Thank you very much.", "You are welcome!"),
+    (
+        "Hi|Hello|Hey|Hi there|Good morning|Hello!|Hi!|Hey there!|Good evening",
+        "Hello! How can I help you?",
+    ),
+    (
+        "Who are you?|What are you?|What is your name?|Who am I talking to?|What's your name?",
+        "I am Sprig, a very small language model.",
+    ),
+    (
+        "What can you do?|How can you help me?|What are you good at?|What can I ask you?",
+        "I can extract fields as JSON, choose tools, judge texts, add numbers and remember names.",
+    ),
+    (
+        "Thanks|Thank you|Thanks!|Thank you!|Thanks a lot.|Great, thanks!|Thank you very much.",
+        "You are welcome!",
+    ),
     ("How are you?|How are you today?|How's it going?|How do you do?", "I am fine, thank you."),
     ("Bye|Goodbye|See you later|Good night|Bye bye!|That is all.|See you!", "Goodbye!"),
-    ("Who made you?|Where do you come from?|Who trained you?",
-     "I was trained from scratch for Espalier, on made-up chats."),
+    (
+        "Who made you?|Where do you come from?|Who trained you?",
+        "I was trained from scratch for Espalier, on made-up chats.",
+    ),
     ("OK|Okay.|Nice.|Good.|Great!|Cool|Well done!|Very good.", "What is next?"),
 ]

@@ -6,13 +6,25 @@ import json
 import random
 from dataclasses import dataclass
 
-from . import templates
+from . import compose, templates
 from . import tools as tool_catalog
 from .tools import Tool
-from .world import World, city, company_name, date, distractors, fill, item, name, place, slots
-from .world import time as clock
-from .world import title, value
 from .words import make_word, number_word
+from .world import (
+    World,
+    city,
+    company_name,
+    date,
+    distractors,
+    fill,
+    item,
+    name,
+    place,
+    slots,
+    title,
+    value,
+)
+from .world import time as clock
 
 
 @dataclass(frozen=True)
@@ -41,51 +53,53 @@ FIELD_ORDER = {
     "event": ["title", "date", "time", "place"],
 }
 ALIASES = {
-    "name": ["full_name", "person"], "city": ["town", "home"], "job": ["profession", "occupation"],
-    "item": ["product", "article"], "quantity": ["amount", "count"], "customer": ["buyer", "client"],
-    "title": ["event", "what"], "date": ["day", "when"], "place": ["location", "venue", "where"],
-    "company": ["employer"], "price": ["unit_price", "cost"], "time": ["start", "hour"],
+    "name": ["full_name", "person"],
+    "city": ["town", "home"],
+    "job": ["profession", "occupation"],
+    "item": ["product", "article"],
+    "quantity": ["amount", "count"],
+    "customer": ["buyer", "client"],
+    "title": ["event", "what"],
+    "date": ["day", "when"],
+    "place": ["location", "venue", "where"],
+    "company": ["employer"],
+    "price": ["unit_price", "cost"],
+    "time": ["start", "hour"],
 }
 NOISE = [
-    "Thanks!", "Thank you.", "Please note it.", "That is all.", "The weather was nice.", "Great!",
-    "See you soon.", "Please hurry.", "I hope that helps.", "It was a busy day.", "What a day!",
+    "Thanks!",
+    "Thank you.",
+    "Please note it.",
+    "That is all.",
+    "The weather was nice.",
+    "Great!",
+    "See you soon.",
+    "Please hurry.",
+    "I hope that helps.",
+    "It was a busy day.",
+    "What a day!",
 ]
-
-
-def _person_sentence(rng: random.Random, world: World) -> str:
-    """A sentence of clauses in random order, for more shapes than the list of templates has."""
-    kinds = rng.sample(["age", "city", "job"], rng.choice([2, 3, 3]))
-    if rng.random() < 0.35:
-        kinds.insert(rng.randint(0, len(kinds)), "")
-    clauses = [rng.choice(templates.PERSON_CLAUSES[kind]) for kind in kinds]
-    pronoun = rng.choice(["He", "She", "They"])
-    text = rng.choice(templates.PERSON_OPENERS) if rng.random() < 0.4 else "{name}"
-    joined = text + " " + clauses[0]
-    for index, clause in enumerate(clauses[1:], start=1):
-        style = rng.random()
-        if style < 0.25 and pronoun != "They":
-            joined += f". {pronoun} {clause}"
-        elif style < 0.4 and index == len(clauses) - 1:
-            joined += f", who {clause}"
-        elif style < 0.8 or index == len(clauses) - 1:
-            joined += f" and {clause}"
-        else:
-            joined += f", {clause}"
-    return joined + "."
 
 
 def _record(
     rng: random.Random, world: World, kind: str
 ) -> tuple[str, dict[str, object], dict[str, str]]:
     """A template, the record's values, and how the sentence writes each of them."""
-    clauses = kind == "person" and not world.heldout and rng.random() < 0.4
-    template = _person_sentence(rng, world) if clauses else rng.choice(world.records[kind])
+    composers = {"person": compose.person, "order": compose.order, "event": compose.event}
+    composed = not world.heldout and rng.random() < 0.5
+    template = composers[kind](rng) if composed else rng.choice(world.records[kind])
     written = distractors(rng, world)
     values: dict[str, object] = {}
     if kind == "person":
         age = rng.randint(2, 99)
-        values = {"name": name(rng, world), "age": age, "city": city(rng, world),
-                  "job": value(rng, world, "job"), "company": company_name(rng, world)}
+        values = {
+            "name": name(rng, world),
+            "age": age,
+            "city": city(rng, world),
+            "job": value(rng, world, "job"),
+            "company": company_name(rng, world),
+        }
+        written["age2"] = str(age + 1)
         in_words = rng.random() < 0.1 and age > 9 and "th birthday" not in template
         written["age"] = number_word(age) if in_words else str(age)
         if "th birthday" in template and age % 10 in (1, 2, 3):
@@ -95,8 +109,12 @@ def _record(
         _fill_order(rng, world, template, values, written)
     else:
         spot = place(rng, world)
-        values = {"title": title(rng, world), "date": date(rng, world), "place": spot,
-                  "time": clock(rng, world)}
+        values = {
+            "title": title(rng, world),
+            "date": date(rng, world),
+            "place": spot,
+            "time": clock(rng, world),
+        }
         article = spot.split()[0] != "Room" and len(spot.split()) > 1 and rng.random() < 0.5
         written["place"] = f"the {spot}" if article else spot
     for key, field_value in values.items():
@@ -105,18 +123,36 @@ def _record(
 
 
 def _fill_order(
-    rng: random.Random, world: World, template: str,
-    values: dict[str, object], written: dict[str, str],
+    rng: random.Random,
+    world: World,
+    template: str,
+    values: dict[str, object],
+    written: dict[str, str],
 ) -> None:
     """An order's values; prices are written with two decimals, one or none."""
-    plural_only = any(part in template for part in (" are ", "hey", "the {quantity}", "of them", "each",
-                                                    "apiece", "x {item}", "I'll have"))
+    plural_only = any(
+        part in template
+        for part in (
+            " are ",
+            "hey",
+            "the {quantity}",
+            "of them",
+            "each",
+            "apiece",
+            "x {item}",
+            "I'll have",
+        )
+    )
     quantity = 1 if not plural_only and rng.random() < 0.12 else rng.randint(2, 60)
     if quantity > 1 and rng.random() < 0.6:
         quantity = rng.randint(2, 12)
+    elif quantity > 1 and rng.random() < 0.2:
+        quantity = rng.randint(61, 999)
     ware = item(rng, world, plural=quantity > 1)
     cents = rng.choice([0, 0, 0, 50, 99, 95, 25, 75, 10, 20, rng.randint(1, 99)])
-    whole = rng.choice([rng.randint(0, 20), rng.randint(1, 99), rng.randint(1, 999)])
+    whole = rng.choice(
+        [rng.randint(0, 2), rng.randint(0, 20), rng.randint(1, 99), rng.randint(1, 999)]
+    )
     price: int | float = whole + cents / 100 if cents else max(whole, 1)
     price = round(price, 2)
     values.update(item=ware, quantity=quantity, price=price, customer=name(rng, world))
@@ -133,7 +169,7 @@ def _fill_order(
 
 
 def _choose_fields(rng: random.Random, kind: str, present: set[str]) -> list[str]:
-    """Mostly all fields that the sentence carries, in declared order; sometimes fewer or shuffled."""
+    """Mostly all fields of the sentence in declared order; sometimes fewer, or shuffled."""
     fields = [field for field in FIELD_ORDER[kind] if field in present]
     if rng.random() < 0.25:
         fields = [f for f in fields if rng.random() < 0.6] or [rng.choice(fields)]
@@ -144,21 +180,35 @@ def _choose_fields(rng: random.Random, kind: str, present: set[str]) -> list[str
 
 def extract(rng: random.Random, world: World, kind: str = "") -> list[Exchange]:
     """Fields to JSON, at times with questions about the record afterwards."""
-    kind = kind or rng.choice(["person", "person", "order", "event"])
+    kind = kind or rng.choice(["person", "order", "event"])
     template, values, written = _record(rng, world, kind)
     text = fill(template, written)
+    if not world.heldout:
+        text = compose.dress(rng, text)
     if rng.random() < 0.12:
         text = rng.choice([f"{text} {rng.choice(NOISE)}", f"{rng.choice(NOISE)} {text}"])
     if rng.random() < 0.04:
         text = text.rstrip(".")
+    if not world.heldout and rng.random() < 0.03:  # typed in a hurry
+        text = text.lower().replace("'", "")
+        values = {
+            key: v.lower().replace("'", "") if isinstance(v, str) else v
+            for key, v in values.items()
+        }
     chosen = _choose_fields(rng, kind, slots(template))
-    aliased = {f: rng.choice(ALIASES[f]) if f in ALIASES and rng.random() < 0.06 else f for f in chosen}
+    aliased = {
+        f: rng.choice(ALIASES[f]) if f in ALIASES and rng.random() < 0.06 else f for f in chosen
+    }
     names = list(aliased.values())
     listing = ", ".join(names)
     and_listing = listing if len(names) < 2 else f"{', '.join(names[:-1])} and {names[-1]}"
     canonical = not world.heldout and rng.random() < 0.35
     ask = templates.EXTRACT_ASKS[0] if canonical else rng.choice(world.extract_asks)
-    user = ask.replace("{fields}", listing).replace("{and_fields}", and_listing).replace("{text}", text)
+    user = (
+        ask.replace("{fields}", listing)
+        .replace("{and_fields}", and_listing)
+        .replace("{text}", text)
+    )
     answer = dumps({aliased[f]: values[f] for f in chosen})
     exchanges = [Exchange("extract", user, answer, "json")]
     if kind == "person" and not world.heldout and rng.random() < 0.3:
@@ -169,19 +219,33 @@ def extract(rng: random.Random, world: World, kind: str = "") -> list[Exchange]:
 def _ask_back(rng: random.Random, values: dict[str, object], present: set[str]) -> list[Exchange]:
     """Questions about the person just extracted."""
     bank = {
-        "age": (["How old is {name}?", "What is the age of {name}?", "And how old is {name}?"],
-                "{name} is {age} years old."),
-        "city": (["Where does {name} live?", "Where is {name} from?", "Which city does {name} live in?"],
-                 "{name} lives in {city}."),
+        "age": (
+            ["How old is {name}?", "What is the age of {name}?", "And how old is {name}?"],
+            "{name} is {age} years old.",
+        ),
+        "city": (
+            ["Where does {name} live?", "Where is {name} from?", "Which city does {name} live in?"],
+            "{name} lives in {city}.",
+        ),
         "job": (["What is {name}'s job?", "What does {name} do?"], "{name} works as a {job}."),
-        "name": (["Who is it about?", "What was the name?", "Who was that?"], "It is about {name}."),
+        "name": (
+            ["Who is it about?", "What was the name?", "Who was that?"],
+            "It is about {name}.",
+        ),
     }
     askable = [field for field in bank if field in present]
     exchanges = []
     for field in rng.sample(askable, min(len(askable), rng.choice([1, 1, 2]))):
         questions, answer = bank[field]
-        exchanges.append(Exchange("recall", fill(rng.choice(questions), values), fill(answer, values),
-                                  "contains", str(values[field])))
+        exchanges.append(
+            Exchange(
+                "recall",
+                fill(rng.choice(questions), values),
+                fill(answer, values),
+                "contains",
+                str(values[field]),
+            )
+        )
     return exchanges
 
 
@@ -200,20 +264,29 @@ class Listing:
 
 def _listing(rng: random.Random, key: str) -> Listing:
     tool = tool_catalog.TOOLS[key]
-    names = {slot: slot if rng.random() < 0.6 else rng.choice(tool.arg_names.get(slot, (slot,)))
-             for slot in tool.args}
+    names = {
+        slot: slot if rng.random() < 0.6 else rng.choice(tool.arg_names.get(slot, (slot,)))
+        for slot in tool.args
+    }
     return Listing(tool, key, key if rng.random() < 0.6 else rng.choice(tool.names), names)
 
 
-def _call(rng: random.Random, world: World, listing: Listing, question: str) -> tuple[Exchange, str]:
+def _call(
+    rng: random.Random, world: World, listing: Listing, question: str
+) -> tuple[Exchange, str]:
     """The question with its tool call, and a made-up result of the call with its answer."""
     values = {slot: value(rng, world, kind) for slot, kind in listing.tool.args.items()}
     if listing.key == "subtract" and int(values["a"]) < int(values["b"]):
         values["a"], values["b"] = values["b"], values["a"]
-    arguments = {listing.arg_names[slot]: int(values[slot]) if kind == "number" else values[slot]
-                 for slot, kind in listing.tool.args.items()}
+    arguments = {
+        listing.arg_names[slot]: int(values[slot]) if kind == "number" else values[slot]
+        for slot, kind in listing.tool.args.items()
+    }
     answer = dumps({"tool": listing.name, "args": arguments})
-    exchange = Exchange("tools", fill(question, values), answer, "json")
+    asked = fill(question, values)
+    if not world.heldout:
+        asked = compose.question(rng, asked)
+    exchange = Exchange("tools", asked, answer, "json")
     result = _result(rng, world, listing.key, values)
     return exchange, result + "\0" + fill(listing.tool.answer, {**values, "result": result})
 
@@ -227,15 +300,30 @@ def _result(rng: random.Random, world: World, key: str, values: dict[str, str]) 
     made = make_word(rng, world.heldout)
     degrees = f"{rng.randint(-20, 40)} degrees"
     results = {
-        "weather": rng.choice([weather, degrees, f"{weather}, {degrees}", f"{degrees} and {weather}"]),
+        "weather": rng.choice(
+            [weather, degrees, f"{weather}, {degrees}", f"{degrees} and {weather}"]
+        ),
         "time": clock(rng, world),
         "population": rng.choice([str(rng.randint(900, 9999999)), f"{rng.randint(1, 30)} million"]),
-        "translate": made, "play": f"{made.capitalize()}", "define": rng.choice(tool_catalog.MEANINGS),
+        "translate": made,
+        "play": f"{made.capitalize()}",
+        "define": rng.choice(tool_catalog.MEANINGS),
         "distance": f"{rng.randint(3, 9999)} km",
-        "price": rng.choice([f"${rng.randint(1, 999)}", f"{rng.randint(1, 99)} euros",
-                             f"${rng.randint(1, 99)}.{rng.randint(10, 99)}"]),
-        "search": rng.choice([f"{rng.randint(2, 99)} results", f"a page by {name(rng, world)}",
-                              f"a book called {made.capitalize()}", f"an article from {made}.com"]),
+        "price": rng.choice(
+            [
+                f"${rng.randint(1, 999)}",
+                f"{rng.randint(1, 99)} euros",
+                f"${rng.randint(1, 99)}.{rng.randint(10, 99)}",
+            ]
+        ),
+        "search": rng.choice(
+            [
+                f"{rng.randint(2, 99)} results",
+                f"a page by {name(rng, world)}",
+                f"a book called {made.capitalize()}",
+                f"an article from {made}.com",
+            ]
+        ),
     }
     return results.get(key, rng.choice(["ok", "done", "OK"]))
 
@@ -258,8 +346,11 @@ def tool_use(rng: random.Random, world: World) -> tuple[str, list[Exchange]]:
     exchanges += _answer(rng, chosen, outcome)
     while rng.random() < 0.3:
         chosen = chosen if rng.random() < 0.5 else rng.choice(listings)
-        same = chosen.tool.follow_up and exchanges[-2].assistant.startswith(
-            f'{{"tool": "{chosen.name}"') and rng.random() < 0.6
+        same = (
+            chosen.tool.follow_up
+            and exchanges[-2].assistant.startswith(f'{{"tool": "{chosen.name}"')
+            and rng.random() < 0.6
+        )
         question = chosen.tool.follow_up if same else rng.choice(world.tool_questions[chosen.key])
         following, outcome = _call(rng, world, chosen, question)
         exchanges += [following, *_answer(rng, chosen, outcome)]
@@ -268,6 +359,10 @@ def tool_use(rng: random.Random, world: World) -> tuple[str, list[Exchange]]:
 
 def _answer(rng: random.Random, listing: Listing, outcome: str) -> list[Exchange]:
     result, answer = outcome.split("\0")
-    ask = rng.choice(tool_catalog.RESULT_ASKS).replace("{result}", result).replace("{name}", listing.name)
+    ask = (
+        rng.choice(tool_catalog.RESULT_ASKS)
+        .replace("{result}", result)
+        .replace("{name}", listing.name)
+    )
     key = "" if listing.tool.result == "ok" else result
     return [Exchange("tool_answer", ask, answer, "contains", key)]

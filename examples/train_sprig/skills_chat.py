@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from . import feelings, recall_templates, words
+from . import feelings, natural, recall_templates, words
 from .skills import Exchange, dumps
 from .world import World, distractors, fill, name, value
 
@@ -20,7 +20,10 @@ def _cue_values(rng: random.Random, good: bool) -> dict[str, str]:
     plain = [w for w in ours if not w.startswith(("a ", "the ", "worth", "better", "worse"))]
     anti = [w for w in theirs if not w.startswith(("a ", "the ", "worth", "better", "worse"))]
     return {
-        "cue": cue(), "cue2": cue(), "cue1": rng.choice(plain), "cue3": rng.choice(plain),
+        "cue": cue(),
+        "cue2": cue(),
+        "cue1": rng.choice(plain),
+        "cue3": rng.choice(plain),
         "anti": rng.choice(anti),
         "does": rng.choice(feelings.GOOD_DOES if good else feelings.BAD_DOES),
         "end": rng.choice(feelings.GOOD_ENDS if good else feelings.BAD_ENDS),
@@ -30,15 +33,22 @@ def _cue_values(rng: random.Random, good: bool) -> dict[str, str]:
 def feeling_text(rng: random.Random, world: World, label: str) -> str:
     """A text of the asked sentiment."""
     values: dict[str, str] = {**distractors(rng, world), "name": name(rng, world)}
-    values |= {"thing": value(rng, world, "thing"), "thing2": value(rng, world, "thing"),
-               "city": value(rng, world, "city"), "time": value(rng, world, "time")}
+    values |= {
+        "thing": value(rng, world, "thing"),
+        "thing2": value(rng, world, "thing"),
+        "city": value(rng, world, "city"),
+        "time": value(rng, world, "time"),
+    }
     values["color"], values["color2"] = rng.sample(words.COLORS, 2)
     bank = world.neutral if label == "neutral" else world.feelings
     parts = []
     for _ in range(rng.choice([1, 1, 1, 2, 2, 3])):
         if label != "neutral":
             values |= _cue_values(rng, label == "positive")
-        parts.append(fill(rng.choice(bank), values))
+        template = rng.choice(bank)
+        if not world.heldout and label != "neutral" and rng.random() < 0.3:
+            template = rng.choice(natural.PRAISE if label == "positive" else natural.COMPLAINT)
+        parts.append(fill(template, values))
         values["thing"] = value(rng, world, "thing")
     if label != "neutral" and rng.random() < 0.15:
         parts.insert(0, fill(rng.choice(world.neutral), values))
@@ -79,9 +89,14 @@ def judged_text(rng: random.Random, world: World) -> Judged:
     sentences = []
     for _ in range(rng.choice([1, 2]) if length == "short" else rng.choice([4, 5, 6])):
         values = distractors(rng, world) | {
-            "t": rng.choice(world.topic_words[topic]), "name": name(rng, world),
-            "city": value(rng, world, "city"), "time": value(rng, world, "time")}
-        sentences.append(fill(rng.choice(bank), values))
+            "t": rng.choice(world.topic_words[topic]),
+            "name": name(rng, world),
+            "city": value(rng, world, "city"),
+            "time": value(rng, world, "time"),
+        }
+        natural_bank = natural.TOPIC_SENTENCES["vague" if clarity == "vague" else detail][topic]
+        use_natural = not world.heldout and rng.random() < 0.5
+        sentences.append(fill(rng.choice(natural_bank if use_natural else bank), values))
     tone = rng.choice(["friendly", "neutral", "rude"])
     urgency, certainty = rng.choice(["urgent", "calm"]), rng.choice(["sure", "unsure"])
     if length == "short":  # at most one marker beside, so that short stays short
@@ -89,19 +104,31 @@ def judged_text(rng: random.Random, world: World) -> Judged:
         tone = tone if keep == "tone" else "neutral"
         urgency = urgency if keep == "urgency" else "calm"
         certainty = certainty if keep == "certainty" else "sure"
-    markers = {"friendly": feelings.FRIENDLY, "rude": feelings.RUDE, "urgent": feelings.URGENT,
-               "unsure": feelings.UNSURE}
+    markers = {
+        "friendly": feelings.FRIENDLY,
+        "rude": feelings.RUDE,
+        "urgent": feelings.URGENT,
+        "unsure": feelings.UNSURE,
+    }
     optional = {"calm": feelings.CALM, "sure": feelings.SURE}
     for word in (tone, urgency, certainty):
         chosen = markers.get(word)
         if word in optional and length == "long" and rng.random() < 0.3:
             chosen = optional[word]
         if chosen:
-            sentences.insert(rng.choice([0, len(sentences), rng.randint(0, len(sentences))]),
-                             rng.choice(chosen))
+            sentences.insert(
+                rng.choice([0, len(sentences), rng.randint(0, len(sentences))]), rng.choice(chosen)
+            )
     text = " ".join(sentences)
-    verdicts = {"clarity": clarity, "tone": tone, "length": length, "detail": detail,
-                "urgency": urgency, "certainty": certainty, "topic": topic}
+    verdicts = {
+        "clarity": clarity,
+        "tone": tone,
+        "length": length,
+        "detail": detail,
+        "urgency": urgency,
+        "certainty": certainty,
+        "topic": topic,
+    }
     count = len(text.split())
     if (length == "short") != (count <= 24) or 24 < count < 28:
         return judged_text(rng, world)
@@ -114,17 +141,24 @@ def judging(rng: random.Random, world: World) -> tuple[list[str], list[Exchange]
     An empty list of leading turns means that the first question carries the text.
     """
     judged = judged_text(rng, world)
-    asked = rng.sample(list(feelings.DIMENSIONS), rng.choice([1, 2, 3, 3, 4, 5]))
+    pool = [*feelings.DIMENSIONS, "topic", "topic", "tone", "urgency"]  # the hard ones more often
+    asked = list(dict.fromkeys(rng.sample(pool, rng.choice([1, 2, 3, 3, 4, 5]))))
     exchanges = []
     for dimension in asked:
         options = list(feelings.DIMENSIONS[dimension])
         if rng.random() < 0.2:
             rng.shuffle(options)
         listing = f"{', '.join(options[:-1])} or {options[-1]}"
-        ask = (feelings.JUDGE_ASKS[0] if not world.heldout and rng.random() < 0.3
-               else rng.choice(world.judge_asks))
-        user = (ask.replace("{dimension}", dimension).replace("{options}", listing)
-                .replace("{Dimension}", dimension.capitalize()))
+        ask = (
+            feelings.JUDGE_ASKS[0]
+            if not world.heldout and rng.random() < 0.3
+            else rng.choice(world.judge_asks)
+        )
+        user = (
+            ask.replace("{dimension}", dimension)
+            .replace("{options}", listing)
+            .replace("{Dimension}", dimension.capitalize())
+        )
         exchanges.append(Exchange("judging", user, judged.verdicts[dimension], "word"))
     text = rng.choice(feelings.JUDGE_TEXTS).replace("{text}", judged.text)
     style = rng.random()
@@ -142,23 +176,25 @@ def judging(rng: random.Random, world: World) -> tuple[list[str], list[Exchange]
 
 
 def worked_sum(a: int, b: int) -> str:
-    """The worked form: units, then tens, then the answer."""
+    """The worked form: the sum itself, units, tens, then the answer."""
     ones = a % 10 + b % 10
     carry = f"+{ones // 10}" if ones >= 10 else ""
-    tens = a // 10 % 10 + b // 10 % 10 + ones // 10
-    return f"{a % 10}+{b % 10}={ones}, {a // 10}+{b // 10}{carry}={tens}, so {a + b}"
+    tens = a // 10 + b // 10 + ones // 10
+    return f"{a}+{b}: {a % 10}+{b % 10}={ones}, {a // 10}+{b // 10}{carry}={tens}, so {a + b}"
 
 
 def worked_difference(a: int, b: int) -> str:
     """The worked form; a smaller first number is swapped and the answer gets its sign."""
-    if a < b:
-        swapped = worked_difference(b, a).rsplit(", so ", 1)[0]
-        return f"{a}<{b}, {swapped}, so {a - b}"
-    borrow = a % 10 < b % 10
-    ones = a % 10 + 10 * borrow - b % 10
-    tens = a // 10 - b // 10 - borrow
+    first, second = max(a, b), min(a, b)
+    swapped = f"{a}<{b}, " if a < b else ""
+    borrow = first % 10 < second % 10
+    top = first % 10 + 10 * borrow
     less = "-1" if borrow else ""
-    return f"{a % 10 + 10 * borrow}-{b % 10}={ones}, {a // 10}-{b // 10}{less}={tens}, so {a - b}"
+    tens = first // 10 - second // 10 - borrow
+    return (
+        f"{a}-{b}: {swapped}{top}-{second % 10}={top - second % 10}, "
+        f"{first // 10}-{second // 10}{less}={tens}, so {a - b}"
+    )
 
 
 def sums(rng: random.Random, world: World) -> list[Exchange]:
@@ -172,9 +208,15 @@ def sums(rng: random.Random, world: World) -> list[Exchange]:
     ask = rng.choice(world.sum_asks if rng.random() < 0.7 else stories)
     if "thing" in ask and not plus and a < b:
         a, b = b, a
-    values = {"a": str(a), "b": str(b), "op": "+" if plus else "-",
-              "word": "plus" if plus else "minus", "name": name(rng, world).split()[0],
-              "other": name(rng, world).split()[0], "thing": value(rng, world, "word")}
+    values = {
+        "a": str(a),
+        "b": str(b),
+        "op": "+" if plus else "-",
+        "word": "plus" if plus else "minus",
+        "name": name(rng, world).split()[0],
+        "other": name(rng, world).split()[0],
+        "thing": value(rng, world, "word"),
+    }
     if rng.random() < 0.04:
         values["a"], values["b"] = words.number_word(a), words.number_word(b)
     answer = worked_sum(a, b) if plus else worked_difference(a, b)
@@ -189,6 +231,14 @@ def sums(rng: random.Random, world: World) -> list[Exchange]:
     return exchanges
 
 
+def _join(rng: random.Random, first: str, second: str) -> str:
+    """Two statements in one turn, as two sentences or one."""
+    if rng.random() < 0.5 or first[-1] != "." or not second.startswith(("My ", "I ", "I'm ")):
+        return f"{first} {second}"
+    lowered = second if second.startswith("I") else second[0].lower() + second[1:]
+    return f"{first[:-1]} and {lowered}"
+
+
 def recall(rng: random.Random, world: World) -> tuple[list[Exchange], list[Exchange]]:
     """Statements and the later questions about them; the caller puts turns between."""
     statements: list[Exchange] = []
@@ -199,19 +249,46 @@ def recall(rng: random.Random, world: World) -> tuple[list[Exchange], list[Excha
     for kind in kinds:
         fact = world.facts[kind]
         values = {"v": value(rng, world, fact.kind), "r": rng.choice(fact.relations)}
+        if kind in ("called", "time", "place") and not world.heldout and rng.random() < 0.25:
+            values["r"] = value(rng, world, "word")
         if kind == "name" and rng.random() < 0.6:
             values["v"] = values["v"].split()[0]
         acks = recall_templates.NAME_ACKS if kind == "name" else recall_templates.ACKS
         stated, ack = fill(rng.choice(fact.statements), values), fill(rng.choice(acks), values)
         if statements and rng.random() < 0.25:
             last = statements.pop()
-            stated = f"{last.user} {stated}"
+            stated = _join(rng, last.user, stated)
             ack = rng.choice(recall_templates.ACKS)
         statements.append(Exchange("recall_statement", stated, ack))
-        questions.append(Exchange("recall", fill(rng.choice(fact.questions), values),
-                                  fill(fact.answer, values), "contains", values["v"]))
+        questions.append(
+            Exchange(
+                "recall",
+                fill(rng.choice(fact.questions), values),
+                fill(fact.answer, values),
+                "contains",
+                values["v"],
+            )
+        )
     rng.shuffle(questions)
-    return statements, questions[:rng.choice([1, 2, 3])]
+    return statements, questions[: rng.choice([1, 2, 3])]
+
+
+REPEAT_ASKS = [
+    "Repeat: {text}",
+    "Repeat after me: {text}",
+    "Say {text}",
+    "Write exactly this: {text}",
+]
+REPEAT_KINDS = ("name", "city", "item", "title", "date", "code", "topic", "number", "word", "time")
+
+
+def repeat(rng: random.Random, world: World) -> list[Exchange]:
+    """A plain copy of made-up words; teaches copying early."""
+    parts = [
+        value(rng, world, rng.choice(REPEAT_KINDS)) for _ in range(rng.choice([1, 2, 3, 4, 6]))
+    ]
+    text = rng.choice([" ", ", "]).join(parts)
+    return [Exchange("repeat", rng.choice(REPEAT_ASKS).replace("{text}", text), text, "word")]
 
 
 def small_talk(rng: random.Random, _world: World) -> list[Exchange]:

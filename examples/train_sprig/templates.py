@@ -78,32 +78,6 @@ Say hello to {name}! She's {age} and has a flat in {city}.
 You should talk to {name}, the {job} from {city}, who's {age}.
 """.strip().splitlines()
 
-PERSON_CLAUSES = {
-    "age": [
-        "is {age} years old", "is {age}", "just turned {age}", "will be {age} this year",
-        "has turned {age}", "is about {age} years old", "is now {age} years of age",
-    ],
-    "city": [
-        "lives in {city}", "is from {city}", "comes from {city}", "moved to {city}",
-        "has a flat in {city}", "grew up in {city}", "is based in {city}", "stays in {city}",
-        "resides in {city}", "settled in {city}",
-    ],
-    "job": [
-        "works as a {job}", "is a {job}", "earns a living as a {job}", "became a {job}",
-        "has a job as a {job}", "is employed as a {job}",
-    ],
-    "": [
-        "loves {hobby}", "has {n} children", "likes {hobby}", "owns {n} cats", "knows {other}",
-        "went to school with {other}", "enjoys {hobby} a lot", "has {n} sisters",
-        "started in {year}", "speaks {n} languages",
-    ],
-}
-PERSON_OPENERS = [
-    "{name}", "My friend {name}", "Our colleague {name}", "My neighbour {name}", "My cousin {name}",
-    "A woman called {name}", "A man named {name}", "Someone called {name}", "Our member {name}",
-    "The customer {name}", "My aunt {name}", "My boss {name}", "Young {name}", "Dr. {name}",
-]
-
 ORDER = """
 {customer} ordered {quantity} {item} for ${price} each.
 {customer} bought {quantity} {item} at ${price} each.

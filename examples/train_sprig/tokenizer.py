@@ -40,10 +40,12 @@ def training_text(seed: int, count: int) -> Iterator[str]:
 def train(seed: int = 12345, count: int = 12000) -> Tokenizer:
     """A tokenizer of `VOCABULARY_SIZE` tokens, special ones first."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Digits(individual_digits=True),
-        pre_tokenizers.ByteLevel(add_prefix_space=False),
-    ])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY_SIZE,
@@ -59,9 +61,14 @@ def tokenizer_config() -> dict[str, object]:
     """What transformers reads beside tokenizer.json."""
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": "<|bos|>", "eos_token": "<|end|>", "pad_token": "<|pad|>",
-        "add_bos_token": False, "add_eos_token": False, "clean_up_tokenization_spaces": False,
-        "model_max_length": CONTEXT, "chat_template": CHAT_TEMPLATE,
+        "bos_token": "<|bos|>",
+        "eos_token": "<|end|>",
+        "pad_token": "<|pad|>",
+        "add_bos_token": False,
+        "add_eos_token": False,
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": CONTEXT,
+        "chat_template": CHAT_TEMPLATE,
     }
 
 

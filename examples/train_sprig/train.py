@@ -12,6 +12,7 @@ import json
 import math
 import os
 import shutil
+import signal
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,10 +32,19 @@ from .data import TOKENS_PER_STEP, Batch, Packer
 def sprig_config() -> LlamaConfig:
     """Sprig's shape: 4.98M parameters."""
     return LlamaConfig(
-        vocab_size=sprig_tokenizer.VOCABULARY_SIZE, hidden_size=256, intermediate_size=768,
-        num_hidden_layers=6, num_attention_heads=8, num_key_value_heads=4, head_dim=32,
-        max_position_embeddings=sprig_tokenizer.CONTEXT, tie_word_embeddings=True,
-        bos_token_id=0, eos_token_id=1, pad_token_id=2, rms_norm_eps=1e-5,
+        vocab_size=sprig_tokenizer.VOCABULARY_SIZE,
+        hidden_size=256,
+        intermediate_size=768,
+        num_hidden_layers=6,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        head_dim=32,
+        max_position_embeddings=sprig_tokenizer.CONTEXT,
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=2,
+        rms_norm_eps=1e-5,
     )
 
 
@@ -56,14 +66,24 @@ class Optimizers:
         self._rate = rate
         self._all: list[torch.optim.Optimizer] = []
         if muon:
-            self._all.append(torch.optim.Muon(
-                matrices, lr=rate, momentum=0.95, weight_decay=0.1,
-                adjust_lr_fn="match_rms_adamw"))
+            self._all.append(
+                torch.optim.Muon(
+                    matrices,
+                    lr=rate,
+                    momentum=0.95,
+                    weight_decay=0.1,
+                    adjust_lr_fn="match_rms_adamw",
+                )
+            )
         else:
-            self._all.append(torch.optim.AdamW(
-                matrices, lr=rate, betas=(0.9, 0.95), weight_decay=0.1, fused=True))
-        self._all.append(torch.optim.AdamW(
-            rest, lr=rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True))
+            self._all.append(
+                torch.optim.AdamW(
+                    matrices, lr=rate, betas=(0.9, 0.95), weight_decay=0.1, fused=True
+                )
+            )
+        self._all.append(
+            torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+        )
 
     def step(self, scale: float) -> None:
         """One update at `scale` times the peak rate."""
@@ -83,14 +103,15 @@ class Optimizers:
             optimizer.load_state_dict(state)
 
 
-def loss_of(model: LlamaForCausalLM, batch: Batch, device: torch.device) -> torch.Tensor:
+def loss_of(model: Any, batch: Batch, device: torch.device) -> torch.Tensor:
     """Weighted mean cross entropy of one step's rows."""
     ids, weights = batch.ids.to(device), batch.weights.to(device)
     with torch.autocast(device.type, dtype=torch.bfloat16):
         hidden = model.model(ids[:, :-1], use_cache=False).last_hidden_state
         logits = model.lm_head(hidden)
     losses = nn.functional.cross_entropy(
-        logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+        logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
+    )
     return (losses * weights.flatten()).sum() / weights.sum()
 
 
@@ -100,13 +121,16 @@ def scale_at(done: float, step: int) -> float:
     return min(1.0, (step + 1) / 100) * cosine
 
 
-def export(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path) -> None:
+def export(model: Any, tokenizer: Tokenizer, folder: Path) -> None:
     """Writes bf16 weights, configs and the tokenizer, replacing the folder in one move."""
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     sprig_tokenizer.save(tokenizer, fresh)
-    tensors = {name: tensor.detach().to("cpu", torch.bfloat16).contiguous()
-               for name, tensor in model.state_dict().items() if name != "lm_head.weight"}
+    tensors = {
+        name: tensor.detach().to("cpu", torch.bfloat16).contiguous()
+        for name, tensor in model.state_dict().items()
+        if name != "lm_head.weight"
+    }
     save_file(tensors, fresh / "model.safetensors", metadata={"format": "pt"})
     config = model.config.to_dict() | {"architectures": ["LlamaForCausalLM"], "dtype": "bfloat16"}
     (fresh / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -127,13 +151,19 @@ class Run:
         torch.manual_seed(options.seed)
         self.device = torch.device(_device(options.device))
         self.tokenizer = self._tokenizer()
-        self.model = LlamaForCausalLM(sprig_config()).to(self.device)
+        self.model: Any = LlamaForCausalLM(sprig_config()).to(self.device)
         self.model.train()
         self.optimizers = Optimizers(self.model, options.rate, options.optimizer == "muon")
         self.packer = Packer(self.tokenizer, options.seed)
         self.progress = Progress()
+        self.stopped = False
+        signal.signal(signal.SIGTERM, self._stop)
         if options.resume:
             self._resume(Path(options.resume))
+
+    def _stop(self, _signal: int, _frame: object) -> None:
+        """SIGTERM: finish the step, save, leave."""
+        self.stopped = True
 
     def _tokenizer(self) -> Tokenizer:
         if not (self.out / "tokenizer.json").exists():
@@ -148,8 +178,11 @@ class Run:
 
     def save(self) -> None:
         """A checkpoint and the model folder."""
-        state = {"model": self.model.state_dict(), "optimizers": self.optimizers.state(),
-                 "progress": asdict(self.progress)}
+        state = {
+            "model": self.model.state_dict(),
+            "optimizers": self.optimizers.state(),
+            "progress": asdict(self.progress),
+        }
         fresh = self.out / "checkpoint.new"
         torch.save(state, fresh)
         os.replace(fresh, self.out / "checkpoint.pt")
@@ -167,9 +200,11 @@ class Run:
         last = time.monotonic()
         bar = tqdm(total=1000, unit="permille", mininterval=5.0)
         total, count, since = 0.0, 0, self.progress.seconds
-        while self.done() < 1.0:
+        while self.done() < 1.0 and not self.stopped:
             scale = scale_at(self.done(), self.progress.step)
-            loss = loss_of(self.model, self.packer.batch(self.progress.step), self.device)
+            loss = loss_of(
+                self.model, self.packer.batch(self.progress.step, self.done()), self.device
+            )
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self.optimizers.step(scale)
@@ -180,8 +215,9 @@ class Run:
             last = now
             total, count = total + float(loss.detach()), count + 1
             if count == 20:
-                self._log(total / count, scale, count * TOKENS_PER_STEP
-                          / (self.progress.seconds - since))
+                self._log(
+                    total / count, scale, count * TOKENS_PER_STEP / (self.progress.seconds - since)
+                )
                 total, count, since = 0.0, 0, self.progress.seconds
             bar.update(int(1000 * self.done()) - bar.n)
             if now - saved > 60 * self.options.save_minutes:
@@ -192,12 +228,19 @@ class Run:
 
     def _log(self, loss: float, scale: float, speed: float) -> None:
         left = (1 / max(self.done(), 1e-6) - 1) * self.progress.seconds
-        line = {**asdict(self.progress), "loss": round(loss, 4), "tokens_per_second": round(speed),
-                "rate": self.options.rate * scale, "seconds_left": round(left)}
+        line = {
+            **asdict(self.progress),
+            "loss": round(loss, 4),
+            "tokens_per_second": round(speed),
+            "rate": self.options.rate * scale,
+            "seconds_left": round(left),
+        }
         with (self.out / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
-        tqdm.write(f"step {self.progress.step} tokens {self.progress.tokens / 1e6:.2f}M "
-                   f"loss {loss:.4f} {speed:.0f} tok/s, {left / 60:.0f} min left")
+        tqdm.write(
+            f"step {self.progress.step} tokens {self.progress.tokens / 1e6:.2f}M "
+            f"loss {loss:.4f} {speed:.0f} tok/s, {left / 60:.0f} min left"
+        )
 
 
 def _device(name: str) -> str:

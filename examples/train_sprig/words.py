@@ -1,3 +1,4 @@
+# ruff: noqa: SIM905
 """Training vocabularies: word lists and the maker of words nobody has seen.
 
 Invariant W1: no word listed here is listed in `heldout.py`.
@@ -10,10 +11,11 @@ from __future__ import annotations
 import random
 import zlib
 
-ONSETS = (
+_ONSETS = (
     "b br bl c ch cl cr d dr f fl fr g gl gr h j k kl kr l m n p pl pr qu r s sc sh sk sl sm sn "
     "sp st str sv t th tr v vl w wh x y z zh"
-).split() + [""]
+).split()
+ONSETS = [*_ONSETS, ""]
 VOWELS = "a e i o u ai ea ee ia ie io oa oo ou y ei au á é ö ü ø ã í".split()
 COMMON_VOWELS = "a e i o u".split()
 CODAS = "b ck d f g k l ll m n nd ng nt p r rd rn rt s sh ss st t th v x z".split() + [""] * 14
@@ -54,8 +56,9 @@ Luis Carmen Diego Lucia Pablo Elena Marco Giulia Luca Sofia Paolo Chiara Pierre 
 Jürgen Käthe Günter Zoë José Inés André Renée Søren Åsa Björn Łukasz Małgorzata Ngọc Ömer Aylin
 Mehmet Fatma Ahmed Layla Omar Aisha Yusuf Zainab Ravi Ananya Arjun Divya Sanjay Meera Hiroshi Sakura
 Kenji Aiko Wei Ming Jun Hana Ji-woo Min-jun Kwame Ama Chidi Ngozi Sipho Thandi Ivan Olga Dmitri
-Svetlana Katya Boris Anders Ingrid Lars Freya Mikko Aino Janos Eszter Pavel Jana Marek Zuzana Sam Kim
-Tom Bob Eve Dan Liz Meg Tim Pam Ron Sue Joy Roy Ian Amir Noor Tara Nina Rita Vera Iris Dora Ada Ines
+Svetlana Katya Boris Anders Ingrid Lars Freya Mikko Aino Janos Eszter Pavel Jana Marek Zuzana Sam
+Kim Tom Bob Eve Dan Liz Meg Tim Pam Ron Sue Joy Roy Ian Amir Noor Tara Nina Rita Vera Iris Dora Ada
+Ines
 """.split()
 LAST_NAMES = """
 Smith Johnson Williams Brown Jones Garcia Miller Davis Rodriguez Martinez Hernandez Lopez Gonzalez
@@ -68,7 +71,8 @@ Schmidt Schneider Fischer Weber Rossi Russo Ferrari Dubois Moreau Laurent Kowals
 Svensson Hansen Nielsen Yamamoto Tanaka Suzuki Kim Park Choi Chen Wang Zhang Singh Patel Kumar
 Khan Ali Hassan Okafor Mensah O'Brien O'Neill MacLeod Papadopoulos Petrov Ivanova Silva Santos
 """.split()
-CITIES = """
+CITIES = (
+    """
 Paris|London|Berlin|Madrid|Rome|Lisbon|Vienna|Prague|Warsaw|Budapest|Dublin|Amsterdam|Brussels
 Copenhagen|Stockholm|Oslo|Helsinki|Athens|Istanbul|Moscow|Kyiv|Zürich|Geneva|Munich|Hamburg|Cologne
 Frankfurt|Lyon|Marseille|Nice|Bordeaux|Toulouse|Barcelona|Valencia|Seville|Bilbao|Porto|Milan|Turin
@@ -82,81 +86,145 @@ Bangkok|Hanoi|Manila|Jakarta|Mumbai|Delhi|Chennai|Kolkata|Bangalore|Karachi|Laho
 Tehran|Baghdad|Dubai|Doha|Riyadh|Jerusalem|Tel Aviv|Cairo|Tunis|Algiers|Casablanca|Lagos|Accra
 Nairobi|Kampala|Kigali|Cape Town|Johannesburg|Durban|Sydney|Melbourne|Brisbane|Perth|Auckland
 Kraków|Gdańsk|Malmö|Göteborg|Århus|Düsseldorf|Córdoba|Málaga|Tromsø|Reykjavík|Split|Zagreb|Riga
-""".strip().replace("\n", "|").split("|")
-JOBS = """
+""".strip()
+    .replace("\n", "|")
+    .split("|")
+)
+JOBS = (
+    """
 teacher|nurse|doctor|engineer|lawyer|baker|chef|pilot|farmer|plumber|painter|writer|singer|dentist
 cook|waiter|driver|librarian|architect|accountant|carpenter|electrician|designer|photographer
 programmer|mechanic|gardener|tailor|pharmacist|journalist|translator|scientist|biologist|chemist
 physicist|geologist|firefighter|police officer|bus driver|taxi driver|software engineer|data analyst
 graphic designer|sales manager|project manager|art teacher|piano teacher|tour guide|flight attendant
 civil engineer|social worker|hairdresser|barber|butcher|fisherman|florist|jeweller|postman|vet
-security guard|shop assistant|music producer|game developer|web developer|bank clerk|marine biologist
-""".strip().replace("\n", "|").split("|")
-COMPANIES = """
+security guard|shop assistant|music producer|game developer|web developer|bank clerk
+marine biologist
+""".strip()
+    .replace("\n", "|")
+    .split("|")
+)
+COMPANIES = (
+    """
 Acme|Globex|Initech|Umbra|Nordwind|Bluefin|Redwood Labs|Sunrise Foods|Delta Motors|Apex Systems
 City Hospital|Green Energy|Pixel Works|Orbit Airlines|Harbor Bank|Maple Books|Iron Gate|Lumen Studio
-""".strip().replace("\n", "|").split("|")
-HOBBIES = """
+""".strip()
+    .replace("\n", "|")
+    .split("|")
+)
+HOBBIES = (
+    """
 chess|painting|swimming|hiking|cooking|reading|dancing|cycling|running|fishing|gardening|photography
 knitting|sailing|climbing|skiing|surfing|yoga|karate|tennis|football|pottery|singing|camping|judo
-""".strip().replace("\n", "|").split("|")
-ITEM_NOUNS = """
-mug|chair|table|lamp|book|pen|pencil|notebook|shirt|jacket|coat|hat|scarf|sock|shoe|boot|bag|backpack
-wallet|belt|ring|watch|clock|mirror|pillow|blanket|towel|bottle|cup|plate|bowl|spoon|fork|knife|pan
-pot|kettle|toaster|blender|camera|phone|tablet|laptop|keyboard|mouse|monitor|printer|cable|charger
-battery|speaker|headphone|ball|racket|bike|helmet|tent|rope|ladder|hammer|drill|screwdriver|bucket
-broom|candle|vase|frame|poster|puzzle|doll|kite|drum|guitar|violin|flute|apple|orange|banana|lemon
-pizza|burger|sandwich|cake|cookie|croissant|muffin|pie|donut|coffee|tea|juice|soda|salad|soup|umbrella
-desk|sofa|shelf|rug|curtain|door handle|light bulb|water filter|coffee maker|tea pot|desk lamp
-phone case|yoga mat|gift card|office chair|bookshelf|usb stick|garden hose|board game|picture frame
-""".strip().replace("\n", "|").split("|")
-ITEM_ADJECTIVES = """
+""".strip()
+    .replace("\n", "|")
+    .split("|")
+)
+ITEM_NOUNS = (
+    """
+mug|chair|table|lamp|book|pen|pencil|notebook|shirt|jacket|coat|hat|scarf|sock|shoe|boot|bag
+backpack|wallet|belt|ring|watch|clock|mirror|pillow|blanket|towel|bottle|cup|plate|bowl|spoon|fork
+knife|pan|pot|kettle|toaster|blender|camera|phone|tablet|laptop|keyboard|mouse|monitor|printer|cable
+charger|battery|speaker|headphone|ball|racket|bike|helmet|tent|rope|ladder|hammer|drill|screwdriver
+bucket|broom|candle|vase|frame|poster|puzzle|doll|kite|drum|guitar|violin|flute|apple|orange|banana
+lemon|pizza|burger|sandwich|cake|cookie|croissant|muffin|pie|donut|coffee|tea|juice|soda|salad|soup
+umbrella|desk|sofa|shelf|rug|curtain|door handle|light bulb|water filter|coffee maker|tea pot
+desk lamp|phone case|yoga mat|gift card|office chair|bookshelf|usb stick|garden hose|board game
+picture frame
+""".strip()
+    .replace("\n", "|")
+    .split("|")
+)
+ITEM_ADJECTIVES = (
+    """
 red|blue|green|black|white|yellow|pink|grey|brown|purple|small|large|big|tiny|wooden|plastic|metal
 leather|cotton|silk|wool|glass|ceramic|steel|silver|golden|round|square|folding|electric|wireless
 vintage|cheap|heavy|light|soft|hard|warm|cold|fresh|organic|spicy|sweet|striped|waterproof|portable
-""".strip().replace("\n", "|").split("|")
-EVENT_KINDS = """
+""".strip()
+    .replace("\n", "|")
+    .split("|")
+)
+EVENT_KINDS = (
+    """
 concert|meeting|workshop|party|wedding|lecture|seminar|festival|exhibition|conference|dinner|lunch
 picnic|marathon|tournament|match|parade|auction|premiere|rehearsal|reunion|fair|market|show|class
 training|interview|hackathon|quiz night|film night|book club|open day|charity run|dance class
-""".strip().replace("\n", "|").split("|")
-EVENT_ADJECTIVES = """
+""".strip()
+    .replace("\n", "|")
+    .split("|")
+)
+EVENT_ADJECTIVES = (
+    """
 annual|spring|summer|autumn|winter|jazz|rock|science|art|book|food|wine|music|chess|design|budget
 board|team|family|school|city|street|garden|charity|history|poetry|photo|robotics|safety|sales|farm
-""".strip().replace("\n", "|").split("|")
-PLACE_KINDS = """
+""".strip()
+    .replace("\n", "|")
+    .split("|")
+)
+PLACE_KINDS = (
+    """
 Hall|Park|Theatre|Hotel|Library|Museum|School|Center|Square|Garden|Arena|Stadium|Club|Church|Café
 Gallery|Room|House|Castle|Market|Pier|Station|Studio|Bar|Restaurant|College|Beach|Barn|Tower
-""".strip().replace("\n", "|").split("|")
-PLACE_ADJECTIVES = """
-Town|City|Grand|Royal|Central|Riverside|Old|New|Green|Blue|Red|North|South|East|West|Victoria|Queen's
-King's|Lake|Hill|Harbor|Union|Liberty|Sunset|Oak|Maple|Rose|Golden|Silver|Crystal|Main|Corner|Forest
-""".strip().replace("\n", "|").split("|")
+""".strip()
+    .replace("\n", "|")
+    .split("|")
+)
+PLACE_ADJECTIVES = (
+    """
+Town|City|Grand|Royal|Central|Riverside|Old|New|Green|Blue|Red|North|South|East|West|Victoria
+Queen's|King's|Lake|Hill|Harbor|Union|Liberty|Sunset|Oak|Maple|Rose|Golden|Silver|Crystal|Main
+Corner|Forest
+""".strip()
+    .replace("\n", "|")
+    .split("|")
+)
 COLORS = "red blue green yellow purple orange black white pink brown grey turquoise violet".split()
-FOODS = """
+FOODS = (
+    """
 pizza|pasta|sushi|curry|ramen|tacos|lasagna|soup|salad|chocolate|ice cream|cheese|rice|noodles|bread
 pancakes|dumplings|paella|falafel|steak|fish and chips|burgers|apple pie|porridge|kebab|risotto
-""".strip().replace("\n", "|").split("|")
-ANIMALS = "cat dog horse rabbit parrot hamster turtle goldfish pony goat lizard pigeon mouse".split()
-LANGUAGES = "French German Spanish Italian Dutch Polish Turkish Arabic Japanese Korean Hindi".split()
-TOPICS = """
+""".strip()
+    .replace("\n", "|")
+    .split("|")
+)
+ANIMALS = (
+    "cat dog horse rabbit parrot hamster turtle goldfish pony goat lizard pigeon mouse".split()
+)
+LANGUAGES = (
+    "French German Spanish Italian Dutch Polish Turkish Arabic Japanese Korean Hindi".split()
+)
+TOPICS = (
+    """
 the history of chess|black holes|how to bake bread|electric cars|the best hiking trails|solar power
 cheap flights|the French Revolution|healthy breakfast ideas|how bees make honey|jazz music|dinosaurs
 the tallest mountain|python tutorials|new phones|vegan recipes|the moon landing|coral reefs|robots
-learning the guitar|climate change|medieval castles|the stock market|growing tomatoes|world cup winners
-""".strip().replace("\n", "|").split("|")
-TASKS = """
+learning the guitar|climate change|medieval castles|the stock market|growing tomatoes
+world cup winners
+""".strip()
+    .replace("\n", "|")
+    .split("|")
+)
+TASKS = (
+    """
 call the bank|buy milk|water the plants|pay the rent|pick up the kids|send the report|book a hotel
-feed the cat|wash the car|renew my passport|clean the kitchen|order a cake|check the oven|visit grandma
-return the books|take my pills|charge the phone|print the tickets|fix the bike|walk the dog
-""".strip().replace("\n", "|").split("|")
-THINGS = """
+feed the cat|wash the car|renew my passport|clean the kitchen|order a cake|check the oven
+visit grandma|return the books|take my pills|charge the phone|print the tickets|fix the bike
+walk the dog
+""".strip()
+    .replace("\n", "|")
+    .split("|")
+)
+THINGS = (
+    """
 film|movie|book|meal|hotel|room|service|phone|laptop|camera|show|concert|game|album|song|trip|flight
 restaurant|food|coffee|staff|app|website|product|delivery|course|teacher|lesson|play|story|series
 episode|museum|tour|beach|view|bed|breakfast|pizza|burger|soup|cake|wine|beer|shirt|jacket|bag|chair
 table|lamp|car|bike|train|bus ride|driver|support team|waiter|manager|update|battery|screen|sound
 keyboard|printer|mattress|vacuum|blender|toy|party|lecture|performance|band|actor|ending|plot|place
-""".strip().replace("\n", "|").split("|")
+""".strip()
+    .replace("\n", "|")
+    .split("|")
+)
 MONTHS = (
     "January February March April May June July August September October November December".split()
 )

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from . import feelings, recall_templates, templates, words
+from . import feelings, natural, recall_templates, templates, words
 from . import tools as tool_catalog
 from .recall_templates import Fact
 
@@ -39,23 +39,43 @@ class World:
 TRAIN = World(
     heldout=False,
     vocabulary={
-        "first": words.FIRST_NAMES, "last": words.LAST_NAMES, "city": words.CITIES,
-        "job": words.JOBS, "company": words.COMPANIES, "hobby": words.HOBBIES,
-        "item_noun": words.ITEM_NOUNS, "item_adjective": words.ITEM_ADJECTIVES,
-        "event_kind": words.EVENT_KINDS, "event_adjective": words.EVENT_ADJECTIVES,
-        "place_kind": words.PLACE_KINDS, "place_adjective": words.PLACE_ADJECTIVES,
-        "food": words.FOODS, "topic": words.TOPICS, "task": words.TASKS, "thing": words.THINGS,
+        "first": words.FIRST_NAMES,
+        "last": words.LAST_NAMES,
+        "city": words.CITIES,
+        "job": words.JOBS,
+        "company": words.COMPANIES,
+        "hobby": words.HOBBIES,
+        "item_noun": words.ITEM_NOUNS,
+        "item_adjective": words.ITEM_ADJECTIVES,
+        "event_kind": words.EVENT_KINDS,
+        "event_adjective": words.EVENT_ADJECTIVES,
+        "place_kind": words.PLACE_KINDS,
+        "place_adjective": words.PLACE_ADJECTIVES,
+        "food": words.FOODS,
+        "topic": words.TOPICS,
+        "task": words.TASKS,
+        "thing": words.THINGS,
         "room": recall_templates.ROOMS,
     },
     records={"person": templates.PERSON, "order": templates.ORDER, "event": templates.EVENT},
     extract_asks=templates.EXTRACT_ASKS,
     tool_questions={key: tool.questions for key, tool in tool_catalog.TOOLS.items()},
     tool_asks=tool_catalog.TOOL_ASKS,
-    feelings=feelings.FEELING, neutral=feelings.NEUTRAL, sentiment_asks=feelings.SENTIMENT_ASKS,
-    vague=feelings.VAGUE, detailed=feelings.CLEAR_DETAILED, sparse=feelings.CLEAR_SPARSE,
-    topic_words=feelings.TOPIC_WORDS, judge_asks=feelings.JUDGE_ASKS,
-    facts=recall_templates.FACTS, sum_asks=recall_templates.SUM_ASKS,
-    add_asks=recall_templates.ADD_ASKS, sub_asks=recall_templates.SUB_ASKS,
+    feelings=feelings.FEELING,
+    neutral=feelings.NEUTRAL,
+    sentiment_asks=feelings.SENTIMENT_ASKS,
+    vague=feelings.VAGUE,
+    detailed=feelings.CLEAR_DETAILED,
+    sparse=feelings.CLEAR_SPARSE,
+    topic_words={
+        key: [*listed, *natural.MORE_TOPIC_WORDS[key].split("|")]
+        for key, listed in feelings.TOPIC_WORDS.items()
+    },
+    judge_asks=feelings.JUDGE_ASKS,
+    facts=recall_templates.FACTS,
+    sum_asks=recall_templates.SUM_ASKS,
+    add_asks=recall_templates.ADD_ASKS,
+    sub_asks=recall_templates.SUB_ASKS,
 )
 
 
@@ -78,13 +98,19 @@ def _made(rng: random.Random, world: World, syllables: tuple[int, int] = (2, 3))
 
 def name(rng: random.Random, world: World) -> str:
     """A person: one or two words, listed or made."""
-    first = (rng.choice(world.vocabulary["first"]) if rng.random() < 0.55
-             else _made(rng, world, (1, 3)).capitalize())
+    first = (
+        rng.choice(world.vocabulary["first"])
+        if rng.random() < 0.55
+        else _made(rng, world, (1, 3)).capitalize()
+    )
     style = rng.random()
     if style < 0.5:
         return first
-    last = (rng.choice(world.vocabulary["last"]) if rng.random() < 0.5
-            else _made(rng, world).capitalize())
+    last = (
+        rng.choice(world.vocabulary["last"])
+        if rng.random() < 0.5
+        else _made(rng, world).capitalize()
+    )
     if style < 0.92:
         return f"{first} {last}"
     if style < 0.96:
@@ -108,13 +134,19 @@ def city(rng: random.Random, world: World) -> str:
 def item(rng: random.Random, world: World, plural: bool = False) -> str:
     """A ware, such as 'red mugs'."""
     noun = rng.choice(world.vocabulary["item_noun"]) if rng.random() < 0.6 else _made(rng, world)
+    if rng.random() < 0.15:
+        first = (
+            rng.choice(world.vocabulary["item_noun"]) if rng.random() < 0.5 else _made(rng, world)
+        )
+        noun = f"{first} {noun}"
     if plural:
         noun = plural_of(noun)
     adjectives = []
     if rng.random() < 0.55:
         known = rng.random() < 0.8
-        adjectives.append(rng.choice(world.vocabulary["item_adjective"]) if known
-                          else _made(rng, world, (1, 2)))
+        adjectives.append(
+            rng.choice(world.vocabulary["item_adjective"]) if known else _made(rng, world, (1, 2))
+        )
     if rng.random() < 0.08:
         adjectives.append(_made(rng, world).capitalize())
     return " ".join([*adjectives, noun])
@@ -136,8 +168,11 @@ def title(rng: random.Random, world: World) -> str:
     kind = rng.choice(world.vocabulary["event_kind"])
     adjectives = []
     if rng.random() < 0.75:
-        adjectives.append(rng.choice(world.vocabulary["event_adjective"]) if rng.random() < 0.65
-                          else _made(rng, world))
+        adjectives.append(
+            rng.choice(world.vocabulary["event_adjective"])
+            if rng.random() < 0.65
+            else _made(rng, world)
+        )
     if rng.random() < 0.15:
         adjectives.insert(0, rng.choice(world.vocabulary["event_adjective"]))
     text = " ".join([*adjectives, kind])
@@ -161,7 +196,14 @@ def place(rng: random.Random, world: World) -> str:
         return f"Room {rng.randint(1, 400)}"
     if style < 0.85:
         return city(rng, world)
-    return f"{rng.choice(world.vocabulary['last'])} {kind}"
+    if style < 0.9:
+        return f"{rng.choice(world.vocabulary['last'])} {kind}"
+    if style < 0.93:
+        return f"{rng.choice(['Saint', 'St.'])} {name(rng, world).split()[0]}'s {kind}"
+    owner = _made(rng, world).capitalize()
+    if style < 0.97:
+        return f"{owner} {rng.choice(['Street', 'Road', 'Avenue', 'Lane'])}"
+    return f"{rng.randint(1, 99)} {owner} {rng.choice(['Street', 'Road'])}"
 
 
 def date(rng: random.Random, _world: World) -> str:
@@ -170,11 +212,22 @@ def date(rng: random.Random, _world: World) -> str:
     suffix = {1: "st", 2: "nd", 3: "rd"}.get(day % 10 if day not in (11, 12, 13) else 0, "th")
     weekday = rng.choice(words.WEEKDAYS)
     forms = [
-        f"{month} {day}", f"{month} {day}", f"{day} {month}", f"{month} {day}{suffix}",
-        f"{month} {day}, {year}", f"{day} {month} {year}", weekday, weekday, f"next {weekday}",
-        f"{weekday}, {month} {day}", f"{weekday} {day} {month}", f"{day}{suffix} {month}",
-        f"{year}-{rng.randint(1, 12):02}-{day:02}", f"{day:02}/{rng.randint(1, 12):02}/{year}",
-        f"{month} {day}{suffix}", f"{day}.{rng.randint(1, 12)}.{year}",
+        f"{month} {day}",
+        f"{month} {day}",
+        f"{day} {month}",
+        f"{month} {day}{suffix}",
+        f"{month} {day}, {year}",
+        f"{day} {month} {year}",
+        weekday,
+        weekday,
+        f"next {weekday}",
+        f"{weekday}, {month} {day}",
+        f"{weekday} {day} {month}",
+        f"{day}{suffix} {month}",
+        f"{year}-{rng.randint(1, 12):02}-{day:02}",
+        f"{day:02}/{rng.randint(1, 12):02}/{year}",
+        f"{month} {day}{suffix}",
+        f"{day}.{rng.randint(1, 12)}.{year}",
     ]
     return rng.choice(forms)
 
@@ -183,10 +236,18 @@ def time(rng: random.Random, _world: World) -> str:
     """A time of day as people write it."""
     hour, minute = rng.randint(1, 12), rng.choice([0, 5, 10, 15, 20, 30, 40, 45, 50])
     half = rng.choice(["am", "pm"])
-    return rng.choice([
-        f"{hour} {half}", f"{hour} {half}", f"{hour}{half}", f"{hour}:{minute:02} {half}", "noon",
-        f"{rng.randint(0, 23)}:{minute:02}", f"{rng.randint(0, 23)}:{minute:02}", f"{hour} o'clock",
-    ])
+    return rng.choice(
+        [
+            f"{hour} {half}",
+            f"{hour} {half}",
+            f"{hour}{half}",
+            f"{hour}:{minute:02} {half}",
+            "noon",
+            f"{rng.randint(0, 23)}:{minute:02}",
+            f"{rng.randint(0, 23)}:{minute:02}",
+            f"{hour} o'clock",
+        ]
+    )
 
 
 def code(rng: random.Random, world: World) -> str:
@@ -201,10 +262,12 @@ def code(rng: random.Random, world: World) -> str:
 
 def listed(kind: str, made: float = 0.0, syllables: tuple[int, int] = (2, 3)) -> Maker:
     """A maker that draws from one list, or with chance `made` makes a word."""
+
     def maker(rng: random.Random, world: World) -> str:
         if rng.random() < made:
             return _made(rng, world, syllables)
         return rng.choice(world.vocabulary[kind])
+
     return maker
 
 
@@ -222,17 +285,29 @@ def topic(rng: random.Random, world: World) -> str:
 
 Maker = Callable[[random.Random, World], str]
 MAKERS: dict[str, Maker] = {
-    "name": name, "city": city, "item": item, "title": title, "place": listed("room", 0.05),
-    "date": date, "time": time, "code": code, "topic": topic,
-    "job": listed("job", 0.08), "company": listed("company", 0.3), "hobby": listed("hobby", 0.1),
-    "food": listed("food", 0.15), "task": listed("task"), "thing": listed("thing"),
-    "color": lambda rng, world: rng.choice(words.COLORS),
-    "word": listed("item_noun", 0.6), "language": lambda rng, world: rng.choice(words.LANGUAGES),
-    "number": lambda rng, world: str(rng.randint(0, 99)),
-    "age": lambda rng, world: str(rng.randint(2, 99)),
-    "year": lambda rng, world: str(rng.randint(1950, 2030)),
-    "month": lambda rng, world: rng.choice(words.MONTHS),
-    "weekday": lambda rng, world: rng.choice(words.WEEKDAYS),
+    "name": name,
+    "city": city,
+    "item": item,
+    "title": title,
+    "place": listed("room", 0.05),
+    "date": date,
+    "time": time,
+    "code": code,
+    "topic": topic,
+    "job": listed("job", 0.08),
+    "company": listed("company", 0.3),
+    "hobby": listed("hobby", 0.1),
+    "food": listed("food", 0.15),
+    "task": listed("task"),
+    "thing": listed("thing"),
+    "color": lambda rng, _world: rng.choice(words.COLORS),
+    "word": listed("item_noun", 0.6),
+    "language": lambda rng, _world: rng.choice(words.LANGUAGES),
+    "number": lambda rng, _world: str(rng.randint(0, 99)),
+    "age": lambda rng, _world: str(rng.randint(2, 99)),
+    "year": lambda rng, _world: str(rng.randint(1950, 2030)),
+    "month": lambda rng, _world: rng.choice(words.MONTHS),
+    "weekday": lambda rng, _world: rng.choice(words.WEEKDAYS),
 }
 
 
@@ -250,8 +325,12 @@ def company_name(rng: random.Random, world: World) -> str:
 def distractors(rng: random.Random, world: World) -> dict[str, str]:
     """Slots that sentences carry and nobody asks for."""
     return {
-        "n": str(rng.randint(2, 30)), "m": str(rng.randint(31, 99)), "other": name(rng, world),
-        "hobby": value(rng, world, "hobby"), "year": value(rng, world, "year"),
-        "month": value(rng, world, "month"), "weekday": value(rng, world, "weekday"),
+        "n": str(rng.randint(2, 30)),
+        "m": str(rng.randint(31, 99)),
+        "other": name(rng, world),
+        "hobby": value(rng, world, "hobby"),
+        "year": value(rng, world, "year"),
+        "month": value(rng, world, "month"),
+        "weekday": value(rng, world, "weekday"),
         "other_city": city(rng, world),
     }

@@ -1,0 +1,294 @@
+"""Sentences put together from clauses, for many more shapes than a list of templates holds.
+
+Training only: the held-out side and the hand-written cases use none of these clauses.
+"""
+
+from __future__ import annotations
+
+import random
+
+PERSON_CLAUSES = {
+    "age": """
+is {age} years old|is {age}|just turned {age}|will be {age} this year|has turned {age}
+is about {age} years old|is now {age} years of age|turned {age} in {month}|recently turned {age}
+is going to be {age}|feels young at {age}|celebrated birthday number {age}
+is not yet {age2} but {age}|has been {age} since {month}|became {age} on {weekday}
+""",
+    "city": """
+lives in {city}|is from {city}|comes from {city}|moved to {city}|has a flat in {city}
+grew up in {city}|is based in {city}|stays in {city}|resides in {city}|settled in {city}
+studies in {city}|teaches in {city}|runs a shop in {city}|opened a café in {city}
+bought a house in {city}|rents a room in {city}|works in {city}|plays in a band in {city}
+went back to {city}|is at home in {city}|has been living in {city} since {year}
+has spent {n} years in {city}|wrote to me from {city}|is staying in {city}|owns a garden in {city}
+has an apartment in {city}|sells flowers in {city}|finally arrived in {city}
+never wants to leave {city}|calls {city} home|took the train to {city}|treats animals in {city}
+sings in a choir in {city}
+""",
+    "job": """
+works as a {job}|is a {job}|earns a living as a {job}|became a {job}|has a job as a {job}
+is employed as a {job}|is a {job} by trade|started as a {job}|is known as a good {job}
+retired as a {job}|was hired as a {job}
+""",
+    "": """
+loves {hobby}|has {n} children|likes {hobby}|owns {n} cats|knows {other}|went to school with {other}
+enjoys {hobby} a lot|has {n} sisters|started in {year}|speaks {n} languages|is very kind
+plays with {other}|is married to {other}|likes long walks|misses the sea|has a new bike
+never eats meat|visits {other} often
+""",
+}
+PERSON_OPENERS = (
+    """
+My friend {name}|Our colleague {name}|My neighbour {name}|My cousin {name}|A woman called {name}
+A man named {name}|Someone called {name}|Our member {name}|The customer {name}|My aunt {name}
+My boss {name}|Young {name}|Old {name}|My brother {name}|My daughter {name}|The famous {name}
+A guy named {name}|The new one, {name},|A student named {name}|My old friend {name}
+The writer {name}|Our guest {name}
+""".replace("\n", "|")
+    .strip("|")
+    .split("|")
+)
+ASIDES = ["who", "who these days", "who, by the way,", "who currently"]
+
+ORDER_THIRD = (
+    """
+{customer} ordered|{customer} needs|{customer} would like|{customer} wants|{customer} asked for
+{customer} bought|{customer} is looking for|{customer} has requested|{customer} requires
+{customer} could use|{customer} will take|{customer} picked up|Our client {customer} needs
+My friend {customer} wants to buy|{customer} is getting|{customer} from the office orders
+A customer called {customer} bought|{customer} reserved|{customer} chose|Mr. {customer} ordered
+Mrs. {customer} would like to have|{customer} decided to get|{customer} came in for
+""".replace("\n", "|")
+    .strip("|")
+    .split("|")
+)
+ORDER_FIRST = (
+    """
+I need|I'd like|I want|I am looking for|I'd love to get|We need|We'd like|We want
+We are out of cups, so we want|I'll have|I'd like to buy|Could I have|Can we order|May I order
+We would like to order|Please pack|Please bring us|Please prepare|Let me have|I just bought
+We just got|Yesterday I picked up|Our school needs|The kitchen needs|We'd love
+It would be great to have|Add|Ship|Could you pack|Would you send us|Is it possible to get
+Hello, I need
+""".replace("\n", "|")
+    .strip("|")
+    .split("|")
+)
+ORDER_PRICE = (
+    """
+ at ${price} each| for ${price} each| at ${price} apiece| at {price} dollars each
+ at {price} euros apiece|, ${price} each|, each at ${price}|; they cost ${price} each
+ (${price} each)|. The price is ${price} each|. They go for ${price}|. They are ${price} each
+ with a unit price of ${price}| and pays ${price} each|. I think they are ${price} each
+, which are ${price} each| priced at ${price}|. The offer was {price} dollars each
+. Each one costs ${price}| and the price was {price} dollars each|. You sell them for ${price}
+, ${price} per piece| for {price} dollars apiece|. I saw them for ${price}| that cost ${price} each
+. The shop asks for ${price} each|, at a price of ${price}
+""".strip("\n")
+    .replace("\n", "|")
+    .split("|")
+)
+ORDER_TAILS = [
+    "",
+    "",
+    "",
+    "",
+    "",
+    " for the garden",
+    " by {weekday}",
+    " for our office",
+    " today",
+    " for a party",
+    " for the kids",
+    " for my {other_city} shop",
+    " of yours",
+    " for next week",
+]
+
+EVENT_BOTH = (
+    """
+The {title} {verb} {when_where}|Our {title} {verb} {when_where}
+This year the {title} {verb} {when_where}|The big {title} {verb} {when_where}
+Your {title} {verb} {when_where}|The next {title} {verb} {when_where}
+Hope to see you at the {title} {when_where}|I can't wait for the {title} {when_where}
+Are you free for a {title} {when_where}|I'd like to invite you to my {title} {when_where}
+We are planning a {title} {when_where}|Tickets for the {title} {when_where} cost ${n}
+I bought tickets for the {title} {when_where}|You are welcome at our {title} {when_where}
+{other} plans a {title} {when_where}|The school has a {title} {when_where}
+The club meets for a {title} {when_where}|Please come to the {title} {when_where}
+Let's not miss the {title} {when_where}|The mayor opens the {title} {when_where}
+Everybody talks about the {title} {when_where}|They announced a {title} {when_where}
+The town holds a {title} {when_where}|I will be at the {title} {when_where}
+We meet for the {title} {when_where}|Nobody should miss the {title} {when_where}
+My {title} {verb} {when_where}
+""".replace("\n", "|")
+    .strip("|")
+    .split("|")
+)
+EVENT_VERBS = (
+    """
+takes place|is|will be|happens|starts|kicks off|is planned|is scheduled|has been set|goes ahead
+was moved|is happening|will start|is going to be|is taking place|will be held|opens|begins
+comes back|returns
+""".replace("\n", "|")
+    .strip("|")
+    .split("|")
+)
+EVENT_WHEN = [
+    "on {date}",
+    "on {date}",
+    "on {date}",
+    "{date}",
+    "on {date} at {time}",
+    "at {time} on {date}",
+]
+EVENT_WHERE = ["at {place}", "at {place}", "in {place}", "over at {place}", "here at {place}"]
+EVENT_SPLIT = [
+    ". It's {x}",
+    ". We meet {x}",
+    "! We'll be {x}",
+    ". It will be {x}",
+    ". You'll find it {x}",
+    ", {x}",
+    " and it is {x}",
+    ". Please be there {x}",
+    "; it is {x}",
+    ". Come {x}",
+]
+
+LEADS = (
+    """
+Good news: |Hey, |Hi, |Just so you know, |I heard that |Don't forget that |As you may know, |
+By the way, |Well, |Yes, |I think |They say |Did you know that |Last week I learned that |
+As far as I know, |Hello! |Dear all, |FYI: |Quick note: |You know, |To whom it may concern: |
+It seems that |Please remember that |Sorry, |Okay, |So, |
+""".replace("\n", "")
+    .strip("|")
+    .split("|")
+)
+TAILS = (
+    """
+, as far as I know.|, by the way.|, I believe.|, I think.|, you know.
+ and everyone is happy about it.|!|!!| :)|...|. Call me if you have questions.|. More news soon.
+. Isn't that nice?|. Thanks a lot!|. Have a nice day.|, thanks.
+""".replace("\n", "|")
+    .strip("|")
+    .split("|")
+)
+
+
+def bank(block: str) -> list[str]:
+    """Items between bars or line ends."""
+    return block.strip().replace("\n", "|").split("|")
+
+
+_PERSON = {kind: bank(block) for kind, block in PERSON_CLAUSES.items()}
+
+
+def person(rng: random.Random) -> str:
+    """Two to four clauses about a person, in random order."""
+    kinds = rng.sample(["age", "city", "job"], rng.choice([2, 2, 3, 3]))
+    if rng.random() < 0.35:
+        kinds.insert(rng.randint(0, len(kinds)), "")
+    clauses = [rng.choice(_PERSON[kind]) for kind in kinds]
+    pronoun = rng.choice(["He", "She"])
+    text = rng.choice(PERSON_OPENERS) if rng.random() < 0.4 else "{name}"
+    if rng.random() < 0.3 and not text.endswith(","):
+        first, second, *clauses = clauses
+        text = f"{text}, {rng.choice(ASIDES)} {first}, {second}"
+    elif rng.random() < 0.15 and kinds[0] == "age" and not text.endswith(","):
+        clauses = clauses[1:]
+        text = (
+            rng.choice(
+                [
+                    "At {age}, ",
+                    "At the age of {age}, ",
+                    "Aged {age}, ",
+                    "Only {age}, ",
+                    "After {age} years, ",
+                    "Though only {age}, ",
+                ]
+            )
+            + text
+            + " "
+            + clauses.pop(0)
+        )
+    else:
+        text = f"{text} {clauses.pop(0)}"
+    for index, clause in enumerate(clauses):
+        style = rng.random()
+        if style < 0.3:
+            text += f". {pronoun} {clause}"
+        elif style < 0.45:
+            text += f"; {pronoun.lower()} {clause}"
+        elif style < 0.85 or index == len(clauses) - 1:
+            text += f" and {clause}"
+        else:
+            text += f", {clause}"
+    return text + "."
+
+
+def order(rng: random.Random) -> str:
+    """Who wants how many of what, at what price."""
+    subject = rng.choice(ORDER_THIRD if rng.random() < 0.55 else ORDER_FIRST)
+    tail = rng.choice(ORDER_TAILS)
+    price = rng.choice(ORDER_PRICE) if rng.random() < 0.85 else ""
+    middle = tail + price if rng.random() < 0.5 or "." in price else price + tail
+    polite = ", please" if rng.random() < 0.1 and "." not in price else ""
+    question = subject.startswith(("Could", "Can", "May", "Would", "Is ")) and "." not in price
+    return f"{subject} {{quantity}} {{item}}{middle}{polite}{'?' if question else '.'}"
+
+
+def event(rng: random.Random) -> str:
+    """What happens when and where."""
+    when, where = rng.choice(EVENT_WHEN), rng.choice(EVENT_WHERE)
+    first, second = (when, where) if rng.random() < 0.5 else (where, when)
+    if rng.random() < 0.3:
+        joined = first + rng.choice(EVENT_SPLIT).replace("{x}", second)
+    else:
+        joined = f"{first} {second}"
+    shape = rng.choice(EVENT_BOTH)
+    shape = shape.replace("{verb}", rng.choice(EVENT_VERBS)).replace("{when_where}", joined)
+    return shape + rng.choice([".", ".", ".", "!"])
+
+
+def dress(rng: random.Random, text: str) -> str:
+    """Now and then a lead before the sentence or a tail behind it."""
+    if rng.random() < 0.12:
+        lead = rng.choice(LEADS)
+        for article in ("The ", "My ", "Our ", "There ", "A "):
+            if text.startswith(article) and not lead.endswith(("! ", ": ")):
+                text = text[0].lower() + text[1:]
+        text = lead + text
+    if rng.random() < 0.08 and text.endswith("."):
+        text = text[:-1] + rng.choice(TAILS)
+    return text
+
+
+QUESTION_LEADS = bank("""
+Hey, |Please: |Quick question: |Hi! |I'm hungry. |One more thing: |Hello Sprig, |I was wondering:
+Good morning! |Okay, |Next:|Help me please. |Now, |My brother asks: |I'm at work.
+Sorry to bother you. |It's for a friend. |We are on holiday. |By the way,|I have a question.
+Before I leave: |Well, |I forgot something. |It is late. |Tell me, |I need your help. |Listen:
+And now:
+""")
+QUESTION_TAILS = [
+    " Thanks!",
+    " Please hurry.",
+    " Thank you.",
+    " I'd like to know.",
+    " It's important.",
+    " Any idea?",
+    " That would be great.",
+    " My boss wants to know.",
+    " Let me know.",
+]
+
+
+def question(rng: random.Random, text: str) -> str:
+    """Now and then a few words before a tool question or after it."""
+    if rng.random() < 0.15:
+        text = f"{rng.choice(QUESTION_LEADS).strip()} {text}"
+    if rng.random() < 0.08:
+        text += rng.choice(QUESTION_TAILS)
+    return text
