@@ -146,7 +146,9 @@ class Builder:
             words = sorted(value[1] for value in clause.excluded if value[0] == "string")
             if clause.values is not None:
                 fit = [v[1] for v in clause.values if clause_accepts(self.logic, clause, v)]
-                choices.extend(ir.Lit(word) for word in sorted(w for w in fit if isinstance(w, str)))
+                choices.extend(
+                    ir.Lit(word) for word in sorted(w for w in fit if isinstance(w, str))
+                )
             elif clause.strings == Strings() and not words:
                 return []
             else:
@@ -205,7 +207,13 @@ class Builder:
     def _check_excluded(self, kind: str, clause: Clause, where: str) -> None:
         """Refuse to exclude an array or object that the rest of the clause would allow."""
         bare = Clause(
-            clause.types, None, frozenset(), ALL_NUMBERS, clause.strings, clause.arrays, clause.objects
+            clause.types,
+            None,
+            frozenset(),
+            ALL_NUMBERS,
+            clause.strings,
+            clause.arrays,
+            clause.objects,
         )
         for value in clause.excluded:
             if value[0] == kind and clause_accepts(self.logic, bare, value):

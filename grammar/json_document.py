@@ -61,9 +61,7 @@ class Document:
     def target(self, location: str, reference: Any) -> str:
         """The location that a `$ref` in the schema at `location` points to."""
         if not isinstance(reference, str):
-            raise GrammarError(
-                expected="a string", got=_short(reference), where=f"{location}/$ref"
-            )
+            raise GrammarError(expected="a string", got=_short(reference), where=f"{location}/$ref")
         base = self._base_of(location)
         uri = base + reference if reference.startswith("#") else urljoin(base, reference)
         resource, _, fragment = uri.partition("#")
@@ -145,9 +143,7 @@ def escape(token: str) -> str:
 
 
 def _tokens(location: str) -> list[str]:
-    return [
-        token.replace("~1", "/").replace("~0", "~") for token in location.split("/")[1:]
-    ]
+    return [token.replace("~1", "/").replace("~0", "~") for token in location.split("/")[1:]]
 
 
 def _children(location: str, schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -54,7 +54,7 @@ def _ipv6() -> str:
 
 def _uri(*, reference: bool) -> str:
     encoded = r"%[0-9A-Fa-f]{2}"
-    plain = r"A-Za-z0-9._~!$&'()*+,;=-"
+    plain = r"A-Za-z0-9._~!$&'()*+,;=\-"
     char = rf"(?:[{plain}:@]|{encoded})"
     user = rf"(?:[{plain}:]|{encoded})*"
     name = rf"(?:[{plain}]|{encoded})*"

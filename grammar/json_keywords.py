@@ -147,7 +147,14 @@ class Assertions:
     def clause(self, location: str, schema: Schema) -> Clause | None:
         """What the assertion keywords of `schema` say together; None: nothing is valid."""
         clause: Clause | None = Clause()
-        for group in (self._type, self._values, self._numeric, self._string, self._array, self._object):
+        for group in (
+            self._type,
+            self._values,
+            self._numeric,
+            self._string,
+            self._array,
+            self._object,
+        ):
             part = group(location, schema)
             if clause is None or part is None:
                 return None
@@ -197,7 +204,9 @@ class Assertions:
     def _value_sets(self, location: str, schema: Schema) -> list[frozenset[Const]]:
         found: list[frozenset[Const]] = []
         if "const" in schema:
-            found.append(frozenset({const_of(schema["const"], child(location, "const"), self.orders)}))
+            found.append(
+                frozenset({const_of(schema["const"], child(location, "const"), self.orders)})
+            )
         if "enum" in schema:
             values = schema["enum"]
             if not isinstance(values, list):

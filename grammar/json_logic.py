@@ -113,7 +113,9 @@ class Logic:
         assert not isinstance(value, str)
         if value[0] == "nothing":
             return [] if wanted else [TOP]
-        clause = Clause(values=frozenset({value})) if wanted else Clause(excluded=frozenset({value}))
+        clause = (
+            Clause(values=frozenset({value})) if wanted else Clause(excluded=frozenset({value}))
+        )
         reduced = clause.reduced()
         return [] if reduced is None else [reduced]
 
@@ -211,9 +213,7 @@ class Logic:
     def disjoint(self, a: list[Clause], b: list[Clause]) -> bool:
         """True only where no value is in both unions."""
         self._count(len(a) * len(b))
-        return all(
-            (clause := x.meet(y)) is None or self.clause_empty(clause) for x in a for y in b
-        )
+        return all((clause := x.meet(y)) is None or self.clause_empty(clause) for x in a for y in b)
 
 
 def _distinct(clauses: Iterable[Clause]) -> list[Clause]:

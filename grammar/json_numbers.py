@@ -51,7 +51,9 @@ class Numbers:
         return (
             not self.void
             and (self.whole is None or self.whole == whole)
-            and (self.low is None or number > self.low or (number == self.low and not self.low_open))
+            and (
+                self.low is None or number > self.low or (number == self.low and not self.low_open)
+            )
             and (
                 self.high is None
                 or number < self.high

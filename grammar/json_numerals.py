@@ -296,7 +296,9 @@ def _spellings(number: Decimal) -> ir.Regular:
     sign: ir.Regular = ir.Lit("-" if number < 0 else "")
     if number == 0:
         sign = ir.Rep(ir.Lit("-"), 0, 1)
-    fixed = _cat(ir.Lit(f"{whole}.{fraction}"), zeros) if fraction else _cat(ir.Lit(whole), point_zeros)
+    fixed = (
+        _cat(ir.Lit(f"{whole}.{fraction}"), zeros) if fraction else _cat(ir.Lit(whole), point_zeros)
+    )
     parts = [fixed]
     if number:
         exponent = number.adjusted()

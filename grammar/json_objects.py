@@ -88,6 +88,8 @@ def _shape(build: Builder, rule: str, objects: Objects) -> _Shape | None:
         high = least(high, len(declared))
     if high is not None and low > high:
         return None
+    if high == 0:
+        extra, declared = None, []
     if extra is not None and low > max(1, sum(item.required for item in declared)):
         raise GrammarError(
             "`minProperties` is not supported beside additional properties: names could repeat",
@@ -96,7 +98,7 @@ def _shape(build: Builder, rule: str, objects: Objects) -> _Shape | None:
         )
     if low <= sum(item.required for item in declared):
         low = 0
-    if extra is None and high == len(declared):
+    if extra is None and high is not None and high >= len(declared):
         high = None
     return _Shape(declared, extra, low, high)
 
@@ -169,9 +171,7 @@ def _in_order(build: Builder, shape: _Shape) -> ir.Expr:
     if body is None:
         return sequence([*layout.opening("{"), ir.Lit("}")])
     inside = sequence([body, layout.space])
-    return sequence(
-        [*layout.opening("{"), inside if shape.low else optional(inside), ir.Lit("}")]
-    )
+    return sequence([*layout.opening("{"), inside if shape.low else optional(inside), ir.Lit("}")])
 
 
 def _followers(build: Builder, shape: _Shape, start: int, stop: int, *, last: bool) -> list[Part]:

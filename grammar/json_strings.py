@@ -140,7 +140,11 @@ def _hex_escapes(low: int, high: int) -> list[ir.Regular]:
             stop = (end_lead + 1 << 10) - 1
         else:
             end_lead, stop = lead, min(last, (lead << 10) | 0x3FF)
-        trail = (0xDC00, 0xDFFF) if end_lead > lead else (0xDC00 + (first & 0x3FF), 0xDC00 + (stop & 0x3FF))
+        trail = (
+            (0xDC00, 0xDFFF)
+            if end_lead > lead
+            else (0xDC00 + (first & 0x3FF), 0xDC00 + (stop & 0x3FF))
+        )
         leads = _hex_range(0xD800 + lead, 0xD800 + end_lead, 4)
         found.append(ir.Cat((ir.Lit("\\u"), leads, ir.Lit("\\u"), _hex_range(*trail, 4))))
         first = stop + 1
@@ -157,7 +161,9 @@ def _hex_range(low: int, high: int, width: int) -> ir.Regular:
         return ir.Cat((_hex_digits(first, first), _hex_range(low % unit, high % unit, width - 1)))
     parts: list[ir.Regular] = []
     if low % unit:
-        parts.append(ir.Cat((_hex_digits(first, first), _hex_range(low % unit, unit - 1, width - 1))))
+        parts.append(
+            ir.Cat((_hex_digits(first, first), _hex_range(low % unit, unit - 1, width - 1)))
+        )
         first += 1
     tail: ir.Regular | None = None
     if high % unit != unit - 1:

@@ -39,14 +39,14 @@ def const_of(value: Any, where: str, orders: Orders, depth: int = 0) -> Const:
             return ("number", decimal_of(value, where))
         case str():
             if any("\ud800" <= char <= "\udfff" for char in value):
-                raise GrammarError(
-                    expected="Unicode text", got="a lone surrogate", where=where
-                )
+                raise GrammarError(expected="Unicode text", got="a lone surrogate", where=where)
             return ("string", value)
         case list() | tuple():
             return ("array", *(const_of(item, where, orders, depth + 1) for item in value))
         case dict():
-            pairs = [(name, const_of(item, where, orders, depth + 1)) for name, item in value.items()]
+            pairs = [
+                (name, const_of(item, where, orders, depth + 1)) for name, item in value.items()
+            ]
             const = ("object", *sorted(pairs, key=lambda pair: pair[0]))
             orders.setdefault(const, tuple(value))
             return const
