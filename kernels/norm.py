@@ -1,6 +1,8 @@
-"""RMSNorm (Zhang and Sennrich, 2019)."""
+"""RMSNorm (Zhang and Sennrich, 2019), alone and with the residual added first."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +17,29 @@ def rms_norm_reference(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return weight * scaled.to(x.dtype)
 
 
-def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """See `rms_norm_reference`."""
-    return F.rms_norm(x, weight.shape, weight, eps)
+class RMSNorm:
+    """`rms_norm_reference` with `weight` [H] and `eps` given once."""
+
+    __slots__ = ("_epsilon", "_scaled", "eps", "weight")
+
+    def __init__(self, weight: Tensor, eps: float) -> None:
+        self.weight = weight
+        self.eps = eps
+        width = weight.shape[-1]
+        self._scaled: Tensor | None = None
+        if weight.device.type == "cpu" and weight.dtype == torch.float32:
+            # x / sqrt(mean(x^2) + eps) = sqrt(H) * x / hypot(|x|, sqrt(H * eps)): four operators
+            # where F.rms_norm takes seven on a CPU; half its time for one row.
+            self._scaled = weight * math.sqrt(width)
+            self._epsilon = torch.tensor(math.sqrt(width * eps))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x [..., H] -> the same shape, a new tensor."""
+        if self._scaled is None:
+            return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        return x.div(torch.hypot(length, self._epsilon)).mul_(self._scaled)
+
+    def add(self, x: Tensor, delta: Tensor) -> Tensor:
+        """Add `delta` to the residual `x` in place, and return its norm."""
+        return self(x.add_(delta))

@@ -10,12 +10,10 @@ that another sequence's row fills in the same step.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-from ..kernels.attention import AttentionBatch
 
 
 @dataclass
@@ -35,7 +33,6 @@ class ForwardBatch:
     seq_len: list[int]
     slot_tables: Tensor
     logits_at: Tensor
-    _attention: AttentionBatch | None = field(default=None, repr=False)
 
     @classmethod
     def from_host(
@@ -67,10 +64,3 @@ class ForwardBatch:
             slot_tables=tensor(padded),
             logits_at=tensor(logits_at),
         )
-
-    @property
-    def attention(self) -> AttentionBatch:
-        """What the attention operator needs to know, shared by all layers of the step."""
-        if self._attention is None:
-            self._attention = AttentionBatch(self.query_start, self.seq_len, self.slot_tables)
-        return self._attention

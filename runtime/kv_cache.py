@@ -15,7 +15,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LayerKV:
-    """What one layer keeps per token: `heads` keys of `k_width` and values of `v_width` elements."""
+    """What one layer keeps per token: `heads` keys of `k_width` elements, values of `v_width`."""
 
     heads: int
     k_width: int

@@ -8,7 +8,6 @@ come without touching a model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -16,27 +15,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import NotSupportedError
-from .loader import Weights
+from .loader import ONE, Group, Weights
 
 Kind = Literal["column", "row", "replicated"]
 
 
-@dataclass(frozen=True)
-class Group:
-    """The ranks that share one model; this one is `rank` of `size`."""
-
-    rank: int = 0
-    size: int = 1
-
-
 class Linear:
-    """`y = x W^T + b` for x [T, in] -> [T, out]; several weights that read the same x are fused
-    into one by listing their names.
+    """`y = x W^T + b` for x [T, inputs] -> [T, sum(outputs)].
 
-    kind: column cuts the outputs over the group, row the inputs, replicated nothing.
+    Several weights that read the same x are fused: `names[i]` gives outputs[i] of the outputs.
+    kind: column cuts the outputs over the group, row the inputs, replicated nothing. shared: the
+    weight, where another layer has loaded it already (tied embeddings).
     """
 
-    __slots__ = ("bias", "weight")
+    __slots__ = ("_packed", "bias", "weight")
 
     def __init__(
         self,
@@ -47,23 +39,50 @@ class Linear:
         *,
         kind: Kind,
         bias: bool = False,
-        group: Group = Group(),
+        shared: Tensor | None = None,
+        group: Group = ONE,
         format: Literal["plain"] = "plain",
     ) -> None:
-        if group.size != 1:
-            raise NotSupportedError(f"tensor parallelism over {group.size} ranks")
-        parts = [
-            weights.take(f"{name}.weight", (size, inputs))
-            for name, size in zip(names, outputs, strict=True)
-        ]
-        self.weight: Tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
+        if format != "plain":
+            raise NotSupportedError(
+                f"weight format {format!r}", hint="Use an unquantised checkpoint."
+            )
+        if kind == "row" and group.size > 1:
+            raise NotSupportedError(
+                f"a row-parallel layer over {group.size} ranks", hint="Use one device."
+            )
+        dim = {"column": 0, "row": 1, "replicated": None}[kind]
+        named = list(zip(names, outputs, strict=True))
+        if shared is None:
+            parts = [
+                weights.take(f"{name}.weight", (size, inputs), cut=dim, group=group)
+                for name, size in named
+            ]
+            shared = parts[0] if len(parts) == 1 else torch.cat(parts)
+        self.weight: Tensor = shared
         self.bias: Tensor | None = None
         if bias:
-            biases = [
-                weights.take(f"{name}.bias", (size,))
-                for name, size in zip(names, outputs, strict=True)
-            ]
-            self.bias = torch.cat(biases)
+            cut = 0 if kind == "column" else None
+            self.bias = torch.cat(
+                [
+                    weights.take(f"{name}.bias", (size,), cut=cut, group=group)
+                    for name, size in named
+                ]
+            )
+        self._packed: Tensor | None = None
+        if self.weight.device.type == "cpu" and torch.backends.mkldnn.is_available():
+            # oneDNN's own layout instead of the plain one. Measured on an AMD EPYC, one thread:
+            # 1.1 to 3 times F.linear from 1 to 512 rows in float32 and bfloat16 (31 against 17
+            # GB/s at one row, 240 against 100 GFLOP/s at 512), and a row's result does not depend
+            # on how many rows there are, as F.linear's does.
+            self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight)
+            del self.weight
 
     def __call__(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
+        if self._packed is None:
+            return F.linear(x, self.weight, self.bias)
+        y: Tensor = _packed_linear(x, self._packed, self.bias, "none", [], "")
+        return y
+
+
+_packed_linear = torch.ops.mkldnn._linear_pointwise.default

@@ -8,6 +8,7 @@ model plus one tensor.
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,6 +21,17 @@ from tqdm import tqdm
 from ..errors import ModelLoadError
 from .config import read_json
 
+
+@dataclass(frozen=True)
+class Group:
+    """The ranks that share one model; this one is `rank` of `size`."""
+
+    rank: int = 0
+    size: int = 1
+
+
+ONE = Group()
+_DTYPES = ("F32", "F16", "BF16")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -63,9 +75,11 @@ class Weights:
     def __contains__(self, name: str) -> bool:
         return name in self._files
 
-    def take(self, name: str, shape: tuple[int, ...]) -> Tensor:
+    def take(
+        self, name: str, shape: tuple[int, ...], *, cut: int | None = None, group: Group = ONE
+    ) -> Tensor:
         """The tensor `name`, which must have `shape`, on the device and in the dtype of this
-        loader."""
+        loader. cut: the dimension of which each rank of `group` gets its equal share."""
         path = self._files.get(name)
         if path is None:
             raise ModelLoadError(
@@ -74,8 +88,8 @@ class Weights:
                 where=str(self.folder),
                 hint="The download may be incomplete, or config.json belongs to another model.",
             )
-        file = self._file(path)
-        found = tuple(file.get_slice(name).get_shape())
+        part = self._slice(path, name)
+        found = tuple(part.get_shape())
         if found != shape:
             raise ModelLoadError(
                 f"tensor {name!r} has an unexpected shape",
@@ -84,19 +98,45 @@ class Weights:
                 where=str(path),
                 hint="config.json and the weights disagree; they must be of the same model.",
             )
-        tensor: Tensor = file.get_tensor(name)
-        if not tensor.is_floating_point() or tensor.dtype.itemsize < 2:
+        if part.get_dtype() not in _DTYPES:
             raise ModelLoadError(
                 f"tensor {name!r} is quantised",
-                expected="float32, bfloat16 or float16",
-                got=str(tensor.dtype).removeprefix("torch."),
+                expected=f"one of {', '.join(_DTYPES)}",
+                got=str(part.get_dtype()),
                 where=str(path),
                 hint="Use the unquantised checkpoint.",
             )
+        index: tuple[slice, ...] = (slice(None),)
+        if cut is not None and group.size > 1:
+            index = (*(slice(None),) * cut, _share(name, shape[cut], group))
+        tensor: Tensor = part[index]
         if name not in self._taken:
             self._taken.add(name)
             self._bar.update()
-        return tensor.to(self.device, self.dtype)
+        # A copy: the file's own pages would change, or vanish, under a running model with the file.
+        return tensor.to(self.device, self.dtype, copy=True)
+
+    def finish(self, unused: tuple[str, ...]) -> None:
+        """Raise for a tensor that nothing took and whose name does not end in one of
+        `unused`: a bias left out would make another model of it in silence."""
+        for name, path in self._files.items():
+            if name not in self._taken and not name.endswith(unused):
+                raise ModelLoadError(
+                    f"tensor {name!r} has no place in this model",
+                    where=str(path),
+                    hint="config.json and the weights disagree, or the checkpoint has parts that "
+                    "this definition does not compute.",
+                )
+
+    def _slice(self, path: Path, name: str) -> Any:
+        try:
+            return self._file(path).get_slice(name)
+        except SafetensorError as error:
+            raise ModelLoadError(
+                f"{path.name} lacks tensor {name!r}, which the index says it holds: {error}",
+                where=str(path),
+                hint="The shards are not all of one download: fetch them again.",
+            ) from error
 
     def _file(self, path: Path) -> Any:
         if path not in self._open:
@@ -117,6 +157,15 @@ class Weights:
                     hint="The file is truncated or damaged: fetch it again.",
                 ) from error
         return self._open[path]
+
+
+def _share(name: str, size: int, group: Group) -> slice:
+    if size % group.size:
+        raise ModelLoadError(
+            f"tensor {name!r} cannot be cut in {group.size} equal shares", got=f"size {size}"
+        )
+    share = size // group.size
+    return slice(group.rank * share, (group.rank + 1) * share)
 
 
 def _index(folder: Path) -> dict[str, Path]:

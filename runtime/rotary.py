@@ -65,7 +65,7 @@ def _attention_factor(rope: RopeConfig, factor: float) -> float:
 
 
 class Rotary:
-    """The table [positions, D] in the form `kernels.rope.rope_` reads; grows as it is needed."""
+    """The table [positions, 1, D] in the form `kernels.rope.rope_` reads; grows as it is needed."""
 
     def __init__(self, config: ModelConfig, device: torch.device, dtype: torch.dtype) -> None:
         self._frequency, self._factor = inverse_frequencies(config.rope, config.head_dim)
@@ -75,11 +75,11 @@ class Rotary:
     def _grow(self, positions: int) -> None:
         angle = torch.outer(torch.arange(positions).float(), self._frequency)
         cos, sin = angle.cos() * self._factor, angle.sin() * self._factor
-        self._cos = torch.cat((cos, cos), dim=1).to(self._device, self._dtype)
-        self._sin = torch.cat((-sin, sin), dim=1).to(self._device, self._dtype)
+        self._cos = torch.cat((cos, cos), dim=1).unsqueeze(1).to(self._device, self._dtype)
+        self._sin = torch.cat((-sin, sin), dim=1).unsqueeze(1).to(self._device, self._dtype)
 
     def __call__(self, positions: Tensor, end: int) -> tuple[Tensor, Tensor]:
         """cos and sin [T, 1, D] of `positions` [T], all of which are below `end`."""
         if end > len(self._cos):
             self._grow(max(end, 2 * len(self._cos)))
-        return self._cos[positions].unsqueeze(1), self._sin[positions].unsqueeze(1)
+        return self._cos.index_select(0, positions), self._sin.index_select(0, positions)

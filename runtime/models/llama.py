@@ -5,13 +5,15 @@ A pre-norm decoder: RMSNorm, attention with rotary positions and grouped heads, 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ...kernels.activation import silu_mul
-from ...kernels.attention import paged_attention
-from ...kernels.norm import rms_norm
+from ...kernels.attention import AttentionBatch, Workspace, paged_attention
+from ...kernels.norm import RMSNorm
 from ...kernels.rope import rope_, write_kv
 from ..batch import ForwardBatch
 from ..config import ModelConfig
@@ -21,20 +23,27 @@ from ..loader import Weights
 from ..rotary import Rotary
 
 
+@dataclass(slots=True)
+class _Step:
+    """What every layer of one forward reads."""
+
+    kv: KVCache
+    slot_of: Tensor
+    attention: AttentionBatch
+    cos: Tensor
+    sin: Tensor
+
+
 class Attention:
     """One layer's attention, projections included."""
 
     def __init__(self, config: ModelConfig, weights: Weights, layer: int) -> None:
         name = f"model.layers.{layer}.self_attn"
         self.layer = layer
-        self.heads, self.kv_heads, self.width = (
-            config.num_heads,
-            config.num_kv_heads,
-            config.head_dim,
-        )
+        self.width = config.head_dim
+        self.heads, self.kv_heads = config.num_heads, config.num_kv_heads
         self.scale = config.head_dim**-0.5
         self.window = config.windows[layer]
-        self.eps = config.rms_norm_eps
         self.qkv = Linear(
             weights,
             [f"{name}.{part}_proj" for part in "qkv"],
@@ -51,32 +60,31 @@ class Attention:
             kind="row",
             bias=config.output_bias,
         )
-        self.q_norm = self.k_norm = None
+        self.norms: list[RMSNorm] = []
         if config.qk_norm:
-            self.q_norm = weights.take(f"{name}.q_norm.weight", (self.width,))
-            self.k_norm = weights.take(f"{name}.k_norm.weight", (self.width,))
+            for part in "qk":
+                weight = weights.take(f"{name}.{part}_norm.weight", (self.width,))
+                self.norms.append(RMSNorm(weight, config.rms_norm_eps))
 
-    def __call__(
-        self, x: Tensor, batch: ForwardBatch, kv: KVCache, cos: Tensor, sin: Tensor
-    ) -> Tensor:
+    def __call__(self, x: Tensor, step: _Step) -> Tensor:
         qkv = self.qkv(x)
-        heads = qkv.view(x.shape[0], -1, self.width)
-        turning = heads[:, : self.heads + self.kv_heads]
-        if self.q_norm is not None and self.k_norm is not None:
-            q, k = turning.split((self.heads, self.kv_heads), dim=1)
-            q.copy_(rms_norm(q, self.q_norm, self.eps))
-            k.copy_(rms_norm(k, self.k_norm, self.eps))
-        rope_(turning, cos, sin)
-        write_kv(kv.rows[self.layer], batch.slot_of, qkv[:, self.heads * self.width :])
+        heads = qkv.view(len(x), -1, self.width)
+        queries = heads[:, : self.heads]
+        if self.norms:
+            keys = heads[:, self.heads : self.heads + self.kv_heads]
+            for part, norm in zip((queries, keys), self.norms, strict=True):
+                part.copy_(norm(part))
+        rope_(heads[:, : self.heads + self.kv_heads], step.cos, step.sin)
+        write_kv(step.kv.rows[self.layer], step.slot_of, qkv[:, self.heads * self.width :])
         mixed = paged_attention(
-            heads[:, : self.heads],
-            kv.k[self.layer],
-            kv.v[self.layer],
-            batch.attention,
+            queries,
+            step.kv.k[self.layer],
+            step.kv.v[self.layer],
+            step.attention,
             scale=self.scale,
             window=self.window,
         )
-        return self.output(mixed.flatten(1))
+        return self.output(mixed.view(len(x), -1))
 
 
 class Layer:
@@ -84,29 +92,23 @@ class Layer:
 
     def __init__(self, config: ModelConfig, weights: Weights, layer: int) -> None:
         name, hidden = f"model.layers.{layer}", config.hidden_size
-        inner = config.intermediate_size
-        self.eps = config.rms_norm_eps
-        self.attention_norm = weights.take(f"{name}.input_layernorm.weight", (hidden,))
-        self.attention = Attention(config, weights, layer)
-        self.mlp_norm = weights.take(f"{name}.post_attention_layernorm.weight", (hidden,))
-        self.gate_up = Linear(
-            weights,
-            [f"{name}.mlp.gate_proj", f"{name}.mlp.up_proj"],
-            [inner, inner],
-            hidden,
-            kind="column",
-            bias=config.mlp_bias,
-        )
-        self.down = Linear(
-            weights, [f"{name}.mlp.down_proj"], [hidden], inner, kind="row", bias=config.mlp_bias
-        )
+        inner, bias = config.intermediate_size, config.mlp_bias
 
-    def __call__(
-        self, x: Tensor, batch: ForwardBatch, kv: KVCache, cos: Tensor, sin: Tensor
-    ) -> Tensor:
-        x += self.attention(rms_norm(x, self.attention_norm, self.eps), batch, kv, cos, sin)
-        x += self.down(silu_mul(self.gate_up(rms_norm(x, self.mlp_norm, self.eps))))
-        return x
+        def norm(part: str) -> RMSNorm:
+            return RMSNorm(weights.take(f"{name}.{part}.weight", (hidden,)), config.rms_norm_eps)
+
+        self.attention_norm = norm("input_layernorm")
+        self.attention = Attention(config, weights, layer)
+        self.mlp_norm = norm("post_attention_layernorm")
+        both = [f"{name}.mlp.gate_proj", f"{name}.mlp.up_proj"]
+        self.gate_up = Linear(weights, both, [inner, inner], hidden, kind="column", bias=bias)
+        down = [f"{name}.mlp.down_proj"]
+        self.down = Linear(weights, down, [hidden], inner, kind="row", bias=bias)
+
+    def __call__(self, x: Tensor, step: _Step) -> Tensor:
+        """Adds to the residual `x` in place and returns it."""
+        mixed = self.attention(self.attention_norm(x), step)
+        return x.add_(self.down(silu_mul(self.gate_up(self.mlp_norm.add(x, mixed)))))
 
 
 class LlamaForCausalLM:
@@ -119,11 +121,13 @@ class LlamaForCausalLM:
         vocabulary, hidden = config.vocab_size, config.hidden_size
         self.embedding = weights.take("model.embed_tokens.weight", (vocabulary, hidden))
         self.layers = [Layer(config, weights, layer) for layer in range(config.num_layers)]
-        self.norm = weights.take("model.norm.weight", (hidden,))
-        tied = config.tie_word_embeddings and "lm_head.weight" not in weights
-        head = "model.embed_tokens" if tied else "lm_head"
-        self.head = Linear(weights, [head], [vocabulary], hidden, kind="column")
+        self.norm = RMSNorm(weights.take("model.norm.weight", (hidden,)), config.rms_norm_eps)
+        tied = self.embedding if config.tie_word_embeddings else None
+        self.head = Linear(weights, ["lm_head"], [vocabulary], hidden, kind="column", shared=tied)
         self.rotary = Rotary(config, self.device, self.dtype)
+        self.workspace = Workspace()
+        unused = ["rotary_emb.inv_freq"] + (["lm_head.weight"] if tied is not None else [])
+        weights.finish(unused=tuple(unused))
 
     @property
     def kv_layout(self) -> KVLayout:
@@ -135,9 +139,12 @@ class LlamaForCausalLM:
     @torch.inference_mode()
     def forward(self, batch: ForwardBatch, kv: KVCache) -> Tensor:
         """Run one step: writes KV, returns logits [N, V] float32 of the rows `batch.logits_at`."""
+        attention = AttentionBatch(
+            batch.query_start, batch.seq_len, batch.slot_tables, self.workspace
+        )
         cos, sin = self.rotary(batch.positions, max(batch.seq_len))
+        step = _Step(kv, batch.slot_of, attention, cos, sin)
         x = F.embedding(batch.input_ids, self.embedding)
         for layer in self.layers:
-            x = layer(x, batch, kv, cos, sin)
-        x = rms_norm(x[batch.logits_at], self.norm, self.config.rms_norm_eps)
-        return self.head(x).float()
+            x = layer(x, step)
+        return self.head(self.norm(x.index_select(0, batch.logits_at))).float()
