@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import GrammarError
+from .json_assertions import without
 from .json_clauses import ANYTHING, Clause, Conj, Objects
 from .json_document import child
-from .json_keywords import Refusal, Schema, without
+from .json_keywords import Refusal, Schema
 
 if TYPE_CHECKING:
     from .json_logic import Logic
@@ -71,11 +72,11 @@ def _not_any_of(logic: Logic, location: str, schema: Schema) -> list[Clause]:
     return found
 
 
-def _not(logic: Logic, location: str, schema: Schema) -> list[Clause]:
+def _not(logic: Logic, location: str, _: Schema) -> list[Clause]:
     return logic.contrary(logic.reference(child(location, "not")))
 
 
-def _not_not(logic: Logic, location: str, schema: Schema) -> list[Clause]:
+def _not_not(logic: Logic, location: str, _: Schema) -> list[Clause]:
     return logic.expand(logic.reference(child(location, "not")))
 
 

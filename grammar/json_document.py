@@ -8,6 +8,7 @@ an `enum` is no base URI.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote, urljoin
@@ -15,11 +16,19 @@ from urllib.parse import unquote, urljoin
 from ..errors import GrammarError
 
 _MAX_NODES = 200_000
-_ONE = ("additionalProperties", "additionalItems", "propertyNames", "contains", "not", "if", "then")
-_ONE += ("else", "items", "unevaluatedItems", "unevaluatedProperties", "contentSchema")
+_DIALECT = re.compile(
+    r"https?://json-schema\.org/(draft-0[3-7]|draft/20(19-09|20-12))/?(hyper-)?schema#?$|https?://json-schema\.org/schema#?$"
+)
+_ONE = (
+    *("additionalProperties", "additionalItems", "propertyNames", "contains", "not", "if", "then"),
+    *("else", "items", "unevaluatedItems", "unevaluatedProperties", "contentSchema"),
+)
 _LIST = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
-_MAP = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
-_MAP += ("dependencies",)
+_MAP = (
+    *("properties", "patternProperties", "$defs", "definitions", "dependentSchemas"),
+    "dependencies",
+)
+"""Where the specification has subschemas: one, a list of them, or by name."""
 
 
 class Document:
@@ -32,9 +41,11 @@ class Document:
     def __init__(self, root: Any) -> None:
         self._root = root
         dialect = root.get("$schema") if isinstance(root, dict) else None
-        self.legacy = isinstance(dialect, str) and any(
-            f"draft-0{version}" in dialect for version in (3, 4, 5, 6, 7)
-        )
+        if isinstance(dialect, str) and not _DIALECT.match(dialect):
+            raise GrammarError(
+                f"unknown dialect {dialect!r}", where="#/$schema", hint="Leave out `$schema`"
+            )
+        self.legacy = isinstance(dialect, str) and "/draft-0" in dialect
         self._bases: dict[str, str] = {}
         self._resources: dict[str, str] = {"": "#"}
         self._anchors: dict[tuple[str, str], str] = {}

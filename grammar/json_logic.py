@@ -14,10 +14,11 @@ from collections.abc import Iterable
 
 from ..errors import GrammarError
 from .json_applicators import APPLICATORS
+from .json_assertions import Assertions
 from .json_check import member
 from .json_clauses import ANYTHING, NOTHING, TOP, Clause, Conj, Literal, negated
 from .json_document import Document
-from .json_keywords import Assertions, Refusal, Schema, refusals
+from .json_keywords import Refusal, Schema, refusals
 
 _MAX_CLAUSES = 20_000
 _MAX_DEPTH = 60

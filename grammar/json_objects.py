@@ -40,7 +40,7 @@ class _Member:
 
 @dataclass(frozen=True)
 class _Shape:
-    """declared: members in order; extra: any additional member, or None; low, high: their number."""
+    """declared: members in order; extra: any additional member, or None; low, high: how many."""
 
     declared: list[_Member]
     extra: ir.Expr | None

@@ -15,9 +15,9 @@ def prune(rules: dict[str, ir.Expr], start: str = "start") -> dict[str, ir.Expr]
 
     Raises GrammarError, naming the innermost rule that cannot end, if `start` is one of them.
     """
-    alive = _alive(rules)
-    if start not in alive:
-        culprit = _culprit(rules, start, alive)
+    ends = _Ends(rules)
+    if start not in ends.alive:
+        culprit = _culprit(rules, start, ends.alive)
         raise GrammarError(
             "no value satisfies the schema",
             where="#" if culprit == start else culprit,
@@ -28,34 +28,65 @@ def prune(rules: dict[str, ir.Expr], start: str = "start") -> dict[str, ir.Expr]
     while todo:
         name = todo.pop()
         if name not in found:
-            found[name] = _trimmed(rules[name], alive)
+            found[name] = ends.trimmed(rules[name])
             todo.extend(sorted(_calls(found[name]), reverse=True))
     return found
 
 
 def check_pruned(rules: dict[str, ir.Expr], start: str = "start") -> None:
     """Raise InvariantError naming the rule that cannot end or is never reached."""
-    alive = _alive(rules)
+    alive = _Ends(rules).alive
     reached = set(prune(rules, start)) if start in alive else set()
     for name in rules:
         if name not in alive or name not in reached:
             raise InvariantError(f"1: rule {name!r} cannot end or is not reached")
 
 
-def _alive(rules: dict[str, ir.Expr]) -> set[str]:
-    """Rules with a finite text: the least fixpoint, by a worklist over callers."""
-    callers: dict[str, list[str]] = {}
-    for name, body in rules.items():
-        for called in _calls(body):
-            callers.setdefault(called, []).append(name)
-    alive: set[str] = set()
-    todo = list(rules)
-    while todo:
-        name = todo.pop()
-        if name not in alive and _ends(rules[name], alive):
-            alive.add(name)
-            todo.extend(callers.get(name, ()))
-    return alive
+class _Ends:
+    """Which rules and expressions have a finite text: the least fixpoint over the rules."""
+
+    def __init__(self, rules: dict[str, ir.Expr]) -> None:
+        self.alive: set[str] = set()
+        self._void: dict[int, bool] = {}
+        self._held = rules  # keeps the ids of its terms valid
+        callers: dict[str, list[str]] = {}
+        for name, body in rules.items():
+            for called in _calls(body):
+                callers.setdefault(called, []).append(name)
+        todo = list(rules)
+        while todo:
+            name = todo.pop()
+            if name not in self.alive and self.ends(rules[name]):
+                self.alive.add(name)
+                todo.extend(callers.get(name, ()))
+
+    def ends(self, expr: ir.Expr) -> bool:
+        match expr:
+            case ir.Term(regular):
+                void = self._void.get(id(regular))
+                if void is None:
+                    void = self._void[id(regular)] = _void(regular)
+                return not void
+            case ir.Ref(name):
+                return name in self.alive
+            case ir.Seq(items):
+                return all(self.ends(item) for item in items)
+            case ir.Choice(items):
+                return any(self.ends(item) for item in items)
+            case ir.Loop(item, low, high):
+                return low == 0 or ((high is None or low <= high) and self.ends(item))
+
+    def trimmed(self, expr: ir.Expr) -> ir.Expr:
+        """The expression without alternatives that cannot end."""
+        match expr:
+            case ir.Seq(items):
+                return ir.Seq(tuple(map(self.trimmed, items)))
+            case ir.Choice(items):
+                kept = tuple(self.trimmed(item) for item in items if self.ends(item))
+                return kept[0] if len(kept) == 1 else ir.Choice(kept)
+            case ir.Loop(item, low, high):
+                return ir.Loop(self.trimmed(item), low, high) if self.ends(item) else ir.Seq(())
+        return expr
 
 
 def _calls(expr: ir.Expr) -> set[str]:
@@ -72,23 +103,11 @@ def _calls(expr: ir.Expr) -> set[str]:
     return found
 
 
-def _ends(expr: ir.Expr, alive: set[str]) -> bool:
-    match expr:
-        case ir.Term(regular):
-            return not _void(regular)
-        case ir.Ref(name):
-            return name in alive
-        case ir.Seq(items):
-            return all(_ends(item, alive) for item in items)
-        case ir.Choice(items):
-            return any(_ends(item, alive) for item in items)
-        case ir.Loop(item, low, high):
-            return low == 0 or ((high is None or low <= high) and _ends(item, alive))
-
-
 def _void(regular: ir.Regular) -> bool:
     """Whether a term surely matches nothing (complements and products are not opened)."""
     match regular:
+        case ir.Lit():
+            return False
         case ir.Chars(ranges):
             return not ranges
         case ir.Cat(items) | ir.And(items):
@@ -98,20 +117,6 @@ def _void(regular: ir.Regular) -> bool:
         case ir.Rep(item, low, high):
             return (high is not None and low > high) or (low > 0 and _void(item))
     return False
-
-
-def _trimmed(expr: ir.Expr, alive: set[str]) -> ir.Expr:
-    match expr:
-        case ir.Seq(items):
-            return ir.Seq(tuple(_trimmed(item, alive) for item in items))
-        case ir.Choice(items):
-            kept = tuple(_trimmed(item, alive) for item in items if _ends(item, alive))
-            return kept[0] if len(kept) == 1 else ir.Choice(kept)
-        case ir.Loop(item, low, high):
-            if not _ends(item, alive):
-                return ir.Seq(())
-            return ir.Loop(_trimmed(item, alive), low, high)
-    return expr
 
 
 def _culprit(rules: dict[str, ir.Expr], start: str, alive: set[str]) -> str:

@@ -5,8 +5,9 @@ every character has exactly one canonical spelling, the one `json.dumps` writes.
 injective and respects concatenation, so it commutes with `Cat`, `Alt`, `Rep` and `And`; a
 complement is taken inside the canonical texts: escaped(Not(x)) = canonical* and not escaped(x).
 
-A string that is free, or bounded only in length, may use every spelling JSON has (`\\/`, `\\u0041`):
-decoding is a function, so counting characters stays exact. Lone surrogates are never written.
+A string that is free, or bounded only in length, may use every spelling JSON has (`\\/`,
+`\\u0041`): decoding is a function, so counting characters stays exact. Lone surrogates are never
+written.
 """
 
 from __future__ import annotations
