@@ -131,13 +131,14 @@ class Structure:
             for pin in tuple(node.own_pins or ()):
                 self.pins.remove(pin)
         self._unlink_from(survivor, top)
-        if top.holds:
-            self.release(survivor)
-        if top.pins:
-            self.unpin(survivor)
+        held, pinned = top.holds, top.pins
         runs = [(node, node.slot_run) for node in gone]
         for node in gone:
             self._forget(node, survivor)
+        if held:
+            self.release(survivor)
+        if pinned:
+            self.unpin(survivor)
         self.reap_if_root(survivor)
         return survivor, runs
 
