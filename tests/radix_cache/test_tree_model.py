@@ -1,0 +1,527 @@
+"""RadixCache against a naive model: a dict from each cached prefix to its page's slots.
+
+The model knows nothing of nodes. After every operation all of its answers are compared, the
+invariants are checked, and every watcher's depth is compared with `peek`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from espalier.errors import InvariantError
+from espalier.radix_cache import Node, Pin, RadixCache, SlotAllocator, Watcher
+
+PAGES = 40
+NAMESPACES = ("", "lora")
+Prefix = tuple[str, tuple[int, ...]]
+
+
+@dataclass
+class Page:
+    slots: tuple[int, ...]
+    pending: int | None
+    used: int
+
+
+@dataclass
+class Handle:
+    node: Node
+    prefix: Prefix
+    locks: int = 0
+    discarded: bool = False
+
+
+@dataclass
+class ModelPin:
+    pin: Pin
+    prefix: Prefix
+    expires: float | None
+
+
+@dataclass
+class Model:
+    """Pages by (namespace, all tokens up to the page's end)."""
+
+    page: int
+    pages: dict[Prefix, Page] = field(default_factory=dict)
+    handles: list[Handle] = field(default_factory=list)
+    pins: list[ModelPin] = field(default_factory=list)
+    now: int = 0
+
+    def ends(self, prefix: Prefix) -> list[Prefix]:
+        namespace, tokens = prefix
+        return [(namespace, tokens[:end]) for end in range(self.page, len(tokens) + 1, self.page)]
+
+    def match(self, namespace: str, key: tuple[int, ...]) -> int:
+        depth = 0
+        for prefix in self.ends((namespace, key)):
+            if prefix not in self.pages:
+                break
+            depth = len(prefix[1])
+        return depth
+
+    def slots(self, prefix: Prefix, start: int = 0) -> list[int]:
+        found = [slot for end in self.ends(prefix) for slot in self.pages[end].slots]
+        return found[start:]
+
+    def held(self) -> set[Prefix]:
+        holders = [
+            handle.prefix for handle in self.handles if handle.locks and not handle.discarded
+        ]
+        holders += [prefix for prefix, page in self.pages.items() if page.pending is not None]
+        return {end for prefix in holders for end in self.ends(prefix)}
+
+    def pinned(self) -> set[Prefix]:
+        return {end for pin in self.pins for end in self.ends(pin.prefix)}
+
+    def touch(self, prefix: Prefix) -> None:
+        for end in self.ends(prefix):
+            self.pages[end].used = self.now
+
+
+class CacheMachine(RuleBasedStateMachine):
+    """One operation at a time, on both."""
+
+    page = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.time = 0.0
+        self.allocator = SlotAllocator(PAGES * self.page, self.page)
+        self.cache = RadixCache(self.allocator, clock=lambda: self.time)
+        self.model = Model(self.page)
+        self.watchers: list[tuple[Watcher, str, tuple[int, ...], int]] = []
+        self.room = PAGES // 2 * self.page
+        self.step = 0
+        self.before = self._covered()
+
+    # What a rule leaves behind is compared here
+
+    def _covered(self) -> tuple[set[Prefix], set[Prefix]]:
+        return self.model.held(), self.model.pinned()
+
+    def _tick(self) -> None:
+        self.model.now += 1
+        self.before = self._covered()
+
+    @invariant()
+    def agrees(self) -> None:
+        model, tree = self.model, self.cache
+        held, pinned = self._covered()
+        for covered, was in zip((held, pinned), self.before, strict=True):
+            for prefix in was - covered:
+                if prefix in model.pages:
+                    model.pages[prefix].used = model.now
+        self.before = held, pinned
+        tree.check_invariants()
+        assert tree.evictable == (len(model.pages) - len(held)) * self.page
+        assert tree._structure.pinned == len(pinned) * self.page
+        assert tree._structure.tokens == len(model.pages) * self.page
+        assert self.allocator.available == (PAGES - len(model.pages)) * self.page
+        assert set(tree._structure.roots) >= {namespace for namespace, _ in model.pages}
+        self._check_handles()
+        self._check_watchers()
+        self._check_view()
+
+    def _check_handles(self) -> None:
+        for handle in self.model.handles:
+            node, (namespace, tokens) = handle.node, handle.prefix
+            assert node.end == len(tokens)
+            assert node.namespace == namespace
+            if handle.locks and not handle.discarded:
+                assert node.alive
+            if node.alive:
+                assert self._path(node) == tokens
+            if handle.discarded and tokens:
+                assert not node.alive
+
+    @staticmethod
+    def _path(node: Node) -> tuple[int, ...]:
+        parts: list[list[int]] = []
+        at: Node | None = node
+        while at is not None:
+            parts.append(at.key.tolist())
+            at = at.parent
+        return tuple(token for part in reversed(parts) for token in part)
+
+    def _check_watchers(self) -> None:
+        changed = set()
+        for index, (watcher, namespace, key, before) in enumerate(self.watchers):
+            depth = self.model.match(namespace, key)
+            assert watcher.depth == depth == self.cache.peek(np.array(key, np.int64), namespace)
+            if depth != before:
+                changed.add(id(watcher))
+                self.watchers[index] = (watcher, namespace, key, depth)
+        assert {id(watcher) for watcher in self.cache.moved if watcher.active} == changed
+        self.cache.moved.clear()
+
+    def _check_view(self) -> None:
+        seen: dict[Prefix, None] = {}
+        stack: list[tuple[int, ...]] = []
+        for view in self.cache.walk():
+            del stack[view.level :]
+            above = stack[-1] if stack else ()
+            assert len(above) == view.start
+            stack.append(above + tuple(view.key.tolist()))
+            for end in range(view.start + self.page, view.end + 1, self.page):
+                prefix = (view.namespace, stack[-1][:end])
+                seen[prefix] = None
+                assert self.model.pages[prefix].pending == view.pending
+        assert set(seen) == set(self.model.pages)
+
+    # Making keys: pages that differ at once, at their last token, or not
+
+    def _tokens(self, choices: list[int], tail: int) -> tuple[int, ...]:
+        size = self.page
+        kinds = ([7] * size, [7] * (size - 1) + [8], [9] * size)
+        pages = [token for choice in choices for token in kinds[choice]]
+        return tuple(pages + [7] * (tail % size))
+
+    def _alloc(self, count: int) -> np.ndarray | None:
+        slots = self.allocator.alloc(count)
+        if slots is None:
+            self._evict(count - self.allocator.available)
+            slots = self.allocator.alloc(count)
+        return slots
+
+    key = st.lists(st.sampled_from([0, 0, 1, 2]), max_size=8)
+    name = st.sampled_from(NAMESPACES)
+    tail = st.integers(0, 15)
+    seldom = st.sampled_from([False, False, False, True])
+
+    # The rules
+
+    @rule(choices=key, tail=tail, namespace=name, lock=seldom)
+    def match(self, choices: list[int], tail: int, namespace: str, lock: bool) -> None:
+        self._tick()
+        self._match(self._tokens(choices, tail), namespace, None, lock)
+
+    @precondition(lambda self: any(handle.node.alive for handle in self.model.handles))
+    @rule(choices=key, tail=tail, which=st.integers(0, 99), lock=seldom)
+    def match_after(self, choices: list[int], tail: int, which: int, lock: bool) -> None:
+        self._tick()
+        handle = self._living(which)
+        namespace, tokens = handle.prefix
+        self._match(tokens + self._tokens(choices, tail), namespace, handle, lock)
+
+    def _living(self, which: int) -> Handle:
+        living = [handle for handle in self.model.handles if handle.node.alive]
+        return living[which % len(living)]
+
+    def _match(
+        self, key: tuple[int, ...], namespace: str, after: Handle | None, lock: bool
+    ) -> None:
+        model = self.model
+        start = len(after.prefix[1]) if after is not None else 0
+        found = self.cache.match(
+            np.array(key, np.int64), namespace, after=after.node if after is not None else None
+        )
+        length = model.match(namespace, key)
+        prefix = (namespace, key[:length])
+        assert found.length == length == found.node.end
+        assert found.slots.tolist() == model.slots(prefix, start)
+        waiting = [
+            end
+            for end in model.ends(prefix)
+            if len(end[1]) > start and model.pages[end].pending is not None
+        ]
+        assert found.pending == len(waiting) * self.page
+        model.touch(prefix)
+        handle = Handle(found.node, prefix)
+        model.handles.append(handle)
+        if lock:
+            self._lock(handle)
+
+    def _lock(self, handle: Handle) -> None:
+        self.cache.lock(handle.node)
+        handle.locks += 1
+
+    @rule(
+        choices=key,
+        namespace=name,
+        pending=seldom,
+        lock=seldom,
+        which=st.none() | st.integers(0, 99),
+    )
+    def insert(
+        self, choices: list[int], namespace: str, pending: bool, lock: bool, which: int | None
+    ) -> None:
+        self._tick()
+        model = self.model
+        locked = [handle for handle in model.handles if handle.locks and not handle.discarded]
+        after = locked[which % len(locked)] if which is not None and locked else None
+        key = self._tokens(choices, 0)
+        start = 0
+        if after is not None:
+            namespace = after.prefix[0]
+            start = len(after.prefix[1])
+            key = after.prefix[1] + key
+        slots = self._alloc(len(key) - start)
+        if slots is None:
+            return
+        self.step += 1
+        known = model.match(namespace, key)
+        own = model.slots((namespace, key[:known]), start)
+        done = self.cache.insert(
+            np.array(key, np.int64),
+            slots,
+            namespace,
+            after=after.node if after is not None else None,
+            pending=self.step if pending else None,
+        )
+        assert done.start == start
+        assert done.existing.tolist() == own
+        assert done.duplicates.tolist() == slots[: len(own)].tolist()
+        self.allocator.free(done.duplicates)
+        for prefix in model.ends((namespace, key)):
+            at = len(prefix[1])
+            if prefix not in model.pages:
+                fresh = slots[at - self.page - start : at - start]
+                page = Page(tuple(fresh.tolist()), self.step if pending else None, model.now)
+                model.pages[prefix] = page
+        model.touch((namespace, key))
+        handle = Handle(done.node, (namespace, key))
+        model.handles.append(handle)
+        if lock:
+            self._lock(handle)
+
+    @rule(choices=key, namespace=name)
+    def insert_own_slots_again(self, choices: list[int], namespace: str) -> None:
+        self._tick()
+        key = self._tokens(choices, 0)
+        key = key[: self.model.match(namespace, key)]
+        slots = self.model.slots((namespace, key))
+        done = self.cache.insert(np.array(key, np.int64), np.array(slots, np.int64), namespace)
+        assert done.existing.tolist() == slots
+        assert len(done.duplicates) == 0
+        self.model.touch((namespace, key))
+
+    @rule(back=st.integers(0, 4))
+    def commit(self, back: int) -> None:
+        self._tick()
+        self.cache.commit(self.step - back)
+        for page in self.model.pages.values():
+            if page.pending is not None and page.pending <= self.step - back:
+                page.pending = None
+
+    @rule(back=st.integers(0, 3))
+    def discard(self, back: int) -> None:
+        self._tick()
+        model = self.model
+        step = self.step - back
+        failed = {
+            prefix
+            for prefix, page in model.pages.items()
+            if page.pending is not None and page.pending >= step
+        }
+        gone = {prefix for prefix in model.pages if failed & set(model.ends(prefix))}
+        removed = self.cache.discard(step)
+        slots = [slot for run in removed for slot in run.slots.tolist()]
+        assert sorted(slots) == sorted(slot for end in gone for slot in model.pages[end].slots)
+        told = {id(run.node) for run in removed}
+        for run in removed:
+            assert not run.node.alive
+            assert run.survivor.alive
+            assert run.node.end - run.start == len(run.slots)
+            self.allocator.free(run.slots)
+        for prefix in gone:
+            del model.pages[prefix]
+        model.pins = [pin for pin in model.pins if not gone & set(model.ends(pin.prefix))]
+        for handle in model.handles:
+            if handle.locks and not handle.discarded and handle.prefix in gone:
+                assert id(handle.node) in told
+                handle.discarded = True
+        self._forget_unlocked()
+
+    @rule(which=st.integers(0, 99))
+    def lock(self, which: int) -> None:
+        self._tick()
+        living = [handle for handle in self.model.handles if handle.node.alive]
+        if living:
+            self._lock(living[which % len(living)])
+
+    @rule(which=st.integers(0, 99), many=st.integers(1, 3))
+    def unlock(self, which: int, many: int) -> None:
+        self._tick()
+        for _ in range(many):
+            locked = [handle for handle in self.model.handles if handle.locks]
+            if not locked:
+                break
+            handle = locked[which % len(locked)]
+            self.cache.unlock(handle.node)
+            handle.locks -= 1
+
+    @rule(which=st.integers(0, 99))
+    def unlock_once_too_often(self, which: int) -> None:
+        free = {id(handle.node): handle.node for handle in self.model.handles if handle.node.end}
+        for handle in self.model.handles:
+            if handle.locks:
+                free.pop(id(handle.node), None)
+        if free:
+            node = list(free.values())[which % len(free)]
+            with pytest.raises(InvariantError, match=r"^I3: unlocked"):
+                self.cache.unlock(node)
+
+    @rule(pages=st.integers(0, 12), rest=st.integers(0, 15))
+    def evict(self, pages: int, rest: int) -> None:
+        self._tick()
+        self._evict(pages * self.page + rest % self.page)
+
+    def _evict(self, need: int) -> None:
+        self._expire()
+        model = self.model
+        held, pinned = self._covered()
+        evictable = len(model.pages) - len(held)
+        freed = self.cache.evict(need)
+        assert freed == min(evictable, -(-need // self.page)) * self.page
+        left = {
+            prefix
+            for prefix in model.pages
+            if self.cache.peek(np.array(prefix[1], np.int64), prefix[0]) == len(prefix[1])
+        }
+        gone = set(model.pages) - left
+        assert len(gone) * self.page == freed
+        assert not gone & held
+        loose = left - held - pinned
+        if gone & pinned:
+            assert not loose
+        elif gone and loose:
+            newest = max(model.pages[prefix].used for prefix in gone)
+            assert newest <= min(model.pages[prefix].used for prefix in loose)
+        self._check_lost_pins(held, bool(gone & pinned))
+        for prefix in gone:
+            del model.pages[prefix]
+        self._forget_unlocked()
+
+    def _check_lost_pins(self, held: set[Prefix], pressed: bool) -> None:
+        """Only under pressure, the oldest first, and never one whose prefix is held."""
+        lost = [pin for pin in self.model.pins if not pin.pin.active]
+        kept = [pin for pin in self.model.pins if pin.pin.active]
+        assert pressed == bool(lost)
+        for pin in lost:
+            assert pin.prefix not in held
+            for other in kept:
+                assert other.prefix in held or other.pin.serial > pin.pin.serial
+        self.model.pins = kept
+
+    def _forget_unlocked(self) -> None:
+        self.model.handles = [
+            handle for handle in self.model.handles if handle.locks or handle.node.alive
+        ][-60:] + [handle for handle in self.model.handles[:-60] if handle.locks]
+
+    def _expire(self) -> None:
+        self.model.pins = [
+            pin for pin in self.model.pins if pin.expires is None or pin.expires > self.time
+        ]
+
+    @rule(choices=key, namespace=name, ttl=st.none() | st.integers(1, 5))
+    def pin(self, choices: list[int], namespace: str, ttl: int | None) -> None:
+        self._tick()
+        self._expire()
+        model = self.model
+        key = self._tokens(choices, 0)
+        pin = self.cache.pin(np.array(key, np.int64), namespace, ttl)
+        prefix = (namespace, key[: min(self.room, model.match(namespace, key))])
+        assert pin.length == len(prefix[1])
+        assert pin.active == bool(prefix[1])
+        model.touch(prefix)
+        if pin.active:
+            model.pins.append(ModelPin(pin, prefix, None if ttl is None else self.time + ttl))
+        while len(model.pinned()) * self.page > self.room:
+            assert not model.pins.pop(0).pin.active
+        assert all(pin.pin.active for pin in model.pins)
+
+    @rule(which=st.integers(0, 99))
+    def unpin(self, which: int) -> None:
+        self._tick()
+        if self.model.pins:
+            pin = self.model.pins.pop(which % len(self.model.pins)).pin
+            for _ in range(2):
+                self.cache.unpin(pin)
+            assert not pin.active
+
+    @rule(seconds=st.integers(1, 3))
+    def wait(self, seconds: int) -> None:
+        self.time += seconds
+
+    @rule(choices=key, tail=tail, namespace=name)
+    def watch(self, choices: list[int], tail: int, namespace: str) -> None:
+        key = self._tokens(choices, tail)
+        watcher = self.cache.watch(np.array(key, np.int64), namespace, key)
+        assert watcher.owner is key
+        self.watchers.append((watcher, namespace, key, self.model.match(namespace, key)))
+
+    @rule(which=st.integers(0, 99))
+    def unwatch(self, which: int) -> None:
+        if self.watchers:
+            watcher = self.watchers.pop(which % len(self.watchers))[0]
+            for _ in range(2):
+                self.cache.unwatch(watcher)
+            assert not watcher.active
+
+    @rule(choices=key, tail=tail, namespace=name)
+    def explain(self, choices: list[int], tail: int, namespace: str) -> None:
+        key = self._tokens(choices, tail)
+        model = self.model
+        told = self.cache.explain(np.array(key, np.int64), namespace)
+        prefix = (namespace, key[: model.match(namespace, key)])
+        waiting = sum(model.pages[end].pending is not None for end in model.ends(prefix))
+        assert told.asked == len(key)
+        assert told.matched == len(prefix[1]) == told.committed + told.pending
+        assert told.pending == waiting * self.page
+        assert [run.start for run in told.runs] == [0, *[run.end for run in told.runs]][
+            : len(told.runs)
+        ]
+
+    @rule()
+    def stats(self) -> None:
+        self._tick()
+        self._expire()
+        stats = self.cache.stats()
+        assert stats.pins == len(self.model.pins)
+        assert stats.locks == sum(
+            handle.locks for handle in self.model.handles if not handle.discarded
+        )
+        assert stats.watchers == len(self.watchers)
+
+    def teardown(self) -> None:
+        """All is let go of: everything comes back."""
+        self.model.now += 1
+        for handle in self.model.handles:
+            for _ in range(handle.locks):
+                self.cache.unlock(handle.node)
+        for watcher, *_ in self.watchers:
+            self.cache.unwatch(watcher)
+        self.cache.commit(self.step)
+        self.cache.reset()
+        self.cache.check_invariants()
+        assert self.allocator.available == self.allocator.capacity
+        assert self.cache.stats().namespaces == 0
+        assert not self.cache.stats().pins
+
+
+SETTINGS = settings(max_examples=80, stateful_step_count=60, deadline=None)
+
+
+class Page1(CacheMachine):
+    page = 1
+
+
+class Page4(CacheMachine):
+    page = 4
+
+
+class Page16(CacheMachine):
+    page = 16
+
+
+TestPage1 = Page1.TestCase
+TestPage4 = Page4.TestCase
+TestPage16 = Page16.TestCase
+TestPage1.settings = TestPage4.settings = TestPage16.settings = SETTINGS
