@@ -28,6 +28,11 @@ for _module, _names in {
     "IncompleteError InvalidRequestError InvariantError ModelLoadError NotSupportedError "
     "OutOfSlotsError ProgramError RequestCancelledError VariableError",
     "types": "Chunk Result SamplingParams Times TokenLogprob",
+    "frontend_lang": "Anthropic Forks HTTPBackend OpenAI Program ProgramState Reply Report Scripted "
+    "assistant assistant_begin assistant_end flush_cache function gen gen_int gen_string "
+    "greedy_token_selection image select separate_reasoning set_default_backend system "
+    "system_begin system_end token_length_normalized unconditional_likelihood_normalized user "
+    "user_begin user_end video",
     "grammar": "GrammarSpec",
     "runtime.engine": "Engine",
 }.items():

@@ -1,1 +1,68 @@
-"""Part of Espalier."""
+"""What a program says: the language of `gen`, `select`, `fork` and roles, and what runs it."""
+
+from __future__ import annotations
+
+from .backends.default import flush_cache, set_default_backend
+from .backends.later import Anthropic, HTTPBackend, OpenAI
+from .backends.scripted import Reply, Scripted
+from .choices import (
+    greedy_token_selection,
+    token_length_normalized,
+    unconditional_likelihood_normalized,
+)
+from .fork import Forks
+from .function import Program, function
+from .primitives import (
+    assistant,
+    assistant_begin,
+    assistant_end,
+    gen,
+    gen_int,
+    gen_string,
+    image,
+    select,
+    separate_reasoning,
+    system,
+    system_begin,
+    system_end,
+    user,
+    user_begin,
+    user_end,
+    video,
+)
+from .report import Report
+from .state import ProgramState
+
+__all__ = [
+    "Anthropic",
+    "Forks",
+    "HTTPBackend",
+    "OpenAI",
+    "Program",
+    "ProgramState",
+    "Reply",
+    "Report",
+    "Scripted",
+    "assistant",
+    "assistant_begin",
+    "assistant_end",
+    "flush_cache",
+    "function",
+    "gen",
+    "gen_int",
+    "gen_string",
+    "greedy_token_selection",
+    "image",
+    "select",
+    "separate_reasoning",
+    "set_default_backend",
+    "system",
+    "system_begin",
+    "system_end",
+    "token_length_normalized",
+    "unconditional_likelihood_normalized",
+    "user",
+    "user_begin",
+    "user_end",
+    "video",
+]

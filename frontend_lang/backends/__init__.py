@@ -1,1 +1,1 @@
-"""Part of Espalier."""
+"""Where programs run: the engine, scripts, and later the network."""

@@ -1,0 +1,119 @@
+"""What runs a program's calls: the protocol between the interpreter and a backend.
+
+The interpreter turns each `gen` into one `Call` and each `select` into one `Scoring`, with token
+ids for a prompt. It awaits them on its own event loop; a backend must not block that loop for
+longer than one step of a model. Cancelling the awaiting task cancels the request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from ...grammar.spec import GrammarSpec
+from ...types import Chunk, Result, SamplingParams
+
+
+class Tokenizer(Protocol):
+    """What the frontend needs of a tokenizer. adds_bos: a plain text begins with `bos_id`.
+    chat_template: None where the model has none, and roles are refused."""
+
+    @property
+    def bos_id(self) -> int | None: ...
+    @property
+    def adds_bos(self) -> bool: ...
+    @property
+    def eos_ids(self) -> Collection[int]: ...
+    @property
+    def special_ids(self) -> Collection[int]: ...
+    @property
+    def chat_template(self) -> object | None: ...
+
+    def encode(
+        self, text: str, *, add_bos: bool = False, allow_special: bool = False
+    ) -> list[int]: ...
+    def token_bytes(self, id: int, /) -> bytes: ...
+    def render_chat(
+        self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = False
+    ) -> str: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One `gen`.
+
+    input_ids: the prompt. name, path, index, where: the variable, the path of forks, the number of
+    the call in its state, and the program's line; for scripts and reports, never for the model.
+    deadline: seconds from now.
+    """
+
+    input_ids: list[int]
+    params: SamplingParams
+    grammar: GrammarSpec | None = None
+    namespace: str = ""
+    priority: int = 0
+    deadline: float | None = None
+    name: str | None = None
+    path: tuple[int, ...] = ()
+    index: int = 0
+    where: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """One `select`: several sequences, each scored from its `start` on (start >= 1).
+
+    choices: the texts that the sequences stand for, `choice_of[row]` telling which; rows of the
+    same choice differ in the end that is scored.
+    """
+
+    input_ids: list[list[int]]
+    start: list[int]
+    choices: tuple[str, ...]
+    choice_of: list[int]
+    namespace: str = ""
+    priority: int = 0
+    deadline: float | None = None
+    name: str | None = None
+    path: tuple[int, ...] = ()
+    index: int = 0
+    where: str = ""
+    unconditional: bool = field(default=False)
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Runs calls. Errors are raised as EspalierError; the interpreter adds the program's line."""
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    async def generate(self, call: Call) -> Result:
+        """The whole answer; `Result.samples` holds all of them when n > 1."""
+        ...
+
+    def stream(self, call: Call) -> AsyncIterator[Chunk]:
+        """The answer in pieces; the last chunk carries the `Result`."""
+        ...
+
+    async def score(self, scoring: Scoring) -> list[Result]:
+        """One Result per sequence, with `prompt_logprobs` of the tokens at positions >= start,
+        of the raw logits."""
+        ...
+
+    def pin(self, input_ids: Sequence[int], namespace: str, ttl: float | None) -> int:
+        """Ask that the cached prefix of these ids be evicted last; the number is for `unpin`."""
+        ...
+
+    def unpin(self, pin: int) -> None:
+        """Drop a pin."""
+        ...
+
+    def flush_cache(self) -> int:
+        """Forget every cached prefix that nobody uses; returns how many tokens that were."""
+        ...
+
+    def stats(self) -> dict[str, Any]:
+        """Counters."""
+        ...

@@ -1,0 +1,30 @@
+"""Whether a text is a sentence of a grammar, by the grammar part over single bytes."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Literal
+
+from ...grammar.spec import GrammarSpec
+
+Verdict = Literal["complete", "prefix", "no"]
+_END = 256
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(grammar: GrammarSpec) -> Any:
+    from ...grammar import GrammarCompiler, Vocabulary
+
+    vocabulary = Vocabulary(
+        [bytes([byte]) for byte in range(256)] + [b"<|end|>"], special_ids=[_END], eos_ids=[_END]
+    )
+    return GrammarCompiler(vocabulary).compile(grammar)
+
+
+def conforms(grammar: GrammarSpec, text: str) -> Verdict:
+    """`prefix`: the text can be continued to a sentence, and is none. Raises GrammarError."""
+    matcher = _compiled(grammar).matcher()
+    for byte in text.encode():
+        if not matcher.accept(byte):
+            return "no"
+    return "complete" if matcher.can_end else "prefix"

@@ -1,0 +1,69 @@
+"""The engine as a backend: a thin adapter around `espalier.Engine`.
+
+The one file of the frontend that may know `runtime`'s client; it imports it for types alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...types import Chunk, Result
+from .base import Call, Scoring, Tokenizer
+
+if TYPE_CHECKING:
+    from ...runtime.engine import Engine
+
+
+def looks_like_engine(value: Any) -> bool:
+    """Whether `value` has the engine's methods (a client of another process has them too)."""
+    return all(hasattr(value, name) for name in ("agenerate", "astream", "ascore", "tokenizer"))
+
+
+class EngineBackend:
+    """Gives each call to the engine as one request; the engine batches what runs at once."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.engine.tokenizer
+
+    async def generate(self, call: Call) -> Result:
+        results = await self.engine.agenerate(
+            input_ids=[call.input_ids],
+            sampling_params=call.params,
+            grammar=call.grammar,
+            namespace=call.namespace,
+            priority=call.priority,
+            deadline=call.deadline,
+        )
+        return results[0]
+
+    def stream(self, call: Call) -> AsyncIterator[Chunk]:
+        return self.engine.astream(
+            input_ids=call.input_ids,
+            sampling_params=call.params,
+            grammar=call.grammar,
+            namespace=call.namespace,
+            priority=call.priority,
+            deadline=call.deadline,
+        )
+
+    async def score(self, scoring: Scoring) -> list[Result]:
+        return await self.engine.ascore(
+            scoring.input_ids, scoring.start, namespace=scoring.namespace
+        )
+
+    def pin(self, input_ids: Sequence[int], namespace: str, ttl: float | None) -> int:
+        return self.engine.pin(input_ids, namespace=namespace, ttl=ttl)
+
+    def unpin(self, pin: int) -> None:
+        self.engine.unpin(pin)
+
+    def flush_cache(self) -> int:
+        return self.engine.flush_cache()
+
+    def stats(self) -> dict[str, Any]:
+        return self.engine.stats()

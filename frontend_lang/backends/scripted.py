@@ -1,0 +1,295 @@
+"""A backend that answers from a script: programs are tested without a model.
+
+    backend = esp.Scripted({"name": "Ada", "mood": ["good", "bad"]})
+    state = program.run(backend=backend)
+    assert backend.asked[0].prompt.endswith("Name:")
+
+Answers, per call: a text; a `Reply` (text and finish reason); an exception, which is raised; a
+function of what is asked. They are given by variable name (a list is used up in the order of
+asking), as one list for all calls in order, as one answer for all, or by one function. A select's
+answer is one of its choices, or a dict of their probabilities.
+
+What the script says is what the program gets: stop strings cut it and grammars are enforced as a
+model's output would be, but max_tokens does not cut it; a cut is scripted with
+`Reply("half of it", finish_reason="length")`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from ...errors import EngineError, InvalidRequestError
+from ...grammar.spec import GrammarSpec
+from ...types import Chunk, FinishReason, Result, SamplingParams, TokenLogprob
+from .base import Call, Scoring
+from .byte_tokenizer import ByteTokenizer
+from .conform import conforms
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A scripted answer in full. delay: seconds before it comes."""
+
+    text: str
+    finish_reason: FinishReason = "stop"
+    delay: float | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one call of a program sent. prompt: the text of its tokens, special ones spelled out.
+
+    answer: what the script said; None where it raised. choices: of a select.
+    """
+
+    name: str | None
+    path: tuple[int, ...]
+    index: int
+    where: str
+    prompt: str
+    input_ids: list[int]
+    params: SamplingParams | None = None
+    grammar: GrammarSpec | None = None
+    choices: tuple[str, ...] | None = None
+
+
+Answer: TypeAlias = "str | Reply | BaseException | Mapping[str, float] | Callable[[Asked], Any]"
+Script: TypeAlias = "Answer | Sequence[Answer] | Mapping[str | None, Answer | Sequence[Answer]]"
+
+
+class Scripted:
+    """See the module's docstring.
+
+    default: the answer to calls that the script does not name. delay: seconds before each answer.
+    chunk: characters per piece of a stream. check_grammar: answers must match their grammars.
+    """
+
+    def __init__(
+        self,
+        script: Script | None = None,
+        *,
+        default: str | None = None,
+        delay: float = 0.0,
+        chunk: int = 4,
+        check_grammar: bool = True,
+    ) -> None:
+        self.tokenizer = ByteTokenizer()
+        self.asked: list[Asked] = []
+        self.pins: dict[int, list[int]] = {}
+        self._script = script
+        self._default = default
+        self._delay = delay
+        self._chunk = chunk
+        self._check_grammar = check_grammar
+        self._used: dict[str | None, int] = {}
+
+    # -- what was sent -----------------------------------------------------------------------------
+
+    def prompts(self, name: str | None = None) -> list[str]:
+        """The prompts of the calls, or of those named `name`, in the order of asking."""
+        return [asked.prompt for asked in self.asked if name is None or asked.name == name]
+
+    # -- the protocol ------------------------------------------------------------------------------
+
+    async def generate(self, call: Call) -> Result:
+        """The scripted answers, one per sample."""
+        results = [await self._sample(call, index) for index in range(call.params.n)]
+        if len(results) > 1:
+            results[0].samples = [_copy(results[0]), *results[1:]]
+        return results[0]
+
+    async def stream(self, call: Call) -> AsyncIterator[Chunk]:
+        """The scripted answer, `chunk` characters at a time."""
+        result = await self._sample(call, 0)
+        for at in range(0, len(result.text), self._chunk):
+            text = result.text[at : at + self._chunk]
+            ids = self.tokenizer.encode(text)
+            logprobs = None if call.params.logprobs is None else _certain(ids)
+            yield Chunk(request_id=result.request_id, text=text, token_ids=ids, logprobs=logprobs)
+            await asyncio.sleep(0)
+        yield Chunk(request_id=result.request_id, result=result)
+
+    async def score(self, scoring: Scoring) -> list[Result]:
+        """Rows whose sums give the scripted choice (or the scripted probabilities)."""
+        ids = scoring.input_ids[0][: scoring.start[0]]
+        asked = Asked(
+            name=scoring.name,
+            path=scoring.path,
+            index=scoring.index,
+            where=scoring.where,
+            prompt=self.tokenizer.decode(ids),
+            input_ids=ids,
+            choices=scoring.choices,
+        )
+        weights = dict.fromkeys(scoring.choices, 1.0)
+        if not scoring.unconditional:
+            weights = await self._weights(asked)
+        return [self._row(scoring, row, weights) for row in range(len(scoring.input_ids))]
+
+    def pin(self, input_ids: Sequence[int], namespace: str, ttl: float | None) -> int:  # noqa: ARG002
+        number = len(self.pins) + 1
+        self.pins[number] = list(input_ids)
+        return number
+
+    def unpin(self, pin: int) -> None:
+        del self.pins[pin]
+
+    def flush_cache(self) -> int:
+        """Nothing is cached."""
+        return 0
+
+    def stats(self) -> dict[str, Any]:
+        return {"requests": len(self.asked)}
+
+    # -- answering ---------------------------------------------------------------------------------
+
+    async def _sample(self, call: Call, sample: int) -> Result:
+        asked = Asked(
+            name=call.name,
+            path=call.path,
+            index=call.index,
+            where=call.where,
+            prompt=self.tokenizer.decode(call.input_ids),
+            input_ids=call.input_ids,
+            params=call.params,
+            grammar=call.grammar,
+        )
+        if sample == 0:
+            self.asked.append(asked)
+        reply = await self._reply(asked)
+        text, stop = _cut(reply.text, call.params.stop)
+        incomplete = None
+        if call.grammar is not None:
+            ended = reply.finish_reason if stop is None else "stop string"
+            incomplete = self._judge(call.grammar, text, asked, ended)
+        ids = self.tokenizer.encode(text)
+        return Result(
+            request_id=len(self.asked),
+            index=sample,
+            text=text,
+            token_ids=ids,
+            prompt_tokens=len(call.input_ids),
+            computed_tokens=len(call.input_ids),
+            generated_tokens=len(ids),
+            finish_reason=reply.finish_reason,
+            matched_stop=stop,
+            incomplete=incomplete,
+            logprobs=None if call.params.logprobs is None else _certain(ids),
+            seed=call.params.seed or 0,
+        )
+
+    def _judge(self, grammar: GrammarSpec, text: str, asked: Asked, ended: str) -> str | None:
+        """Why the answer is incomplete, or None. Raises where it cannot be the grammar's."""
+        if not self._check_grammar:
+            return None if ended == "stop" else ended
+        verdict = conforms(grammar, text)
+        if verdict == "complete":
+            return None
+        if verdict == "prefix" and ended != "stop":
+            return ended
+        raise EngineError(
+            f"the scripted answer for {_label(asked)} does not match its {grammar.kind}",
+            expected=grammar.source[:200],
+            got=repr(text)[:200],
+            where=asked.where,
+        )
+
+    async def _reply(self, asked: Asked) -> Reply:
+        answer = self._answer(asked)
+        if isinstance(answer, str):
+            answer = Reply(answer)
+        if not isinstance(answer, Reply):
+            raise InvalidRequestError(
+                expected=f"a text or a Reply as the scripted answer for {_label(asked)}",
+                got=repr(answer)[:80],
+                where=asked.where,
+            )
+        await asyncio.sleep(self._delay if answer.delay is None else answer.delay)
+        return answer
+
+    async def _weights(self, asked: Asked) -> dict[str, float]:
+        self.asked.append(asked)
+        answer = self._answer(asked)
+        await asyncio.sleep(self._delay)
+        if isinstance(answer, Reply):
+            answer = answer.text
+        choices = asked.choices or ()
+        weights: dict[str, float]
+        if isinstance(answer, Mapping):
+            weights = {str(choice): float(p) for choice, p in answer.items()}
+        else:
+            weights = {choice: 1.0 if choice == answer else 1e-6 for choice in choices}
+        if (isinstance(answer, str) and answer not in choices) or set(weights) != set(choices):
+            raise InvalidRequestError(
+                expected=f"for {_label(asked)} one of {list(choices)}, or their probabilities",
+                got=repr(answer)[:200],
+                where=asked.where,
+            )
+        return weights
+
+    def _row(self, scoring: Scoring, row: int, weights: Mapping[str, float]) -> Result:
+        ids, start = scoring.input_ids[row], scoring.start[row]
+        choice = scoring.choice_of[row]
+        weight = weights[scoring.choices[choice]] / scoring.choice_of.count(choice)
+        entries: list[TokenLogprob | None] = list(_certain(ids[start:]))
+        first = entries[0] if entries else None
+        if first is not None:
+            first.logprob = math.log(weight) if weight > 0 else -math.inf
+        return Result(
+            request_id=len(self.asked),
+            prompt_tokens=len(ids),
+            computed_tokens=len(ids),
+            prompt_logprobs=entries,
+        )
+
+    def _answer(self, asked: Asked) -> Any:
+        script: Any = self._script
+        key: str | None = "" if isinstance(script, list | tuple) else asked.name
+        if isinstance(script, Mapping):
+            if asked.name not in script:
+                script = self._default
+            else:
+                script = script[asked.name]
+        if isinstance(script, list | tuple):
+            used = self._used.get(key, 0)
+            self._used[key] = used + 1
+            script = script[used] if used < len(script) else self._default
+        if callable(script) and not isinstance(script, type):
+            script = script(asked)
+        if isinstance(script, BaseException):
+            raise script
+        if script is None:
+            raise InvalidRequestError(
+                f"no scripted answer is left for {_label(asked)}",
+                where=asked.where,
+                hint="Add one to Scripted({...}), or give default=.",
+            )
+        return script
+
+
+def _label(asked: Asked) -> str:
+    kind = "select" if asked.choices is not None else "gen"
+    return f"{kind}({asked.name!r})" if asked.name is not None else f"unnamed {kind}"
+
+
+def _cut(text: str, stops: Sequence[str]) -> tuple[str, str | None]:
+    """The text before the first stop string, and which one that was."""
+    found = [(text.index(stop), stop) for stop in stops if stop in text]
+    if not found:
+        return text, None
+    at, stop = min(found)
+    return text[:at], stop
+
+
+def _certain(ids: Sequence[int]) -> list[TokenLogprob]:
+    return [TokenLogprob(token_id=token, logprob=0.0) for token in ids]
+
+
+def _copy(result: Result) -> Result:
+    import msgspec
+
+    return msgspec.structs.replace(result, samples=[])

@@ -1,0 +1,160 @@
+"""`run_batch`: many runs of one program, bounded, in order, each failing alone."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidRequestError
+from . import seeds
+from .backends.default import resolve
+from .session import Machine
+from .state import ProgramState
+
+if TYPE_CHECKING:
+    from .function import Program
+
+AUTO_THREADS = 256
+_WINDOW = 4
+
+
+def run_batch(
+    program: Program[Any],
+    batch: Iterable[Any],
+    options: Mapping[str, Any],
+    *,
+    progress_bar: bool,
+    num_threads: int | str,
+    order: str,
+    lazy: bool,
+) -> Iterator[ProgramState]:
+    """The states of the batch's runs, in the batch's order; checks its arguments at once."""
+    threads = _threads(num_threads)
+    if order not in ("prefix", "given"):
+        raise InvalidRequestError(
+            expected="'prefix' or 'given'", got=repr(order), where="run_batch, order"
+        )
+    if isinstance(batch, str | Mapping) or not isinstance(batch, Iterable):
+        raise InvalidRequestError(
+            expected="a list (or iterator) of dicts or tuples of arguments",
+            got=repr(batch)[:80],
+            where="run_batch, batch",
+        )
+    if options.get("stream"):
+        raise InvalidRequestError(
+            "run_batch does not stream", where="stream", hint="Use run(stream=True)."
+        )
+    runner = _Runner(program, options, threads)
+    entries = iter(batch)
+    total = len(batch) if isinstance(batch, Sequence) else None
+    if lazy:
+        return runner.lazily(entries, total, progress_bar)
+    return runner.at_once(list(entries), order, progress_bar)
+
+
+class _Runner:
+    def __init__(self, program: Program[Any], options: Mapping[str, Any], threads: int) -> None:
+        self.program = program
+        self.options = dict(options)
+        self.threads = threads
+        self.machine = Machine(resolve(options.get("backend")))
+        seed = options.get("seed")
+        self.seed = seeds.draw() if seed is None else seeds.checked(seed)
+
+    def one(self, number: int, entry: Any) -> ProgramState:
+        """One run; its failure is its state's."""
+        seed = seeds.derive(self.seed, (), number)
+        state = self.program.start_state({**self.options, "seed": seed}, self.machine)
+        try:
+            self.program.execute(state, self._arguments(entry, number))
+        except Exception as error:  # one fails alone; run_batch's caller finds it in error()
+            from .function import program_failure
+
+            state.session.wait()
+            state.finish(program_failure(self.program.name, error, self.program.where))
+        return state
+
+    def _arguments(self, entry: Any, number: int) -> dict[str, Any]:
+        try:
+            if isinstance(entry, Mapping):
+                return self.program.bind_arguments((), entry)
+            if isinstance(entry, list | tuple):
+                return self.program.bind_arguments(entry, {})
+        except InvalidRequestError as error:
+            raise InvalidRequestError(f"batch[{number}]: {error}") from None
+        raise InvalidRequestError(
+            expected="a dict or a tuple of arguments",
+            got=repr(entry)[:80],
+            where=f"batch[{number}]",
+        )
+
+    def at_once(self, entries: list[Any], order: str, progress_bar: bool) -> Iterator[ProgramState]:
+        """All entries, started in an order of our own."""
+        if not entries:
+            return iter(())
+        started = range(len(entries))
+        if order == "prefix":
+            started = sorted(started, key=lambda at: _sort_key(entries[at]))  # type: ignore[assignment]
+        with ExitStack() as stack:
+            pool = stack.enter_context(
+                ThreadPoolExecutor(min(self.threads, len(entries)), "espalier-batch")
+            )
+            advance = _bar(stack, len(entries), progress_bar)
+            futures: dict[int, Future[ProgramState]] = {}
+            for at in started:
+                futures[at] = pool.submit(self.one, at, entries[at])
+                futures[at].add_done_callback(advance)
+            try:
+                states = [futures[at].result() for at in range(len(entries))]
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return iter(states)
+
+    def lazily(
+        self, entries: Iterator[Any], total: int | None, progress_bar: bool
+    ) -> Iterator[ProgramState]:
+        """Entries as they are asked for, a bounded number ahead."""
+        with ExitStack() as stack:
+            pool = stack.enter_context(ThreadPoolExecutor(self.threads, "espalier-batch"))
+            advance = _bar(stack, total, progress_bar)
+            running: deque[Future[ProgramState]] = deque()
+            numbered = enumerate(entries)
+            try:
+                while True:
+                    for number, entry in islice(numbered, self.threads * _WINDOW - len(running)):
+                        running.append(pool.submit(self.one, number, entry))
+                        running[-1].add_done_callback(advance)
+                    if not running:
+                        return
+                    yield running.popleft().result()
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _bar(stack: ExitStack, total: int | None, wanted: bool) -> Any:
+    if not wanted:
+        return lambda _done: None
+    from tqdm import tqdm
+
+    bar = stack.enter_context(tqdm(total=total, unit="program"))
+    return lambda _done: bar.update(1)
+
+
+def _sort_key(entry: Any) -> list[str]:
+    values = entry.values() if isinstance(entry, Mapping) else entry
+    return [repr(value) for value in values] if isinstance(values, Iterable) else [repr(entry)]
+
+
+def _threads(num_threads: int | str) -> int:
+    if num_threads == "auto":
+        return AUTO_THREADS
+    if isinstance(num_threads, bool) or not isinstance(num_threads, int) or num_threads < 1:
+        raise InvalidRequestError(
+            expected='"auto" or a number >= 1', got=repr(num_threads), where="num_threads"
+        )
+    return num_threads

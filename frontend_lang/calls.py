@@ -1,0 +1,200 @@
+"""Running one `gen` or one `select` of a state: prompt, request, result, value, record."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..errors import DeadlineError, EspalierError, RequestCancelledError
+from ..types import Chunk, Result, TokenLogprob
+from . import seeds
+from .backends.base import Call, Tokenizer
+from .expr import Gen, Select, describe
+from .options import sampling_params
+from .records import CallRecord
+from .select import choose
+from .typed import value_of
+from .variables import Variable
+
+if TYPE_CHECKING:
+    from .interpreter import Interpreter
+
+
+async def run_gen(state: Interpreter, expr: Gen[Any], variable: Variable, index: int) -> None:
+    """Generate, append, fill the variable. Raises what the backend raises."""
+    session = state.session
+    record = CallRecord("gen", expr.name, str(expr.where), index)
+    state.node.calls.append(record)
+    try:
+        params = sampling_params(
+            session.defaults, expr.params, seeds.derive(session.seed, state.node.path, index)
+        )
+        record.seed = params.seed
+        call = Call(
+            input_ids=state.content.prompt(),
+            params=params,
+            grammar=expr.grammar,
+            namespace=session.namespace,
+            priority=session.priority,
+            deadline=_remaining(session.remaining()),
+            name=expr.name,
+            path=state.node.path,
+            index=index,
+            where=str(expr.where),
+        )
+        if session.stream and params.n == 1:
+            result = await _streamed(state, call, expr, variable)
+        else:
+            result = await session.backend.generate(call)
+            variable.feed.put(result.text, gen_meta(result, session.backend.tokenizer, expr))
+            if state.feed is not None:
+                state.feed.put(result.text)
+        _check(result)
+    except BaseException as error:
+        record.error = str(error) or type(error).__name__
+        record.finish_reason = "error"
+        raise
+    _note(record, result)
+    cut = isinstance(result.matched_stop, str)
+    state.content.add_generated(result.token_ids, result.text, cut)
+    _fill(variable, expr, result, gen_meta(result, session.backend.tokenizer, expr))
+
+
+def _fill(variable: Variable, expr: Gen[Any], result: Result, meta: dict[str, Any]) -> None:
+    samples = result.samples or [result]
+    values: list[Any] = [sample.text for sample in samples]
+    refusal: EspalierError | None = None
+    if expr.dtype is not None:
+        pairs = [
+            value_of(expr.dtype, s.text, s.incomplete, describe(expr), expr.where) for s in samples
+        ]
+        values = [value for value, _ in pairs]
+        refusal = next((error for _, error in pairs if error is not None), None)
+    variable.set(values if result.samples else values[0], meta, refusal)
+
+
+async def _streamed(state: Interpreter, call: Call, expr: Gen[Any], variable: Variable) -> Result:
+    tokenizer = state.session.backend.tokenizer
+    count = 0
+    result: Result | None = None
+    async for chunk in state.session.backend.stream(call):
+        count += len(chunk.token_ids)
+        if chunk.text:
+            variable.feed.put(chunk.text, _chunk_meta(chunk, call, count, tokenizer, expr))
+            if state.feed is not None:
+                state.feed.put(chunk.text)
+        if chunk.result is not None:
+            result = chunk.result
+    if result is None:
+        raise RequestCancelledError("the stream ended without a result")
+    return result
+
+
+async def run_select(state: Interpreter, expr: Select, variable: Variable, index: int) -> None:
+    """Score the choices, append the winner, fill the variable. Raises what the backend raises."""
+    session = state.session
+    record = CallRecord("select", expr.name, str(expr.where), index)
+    state.node.calls.append(record)
+    seed = expr.seed
+    if seed is None:
+        seed = seeds.derive(session.seed, state.node.path, index)
+    record.seed = seed
+    try:
+        choice = await choose(
+            session,
+            state.content,
+            expr,
+            seed,
+            state.node.path,
+            index,
+            _remaining(session.remaining()),
+        )
+    except BaseException as error:
+        record.error = str(error) or type(error).__name__
+        record.finish_reason = "error"
+        raise
+    record.count(choice.results)
+    record.finish_reason = "stop"
+    record.text = choice.text
+    state.content.add_choice(choice.token_ids, choice.text)
+    variable.feed.put(choice.text, choice.meta)
+    if state.feed is not None:
+        state.feed.put(choice.text)
+    variable.set(choice.text, choice.meta)
+
+
+def gen_meta(result: Result, tokenizer: Tokenizer, expr: Gen[Any]) -> dict[str, Any]:
+    """A result as `get_meta_info` gives it, under SGLang's names where it has one."""
+    meta: dict[str, Any] = {
+        "id": result.request_id,
+        "text": result.text,
+        "prompt_tokens": result.prompt_tokens,
+        "completion_tokens": result.generated_tokens,
+        "cached_tokens": result.cached_tokens,
+        "computed_tokens": result.computed_tokens,
+        "shared_tokens": result.shared_tokens,
+        "finish_reason": {"type": result.finish_reason, "matched": result.matched_stop},
+        "incomplete": result.incomplete,
+        "seed": result.seed,
+        "token_ids": list(result.token_ids),
+        "e2e_latency": result.times.total,
+    }
+    if result.logprobs is not None:
+        meta.update(_logprobs(result.logprobs, tokenizer, expr))
+        meta["output_token_logprobs_length"] = len(result.logprobs)
+    if result.prompt_logprobs is not None:
+        meta["prompt_logprobs"] = result.prompt_logprobs
+    if result.samples:
+        meta["samples"] = [gen_meta(_alone(s), tokenizer, expr) for s in result.samples]
+    return meta
+
+
+def _alone(result: Result) -> Result:
+    """One sample without the list of all."""
+    return msgspec.structs.replace(result, samples=[])
+
+
+def _chunk_meta(
+    chunk: Chunk, call: Call, count: int, tokenizer: Tokenizer, expr: Gen[Any]
+) -> dict[str, Any]:
+    meta: dict[str, Any] = {
+        "prompt_tokens": len(call.input_ids),
+        "completion_tokens": count,
+        "token_ids": list(chunk.token_ids),
+    }
+    if chunk.logprobs is not None:
+        meta.update(_logprobs(chunk.logprobs, tokenizer, expr))
+        meta["output_token_logprobs_length"] = count
+    return meta
+
+
+def _logprobs(logprobs: list[TokenLogprob], tokenizer: Tokenizer, expr: Gen[Any]) -> dict[str, Any]:
+    def text(token: int) -> str | None:
+        if not expr.text_in_logprobs:
+            return None
+        return tokenizer.token_bytes(token).decode("utf-8", errors="replace")
+
+    entries = [(entry.logprob, entry.token_id, text(entry.token_id)) for entry in logprobs]
+    top = [[(lp, token, text(token)) for token, lp in entry.top] for entry in logprobs]
+    return {"output_token_logprobs": entries, "output_top_logprobs": top}
+
+
+def _note(record: CallRecord, result: Result) -> None:
+    record.count(result.samples or [result])
+    record.finish_reason = result.finish_reason
+    record.incomplete = result.incomplete
+    record.text = result.text
+
+
+def _check(result: Result) -> None:
+    if result.error is not None:
+        raise result.error
+    if result.finish_reason == "abort":
+        raise RequestCancelledError("the request was aborted", got=repr(result.text)[:80])
+
+
+def _remaining(seconds: float | None) -> float | None:
+    if seconds is not None and seconds <= 0:
+        raise DeadlineError("the run's deadline had passed before this call")
+    return seconds

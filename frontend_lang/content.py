@@ -1,0 +1,256 @@
+"""What a state holds: settled tokens, text not yet encoded, the journal of pieces, chat turns.
+
+Everything in it is immutable or shared, so that a fork copies a handful of references. Nothing here
+waits or talks to a backend.
+
+Who writes what, once
+- BOS: the first run of a text that begins a state (where the tokenizer's own rule adds it), or the
+  chat template's first role. A template that comes after text loses its BOS.
+- End of turn: the end of a role, from the template. The engine's results never contain it: a gen
+  inside `assistant()` stops at the end-of-turn token, and the role's end writes it.
+
+Invariants (checked by `check_invariants()`)
+- C1 The journal's texts, joined, are the state's text.
+- C2 Pending text is the end of the journal's constant text: nothing generated follows it.
+- C3 BOS stands first or nowhere, but for what the model itself sampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import InvalidRequestError, InvariantError, ProgramError
+from .journal import Journal, Piece, Turn, since, text_of
+from .resplice import respliced
+from .roles import ChatFormat
+from .tokens import TextEncoder, Tokens, common_prefix, tokens_within
+
+
+@dataclass(frozen=True)
+class OpenRole:
+    """A message that is being written; its content is the journal after `mark`."""
+
+    role: str
+    mark: Journal | None
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """A select's rows: `prefix` + each of `rows`; positions >= start are scored."""
+
+    prefix: list[int]
+    rows: list[list[int]]
+    start: int
+
+
+class Content:
+    """See the module's docstring. Used by one interpreter task at a time."""
+
+    def __init__(self, encoder: TextEncoder, chat: ChatFormat) -> None:
+        self.encoder = encoder
+        self.chat = chat
+        self.tokens = Tokens()
+        self.pending = ""
+        self.journal: Journal | None = None
+        self.turns: tuple[Turn, ...] = ()
+        self.raw_mark: Journal | None = None
+        self.role: OpenRole | None = None
+        self.lost_tokens = 0
+
+    def fork(self) -> Content:
+        """A copy that shares all of it; the stable part of the pending text is encoded first."""
+        split = self.encoder.stable_split(self.pending)
+        tail, self.pending = self.pending[split:], self.pending[:split]
+        if split:
+            self._settle()
+        self.pending = tail
+        twin = Content.__new__(Content)
+        twin.__dict__.update(self.__dict__)
+        twin.lost_tokens = 0
+        return twin
+
+    # -- growing -----------------------------------------------------------------------------------
+
+    def add_text(self, text: str) -> None:
+        """Append constant text."""
+        if text:
+            self.pending += text
+            self._write(Piece("text", text))
+
+    def add_generated(self, ids: Sequence[int], text: str, cut: bool) -> None:
+        """Append what a model said. cut: a stop string ended it, perhaps inside a token."""
+        self._settle()
+        rest = ""
+        if cut:
+            ids, rest = tokens_within(self.encoder.tokenizer, ids, text)
+        self.tokens = self.tokens.extend(ids)
+        self._write(Piece("model", text[: len(text) - len(rest)], tuple(ids)))
+        self.add_text(rest)
+
+    def add_choice(self, ids: Sequence[int], choice: str) -> None:
+        """Append a select's winner: `ids` stand for the pending text and the choice."""
+        self.tokens = self.tokens.extend(ids)
+        self.pending = ""
+        self._write(Piece("choice", choice))
+
+    def add_pieces(self, pieces: Sequence[Piece]) -> None:
+        """Append another state's pieces, generated tokens as they were sampled."""
+        for piece in pieces:
+            self._replay(piece)
+            self._write(piece)
+
+    def _replay(self, piece: Piece) -> None:
+        match piece.kind:
+            case "model":
+                self._settle()
+                self.tokens = self.tokens.extend(piece.ids or ())
+            case "template":
+                self._settle_template(piece.text)
+            case "choice":
+                self.pending += piece.text
+                self._settle()
+            case "text":
+                self.pending += piece.text
+
+    # -- roles -------------------------------------------------------------------------------------
+
+    def begin_role(self, role: str) -> None:
+        """Open a message: write the template's header."""
+        if self.role is not None:
+            raise ProgramError(
+                f"the role {role} begins inside the role {self.role.role}",
+                hint="Close it first; messages do not nest.",
+            )
+        raw = [p for p in since(self.journal, self.raw_mark) if p.kind != "template"]
+        if raw:
+            self.turns = (*self.turns, Turn(None, tuple(raw), ""))
+        opening = self.chat.opening(self.turns, role)
+        if opening.appends:
+            self._settle_template(opening.text)
+        else:
+            self._rebuild(opening.rendered, self.turns)
+        self._write(Piece("template", opening.text))
+        self.role = OpenRole(role, self.journal)
+
+    def end_role(self, role: str) -> None:
+        """Close the message: write the template's end of turn."""
+        if self.role is None or self.role.role != role:
+            open_role = "none is" if self.role is None else f"{self.role.role} is"
+            raise ProgramError(f"the role {role} ends, but {open_role} open")
+        pieces = tuple(since(self.journal, self.role.mark))
+        closing = self.chat.closing(self.turns, role, pieces)
+        self.turns = (*self.turns, Turn(role, pieces, closing.text))
+        if closing.appends:
+            self._settle_template(closing.text)
+        else:
+            self._rebuild(closing.rendered, self.turns)
+        self._write(Piece("template", closing.text))
+        self.role = None
+        self.raw_mark = self.journal
+
+    def messages(self) -> list[dict[str, str]]:
+        """The closed messages, as `{"role": ..., "content": ...}`."""
+        return [
+            {"role": turn.role, "content": text_of(turn.pieces)}
+            for turn in self.turns
+            if turn.role is not None
+        ]
+
+    def _rebuild(self, rendered: str, turns: Sequence[Turn]) -> None:
+        """Make the tokens those of a chat rendered anew, and count what was lost by it."""
+        before = self.prompt_so_far()
+        self.tokens, self.pending = Tokens(), ""
+        for piece in respliced(self.chat, rendered, turns):
+            self._replay(piece)
+        after = self.prompt_so_far()
+        same = common_prefix([before, after])
+        self.lost_tokens += len(before) - same
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    def prompt(self) -> list[int]:
+        """All tokens so far, the pending text encoded. Raises InvalidRequestError if none."""
+        self._settle()
+        if not len(self.tokens):
+            ids = self.encoder.start("")
+            if not ids:
+                raise InvalidRequestError(
+                    expected="at least one token before the first gen",
+                    got="an empty prompt",
+                    hint="Add text first; this model has no BOS token to begin with.",
+                )
+            self.tokens = self.tokens.extend(ids)
+        return self.tokens.to_list()
+
+    def prompt_so_far(self) -> list[int]:
+        """The settled tokens, without settling more."""
+        return self.tokens.to_list()
+
+    def candidates(self, choices: Sequence[str]) -> Candidates:
+        """Each choice as canonical tokens of (tail of the constant before it + choice)."""
+        split = self.encoder.stable_split(self.pending)
+        tail, self.pending = self.pending[split:], self.pending[:split]
+        if split:
+            self._settle()
+        self.pending = tail
+        if len(self.tokens):
+            prefix = self.tokens.to_list()
+            return Candidates(
+                prefix, [self.encoder.run(tail + choice) for choice in choices], len(prefix)
+            )
+        rows = [self.encoder.start(tail + choice) for choice in choices]
+        start = 1 if self.encoder.tokenizer.adds_bos else 0
+        if start == 0:
+            start = common_prefix(rows)
+        if start == 0:
+            raise InvalidRequestError(
+                expected="at least one token before the choices",
+                got="an empty prompt",
+                hint="Add text before select(...); without it nothing predicts the first token.",
+            )
+        return Candidates([], rows, start)
+
+    def text(self) -> str:
+        """Everything said so far, the template's markers included."""
+        return text_of(since(self.journal, None))
+
+    def check_invariants(self) -> None:
+        """Raise InvariantError naming the one that broke."""
+        self.tokens.check_invariants()
+        pieces = since(self.journal, None)
+        if len(text_of(pieces)) != (self.journal.length if self.journal is not None else 0):
+            raise InvariantError("C1: the journal's length is not its text's")
+        constant = ""
+        for piece in reversed(pieces):
+            if piece.kind not in ("text", "template"):
+                break
+            constant = piece.text + constant
+        if not constant.endswith(self.pending):
+            raise InvariantError("C2: pending text that is not the journal's end", got=self.pending)
+        bos = self.encoder.tokenizer.bos_id
+        sampled = sum((piece.ids or ()).count(bos) for piece in pieces if bos is not None)
+        if bos is not None and self.tokens.to_list()[1:].count(bos) > sampled:
+            raise InvariantError("C3: BOS stands after the first token")
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _write(self, piece: Piece) -> None:
+        if piece.text or piece.ids:
+            self.journal = Journal(self.journal, piece)
+
+    def _settle(self) -> None:
+        if self.pending:
+            encode = self.encoder.run if len(self.tokens) else self.encoder.start
+            self.tokens = self.tokens.extend(encode(self.pending))
+            self.pending = ""
+
+    def _settle_template(self, text: str) -> None:
+        for part in self.encoder.template(text):
+            if isinstance(part, str):
+                self.pending += part
+                continue
+            self._settle()
+            if part == self.encoder.tokenizer.bos_id and len(self.tokens):
+                continue
+            self.tokens = self.tokens.extend([part])

@@ -1,0 +1,81 @@
+"""The one thread on which programs' calls wait: an asyncio loop, started when first needed.
+
+It holds no backend. Program functions run in their callers' threads; what they ask for runs here,
+so that thousands of forks need no threads of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+
+class Driver:
+    """An event loop in a daemon thread."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.loop = asyncio.new_event_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._thread = threading.Thread(target=self._run, name="espalier-programs", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def call(self, function: Callable[..., object], *args: Any) -> None:
+        """Run `function` on the loop, soon; from any thread."""
+        self.loop.call_soon_threadsafe(function, *args)
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task, held until it ends. On the loop's thread only."""
+        task = self.loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def is_here(self) -> bool:
+        """Whether the caller is on the loop's own thread, where waiting would never end."""
+        return threading.current_thread() is self._thread
+
+    def close(self) -> None:
+        """Cancel what runs and end the thread."""
+        if not self._thread.is_alive() or self.pid != os.getpid():
+            return
+        self.call(self._stop)
+        self._thread.join(timeout=5)
+        if not self._thread.is_alive():
+            self.loop.close()
+
+    def _stop(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+
+        async def finish() -> None:
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.loop.stop()
+
+        self._closing = self.loop.create_task(finish())
+
+
+_lock = threading.Lock()
+_driver: Driver | None = None
+
+
+def driver() -> Driver:
+    """The process's driver; a forked child process gets its own."""
+    global _driver
+    found = _driver
+    if found is not None and found.pid == os.getpid():
+        return found
+    with _lock:
+        if _driver is None or _driver.pid != os.getpid():
+            _driver = Driver()
+            atexit.register(_driver.close)
+        return _driver

@@ -1,0 +1,207 @@
+"""Branches of a program: `fork`, what can be said to all of them, and `join`.
+
+A branch begins with its parent's tokens, variables and open role, at the point of the program where
+`fork` stands; it does not wait for the parent's calls to be done. Branches run at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..errors import BranchError, EspalierError, InvalidRequestError, NotSupportedError
+from .expr import Expr
+from .interpreter import Interpreter, Op
+from .journal import Piece, since
+from .records import Node
+from .state import ProgramState
+from .where import Where, caller
+
+if TYPE_CHECKING:
+    from .variables import Variable
+
+JoinMode = Literal["gather_variable", "concate_and_append"]
+OnBranchError = Literal["raise", "keep"]
+
+
+def fork_states(parent: ProgramState, size: int) -> list[ProgramState]:
+    """`size` branches of `parent`."""
+    source = parent._interpreter
+    number = parent._forks
+    parent._forks += 1
+    children: list[Interpreter] = []
+    for branch in range(size):
+        node = Node(path=(*source.node.path, number, branch))
+        source.node.children.append(node)
+        children.append(Interpreter.waiting(source.session, node))
+
+    def hand_over() -> None:
+        for child in children:
+            if source.error is not None:
+                child.fail_from(source.error, source.cause)
+            child.begin(source.content.fork())
+
+    where = caller()
+    source.submit(Op(f"fork({size})", where, action=hand_over, always=True))
+    return [ProgramState(child, parent._variables, parent._loops) for child in children]
+
+
+class Forks:
+    """The branches of one fork, in order: a sequence of states.
+
+    `forks += x` adds x to each; a function gets the branch's number, a list gives one to each.
+    """
+
+    def __init__(self, states: list[ProgramState], parent: ProgramState) -> None:
+        self.states = states
+        self.parent = parent
+        self._where = caller()
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def __getitem__(self, branch: int) -> ProgramState:
+        return self.states[branch]
+
+    def __setitem__(self, branch: int, state: ProgramState) -> None:
+        if self.states[branch] is not state:
+            raise InvalidRequestError(
+                "a branch cannot be replaced by another state", where=str(caller())
+            )
+
+    def __iter__(self) -> Iterator[ProgramState]:
+        return iter(self.states)
+
+    def __iadd__(
+        self, other: Expr | str | Callable[[int], Expr | str] | Sequence[Expr | str]
+    ) -> Forks:
+        for branch, state in enumerate(self.states):
+            state += self._for_branch(other, branch)
+        return self
+
+    def _for_branch(self, other: Any, branch: int) -> Expr | str:
+        if isinstance(other, Expr | str):
+            return other
+        if callable(other):
+            said: Expr | str = other(branch)
+            return said
+        if isinstance(other, Sequence):
+            if len(other) != len(self.states):
+                raise InvalidRequestError(
+                    expected=f"one entry per branch ({len(self.states)})",
+                    got=str(len(other)),
+                    where=str(caller()),
+                )
+            one: Expr | str = other[branch]
+            return one
+        raise InvalidRequestError(
+            expected="text, an expression, a function of the branch's number, or a list",
+            got=repr(other)[:80],
+            where=str(caller()),
+        )
+
+    def wait(self) -> None:
+        """Until every branch is done. Failures stay with their branches."""
+        for state in self.states:
+            state.sync()
+
+    def join(
+        self,
+        mode: JoinMode = "gather_variable",
+        *,
+        errors: OnBranchError = "raise",
+        first: int | None = None,
+        timeout: float | None = None,
+    ) -> Forks:
+        """Wait for the branches and bring home what they made.
+
+        gather_variable: each name that a branch set becomes a list in the parent, one entry per
+        branch in order; None where a branch never set it. concate_and_append: the parent goes on
+        with the branches' text, one after another, generated tokens as they were sampled.
+        errors: "raise" an ExceptionGroup of BranchErrors if any branch failed; "keep" puts the
+        branch's error in its place in each list (and leaves its text out).
+        """
+        where = caller()
+        self._check_options(mode, errors, first, timeout, where)
+        self.wait()
+        failed = self._failures(where)
+        if failed and errors == "raise":
+            raise ExceptionGroup(
+                f"{len(failed)} of {len(self.states)} branches failed (at {where})",
+                [error for _, error in sorted(failed.items())],
+            )
+        if mode == "gather_variable":
+            self._gather(failed)
+        else:
+            self._append(failed, where)
+        return self
+
+    def _check_options(
+        self, mode: str, errors: str, first: object, timeout: object, where: Where
+    ) -> None:
+        for name, value in (("first", first), ("timeout", timeout)):
+            if value is not None:
+                raise NotSupportedError(
+                    f"join({name}=...) is not built yet",
+                    where=str(where),
+                    hint="Read the branches' variables one by one, and cancel() those not needed.",
+                )
+        for what, given, known in (
+            ("mode", mode, ("gather_variable", "concate_and_append")),
+            ("errors", errors, ("raise", "keep")),
+        ):
+            if given not in known:
+                raise InvalidRequestError(
+                    expected=f"{what} of join: " + " or ".join(map(repr, known)),
+                    got=repr(given),
+                    where=str(where),
+                )
+
+    def _failures(self, where: Where) -> dict[int, BranchError]:
+        failed = {}
+        for branch, state in enumerate(self.states):
+            cause = state.error() or _read_error(state)
+            if cause is not None:
+                error = BranchError(f"branch {branch} failed: {cause}", where=str(where))
+                error.__cause__ = cause
+                failed[branch] = error
+        return failed
+
+    def _gather(self, failed: dict[int, BranchError]) -> None:
+        names = dict.fromkeys(name for state in self.states for name in _set_here(state))
+        for name in names:
+            values: list[Any] = []
+            for branch, state in enumerate(self.states):
+                variable = _set_here(state).get(name)
+                if variable is None:
+                    values.append(failed.get(branch))
+                elif variable.read_error is not None:
+                    values.append(failed.get(branch, variable.read_error))
+                else:
+                    values.append(variable.value)
+            self.parent.set_var(name, values)
+
+    def _append(self, failed: dict[int, BranchError], where: Where) -> None:
+        pieces: list[Piece] = []
+        for branch, state in enumerate(self.states):
+            interpreter = state._interpreter
+            if branch not in failed:
+                pieces.extend(since(interpreter.content.journal, interpreter.origin))
+        content = self.parent._interpreter.content
+        self.parent._interpreter.submit(
+            Op("join('concate_and_append')", where, action=lambda: content.add_pieces(pieces))
+        )
+
+
+def _set_here(state: ProgramState) -> dict[str, Variable]:
+    """The variables that the state set itself, after it was forked."""
+    return {
+        name: variable
+        for name, variable in state._variables.items()
+        if state._inherited.get(name) is not variable
+    }
+
+
+def _read_error(state: ProgramState) -> EspalierError | None:
+    """A typed value of the state that cannot be read."""
+    return next((v.read_error for v in _set_here(state).values() if v.read_error), None)

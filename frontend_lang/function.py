@@ -1,0 +1,363 @@
+"""`@function`: a Python function that takes a state, made into a program that can be run.
+
+    @esp.function
+    def greet(s, name):
+        s += f"Dear {name}," + esp.gen("rest", stop="\n")
+
+    state = greet.run(name="Ada", temperature=0.7)
+    print(state["rest"])
+
+Options of a run stand beside the program's own arguments. Where a program has an argument of the
+same name as an option (`n`, `stop`, `backend`, ...), the name means the program's argument; give
+the option through `program.using(n=4).run(n="the argument")`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    NoReturn,
+    ParamSpec,
+    TypedDict,
+    Unpack,
+    overload,
+)
+
+from ..errors import EspalierError, InvalidRequestError, NotSupportedError, ProgramError
+from ..types import check_names
+from . import seeds
+from .backends.default import resolve
+from .interpreter import Interpreter
+from .options import SAMPLING_NAMES, SamplingOptions, check_fields, sampling_fields
+from .session import Machine, Session
+from .state import ProgramState
+from .where import Where
+
+P = ParamSpec("P")
+
+
+class RunOptions(SamplingOptions, total=False):
+    """What a run takes beside the program's arguments.
+
+    seed: of the whole program; drawn and reported if None. namespace: a cache of its own.
+    deadline: seconds for the whole run. sampling_params: defaults as an object or a dict.
+    stream: return at once, the state delivers its text in pieces.
+    """
+
+    backend: Any
+    seed: int | None
+    namespace: str
+    priority: int
+    deadline: float | None
+    stream: bool
+    sampling_params: Any
+    use_thread: bool
+
+
+class _Given(TypedDict):
+    arguments: dict[str, Any]
+    options: dict[str, Any]
+
+
+RUN_NAMES = tuple(dict.fromkeys((*SAMPLING_NAMES, *RunOptions.__annotations__)))
+
+
+class Program(Generic[P]):
+    """A program. `run` it, `run_batch` it, or call it, which is `run`."""
+
+    def __init__(
+        self,
+        body: Callable[Concatenate[ProgramState, P], Any],
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        functools.update_wrapper(self, body)
+        self.body = body
+        self.where = _place(body)
+        self._bound = dict(arguments or {})
+        self._options = dict(options or {})
+        self._signature = _signature(body, self.where)
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return str(getattr(self.body, "__name__", "program"))
+
+    @property
+    def arg_names(self) -> list[str]:
+        """The names of the program's arguments, the state left out."""
+        return list(self._signature.parameters)
+
+    def bind(self, **arguments: Any) -> Program[...]:
+        """The program with some of its arguments given."""
+        check_names(f"{self.name}()", arguments, self.arg_names)
+        return Program(self.body, arguments={**self._bound, **arguments}, options=self._options)
+
+    def using(self, **options: Unpack[RunOptions]) -> Program[P]:
+        """The program with some of a run's options given."""
+        check_names(f"{self.name}.using", options, RUN_NAMES)
+        merged = {**self._options, **options}
+        return Program(self.body, arguments=self._bound, options=merged)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> ProgramState:
+        """The same as `run`."""
+        return self.run(*args, **kwargs)
+
+    def run(self, *args: Any, **kwargs: Any) -> ProgramState:
+        """Run the program and wait for all its calls.
+
+        Keywords are the program's arguments and `RunOptions`. An exception of the program's own
+        code comes through as it is; a failed call raises where its value is read (in the program
+        or from the returned state), and `state.error()` tells it.
+        """
+        given = self._split(kwargs)
+        arguments = self.bind_arguments(args, given["arguments"])
+        options = {**self._options, **given["options"]}
+        state = self.start_state(options, Machine(resolve(options.get("backend"))))
+        if options.get("stream"):
+            threading.Thread(
+                target=self._run_streaming,
+                args=(state, arguments),
+                name=f"espalier-{self.name}",
+                daemon=True,
+            ).start()
+            return state
+        self.execute(state, arguments)
+        return state
+
+    @overload
+    def run_batch(
+        self,
+        batch: Iterable[Any],
+        *,
+        progress_bar: bool = ...,
+        num_threads: int | Literal["auto"] = ...,
+        order: Literal["prefix", "given"] = ...,
+        generator_style: Literal[False] = ...,
+        **options: Unpack[RunOptions],
+    ) -> list[ProgramState]: ...
+    @overload
+    def run_batch(
+        self,
+        batch: Iterable[Any],
+        *,
+        progress_bar: bool = ...,
+        num_threads: int | Literal["auto"] = ...,
+        order: Literal["prefix", "given"] = ...,
+        generator_style: Literal[True],
+        **options: Unpack[RunOptions],
+    ) -> Iterator[ProgramState]: ...
+    def run_batch(
+        self,
+        batch: Iterable[Any],
+        *,
+        progress_bar: bool = False,
+        num_threads: int | Literal["auto"] = "auto",
+        order: Literal["prefix", "given"] = "prefix",
+        generator_style: bool = False,
+        **options: Any,
+    ) -> list[ProgramState] | Iterator[ProgramState]:
+        """Run the program for each entry of `batch`: dicts of arguments, or tuples of them.
+
+        Returns one state per entry, in order; a failed one is in its place, and its `error()`
+        tells why. At most `num_threads` programs run at a time. order: "prefix" starts entries
+        that share their first arguments side by side, so that their prefixes meet in the cache;
+        the answers do not depend on it. generator_style: yield the states as they come, in order,
+        taking entries from `batch` as needed.
+        """
+        from .batch import run_batch
+
+        check_names(f"{self.name}.run_batch", options, RUN_NAMES)
+        states = run_batch(
+            self,
+            batch,
+            {**self._options, **options},
+            progress_bar=progress_bar,
+            num_threads=num_threads,
+            order=order,
+            lazy=generator_style,
+        )
+        return states if generator_style else list(states)
+
+    def compile(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        """Trace the program into a graph. Not built yet."""
+        raise NotSupportedError(
+            f"{self.name}.compile() is not built yet", where=str(self.where), hint="Use run()."
+        )
+
+    def trace(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        """Trace the program. Not built yet."""
+        raise NotSupportedError(
+            f"{self.name}.trace() is not built yet", where=str(self.where), hint="Use run()."
+        )
+
+    # -- for the runners ---------------------------------------------------------------------------
+
+    def bind_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The program's arguments by name. Raises InvalidRequestError saying what is wrong."""
+        try:
+            bound = self._signature.bind(*args, **{**self._bound, **kwargs})
+        except TypeError as error:
+            raise InvalidRequestError(
+                f"{self.name}{self._signature} cannot be called so: {error}", where=str(self.where)
+            ) from None
+        bound.apply_defaults()
+        return dict(bound.arguments)
+
+    def start_state(self, options: Mapping[str, Any], machine: Machine) -> ProgramState:
+        """A fresh state for one run."""
+        seed = options.get("seed")
+        session = Session(
+            machine,
+            defaults=_defaults(options),
+            seed=seeds.draw() if seed is None else seeds.checked(seed),
+            namespace=options.get("namespace", ""),
+            priority=options.get("priority", 0),
+            deadline=options.get("deadline"),
+            stream=bool(options.get("stream", False)),
+            program=self.name,
+        )
+        return ProgramState(Interpreter(session, session.root, session.content()))
+
+    def call_body(self, state: ProgramState, arguments: Mapping[str, Any]) -> None:
+        """Run the function itself in this thread."""
+        positional, keywords = [], {}
+        for name, parameter in self._signature.parameters.items():
+            if name not in arguments:
+                continue
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                positional.extend(arguments[name])
+            elif parameter.kind is parameter.VAR_KEYWORD:
+                keywords.update(arguments[name])
+            elif parameter.kind is parameter.KEYWORD_ONLY:
+                keywords[name] = arguments[name]
+            else:
+                positional.append(arguments[name])
+        state.ret_value = self.body(state, *positional, **keywords)
+
+    def execute(self, state: ProgramState, arguments: Mapping[str, Any]) -> None:
+        """Run the function and wait for its calls; cancel them if it raises."""
+        session = state.session
+        try:
+            self.call_body(state, arguments)
+            session.wait()
+        except BaseException:
+            session.cancel("the program raised")
+            raise
+        state.finish()
+
+    def _run_streaming(self, state: ProgramState, arguments: Mapping[str, Any]) -> None:
+        failure: EspalierError | None = None
+        try:
+            self.call_body(state, arguments)
+        except Exception as error:  # it belongs to the readers of the stream
+            failure = program_failure(self.name, error, self.where)
+            state.session.cancel("the program raised")
+        state.session.wait()
+        state.finish(failure)
+
+    def _split(self, kwargs: Mapping[str, Any]) -> _Given:
+        """Which keywords are the program's arguments, and which the run's options."""
+        parameters = self._signature.parameters
+        open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        arguments, options = {}, {}
+        for name, value in kwargs.items():
+            if name in parameters or (open_ended and name not in RUN_NAMES):
+                arguments[name] = value
+            else:
+                options[name] = value
+        known = [*(n for n in parameters if n not in self._bound), *RUN_NAMES]
+        check_names(f"{self.name}.run", options, known)
+        return {"arguments": arguments, "options": options}
+
+
+def program_failure(name: str, error: Exception, where: Where) -> EspalierError:
+    """An exception of the program's own code, as a value that knows the line."""
+    if isinstance(error, ProgramError):
+        return error
+    trace = error.__traceback__
+    line = where
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == where.file:
+            line = Where(where.file, trace.tb_lineno)
+        trace = trace.tb_next
+    failure = ProgramError(f"{name} raised {type(error).__name__}: {error}", where=str(line))
+    failure.__cause__ = error
+    return failure
+
+
+def _defaults(options: Mapping[str, Any]) -> dict[str, Any]:
+    given = options.get("sampling_params")
+    base: dict[str, Any] = {}
+    if isinstance(given, Mapping):
+        base = dict(given)
+    elif given is not None:
+        base = {
+            name: getattr(given, name)
+            for name in given.__struct_fields__
+            if name != "seed" or given.seed is not None
+        }
+    fields = {**base, **sampling_fields(options)}
+    check_fields(fields)
+    return fields
+
+
+def _place(body: Callable[..., Any]) -> Where:
+    code = inspect.unwrap(body).__code__
+    return Where(code.co_filename, code.co_firstlineno)
+
+
+def _signature(body: Callable[..., Any], where: Where) -> inspect.Signature:
+    """The program's own arguments: the function's, without the state."""
+    if inspect.iscoroutinefunction(body):
+        raise NotSupportedError(
+            "`async def` programs are not built yet",
+            where=str(where),
+            hint="Write a plain function: s += gen('x') returns at once, and forks run at once.",
+        )
+    signature = inspect.signature(body)
+    parameters = list(signature.parameters.values())
+    if not parameters or parameters[0].kind not in (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    ):
+        raise InvalidRequestError(
+            expected="a function whose first argument is the state",
+            got=f"def {getattr(body, '__name__', 'program')}{signature}",
+            where=str(where),
+            hint="Write def program(s, ...).",
+        )
+    return signature.replace(parameters=parameters[1:], return_annotation=inspect.Signature.empty)
+
+
+@overload
+def function(func: Callable[Concatenate[ProgramState, P], Any], /) -> Program[P]: ...
+@overload
+def function(
+    *, num_api_spec_tokens: int | None = None
+) -> Callable[[Callable[Concatenate[ProgramState, P], Any]], Program[P]]: ...
+def function(func: Any = None, *, num_api_spec_tokens: int | None = None) -> Any:
+    """Make a function of a state (and arguments) a program.
+
+    num_api_spec_tokens: API speculative execution, which is not built yet.
+    """
+    if num_api_spec_tokens is not None:
+        raise NotSupportedError(
+            "num_api_spec_tokens is not built yet",
+            hint="Leave it out: the engine shares prefixes without it.",
+        )
+    if func is None:
+        return Program
+    if not inspect.isfunction(func):
+        raise InvalidRequestError(
+            expected="a function whose first argument is the state", got=repr(func)[:80]
+        )
+    return Program(func)

@@ -1,0 +1,258 @@
+"""Runs the ops of one state, in order; the states of a program run at once.
+
+An op that needs no waiting is done at once in the caller's thread if nothing is before it in the
+queue; else it waits its turn, and the driver's loop works the queue off. A failed op stops its
+state: what comes after is not reached, and says so.
+
+Invariants (checked by `check_invariants()`)
+- I1 An idle interpreter has an empty queue.
+- I2 A failed interpreter leaves no variable unfilled behind it: every op it was given is done,
+  failed or still queued.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from ..errors import EspalierError, InvariantError, ProgramError, RequestCancelledError
+from .calls import run_gen, run_select
+from .content import Content
+from .driver import driver
+from .expr import Expr, Gen, RoleBegin, RoleEnd, ScopeBegin, ScopeEnd, Select, Text, describe
+from .journal import Journal, since, text_of
+from .records import Node
+from .session import Session
+from .variables import Feed, Variable
+from .where import Where
+
+
+@dataclass
+class Op:
+    """One thing to do. variable: what it fills. action: for ops that are no expression."""
+
+    what: str
+    where: Where
+    expr: Expr | None = None
+    variable: Variable | None = None
+    action: Callable[[], None] | None = None
+    always: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether it must run on the driver's loop."""
+        return isinstance(self.expr, Gen | Select)
+
+
+class Interpreter:
+    """One state's queue of ops. `submit` may be called from any thread."""
+
+    def __init__(self, session: Session, node: Node, content: Content) -> None:
+        self.session = session
+        self.node = node
+        self.content = content
+        self.error: EspalierError | None = None
+        self.cause: str = ""
+        self.calls = 0
+        self.feed = Feed() if session.stream else None
+        self.origin: Journal | None = self.content.journal
+        self._lock = threading.Lock()
+        self._queue: deque[Op] = deque()
+        self._busy = False
+        self._task: asyncio.Task[None] | None = None
+        self._scopes: dict[str, Journal | None] = {}
+        self._cancelled: str | None = None
+        session.add(self)
+
+    @classmethod
+    def waiting(cls, session: Session, node: Node) -> Interpreter:
+        """A branch's interpreter: it queues what it is given until `begin`."""
+        made = cls(session, node, session.content())
+        made._busy = True
+        return made
+
+    def begin(self, content: Content) -> None:
+        """The branch's content is there: work off what has queued up."""
+        self.content = content
+        self.origin = content.journal
+        if self.feed is not None and self.error is None:
+            self.feed.put(content.text())
+        with self._lock:
+            if not self._queue:
+                self._busy = False
+                return
+        driver().call(self._start)
+
+    # -- from the program's thread -----------------------------------------------------------------
+
+    def submit(self, op: Op) -> None:
+        """Do it, or queue it."""
+        with self._lock:
+            if self._busy or op.waits:
+                self._queue.append(op)
+                if self._busy:
+                    return
+                self._busy = True
+                inline = False
+            else:
+                self._busy = inline = True
+        if inline:
+            self._do(op)
+            with self._lock:
+                if not self._queue:
+                    self._busy = False
+                    return
+        driver().call(self._start)
+
+    def wait(self) -> None:
+        """Until nothing is left to do."""
+        with self._lock:
+            if not self._busy:
+                return
+        done: Future[None] = Future()
+        self.submit(Op("sync", Where("", 0), action=lambda: done.set_result(None), always=True))
+        done.result()
+
+    def idle(self) -> bool:
+        """Whether nothing is left to do."""
+        with self._lock:
+            return not self._busy
+
+    def cancel(self, reason: str) -> None:
+        """Stop the running call and skip the rest."""
+
+        def stop() -> None:
+            if self._task is not None and not self._task.done():
+                self._cancelled = reason
+                self._task.cancel()
+
+        with self._lock:
+            if not self._busy:
+                return
+        driver().call(stop)
+
+    # -- working the queue off ---------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self._task = driver().start(self._pump())
+
+    async def _pump(self) -> None:
+        while True:
+            with self._lock:
+                if not self._queue:
+                    self._busy = False
+                    return
+                op = self._queue.popleft()
+            if not op.waits:
+                self._do(op)
+                continue
+            if self.error is not None:
+                self._skip(op)
+                continue
+            try:
+                await self._call(op)
+            except asyncio.CancelledError:
+                reason = self._cancelled or "the process is ending"
+                self._fail(op, RequestCancelledError(f"the program was cancelled: {reason}"))
+            except Exception as error:  # every failure belongs to its variable and its reader
+                self._fail(op, error)
+
+    def _do(self, op: Op) -> None:
+        if self.error is not None and not op.always:
+            self._skip(op)
+            return
+        try:
+            self._apply(op)
+        except Exception as error:  # every failure belongs to its variable and its reader
+            self._fail(op, error)
+
+    def _apply(self, op: Op) -> None:
+        content = self.content
+        before = content.journal
+        match op.expr:
+            case Text(text=text):
+                content.add_text(text)
+            case RoleBegin(role=role):
+                content.begin_role(role)
+            case RoleEnd(role=role):
+                content.end_role(role)
+            case ScopeBegin(name=name):
+                self._scopes[name] = content.journal
+            case ScopeEnd(name=name):
+                text = text_of(since(content.journal, self._scopes.pop(name)))
+                assert op.variable is not None
+                op.variable.feed.put(text)
+                op.variable.set(text, {"text": text})
+            case None:
+                assert op.action is not None
+                op.action()
+            case _:
+                raise ProgramError(f"{op.what} cannot be run")
+        self.node.lost_tokens = content.lost_tokens
+        if self.feed is not None and content.journal is not before:
+            self.feed.put(text_of(since(content.journal, before)))
+
+    async def _call(self, op: Op) -> None:
+        index = self.calls
+        self.calls += 1
+        assert op.variable is not None
+        if isinstance(op.expr, Gen):
+            await run_gen(self, op.expr, op.variable, index)
+        elif isinstance(op.expr, Select):
+            await run_select(self, op.expr, op.variable, index)
+
+    # -- failing -----------------------------------------------------------------------------------
+
+    def _fail(self, op: Op, error: Exception) -> None:
+        wrapped = as_program_error(op.what, op.where, error)
+        if self.error is None:
+            self.error, self.cause = wrapped, op.what
+            self.node.error = str(wrapped)
+            if self.feed is not None:
+                self.feed.close(wrapped)
+        if op.variable is not None:
+            op.variable.fail(wrapped)
+
+    def fail_from(self, error: EspalierError, what: str) -> None:
+        """Begin as failed: the state this one was forked from had failed before."""
+        self.error, self.cause = error, what
+
+    def _skip(self, op: Op) -> None:
+        if op.variable is not None:
+            skipped = ProgramError(
+                f"{op.what} was not reached, because {self.cause} failed", where=str(op.where)
+            )
+            skipped.__cause__ = self.error
+            op.variable.fail(skipped)
+
+    def check_invariants(self) -> None:
+        """Raise InvariantError naming the one that broke."""
+        with self._lock:
+            if not self._busy and self._queue:
+                raise InvariantError("I1: idle with a queue", got=str(len(self._queue)))
+            if not self._busy and self._scopes and self.error is None:
+                raise InvariantError("I2: a scope was left open", got=", ".join(self._scopes))
+        self.content.check_invariants()
+
+
+def as_program_error(what: str, where: Where, error: Exception) -> EspalierError:
+    """The error a reader gets: the program's line, and the cause behind it."""
+    if isinstance(error, ProgramError) and error.where is not None:
+        return error
+    if isinstance(error, ProgramError):
+        error.where = str(where)
+        return error
+    message = str(error) or type(error).__name__
+    kind = "" if isinstance(error, EspalierError) else f"{type(error).__name__}: "
+    wrapped = ProgramError(f"{what} failed: {kind}{message}", where=str(where))
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def op_of(expr: Expr, variable: Variable | None) -> Op:
+    """An expression's op."""
+    return Op(describe(expr), expr.where, expr, variable)

@@ -1,0 +1,143 @@
+"""The sampling arguments of `gen` and of a run, and how the two become `SamplingParams`.
+
+A call's own arguments win over the run's, and the run's over `SamplingParams`' defaults (greedy,
+128 tokens). SGLang's spellings are taken as they are: `max_new_tokens`, `top_k=-1` for all,
+`return_logprob` with `top_logprobs_num`. An argument left at None is not given.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+from ..errors import GrammarError, InvalidRequestError, NotSupportedError
+from ..types import SamplingParams, check_names
+from .where import Where
+
+
+class CommonOptions(TypedDict, total=False):
+    """What both `gen(...)` and `run(...)` take; see `SamplingParams` for the meanings."""
+
+    max_new_tokens: int | None
+    min_tokens: int | None
+    n: int | None
+    stop: str | Sequence[str] | None
+    stop_token_ids: Sequence[int] | None
+    stop_regex: str | Sequence[str] | None
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    min_p: float | None
+    frequency_penalty: float | None
+    presence_penalty: float | None
+    repetition_penalty: float | None
+    logit_bias: Mapping[int, float] | None
+    ignore_eos: bool | None
+    logprobs: int | None
+    prompt_logprobs: int | None
+    return_logprob: bool | None
+    logprob_start_len: int | None
+    top_logprobs_num: int | None
+    return_text_in_logprobs: bool | None
+
+
+class SamplingOptions(CommonOptions, total=False):
+    """All of them, the number of tokens by its own name too."""
+
+    max_tokens: int | None
+
+
+class GenOptions(CommonOptions, total=False):
+    """What `gen(...)` takes beside its name and its second argument.
+
+    dtype: the Python type of the value. regex, json_schema (a dict, a JSON text or a type), ebnf:
+    a grammar that the text must match; the value stays text. choices: as `select`. seed: this
+    call's own. overwrite: the name may be set already.
+    """
+
+    dtype: Any
+    regex: str | None
+    json_schema: Any
+    ebnf: str | None
+    choices: Sequence[str] | None
+    choices_method: Any
+    seed: int | None
+    overwrite: bool
+
+
+class TypedGenOptions(GenOptions, total=False):
+    """The same where the second argument is a type."""
+
+    max_tokens: int | None
+
+
+SAMPLING_NAMES = tuple(SamplingOptions.__annotations__)
+GEN_NAMES = tuple(dict.fromkeys(("name", *SAMPLING_NAMES, *GenOptions.__annotations__)))
+_TUPLES = ("stop", "stop_token_ids", "stop_regex")
+
+
+def sampling_fields(given: Mapping[str, Any], where: Where | None = None) -> dict[str, Any]:
+    """`SamplingParams` fields from the sampling arguments that were given.
+
+    Raises InvalidRequestError, naming the field, for values that cannot be; NotSupportedError for
+    `logprob_start_len`.
+    """
+    fields = {k: v for k, v in given.items() if k in SAMPLING_NAMES and v is not None}
+    fields.pop("return_text_in_logprobs", None)
+    if "max_new_tokens" in fields:
+        if "max_tokens" in fields:
+            raise InvalidRequestError(
+                "both max_tokens and max_new_tokens are given", where="max_new_tokens"
+            )
+        fields["max_tokens"] = fields.pop("max_new_tokens")
+    if "logprob_start_len" in fields:
+        raise NotSupportedError(
+            "logprob_start_len is not supported",
+            where=str(where) if where else None,
+            hint="Use prompt_logprobs=0 for the logprobs of the prompt.",
+        )
+    if fields.get("top_k") == -1:
+        fields["top_k"] = 0
+    top = fields.pop("top_logprobs_num", None)
+    if fields.pop("return_logprob", top is not None) and "logprobs" not in fields:
+        fields["logprobs"] = top or 0
+    for name in _TUPLES:
+        if name in fields:
+            value = fields[name]
+            fields[name] = (value,) if isinstance(value, str | int) else tuple(value)
+    check_fields(fields)
+    return fields
+
+
+def check_fields(fields: Mapping[str, Any]) -> None:
+    """Raise InvalidRequestError where the fields cannot be; an absent max_tokens bounds nothing."""
+    SamplingParams(**{"max_tokens": None, **fields})
+
+
+def sampling_params(run: Mapping[str, Any], call: Mapping[str, Any], seed: int) -> SamplingParams:
+    """The run's fields, overridden by the call's; `seed` where the call named none."""
+    merged = {**run, **call}
+    merged.setdefault("seed", seed)
+    return SamplingParams(**merged)
+
+
+def check_gen_names(what: str, given: Mapping[str, Any]) -> None:
+    """Raise for an unknown keyword, with the nearest known one."""
+    check_names(what, given, GEN_NAMES)
+
+
+def check_regex(pattern: str, where: Where) -> str:
+    """Refuse early what no regex parser reads; the exact dialect is the grammar engine's."""
+    if not isinstance(pattern, str):
+        raise InvalidRequestError(
+            expected="the regex as a string", got=repr(pattern)[:80], where=str(where)
+        )
+    try:
+        re.compile(re.sub(r"\\[pP](\{[^}]*\}|.)", "x", pattern))
+    except re.error as error:
+        raise GrammarError(
+            f"the regex {pattern!r} is wrong: {error.msg}",
+            where=f"{where}, column {error.pos}" if error.pos is not None else str(where),
+        ) from error
+    return pattern

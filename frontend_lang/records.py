@@ -1,0 +1,77 @@
+"""What a run remembers for its report: one record per call, one node per state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..types import Result, Times
+
+
+@dataclass
+class CallRecord:
+    """One call and what it cost. Token counts are sums over the rows of a select.
+
+    loss: tokens that a re-rendered chat template made worthless before this call.
+    """
+
+    kind: Literal["gen", "select"]
+    name: str | None
+    where: str
+    index: int
+    prompt: int = 0
+    cached: int = 0
+    computed: int = 0
+    shared: int = 0
+    generated: int = 0
+    times: Times = field(default_factory=Times)
+    finish_reason: str = ""
+    incomplete: str | None = None
+    seed: int | None = None
+    near_ties: int = 0
+    text: str = ""
+    error: str | None = None
+
+    def count(self, results: list[Result]) -> None:
+        """Add up what the requests of this call report."""
+        for result in results:
+            self.prompt += result.prompt_tokens
+            self.cached += result.cached_tokens
+            self.computed += result.computed_tokens
+            self.shared += result.shared_tokens
+            self.generated += result.generated_tokens
+            self.near_ties += result.near_ties
+            for name in Times.__struct_fields__:
+                longest = max(getattr(self.times, name), getattr(result.times, name))
+                setattr(self.times, name, longest)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        data = {key: value for key, value in self.__dict__.items() if key != "times"}
+        data["times"] = {name: getattr(self.times, name) for name in Times.__struct_fields__}
+        return data
+
+
+@dataclass
+class Node:
+    """One state: its calls in order, and its forks' states in order.
+
+    path: (number of the fork in its state, branch) per level. lost_tokens: sampled or computed
+    tokens that a chat template rendered anew no longer contains.
+    """
+
+    path: tuple[int, ...] = ()
+    calls: list[CallRecord] = field(default_factory=list)
+    children: list[Node] = field(default_factory=list)
+    lost_tokens: int = 0
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {
+            "path": list(self.path),
+            "lost_tokens": self.lost_tokens,
+            "error": self.error,
+            "calls": [call.to_dict() for call in self.calls],
+            "children": [child.to_dict() for child in self.children],
+        }

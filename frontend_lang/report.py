@@ -1,0 +1,159 @@
+"""What a run did and cost: a table for the terminal, and data.
+
+One line per call, in the shape of the program's tree. `computed` are the prompt tokens whose KV
+this call computed itself, `cached` those found in the cache, `shared` those that a neighbour in the
+same step computed for both. Against no sharing at all, every prompt token would be computed.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from .records import CallRecord, Node
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from .session import Session
+
+_SUMS = ("prompt", "cached", "computed", "shared", "generated", "near_ties")
+
+
+class Report:
+    """A run's tree of states and calls. `str(report)` is the table; rich prints it in colour."""
+
+    def __init__(self, session: Session, root: Node) -> None:
+        self._session = session
+        self.root = root
+
+    def calls(self) -> Iterator[CallRecord]:
+        """Every call, parents before their forks."""
+        for node in _walk(self.root):
+            yield from node.calls
+
+    def totals(self) -> dict[str, Any]:
+        """Token counts over all calls; `computed_share` is computed over prompt tokens."""
+        sums: dict[str, Any] = {
+            name: sum(getattr(call, name) for call in self.calls()) for name in _SUMS
+        }
+        sums["calls"] = sum(1 for _ in self.calls())
+        sums["failed"] = sum(1 for call in self.calls() if call.error is not None)
+        sums["states"] = sum(1 for _ in _walk(self.root))
+        sums["lost_tokens"] = sum(node.lost_tokens for node in _walk(self.root))
+        sums["computed_share"] = sums["computed"] / sums["prompt"] if sums["prompt"] else 0.0
+        return sums
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: program, seed, seconds, totals, and the tree."""
+        ended = self._session.ended
+        seconds = (time.monotonic() if ended is None else ended) - self._session.started
+        return {
+            "program": self._session.program,
+            "seed": self._session.seed,
+            "seconds": seconds,
+            "totals": self.totals(),
+            "tree": self.root.to_dict(),
+        }
+
+    def json(self, indent: int | None = 2) -> str:
+        """`to_dict` as JSON text."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=indent)
+
+    def text(self, width: int = 120) -> str:
+        """The table as plain text."""
+        from rich.console import Console
+
+        out = io.StringIO()
+        self.print(Console(file=out, width=width, color_system=None, force_terminal=False))
+        return out.getvalue()
+
+    def print(self, console: Console | None = None) -> None:
+        """Write the table and its summary to the terminal."""
+        from rich.console import Console
+
+        console = console or Console()
+        console.print(self._table())
+        console.print(self.summary(), highlight=False)
+
+    def summary(self) -> str:
+        """Two lines: what was computed of what was asked for, and the seed."""
+        totals = self.totals()
+        saved = 1 - totals["computed_share"] if totals["prompt"] else 0.0
+        line = (
+            f"{totals['calls']} calls in {totals['states']} states: {totals['prompt']} prompt "
+            f"tokens, {totals['computed']} computed ({saved:.0%} saved by sharing), "
+            f"{totals['generated']} generated"
+        )
+        extra = [
+            f"{totals[key]} {words}"
+            for key, words in (
+                ("failed", "failed"),
+                ("lost_tokens", "tokens lost to a re-rendered chat template"),
+                ("near_ties", "near ties"),
+            )
+            if totals[key]
+        ]
+        return "; ".join([line, *extra]) + f"\nseed {self._session.seed}"
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def _table(self) -> Table:
+        from rich.table import Table
+
+        table = Table(title=self._session.program, title_justify="left", box=None, pad_edge=False)
+        table.add_column("call", no_wrap=True)
+        for name in ("prompt", "cached", "shared", "computed", "generated"):
+            table.add_column(name, justify="right")
+        for name in ("queued ms", "prefill ms", "decode ms"):
+            table.add_column(name, justify="right")
+        table.add_column("finish")
+        table.add_column("line", overflow="fold")
+        for depth, node, call in _lines(self.root, 0):
+            if call is None:
+                branch = f"branch {node.path[-1]}" if node.path else "program"
+                table.add_row("  " * depth + branch, *[""] * 10)
+            else:
+                table.add_row(*_row(depth, call))
+        return table
+
+
+def _walk(node: Node) -> Iterator[Node]:
+    yield node
+    for child in node.children:
+        yield from _walk(child)
+
+
+def _lines(node: Node, depth: int) -> Iterator[tuple[int, Node, CallRecord | None]]:
+    if node.path:
+        yield depth, node, None
+        depth += 1
+    for call in node.calls:
+        yield depth, node, call
+    for child in node.children:
+        yield from _lines(child, depth)
+
+
+def _row(depth: int, call: CallRecord) -> list[str]:
+    name = f"{call.kind} {call.name}" if call.name is not None else f"{call.kind} #{call.index}"
+    finish = call.finish_reason
+    if call.incomplete is not None:
+        finish += f" (incomplete: {call.incomplete})"
+    if call.error is not None:
+        finish = f"failed: {call.error}"
+    times = call.times
+    return [
+        "  " * depth + name,
+        *(str(getattr(call, field)) for field in _SUMS[:2]),
+        str(call.shared),
+        str(call.computed),
+        str(call.generated),
+        *(f"{seconds * 1e3:.1f}" for seconds in (times.queued, times.prefill, times.decode)),
+        finish,
+        call.where.rpartition("/")[2],
+    ]

@@ -1,0 +1,88 @@
+"""One run: its backend, defaults, seed and budget, and all the states that it brought forth."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from . import seeds
+from .backends.base import Backend
+from .content import Content
+from .records import Node
+from .roles import ChatFormat
+from .tokens import TextEncoder
+
+if TYPE_CHECKING:
+    from .interpreter import Interpreter
+
+
+class Machine:
+    """A backend with its tokenizer's encoder and its probed chat template, shared by a batch."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.encoder = TextEncoder(backend.tokenizer)
+        self.chat = ChatFormat(backend.tokenizer)
+
+
+@dataclass
+class Session:
+    """See the module's docstring.
+
+    defaults: `SamplingParams` fields of the run. deadline: seconds for the whole run, from its
+    start. stream: calls deliver their text in pieces.
+    """
+
+    machine: Machine
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = field(default_factory=seeds.draw)
+    namespace: str = ""
+    priority: int = 0
+    deadline: float | None = None
+    stream: bool = False
+    program: str = ""
+    root: Node = field(default_factory=Node)
+
+    def __post_init__(self) -> None:
+        self.started = time.monotonic()
+        self.ended: float | None = None
+        self.progress = threading.Condition()
+        self._lock = threading.Lock()
+        self._interpreters: list[Interpreter] = []
+
+    @property
+    def backend(self) -> Backend:
+        return self.machine.backend
+
+    def content(self) -> Content:
+        """An empty state's content."""
+        return Content(self.machine.encoder, self.machine.chat)
+
+    def remaining(self) -> float | None:
+        """Seconds until the deadline; None without one."""
+        if self.deadline is None:
+            return None
+        return self.deadline - (time.monotonic() - self.started)
+
+    def add(self, interpreter: Interpreter) -> None:
+        """A state of this run, to be waited for or cancelled with it."""
+        with self._lock:
+            self._interpreters.append(interpreter)
+
+    def wait(self) -> None:
+        """Until every state of the run has nothing left to do."""
+        for interpreter in self._all():
+            interpreter.wait()
+        self.ended = time.monotonic()
+
+    def cancel(self, reason: str) -> None:
+        """Cancel every state's calls."""
+        for interpreter in self._all():
+            interpreter.cancel(reason)
+
+    def _all(self) -> list[Interpreter]:
+        with self._lock:
+            return list(self._interpreters)

@@ -1,0 +1,332 @@
+"""`ProgramState`: the `s` of a program.
+
+`s += ...` returns at once; reading `s["x"]` waits for x. Names: a name is set once in a state and
+the states it was forked from. It may be set again inside `with s.loop():`, with `overwrite=True` on
+the call, or by plain assignment `s["x"] = value`; a read gives the latest. Calls without a name are
+kept in order in `s.unnamed()`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from ..errors import EspalierError, InvalidRequestError, NotSupportedError, VariableError
+from .expr import Expr, Gen, RoleBegin, RoleEnd, ScopeBegin, ScopeEnd, Select, as_expr, flatten
+from .interpreter import Interpreter, op_of
+from .report import Report
+from .session import Session
+from .streams import follow, follow_async
+from .variables import Feed, Variable, again
+from .where import caller
+
+if TYPE_CHECKING:
+    from .fork import Forks
+
+
+class ProgramState:
+    """What a program reads and writes. Made by `run` and `fork`, never by hand."""
+
+    ret_value: Any = None
+
+    def __init__(
+        self,
+        interpreter: Interpreter,
+        variables: dict[str, Variable] | None = None,
+        loops: int = 0,
+    ) -> None:
+        self._interpreter = interpreter
+        self._variables: dict[str, Variable] = dict(variables or {})
+        self._inherited = dict(self._variables)
+        self._unnamed: list[Variable] = []
+        self._loops = loops
+        self._forks = 0
+        self._failure: EspalierError | None = None
+        self._progress = interpreter.session.progress
+        self._finished = not interpreter.session.stream
+
+    # -- saying ------------------------------------------------------------------------------------
+
+    def __iadd__(self, other: Expr | str) -> ProgramState:
+        for expr in flatten(as_expr(other)):
+            self._submit(expr)
+        return self
+
+    def _submit(self, expr: Expr) -> None:
+        variable = None
+        if isinstance(expr, Gen | Select | ScopeEnd):
+            variable = self._declare(expr.name, expr, isinstance(expr, ScopeEnd) or expr.overwrite)
+        self._interpreter.submit(op_of(expr, variable))
+
+    def _declare(self, name: str | None, expr: Expr, overwrite: bool) -> Variable:
+        variable = Variable(name)
+        if name is None:
+            self._unnamed.append(variable)
+            return variable
+        self._check_free(name, expr, overwrite)
+        with self._progress:
+            self._variables[name] = variable
+            self._progress.notify_all()
+        return variable
+
+    def _check_free(self, name: str, expr: Expr, overwrite: bool) -> None:
+        if name in self._variables and not overwrite and not self._loops:
+            raise VariableError(
+                f"the variable {name!r} is set already",
+                where=str(expr.where),
+                hint=f"Take another name, such as f'{name}_{{i}}'; or say that it may be set "
+                "again, with overwrite=True or inside `with s.loop():`.",
+            )
+
+    @contextmanager
+    def loop(self) -> Iterator[None]:
+        """Inside, names may be set again; a read gives the latest value."""
+        self._loops += 1
+        try:
+            yield
+        finally:
+            self._loops -= 1
+
+    @contextmanager
+    def var_scope(self, name: str, overwrite: bool = False) -> Iterator[None]:
+        """The text that is added inside becomes the variable `name`."""
+        where = caller()
+        begin = ScopeBegin(name, where, overwrite)
+        self._check_free(name, begin, overwrite)
+        self._interpreter.submit(op_of(begin, None))
+        yield
+        self._submit(ScopeEnd(name, where))
+
+    @overload
+    def system(self, content: None = None) -> AbstractContextManager[None]: ...
+    @overload
+    def system(self, content: Expr | str) -> ProgramState: ...
+    def system(self, content: Expr | str | None = None) -> Any:
+        """A system message: `s.system("...")`, or `with s.system(): s += ...`."""
+        return self._role("system", content)
+
+    @overload
+    def user(self, content: None = None) -> AbstractContextManager[None]: ...
+    @overload
+    def user(self, content: Expr | str) -> ProgramState: ...
+    def user(self, content: Expr | str | None = None) -> Any:
+        """A user's message, in the same two ways."""
+        return self._role("user", content)
+
+    @overload
+    def assistant(self, content: None = None) -> AbstractContextManager[None]: ...
+    @overload
+    def assistant(self, content: Expr | str) -> ProgramState: ...
+    def assistant(self, content: Expr | str | None = None) -> Any:
+        """The assistant's message: `s.assistant(gen("x"))`, or `with s.assistant(): s += ...`."""
+        return self._role("assistant", content)
+
+    def _role(self, role: str, content: Expr | str | None) -> Any:
+        where = caller()
+        if content is None:
+            return self._role_scope(RoleBegin(role, where), RoleEnd(role, where))
+        self._submit(RoleBegin(role, where))
+        self.__iadd__(content)
+        self._submit(RoleEnd(role, where))
+        return self
+
+    @contextmanager
+    def _role_scope(self, begin: RoleBegin, end: RoleEnd) -> Iterator[None]:
+        self._submit(begin)
+        yield
+        self._submit(end)
+
+    # -- branching ---------------------------------------------------------------------------------
+
+    def fork(self, size: int = 1, position_ids_offset: object = None) -> Forks:
+        """`size` states that begin as this one is now; they run at the same time."""
+        from .fork import Forks, fork_states
+
+        where = caller()
+        if position_ids_offset is not None:
+            raise NotSupportedError(
+                "position_ids_offset is not supported",
+                where=str(where),
+                hint="Leave it out: positions follow from the tokens.",
+            )
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise InvalidRequestError(
+                expected="a number of branches >= 1", got=repr(size), where=str(where)
+            )
+        return Forks(fork_states(self, size), self)
+
+    @contextmanager
+    def copy(self, position_ids_offset: object = None) -> Iterator[ProgramState]:
+        """One branch, joined at the end of the `with`: its variables become lists of one."""
+        forks = self.fork(1, position_ids_offset)
+        yield forks[0]
+        forks.join()
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    def __getitem__(self, name: str) -> Any:
+        return self.get_var(name)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.set_var(name, value)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._variables
+
+    def get_var(self, name: str) -> Any:
+        """The variable's value, once it is there.
+
+        Raises VariableError for a name that nothing sets, ProgramError (with the program's line and
+        the cause) where the call failed, IncompleteError for a typed value that was cut.
+        """
+        variable = self._variable(name)
+        variable.wait()
+        if variable.read_error is not None:
+            raise again(variable.read_error)
+        return variable.value
+
+    def set_var(self, name: str, value: Any) -> None:
+        """Set a variable by hand; it may have a value already."""
+        variable = Variable(name)
+        variable.set(value, {"text": value if isinstance(value, str) else repr(value)})
+        self._variables[name] = variable
+
+    def get_meta_info(self, name: str) -> dict[str, Any]:
+        """What is known of the variable's call: token counts, finish reason, logprobs, seed; of a
+        select the probabilities. Waits for the call."""
+        variable = self._variable(name)
+        variable.wait()
+        if variable.error is not None:
+            raise again(variable.error)
+        return variable.meta
+
+    def unnamed(self) -> list[Any]:
+        """The values of the calls that have no name, in order. Waits for them."""
+        values = []
+        for variable in list(self._unnamed):
+            variable.wait()
+            if variable.read_error is not None:
+                raise again(variable.read_error)
+            values.append(variable.value)
+        return values
+
+    @property
+    def var_names(self) -> list[str]:
+        """The names that are set or being set, in order."""
+        return list(self._variables)
+
+    def text(self) -> str:
+        """Everything said so far, by program, template and model."""
+        self._sync_or_raise()
+        return self._interpreter.content.text()
+
+    def token_ids(self) -> list[int]:
+        """The state's tokens: constants as encoded, generated ones as sampled."""
+        self._sync_or_raise()
+        content = self._interpreter.content
+        return content.prompt() if content.journal is not None else []
+
+    def messages(self) -> list[dict[str, str]]:
+        """The chat's closed messages, as `{"role": ..., "content": ...}`."""
+        self._sync_or_raise()
+        return self._interpreter.content.messages()
+
+    def sync(self) -> ProgramState:
+        """Wait until all that was added is done. Failures wait for their reads."""
+        self._interpreter.wait()
+        return self
+
+    def error(self) -> EspalierError | None:
+        """The first thing that failed in this state, once all is done; None if nothing did."""
+        self._interpreter.wait()
+        return self._interpreter.error or self._failure
+
+    def cancel(self, reason: str = "by its owner") -> None:
+        """Cancel what this state still runs."""
+        self._interpreter.cancel(reason)
+
+    @property
+    def session(self) -> Session:
+        """The run that this state belongs to."""
+        return self._interpreter.session
+
+    @property
+    def seed(self) -> int:
+        """The program's seed: `run(..., seed=s.seed)` repeats it."""
+        return self._interpreter.session.seed
+
+    def report(self) -> Report:
+        """What the run did and cost, so far: the tree of its states and calls."""
+        return Report(self._interpreter.session, self._interpreter.node)
+
+    # -- streaming ---------------------------------------------------------------------------------
+
+    def text_iter(self, var_name: str | None = None) -> Iterator[str]:
+        """The text (or one variable's) as it comes; raises at its end what ended it."""
+        return (text for text, _ in follow(self._feed(var_name)))
+
+    @overload
+    def text_async_iter(
+        self, var_name: str | None = None, return_meta_data: Literal[False] = False
+    ) -> AsyncIterator[str]: ...
+    @overload
+    def text_async_iter(
+        self, var_name: str | None = None, *, return_meta_data: Literal[True]
+    ) -> AsyncIterator[tuple[str, dict[str, Any]]]: ...
+    async def text_async_iter(
+        self, var_name: str | None = None, return_meta_data: bool = False
+    ) -> AsyncIterator[Any]:
+        """`text_iter` for asyncio; with return_meta_data, pairs of text and meta information."""
+        feed = await asyncio.to_thread(self._feed, var_name)
+        async for text, meta in follow_async(feed):
+            yield (text, meta) if return_meta_data else text
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _feed(self, name: str | None) -> Feed:
+        """What a stream follows. In a streaming run, waits until the program sets the name."""
+        if name is not None:
+            with self._progress:
+                self._progress.wait_for(lambda: name in self._variables or self._finished)
+            if name not in self._variables and self._failure is not None:
+                raise again(self._failure)
+            return self._variable(name).feed
+        if self._interpreter.feed is not None:
+            return self._interpreter.feed
+        feed = Feed()
+        self.sync()
+        feed.put(self._interpreter.content.text())
+        feed.close(self.error())
+        return feed
+
+    def finish(self, failure: EspalierError | None = None) -> None:
+        """The program's function has ended and all its calls are done (for the runner)."""
+        with self._progress:
+            self._finished = True
+            self._failure = failure
+            self._progress.notify_all()
+        if self._interpreter.feed is not None:
+            self._interpreter.feed.close(failure or self._interpreter.error)
+
+    def _variable(self, name: str) -> Variable:
+        found = self._variables.get(name)
+        if found is not None:
+            return found
+        near = difflib.get_close_matches(str(name), list(self._variables), n=1)
+        known = ", ".join(map(repr, self._variables)) or "none"
+        raise VariableError(
+            f"the variable {name!r} is read before anything sets it",
+            where=str(caller()),
+            hint=f"Did you mean {near[0]!r}?" if near else f"Variables so far: {known}.",
+        )
+
+    def _sync_or_raise(self) -> None:
+        error = self.error()
+        if error is not None:
+            raise again(error)
+
+    def __repr__(self) -> str:
+        return f"ProgramState(path={self._interpreter.node.path}, variables={self.var_names})"

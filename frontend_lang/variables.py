@@ -1,0 +1,123 @@
+"""A program's variables: declared when the call is added, filled when it is done.
+
+A read of a variable that is not filled yet waits; a read of one whose call failed raises, with the
+program's line and the cause. Text that streams in can be followed piece by piece.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import EspalierError, from_wire
+
+Listener = Callable[[], None]
+
+
+def again(error: EspalierError) -> EspalierError:
+    """The same error, to be raised once more: with its cause, without earlier tracebacks."""
+    copy = from_wire(error.to_wire())
+    copy.__cause__ = error.__cause__
+    return copy
+
+
+class Feed:
+    """Pieces that come one after another, and an end. Any number of readers, from any thread."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._pieces: list[tuple[str, dict[str, Any]]] = []
+        self._listeners: list[Listener] = []
+        self._closed = False
+        self._error: EspalierError | None = None
+
+    def put(self, text: str, meta: dict[str, Any] | None = None) -> None:
+        """Add a piece."""
+        self._change(lambda: self._pieces.append((text, meta or {})))
+
+    def close(self, error: EspalierError | None = None) -> None:
+        """The end; readers raise `error` after the last piece."""
+
+        def change() -> None:
+            if not self._closed:
+                self._closed, self._error = True, error
+
+        self._change(change)
+
+    def _change(self, change: Callable[[], None]) -> None:
+        with self._changed:
+            change()
+            self._changed.notify_all()
+            listeners = list(self._listeners)
+        for listener in listeners:
+            listener()
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener` at each change, from the thread that changes."""
+        with self._changed:
+            self._listeners.append(listener)
+
+    def unlisten(self, listener: Listener) -> None:
+        with self._changed:
+            self._listeners.remove(listener)
+
+    def take(self, at: int) -> tuple[list[tuple[str, dict[str, Any]]], bool]:
+        """The pieces from number `at` on, and whether none will follow. Raises the end's error
+        once all pieces are taken."""
+        with self._changed:
+            pieces = self._pieces[at:]
+            if not pieces and self._closed and self._error is not None:
+                raise again(self._error)
+            return pieces, self._closed
+
+    def wait(self, at: int) -> None:
+        """Until there is more than `at` pieces, or the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or len(self._pieces) > at)
+
+
+class Variable:
+    """One name's value, or why there is none.
+
+    value, read_error: what a read gives or raises (a typed value that was cut is an error of the
+    read alone; the program goes on). error: the call itself failed.
+    """
+
+    __slots__ = ("_done", "error", "feed", "meta", "name", "read_error", "value")
+
+    def __init__(self, name: str | None) -> None:
+        self.name = name
+        self.value: Any = None
+        self.meta: dict[str, Any] = {}
+        self.error: EspalierError | None = None
+        self.read_error: EspalierError | None = None
+        self._done = threading.Event()
+        self.feed = Feed()
+
+    @property
+    def done(self) -> bool:
+        return self._done.is_set()
+
+    def set(
+        self,
+        value: Any,
+        meta: dict[str, Any] | None = None,
+        read_error: EspalierError | None = None,
+    ) -> None:
+        """Fill it."""
+        self.value, self.meta, self.read_error = value, meta or {}, read_error
+        self._finish(None)
+
+    def fail(self, error: EspalierError) -> None:
+        """Fill it with the reason why it has no value."""
+        self.error = self.read_error = error
+        self._finish(error)
+
+    def _finish(self, error: EspalierError | None) -> None:
+        self._done.set()
+        self.feed.close(error)
+
+    def wait(self) -> None:
+        """Until it is filled."""
+        self._done.wait()
