@@ -68,11 +68,11 @@ def _runs(text: str, pattern: str) -> Ranges:
 
 
 @cache
-def _everything() -> str:
-    """All code points in order, surrogates included."""
+def _code_points(end: int) -> str:
+    """All code points below `end` in order, surrogates included."""
     import numpy as np
 
-    return np.arange(LAST + 1, dtype="<u4").tobytes().decode("utf-32-le", "surrogatepass")
+    return np.arange(end, dtype="<u4").tobytes().decode("utf-32-le", "surrogatepass")
 
 
 @cache
@@ -93,14 +93,15 @@ def named(letter: str, *, ascii: bool, ecma: bool = False) -> Ranges:
         ascii = True
     if ascii:
         return _runs("".join(map(chr, range(128))), f"(?a:\\{letter})")
-    return _runs(_everything(), f"\\{letter}")
+    # Planes 4 to 16 hold no letter, digit or space (a test compares with all of Unicode).
+    return _runs(_code_points(0x40000), f"\\{letter}")
 
 
 @cache
 def _categories() -> dict[str, list[tuple[int, int]]]:
     table: dict[str, list[tuple[int, int]]] = {}
     start, current = 0, "Cc"
-    for point, char in enumerate(_everything()):
+    for point, char in enumerate(_code_points(LAST + 1)):
         category = unicodedata.category(char)
         if category != current:
             table.setdefault(current, []).append((start, point - 1))

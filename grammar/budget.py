@@ -1,0 +1,190 @@
+"""Withholding: tokens after which the text could not be completed within the budget.
+
+Each configuration has a distance, an upper bound of the tokens that complete it (`distance.py` for
+terminals, summed over what is still to be done). The distance is a potential: from a configuration
+at distance d > 0 some token leads to one at distance d - 1 at most. So if the start fits into the
+budget, allowing only tokens whose successor fits in what is left keeps the text completable, and
+the mask is never empty. Where not even the start fits, the tokens that shorten most are allowed.
+
+The exact filter costs a walk per configuration, so two cheap bounds come first: bytes, then tokens,
+from the furthest state that one token can reach.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import numpy as np
+
+from .arena import INFINITE, Arena, Node
+from .distance import tokens
+from .machine import Config, Kont, Machine
+from .masks import Rows
+from .program import CALL, CHOICE, LOOP, SEQ, TERM, Expr
+from .trie import TokenTrie
+from .vocabulary import pack_bits
+from .walk import Fan
+
+KEPT_LEVELS = 64  # configurations whose filtered masks are kept
+MAX_LEVELS = 64  # distinct distances told apart in one mask
+_FAR = np.iinfo(np.int32).max
+
+Levels = list[tuple[int, np.ndarray]]  # ascending distance: the tokens that lead that near
+
+
+class Budget:
+    """Distances and filtered masks of one grammar."""
+
+    def __init__(self, machine: Machine, rows: Rows) -> None:
+        self._machine = machine
+        self._rows = rows
+        self._trie: TokenTrie = rows.trie
+        self._arena: Arena = machine.arena
+        self._rules: list[int] | None = None
+        self._levels: OrderedDict[Config, Levels] = OrderedDict()
+
+    # -- distances ---------------------------------------------------------------------------------
+
+    def distance(self, config: Config) -> int:
+        """Tokens that complete `config`, at most; 0 where it may end."""
+        if config.can_end:
+            return 0
+        return min(self._state(node) + self._kont(kont) for node, kont in config.threads)
+
+    def _state(self, node: Node) -> int:
+        return tokens(self._arena, self._trie, node)
+
+    def _kont(self, kont: Kont) -> int:
+        """Without recursion: a stack may be deep."""
+        waiting = [kont]
+        while waiting:
+            current = waiting[-1]
+            if current.cost is None:
+                missing = [rest for _, rest in current.alternatives if rest.cost is None]
+                if missing:
+                    waiting.extend(missing)
+                    continue
+                ways = [self._expr(e) + (rest.cost or 0) for e, rest in current.alternatives]
+                current.cost = 0 if current.end else min(ways)
+            waiting.pop()
+        return kont.cost or 0
+
+    def _expr(self, expr: Expr) -> int:
+        if expr.cost is None:
+            expr.cost = 0 if expr.nullable else self._find(expr)
+        return expr.cost
+
+    def _find(self, expr: Expr) -> int:
+        if expr.kind == TERM and expr.node is not None:
+            return self._state(expr.node)
+        if expr.kind == CALL:
+            if self._rules is None:
+                costs = self._machine.program.measure(self._state)
+                self._rules = list(costs.values())
+            return self._rules[expr.rule]
+        if expr.kind == LOOP:
+            return min(expr.low * self._expr(expr.head), INFINITE)
+        if expr.kind == CHOICE:
+            return min(self._expr(item) for item in expr.items)
+        total = 0
+        while expr.kind == SEQ:
+            total += self._expr(expr.head)
+            expr = expr.tail
+        return min(total + self._expr(expr), INFINITE)
+
+    # -- masks -------------------------------------------------------------------------------------
+
+    def row(self, config: Config, remaining: int) -> int:
+        """The pool's row for `config` when `remaining` more tokens may come, EOS not counted."""
+        base = self._rows.row(self._machine, config)
+        if remaining - 1 >= self._need(config) or remaining - 1 >= self._tight_need(config):
+            return base
+        bits = self._filtered(config, remaining - 1)
+        return self._rows.pool.add(bits)[0]
+
+    def _need(self, config: Config) -> int:
+        """No token leads further from an end than this many bytes, hence tokens."""
+        if config.need is None:
+            machine, need = self._machine, 0
+            clamped = machine.clamp(config)
+            for node, kont in config.threads:
+                inner = self._rows.inner(machine.cut(node))
+                excess = node.shortest - machine.cut(node).shortest
+                if inner.ends:
+                    need = max(need, inner.tail + excess + kont.nearest)
+            for node, kont in clamped.threads:
+                if self._rows.inner(node).exits:
+                    for state, rest in self._rows.crossing(machine, node, kont).ends:
+                        need = max(need, state.shortest + rest.nearest)
+            config.need = need + self._excess(config, clamped)
+        return config.need
+
+    def _excess(self, config: Config, clamped: Config) -> int:
+        """Bytes that the counters cut from what follows the terminals would still take."""
+        if clamped is config:
+            return 0
+        far = max((kont.nearest for _, kont in config.threads), default=0)
+        return far - min((kont.nearest for _, kont in clamped.threads), default=0)
+
+    def _tight_need(self, config: Config) -> int:
+        """As `_need`, in tokens."""
+        if config.tight_need is None:
+            machine, need = self._machine, 0
+            clamped = machine.clamp(config)
+            for node, kont in config.threads:
+                cut = machine.cut(node)
+                inner = self._rows.inner(cut)
+                if inner.tail_tokens is None:
+                    inner.tail_tokens = max(map(self._state, inner.ends), default=0)
+                excess = node.shortest - cut.shortest
+                if inner.ends:
+                    need = max(need, inner.tail_tokens + excess + self._kont(kont))
+            for node, kont in clamped.threads:
+                if self._rows.inner(node).exits:
+                    for state, rest in self._rows.crossing(machine, node, kont).ends:
+                        need = max(need, self._state(state) + self._kont(rest))
+            config.tight_need = need + self._excess(config, clamped)
+        return config.tight_need
+
+    def _filtered(self, config: Config, left: int) -> np.ndarray:
+        """The mask with tokens whose successor is at most `left` tokens from an end; the nearest
+        ones where there is none and the text may not end."""
+        levels = self._levels.get(config)
+        if levels is None:
+            levels = self._levels[config] = self._make_levels(config)
+            if len(self._levels) > KEPT_LEVELS:
+                self._levels.popitem(last=False)
+        self._levels.move_to_end(config)
+        fitting = [bits for far, bits in levels if far <= left]
+        if not fitting and levels and not config.can_end:
+            fitting = [levels[0][1]]
+        bits = fitting[-1].copy() if fitting else np.zeros_like(self._rows.eos)
+        return bits | self._rows.eos if config.can_end else bits
+
+    def _make_levels(self, config: Config) -> Levels:
+        far = self._distances(config)
+        found = np.unique(far[far < _FAR])
+        if found.size > MAX_LEVELS:  # round up to fewer: withholds a little earlier
+            found = found[np.linspace(0, found.size - 1, MAX_LEVELS).astype(int)]
+        words = self._trie.vocabulary.words
+        return [(int(value), pack_bits(far <= value, words)) for value in found]
+
+    def _distances(self, config: Config) -> np.ndarray:
+        """int32[V]: the distance after each token, as far as one reading tells."""
+        far = np.full(self._trie.vocabulary.size, _FAR, dtype=np.int32)
+        waiting: list[tuple[Config, Fan]] = [(config, self._rows.walker.root)]
+        while waiting:
+            current, sources = waiting.pop()
+            for node, kont in current.threads:
+                walk = self._rows.walker.walk(node, sources)
+                after = self._kont(kont)
+                ids, states, exits = self._rows.token_states(walk)
+                costs = np.full(len(walk.states), _FAR, dtype=np.int64)
+                for number in np.unique(states).tolist():
+                    costs[number] = self._state(walk.states[number]) + after
+                far[ids] = np.minimum(far[ids], np.minimum(costs[states], _FAR))
+                if exits:
+                    following = self._machine.after(kont)
+                    if following.threads:
+                        waiting.append((following, Fan(self._trie, exits)))
+        return far

@@ -1,0 +1,100 @@
+"""Grammars made ready for one vocabulary, and what they share.
+
+A compiler owns the arena, the token trie, the inner rows and the mask pool of its vocabulary; there
+are no module globals, so several compilers live side by side. Loading is lazy: states and rows are
+made when a matcher first comes to them.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from . import ir as grammar_ir
+from .arena import Arena
+from .budget import Budget
+from .frontend import Limits, parse
+from .machine import Machine
+from .masks import Rows
+from .matcher import Matcher
+from .pool import MaskPool
+from .program import Program
+from .spec import GrammarSpec
+from .trie import TokenTrie
+from .vocabulary import Vocabulary
+
+ARENA_FULL = 400_000  # nodes after which grammars loaded next get a fresh arena
+
+
+class CompiledGrammar:
+    """One grammar, ready for its vocabulary. dropped: what `lenient` dropped (JSON pointers)."""
+
+    def __init__(self, rows: Rows, arena: Arena, grammar: grammar_ir.GrammarIR) -> None:
+        self.rows = rows
+        self.pool = rows.pool
+        self.vocabulary = rows.trie.vocabulary
+        self.dropped = grammar.dropped
+        self.machine = Machine(Program(arena, grammar), rows.trie.longest + 1)
+        self.budget = Budget(self.machine, rows)
+
+    def matcher(self) -> Matcher:
+        """A matcher at the start."""
+        return Matcher(self)
+
+
+class GrammarCompiler:
+    """pool_bytes: budget of the mask rows kept. inner_bytes: of the rows shared between grammars.
+    keep: compiled grammars kept by content."""
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        pool_bytes: int = 256 << 20,
+        inner_bytes: int = 64 << 20,
+        keep: int = 1024,
+        limits: Limits | None = None,
+    ) -> None:
+        self.vocabulary = vocabulary
+        self.trie = TokenTrie(vocabulary)
+        self.pool = MaskPool(vocabulary.words, vocabulary.allowed_in_free_text(), pool_bytes)
+        self._inner_bytes = inner_bytes
+        self._limits = limits
+        self._keep = keep
+        self._by_spec: OrderedDict[GrammarSpec, CompiledGrammar] = OrderedDict()
+        self._by_content: OrderedDict[bytes, CompiledGrammar] = OrderedDict()
+        self._fresh_arena()
+
+    def _fresh_arena(self) -> None:
+        """Grammars loaded before keep the old one, and it goes when they go."""
+        self._arena = Arena(self.trie.single)
+        self._rows = Rows(self._arena, self.trie, self.pool, self._inner_bytes)
+        self._by_spec.clear()
+        self._by_content.clear()
+
+    def compile(self, spec: GrammarSpec) -> CompiledGrammar:
+        """Parses and loads, here and now. Raises GrammarError."""
+        found = self._by_spec.get(spec)
+        if found is None:
+            found = self.load(parse(spec, self._limits))
+            self._by_spec[spec] = found
+            if len(self._by_spec) > self._keep:
+                self._by_spec.popitem(last=False)
+        else:
+            self._by_spec.move_to_end(spec)
+        return found
+
+    def load(self, grammar: grammar_ir.GrammarIR) -> CompiledGrammar:
+        """Makes what `parse` returned (perhaps in another process) ready. Raises GrammarError,
+        for example where the vocabulary lacks a byte that every text of the grammar needs."""
+        content = grammar_ir.encode(grammar)
+        found = self._by_content.get(content)
+        if found is None:
+            if len(self._arena) > ARENA_FULL:
+                self._fresh_arena()
+            found = CompiledGrammar(self._rows, self._arena, grammar)
+            self._by_content[content] = found
+            if len(self._by_content) > self._keep:
+                self._by_content.popitem(last=False)
+        else:
+            self._by_content.move_to_end(content)
+        return found

@@ -1,0 +1,61 @@
+"""From a `GrammarSpec` to IR: what a compile worker runs.
+
+Pure, without a vocabulary, and bounded: by text sizes and nesting here and in the front ends, and
+by a count of automaton states. Every hostile input ends in a GrammarError.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import GrammarError
+from .arena import Arena
+from .choices import choices_ir
+from .ir import GrammarIR, Term
+from .program import Program
+from .regex import regex_regular
+from .spec import GrammarSpec
+
+
+@dataclass(frozen=True)
+class Limits:
+    """source: characters of a spec's text. states: automaton states made while checking it."""
+
+    source: int = 16 << 20
+    states: int = 1_000_000
+
+
+def parse(spec: GrammarSpec, limits: Limits | None = None) -> GrammarIR:
+    """The grammar of `spec`, checked: it matches something, and every rule it calls is there.
+
+    Raises GrammarError, naming the feature and the column or JSON pointer.
+    """
+    limits = limits or Limits()
+    if len(spec.source) > limits.source:
+        raise GrammarError(
+            expected=f"a grammar of at most {limits.source} characters",
+            got=str(len(spec.source)),
+            where=spec.kind,
+        )
+    try:
+        grammar = _front_end(spec)
+        Program(Arena(limit=limits.states), grammar)
+    except RecursionError:
+        raise GrammarError("the grammar is nested too deeply", where=spec.kind) from None
+    return grammar
+
+
+def _front_end(spec: GrammarSpec) -> GrammarIR:
+    if spec.kind == "regex":
+        return GrammarIR({"regex": Term(regex_regular(spec.source, ascii=spec.ascii))}, "regex")
+    if spec.kind == "choices":
+        return choices_ir(spec)
+    if spec.kind == "json_schema":
+        from .json_schema import json_schema_ir
+
+        return json_schema_ir(spec.source, spec)
+    raise GrammarError(
+        f"grammars spelled as {spec.kind} are not supported yet",
+        where=spec.kind,
+        hint="Use a regex, a JSON schema or a list of choices.",
+    )

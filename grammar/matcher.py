@@ -1,0 +1,168 @@
+"""One request's way through a grammar: masks out, tokens in.
+
+Every state passed is kept, so that `rollback` and `copy` cost nothing. Not thread-safe; matchers of
+one vocabulary share caches and belong to one thread.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InvalidRequestError
+from .arena import Node
+from .derivatives import segments
+from .machine import Config
+
+if TYPE_CHECKING:
+    from .compiler import CompiledGrammar
+
+FORCED_LIMIT = 4096  # bytes looked ahead by `forced_bytes`
+
+
+class _Place:
+    """A configuration after some token, and the place before it. ended: by an EOS token."""
+
+    __slots__ = ("before", "config", "ended")
+
+    def __init__(self, config: Config, before: _Place | None, ended: bool) -> None:
+        self.config = config
+        self.before = before
+        self.ended = ended
+
+
+class Matcher:
+    """Made by `CompiledGrammar.matcher`. A matcher never stands where no end can be reached."""
+
+    __slots__ = ("_grammar", "_place")
+
+    def __init__(self, grammar: CompiledGrammar, place: _Place | None = None) -> None:
+        self._grammar = grammar
+        self._place = place or _Place(grammar.machine.start, None, False)
+
+    # -- where it stands ---------------------------------------------------------------------------
+
+    @property
+    def can_end(self) -> bool:
+        """The text so far is complete: an EOS token is allowed."""
+        return self._place.config.can_end
+
+    @property
+    def must_end(self) -> bool:
+        """The text so far is complete and nothing can follow."""
+        return self._place.config.can_end and not self._place.config.threads
+
+    @property
+    def is_terminated(self) -> bool:
+        """An EOS token was accepted."""
+        return self._place.ended
+
+    def distance(self) -> int:
+        """Tokens needed to complete the text, at most (an upper bound, EOS not counted)."""
+        return self._grammar.budget.distance(self._place.config)
+
+    def forced_bytes(self) -> bytes:
+        """The bytes that every continuation must begin with; empty where the text may end."""
+        machine, config = self._grammar.machine, self._place.config
+        forced = bytearray()
+        while not config.can_end and not self._place.ended and len(forced) < FORCED_LIMIT:
+            byte = self._only_byte([node for node, _ in config.threads])
+            if byte is None:
+                break
+            following = machine.accept(config, bytes([byte]))
+            if following is None:
+                break
+            forced.append(byte)
+            config = following
+        return bytes(forced)
+
+    def _only_byte(self, states: list[Node]) -> int | None:
+        found: int | None = None
+        for state in states:
+            for low, high, _ in segments(self._grammar.machine.arena, state):
+                if low != high or (found is not None and found != low):
+                    return None
+                found = low
+        return found
+
+    # -- masks -------------------------------------------------------------------------------------
+
+    def fill_mask(self, out: np.ndarray, remaining: int | None = None) -> None:
+        """Writes the mask into `out`, uint32[words]: token t is allowed where bit t & 31 of word
+        t >> 5 is set. EOS tokens are allowed exactly where `can_end`; once terminated, they alone.
+
+        remaining: tokens the request may still generate, the next one included and EOS not counted;
+        tokens after which the text could not be completed in time are withheld (`budget.py`).
+        """
+        pool = self._grammar.pool
+        row = self._row(remaining)
+        pool.touch(row)
+        np.copyto(out, pool.rows[row])
+
+    def mask_row(self, remaining: int | None = None) -> int:
+        """The number of the pool's row that `fill_mask` would write; it stays what it is until
+        `pool.begin_step`."""
+        return self._grammar.pool.hand_out(self._row(remaining))
+
+    def _row(self, remaining: int | None) -> int:
+        grammar, place = self._grammar, self._place
+        if place.ended:
+            return grammar.rows.pool.add(grammar.rows.eos)[0]
+        if remaining is None:
+            return grammar.rows.row(grammar.machine, place.config)
+        return grammar.budget.row(place.config, remaining)
+
+    # -- moves -------------------------------------------------------------------------------------
+
+    def accept(self, token: int) -> bool:
+        """Takes one token; False, and nothing changed, where the grammar does not allow it.
+
+        An EOS token is taken where the text may end, and terminates. Once terminated, only EOS
+        tokens are taken. Raises InvalidRequestError for an id outside the vocabulary.
+        """
+        place, grammar = self._place, self._grammar
+        vocabulary = grammar.vocabulary
+        if not 0 <= token < vocabulary.size:
+            raise InvalidRequestError(
+                expected=f"a token id in 0..{vocabulary.size - 1}", got=str(token), where="accept"
+            )
+        if token in vocabulary.special_ids:
+            if token not in vocabulary.eos_ids or not place.config.can_end:
+                return False
+            self._place = _Place(place.config, place, True)
+            return True
+        text = vocabulary.tokens[token]
+        if place.ended or not text:
+            return False
+        return self._move(grammar.machine.token(place.config, token, text))
+
+    def accept_bytes(self, text: bytes) -> bool:
+        """Takes `text` as if it were one token; False, and nothing changed, where it cannot."""
+        if self._place.ended:
+            return False
+        return self._move(self._grammar.machine.accept(self._place.config, text))
+
+    def _move(self, config: Config | None) -> bool:
+        if config is None:
+            return False
+        self._place = _Place(config, self._place, False)
+        return True
+
+    def rollback(self, count: int) -> None:
+        """Takes back the last `count` accepted tokens. Raises InvalidRequestError, and changes
+        nothing, where fewer were accepted."""
+        place = self._place
+        for taken in range(count):
+            if place.before is None:
+                raise InvalidRequestError(
+                    expected=f"at most {taken} tokens (all that were accepted)",
+                    got=str(count),
+                    where="rollback",
+                )
+            place = place.before
+        self._place = place
+
+    def copy(self) -> Matcher:
+        """An independent matcher that stands at the same place, with the same past."""
+        return Matcher(self._grammar, self._place)

@@ -1,0 +1,141 @@
+"""The byte trie of a vocabulary, in flat arrays.
+
+Nodes are numbered level by level from the root (node 0), the children of a node side by side in the
+order of their bytes. Special and empty tokens are not in it.
+
+Invariants (`check_invariants`): T1 the children of node n are first[n] .. first[n+1]-1, and their
+parent is n; T2 siblings' labels ascend; T3 the bytes on the way to node_of[t] spell token t;
+T4 every leaf carries a token.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import InvariantError
+from .vocabulary import Vocabulary
+
+Ints = np.ndarray  # int32 unless a comment says otherwise
+
+
+class TokenTrie:
+    """label uint8[N], parent int32[N], first int32[N+1], levels: node number where each level
+    starts (level 0 is the root), and the end. node_of int32[32 * words]: a token's node, 0 for
+    those that are not in the trie. tokens_from int32[N+1], tokens int32: node n carries the tokens
+    tokens[tokens_from[n] : tokens_from[n+1]] (several where their bytes agree).
+    longest: bytes of the longest token. single: the bytes that are tokens by themselves.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+        special = vocabulary.special_ids
+        texts = vocabulary.tokens
+        order = [t for t in range(vocabulary.size) if texts[t] and t not in special]
+        order.sort(key=texts.__getitem__)
+        self._build([texts[t] for t in order], np.array(order, dtype=np.int32))
+        self.longest = len(self.levels) - 2
+        # The same as Python objects: for walks of a few nodes these are faster than the arrays.
+        self.labels = self.label.tobytes()
+        self.starts: list[int] = self.first.tolist()
+        self.carries = (np.diff(self.tokens_from) > 0).tobytes()
+        self._runs: dict[int, tuple[int, Ints] | None] = {}
+        self.single = frozenset(self.labels[n] for n in range(1, self.starts[1]) if self.carries[n])
+
+    def _build(self, texts: list[bytes], order: Ints) -> None:
+        lengths = np.array([len(text) for text in texts], dtype=np.int64)
+        buffer = np.frombuffer(b"".join(texts), dtype=np.uint8)
+        starts = np.cumsum(lengths) - lengths
+        at = np.zeros(len(texts), dtype=np.int32)  # each token's node so far
+        labels, parents, self.levels = [np.zeros(1, np.uint8)], [np.zeros(1, np.int32)], [0, 1]
+        depth, active = 0, np.arange(len(texts))
+        while active.size:
+            byte, above = buffer[starts[active] + depth], at[active]
+            fresh = np.ones(active.size, dtype=bool)  # the first token of each new node
+            fresh[1:] = (byte[1:] != byte[:-1]) | (above[1:] != above[:-1])
+            at[active] = self.levels[-1] - 1 + np.cumsum(fresh)
+            labels.append(byte[fresh])
+            parents.append(above[fresh])
+            self.levels.append(self.levels[-1] + int(fresh.sum()))
+            depth += 1
+            active = active[lengths[active] > depth]
+        self.label = np.concatenate(labels)
+        self.parent = np.concatenate(parents)
+        self.size = len(self.label)
+        children = np.bincount(self.parent[1:], minlength=self.size)
+        self.first = np.concatenate([[1], 1 + np.cumsum(children)]).astype(np.int32)
+        self.node_of = np.zeros(self.vocabulary.words * 32, dtype=np.int32)
+        self.node_of[order] = at
+        by_node = np.argsort(at, kind="stable")
+        self.tokens = order[by_node]
+        carried = np.bincount(at, minlength=self.size) if len(at) else np.zeros(self.size, int)
+        self.tokens_from = np.concatenate([[0], np.cumsum(carried)]).astype(np.int32)
+
+    def child(self, node: int, byte: int) -> int:
+        """The child of `node` along `byte`; 0 (the root, nobody's child) where there is none."""
+        found = self.labels.find(byte, self.starts[node], self.starts[node + 1])
+        return found if found > 0 else 0
+
+    def run(self, node: int) -> tuple[int, Ints] | None:
+        """The chain of only children below `node` that repeats one byte: the byte and the nodes
+        (int32); None where it is shorter than four."""
+        if node not in self._runs:
+            chain: list[int] = []
+            byte, at = self.labels[node], node
+            while self.starts[at] + 1 == self.starts[at + 1]:
+                child = self.starts[at]
+                if self.labels[child] != byte:
+                    break
+                chain.append(child)
+                at = child
+            self._runs[node] = (byte, np.array(chain, np.int32)) if len(chain) >= 4 else None
+        return self._runs[node]
+
+    def tokens_at(self, nodes: Ints) -> Ints:
+        """The tokens that the nodes carry."""
+        low, high = self.tokens_from[nodes], self.tokens_from[nodes + 1]
+        if int((high - low).max(initial=0)) <= 1:
+            single: Ints = self.tokens[low[high > low]]
+            return single
+        return np.concatenate([self.tokens[a:b] for a, b in zip(low, high, strict=True)])
+
+    def greedy_length(self, text: bytes) -> int:
+        """How many tokens spell `text`, each the longest that fits. Raises KeyError at a byte that
+        no token begins with."""
+        return len(self.greedy(text))
+
+    def greedy(self, text: bytes) -> list[int]:
+        """Nodes of the longest tokens that spell `text`, left to right."""
+        find, starts, carries = self.labels.find, self.starts, self.carries
+        found: list[int] = []
+        position, end = 0, len(text)
+        while position < end:
+            node, last, after = 0, 0, position
+            for index in range(position, end):
+                node = find(text[index], starts[node], starts[node + 1])
+                if node <= 0:
+                    break
+                if carries[node]:
+                    last, after = node, index + 1
+            if not last:
+                raise KeyError(text[position])
+            found.append(last)
+            position = after
+        return found
+
+    def check_invariants(self) -> None:
+        for node in range(self.size):
+            low, high = int(self.first[node]), int(self.first[node + 1])
+            if not (self.parent[low:high] == node).all() or not 0 < low <= high <= self.size:
+                raise InvariantError(f"T1: the children of node {node} are not its own")
+            if not (np.diff(self.label[low:high].astype(int)) > 0).all():
+                raise InvariantError(f"T2: the labels below node {node} do not ascend")
+            if low == high and node and not self.carries[node]:
+                raise InvariantError(f"T4: leaf {node} carries no token")
+        for token, text in enumerate(self.vocabulary.tokens):
+            node, spelled = int(self.node_of[token]), bytearray()
+            while node:
+                spelled.append(int(self.label[node]))
+                node = int(self.parent[node])
+            special = token in self.vocabulary.special_ids
+            if bytes(reversed(spelled)) != (b"" if special else text):
+                raise InvariantError(f"T3: token {token} is spelled otherwise")
