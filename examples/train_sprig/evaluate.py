@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
@@ -37,6 +37,13 @@ class Score:
         return f"{self.right}/{self.count} ({100 * self.right / max(1, self.count):.1f}%)"
 
 
+class Answers(Protocol):
+    """Whatever answers cases."""
+
+    def answers(self, found: list[Case]) -> list[str]:
+        """One answer per case."""
+
+
 class Greedy:
     """Greedy answers by transformers' generate, fp32, batched with left padding."""
 
@@ -53,9 +60,9 @@ class Greedy:
             self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         )
 
-    def answers(self, chats: list[list[Turn]], batch: int = 16) -> list[str]:
-        """One answer per chat."""
-        prompts = [self.prompt(turns) for turns in chats]
+    def answers(self, found: list[Case], batch: int = 16) -> list[str]:
+        """One answer per case."""
+        prompts = [self.prompt(case.turns) for case in found]
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         answers = [""] * len(prompts)
         for start in range(0, len(order), batch):
@@ -75,9 +82,9 @@ class Greedy:
         return answers
 
 
-def score(model: Greedy, found: list[Case]) -> tuple[Score, list[tuple[Case, str]]]:
+def score(model: Answers, found: list[Case]) -> tuple[Score, list[tuple[Case, str]]]:
     """How many are right, and the wrong ones with their answers."""
-    answers = model.answers([case.turns for case in found])
+    answers = model.answers(found)
     wrong = [
         (case, answer)
         for case, answer in zip(found, answers, strict=True)
@@ -114,22 +121,29 @@ def write_docs(text: str) -> None:
     DOCS.write_text(f"{before}{MARK}\n{text}\n{MARK}{after}", encoding="utf-8")
 
 
-def evaluate(model: Greedy, options: argparse.Namespace) -> dict[str, dict[str, Score]]:
+def models(options: argparse.Namespace) -> dict[str, Answers]:
+    """The ways of answering that are asked for."""
+    found: dict[str, Answers] = {"free-running": Greedy(options.folder)}
+    if options.grammar:
+        from .constrained import Constrained
+
+        found["under grammar"] = Constrained(options.folder)
+    return found
+
+
+def evaluate(options: argparse.Namespace) -> dict[str, dict[str, Score]]:
     """Scores by skill and by way of scoring."""
-    rows: dict[str, dict[str, Score]] = {}
+    rows: dict[str, dict[str, Score]] = {skill: {} for skill in options.skills}
     by_hand = [] if options.train else handwritten()
-    for skill in options.skills:
-        drawn = cases(TRAIN if options.train else HELDOUT, skill, options.count, options.seed)
-        scores, wrong = score(model, drawn)
-        rows[skill] = {"held-out, free-running": scores}
-        print(f"{skill:12} {scores}", flush=True)
-        _show(wrong, options.show)
-        mine = [case for case in by_hand if case.skill == skill]
-        if mine:
-            scores, wrong = score(model, mine)
-            rows[skill]["hand-written, free-running"] = scores
-            print(f"{skill:12} {scores} by hand", flush=True)
-            _show(wrong, options.show)
+    for way, model in models(options).items():
+        for skill in options.skills:
+            drawn = cases(TRAIN if options.train else HELDOUT, skill, options.count, options.seed)
+            mine = [case for case in by_hand if case.skill == skill]
+            for name, found in (("held-out", drawn), ("hand-written", mine)):
+                if found:
+                    rows[skill][f"{name}, {way}"], wrong = score(model, found)
+                    print(f"{skill:12} {name}, {way}: {rows[skill][f'{name}, {way}']}", flush=True)
+                    _show(wrong, options.show)
     return rows
 
 
@@ -141,12 +155,13 @@ def main() -> None:
     parser.add_argument("--show", type=int, default=0, help="print this many wrong answers a skill")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--train", action="store_true", help="score training-side chats instead")
+    parser.add_argument("--grammar", action="store_true", help="also by espalier.Engine, masked")
     parser.add_argument("--docs", action="store_true", help="write the table into docs/sprig.md")
     parser.add_argument("--skills", nargs="*", default=[*SKILLS, "tool_answer"])
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    text = table(evaluate(Greedy(options.folder), options))
+    text = table(evaluate(options))
     print(text)
     if options.docs:
         write_docs(text)

@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from . import recall_templates, skills, skills_chat
+from . import drills, recall_templates, skills, skills_chat
 from .skills import Exchange
 from .world import TRAIN, World
 
@@ -24,8 +24,19 @@ class Turn:
     exchange: Exchange | None = None
 
 
-SKILLS = ("extract", "tools", "sentiment", "judging", "sums", "recall", "repeat", "small_talk")
-WEIGHTS = (25, 18, 16, 15, 14, 12, 2, 2)
+# Shares of the chats. `repeat` and `drill` are no skills of their own: they teach copying and the
+# small sums inside the worked form with far more answer tokens a row than the skills do.
+MIX = {
+    "extract": 24,
+    "tools": 16,
+    "sentiment": 10,
+    "judging": 13,
+    "sums": 11,
+    "recall": 10,
+    "repeat": 8,
+    "drill": 7,
+    "small_talk": 1,
+}
 
 
 def _turns(exchanges: list[Exchange]) -> list[Turn]:
@@ -51,7 +62,8 @@ def skill_turns(rng: random.Random, world: World, skill: str) -> tuple[str, list
         "extract": skills.extract,
         "sentiment": skills_chat.sentiment,
         "sums": skills_chat.sums,
-        "repeat": skills_chat.repeat,
+        "repeat": drills.repeat,
+        "drill": drills.drill,
         "small_talk": skills_chat.small_talk,
     }
     return "", _turns(makers[skill](rng, world))
@@ -72,7 +84,7 @@ def chat(rng: random.Random, world: World = TRAIN, rounds: int | None = None) ->
     count = rounds or rng.choice([1, 1, 1, 1, 1, 1, 2, 2, 3, 4])
     system, turns = "", list[Turn]()
     for index in range(count):
-        skill = rng.choices(SKILLS, WEIGHTS)[0]
+        skill = rng.choices(list(MIX), list(MIX.values()))[0]
         text, more = skill_turns(rng, world, skill)
         if text and index:  # tools listed in the system turn must come first
             continue

@@ -273,24 +273,6 @@ def recall(rng: random.Random, world: World) -> tuple[list[Exchange], list[Excha
     return statements, questions[: rng.choice([1, 2, 3])]
 
 
-REPEAT_ASKS = [
-    "Repeat: {text}",
-    "Repeat after me: {text}",
-    "Say {text}",
-    "Write exactly this: {text}",
-]
-REPEAT_KINDS = ("name", "city", "item", "title", "date", "code", "topic", "number", "word", "time")
-
-
-def repeat(rng: random.Random, world: World) -> list[Exchange]:
-    """A plain copy of made-up words; teaches copying early."""
-    parts = [
-        value(rng, world, rng.choice(REPEAT_KINDS)) for _ in range(rng.choice([1, 2, 3, 4, 6]))
-    ]
-    text = rng.choice([" ", ", "]).join(parts)
-    return [Exchange("repeat", rng.choice(REPEAT_ASKS).replace("{text}", text), text, "word")]
-
-
 def small_talk(rng: random.Random, _world: World) -> list[Exchange]:
     """Greetings and who Sprig is."""
     asks, answer = rng.choice(recall_templates.SMALL_TALK)

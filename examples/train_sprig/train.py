@@ -151,7 +151,8 @@ class Run:
         torch.manual_seed(options.seed)
         self.device = torch.device(_device(options.device))
         self.tokenizer = self._tokenizer()
-        self.model: Any = LlamaForCausalLM(sprig_config()).to(self.device)
+        architecture: Any = LlamaForCausalLM
+        self.model: Any = architecture(sprig_config()).to(self.device)
         self.model.train()
         self.optimizers = Optimizers(self.model, options.rate, options.optimizer == "muon")
         self.packer = Packer(self.tokenizer, options.seed)
@@ -205,7 +206,7 @@ class Run:
             loss = loss_of(
                 self.model, self.packer.batch(self.progress.step, self.done()), self.device
             )
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self.optimizers.step(scale)
             now = time.monotonic()
