@@ -15,6 +15,7 @@ from . import ir
 from .json_arrays import array_expr
 from .json_check import clause_accepts, test_term
 from .json_clauses import NOTHING, Arrays, Clause, Conj, Members, Objects, Strings
+from .json_document import child
 from .json_logic import Logic
 from .json_numbers import ALL_NUMBERS
 from .json_numerals import numerals, point_numerals
@@ -40,6 +41,8 @@ class Builder:
         self._shapes: dict[Arrays | Objects, ir.Ref] = {}
         self._queue: deque[tuple[str, Callable[[], ir.Expr]]] = deque()
         self._names: dict[str, int] = {}
+        self.places: dict[str, str] = {"start": "#"}
+        """The location in the schema that a rule stands for, or that makes it hopeless."""
 
     def run(self) -> None:
         """Make the bodies of all rules asked for so far, and of those they ask for."""
@@ -57,6 +60,12 @@ class Builder:
         self.define(name, body)
         return ir.Ref(name)
 
+    def blame(self, rule: str, name: str) -> None:
+        """Note that `rule` has no texts because its member `name` can have no value."""
+        place = child(self.places.get(rule, "#"), "properties", name)
+        if self.logic.document.exists(place):
+            self.places[rule] = place
+
     def nothing(self, expr: ir.Expr) -> bool:
         """Whether an expression of `value` stands for no text at all."""
         return expr == self.NOTHING
@@ -73,8 +82,6 @@ class Builder:
         shapes: dict[ir.Ref, None] = {}
         where = " & ".join(place for place, _ in conj if isinstance(place, str)) or "#any"
         for clause in self.logic.expand(conj):
-            if self.logic.clause_empty(clause):
-                continue
             if clause.values is not None:
                 self._constants(clause, where, scalars, shapes)
                 continue
@@ -94,6 +101,7 @@ class Builder:
         if not choices:
             return self.NOTHING
         name = self._name(where)
+        self.places[name] = where.split(" & ", 1)[0]
         self.define(name, ir.Choice(tuple(choices)))
         return ir.Ref(name)
 
@@ -195,6 +203,7 @@ class Builder:
         found = self._shapes.get(shape)
         if found is None:
             name = self._name(where)
+            self.places[name] = where.split(" & ", 1)[0]
             found = self._shapes[shape] = ir.Ref(name)
             if isinstance(shape, Arrays):
                 arrays = shape

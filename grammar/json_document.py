@@ -69,6 +69,14 @@ class Document:
             )
         return here
 
+    def exists(self, location: str) -> bool:
+        """Whether a schema stands at a location."""
+        try:
+            self.at(location)
+        except GrammarError:
+            return False
+        return True
+
     def target(self, location: str, reference: Any) -> str:
         """The location that a `$ref` in the schema at `location` points to."""
         if not isinstance(reference, str):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MAX_ANY_ORDER = 10
 _MAX_PATTERNS = 6
+_INLINE = 16
 _MAX_STATES = 10_000
 
 
@@ -65,7 +66,7 @@ def object_expr(build: Builder, rule: str, objects: Objects) -> ir.Expr:
         return _States(build, rule, shape, any_order=True).expr()
     if counted and shape.declared:
         return _States(build, rule, shape, any_order=False).expr()
-    return _in_order(build, shape)
+    return _in_order(build, rule, shape)
 
 
 def _shape(build: Builder, rule: str, objects: Objects) -> _Shape | None:
@@ -78,6 +79,7 @@ def _shape(build: Builder, rule: str, objects: Objects) -> _Shape | None:
         value = build.value(member(build.logic, objects, name))
         if build.nothing(value):
             if name in required:
+                build.blame(rule, name)
                 return None
             continue
         declared.append(_Member((*build.layout.name(name), value), name in required))
@@ -157,7 +159,7 @@ def _class_conj(objects: Objects, under: set[str]) -> Conj:
 # -- declared order --------------------------------------------------------------------------------
 
 
-def _in_order(build: Builder, shape: _Shape) -> ir.Expr:
+def _in_order(build: Builder, rule: str, shape: _Shape) -> ir.Expr:
     layout = build.layout
     first = next((i for i, item in enumerate(shape.declared) if item.required), None)
     if first is not None:
@@ -167,7 +169,7 @@ def _in_order(build: Builder, shape: _Shape) -> ir.Expr:
         parts += shape.declared[first].parts
         parts += _followers(build, shape, first + 1, len(shape.declared), last=True)
         return sequence([*parts, *layout.closing("}")])
-    body = _nonempty(build, shape, 0, len(shape.declared), last=True)
+    body = _nonempty(build, rule, shape, 0, len(shape.declared), last=True)
     if body is None:
         return sequence([*layout.opening("{"), ir.Lit("}")])
     inside = sequence([body, layout.space])
@@ -188,8 +190,23 @@ def _followers(build: Builder, shape: _Shape, start: int, stop: int, *, last: bo
     return parts
 
 
+def _segment(
+    build: Builder, rule: str, shape: _Shape, start: int, stop: int, *, last: bool
+) -> list[Part]:
+    """As `_followers`, all optional; wide segments are rules, halved, so that they are shared."""
+    if stop - start <= _INLINE:
+        return _followers(build, shape, start, stop, last=last)
+    name = f"{rule}@{start}-{stop}"
+    if name not in build.rules:
+        middle = (start + stop + 1) // 2
+        left = _segment(build, rule, shape, start, middle, last=False)
+        right = _segment(build, rule, shape, middle, stop, last=last)
+        build.define(name, sequence([*left, *right]))
+    return [ir.Ref(name)]
+
+
 def _nonempty(
-    build: Builder, shape: _Shape, start: int, stop: int, *, last: bool
+    build: Builder, rule: str, shape: _Shape, start: int, stop: int, *, last: bool
 ) -> ir.Expr | None:
     """At least one of the optional members from `start` to `stop`; None where there is none."""
     if stop - start == 1 and not (last and shape.extra is not None):
@@ -201,10 +218,10 @@ def _nonempty(
         more = ir.Loop(sequence([build.layout.comma, shape.extra]), 0, most)
         return sequence([shape.extra, *([] if most == 0 else [more])])
     middle = (start + stop + 1) // 2
-    left = _nonempty(build, shape, start, middle, last=False)
-    right = _nonempty(build, shape, middle, stop, last=last)
+    left = _nonempty(build, rule, shape, start, middle, last=False)
+    right = _nonempty(build, rule, shape, middle, stop, last=last)
     if left is not None:
-        left = sequence([left, *_followers(build, shape, middle, stop, last=last)])
+        left = sequence([left, *_segment(build, rule, shape, middle, stop, last=last)])
     choices = [side for side in (left, right) if side is not None]
     return choices[0] if len(choices) == 1 else ir.Choice(tuple(choices))
 

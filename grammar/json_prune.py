@@ -10,17 +10,19 @@ from ..errors import GrammarError, InvariantError
 from . import ir
 
 
-def prune(rules: dict[str, ir.Expr], start: str = "start") -> dict[str, ir.Expr]:
+def prune(
+    rules: dict[str, ir.Expr], places: dict[str, str], start: str = "start"
+) -> dict[str, ir.Expr]:
     """The rules that are reached from `start` and can end, without alternatives that cannot.
 
-    Raises GrammarError, naming the innermost rule that cannot end, if `start` is one of them.
+    If `start` cannot end: GrammarError, with the place of the innermost rule that cannot either.
     """
     ends = _Ends(rules)
     if start not in ends.alive:
         culprit = _culprit(rules, start, ends.alive)
         raise GrammarError(
             "no value satisfies the schema",
-            where="#" if culprit == start else culprit,
+            where=places.get(culprit, culprit),
             hint="Look for contradictions, `false`, or recursion that never ends",
         )
     found: dict[str, ir.Expr] = {}
@@ -36,7 +38,7 @@ def prune(rules: dict[str, ir.Expr], start: str = "start") -> dict[str, ir.Expr]
 def check_pruned(rules: dict[str, ir.Expr], start: str = "start") -> None:
     """Raise InvariantError naming the rule that cannot end or is never reached."""
     alive = _Ends(rules).alive
-    reached = set(prune(rules, start)) if start in alive else set()
+    reached = set(prune(rules, {}, start)) if start in alive else set()
     for name in rules:
         if name not in alive or name not in reached:
             raise InvariantError(f"1: rule {name!r} cannot end or is not reached")

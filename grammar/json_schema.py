@@ -66,7 +66,7 @@ def _grammar(schema: dict[str, Any] | bool, spec: GrammarSpec) -> ir.GrammarIR:
     build = Builder(logic, layout, any_order=spec.property_order == "any")
     start = build.value(logic.reference("#"))
     build.run()
-    rules = prune({"start": start, **build.rules})
+    rules = prune({"start": start, **build.rules}, build.places)
     return ir.GrammarIR(rules=rules, start="start", dropped=tuple(logic.dropped))
 
 
