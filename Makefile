@@ -59,10 +59,13 @@ test-gpu: $(READY)
 	$(PY) -m pytest -q -m gpu $(ARGS) tests/gpu
 
 demo: $(READY)
-	$(PY) -m espalier.runtime.cli demo
+	@$(PY) -m espalier.runtime.cli demo
+	@echo "==> and 20 sentences that the model's training never saw the like of"
+	@$(PY) -m examples.heldout_sentences --count 20 | $(PY) -m espalier.runtime.cli demo --cases -
 
 bench: $(READY)
 	$(PY) -m espalier.runtime.cli bench all
+	$(PY) -m espalier.benchmarks.readme_table
 
 bench-gpu: $(READY)
 	$(PY) -m espalier.runtime.cli bench gpu

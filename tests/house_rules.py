@@ -30,8 +30,11 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("radix_cache", ("radix_cache",)),
     ("grammar", ("grammar",)),
     ("kernels", ("kernels",)),
-    ("frontend_lang.backends", ("frontend_lang", "grammar.spec", "runtime.engine")),
-    ("frontend_lang", ("frontend_lang", "grammar.spec")),
+    (
+        "frontend_lang.backends",
+        ("frontend_lang", "grammar.spec", "grammar.python_types", "runtime.engine"),
+    ),
+    ("frontend_lang", ("frontend_lang", "grammar.spec", "grammar.python_types")),
     ("runtime.cli*", ("*",)),
     ("runtime.server*", ("*",)),
     ("benchmarks", ("*",)),

@@ -1,0 +1,147 @@
+"""`espalier run FILE[:function]`: a program from a file, its values, and its report."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib.util
+import inspect
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rich.console import Console
+
+from .. import frontend_lang as esp
+from ..errors import EspalierError, InvalidRequestError
+from ..frontend_lang.function import program_failure
+from .engine import Engine
+
+ABOUT = """\
+Run a program of gen, select and fork: a function decorated with @espalier.function in FILE. Its
+variables are printed as JSON on standard output, its report on standard error.
+
+An --arg whose parameter is annotated as str is taken as it stands; any other is read as JSON where
+it is JSON, and as text where it is not.
+
+examples
+  espalier run examples/quickstart.py
+  espalier run examples/judge.py:judge --arg "text=The soup was cold." --report json
+  espalier run my.py --model ./my-model --seed 7"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.description = ABOUT
+    parser.add_argument("program", metavar="FILE[:function]")
+    parser.add_argument("--arg", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--model", default="sprig", help="sprig, a folder or a hub id")
+    parser.add_argument("--seed", type=int, help="of the program; drawn and reported without one")
+    parser.add_argument("--report", choices=["table", "json", "none"], default="table")
+    parser.add_argument("--text", action="store_true", help="print the whole text, not the values")
+
+
+def run(args: argparse.Namespace) -> int:
+    path, _, name = args.program.partition(":")
+    program = find(load(Path(path)), name)
+    given = arguments(program, args.arg)
+    with Engine(model=args.model) as engine:
+        try:
+            state = program.using(backend=engine, seed=args.seed).run(**given)
+        except EspalierError:
+            raise
+        except Exception as error:  # the program's own; --debug shows its traceback
+            raise program_failure(program.name, error, program.where) from error
+        show(state, args)
+    return 0
+
+
+def load(path: Path) -> ModuleType:
+    """The file as a module (not as `__main__`: its main block does not run)."""
+    if not path.is_file():
+        raise InvalidRequestError(expected="a Python file", got=str(path), where="FILE")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise InvalidRequestError(expected="a file that ends in .py", got=str(path), where="FILE")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InvalidRequestError(
+            f"the file cannot be loaded: {type(error).__name__}: {error}", where=str(path)
+        ) from error
+    finally:
+        sys.path.pop(0)
+    return module
+
+
+def find(module: ModuleType, name: str) -> esp.Program[Any]:
+    """The program called `name`, or the only one there is."""
+    programs = {
+        key: value
+        for key, value in vars(module).items()
+        if isinstance(value, esp.Program) and value.body.__module__ == module.__name__
+    }
+    if name in programs:
+        return programs[name]
+    if not name and len(programs) == 1:
+        return next(iter(programs.values()))
+    if not programs:
+        raise InvalidRequestError(
+            expected="a function decorated with @espalier.function",
+            got="none in the file",
+            where=str(module.__file__),
+        )
+    raise InvalidRequestError(
+        expected=f"one of {', '.join(programs)}",
+        got=repr(name) if name else "no function named, and several in the file",
+        where=str(module.__file__),
+        hint=f"Write {Path(str(module.__file__)).name}:{next(iter(programs))}.",
+    )
+
+
+def arguments(program: esp.Program[Any], given: list[str]) -> dict[str, Any]:
+    """`NAME=VALUE`s as the program's keyword arguments."""
+    parameters = inspect.signature(program.body, eval_str=True).parameters
+    values: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or name not in program.arg_names:
+            known = ", ".join(program.arg_names) or "no arguments"
+            raise InvalidRequestError(
+                expected=f"NAME=VALUE, of {known}", got=repr(text), where="--arg"
+            )
+        values[name] = value
+        if parameters[name].annotation is not str:
+            try:
+                values[name] = json.loads(value)
+            except ValueError:
+                values[name] = value
+    return values
+
+
+def show(state: esp.ProgramState, args: argparse.Namespace) -> None:
+    """Values or text on standard output; the report beside them, or with them as JSON."""
+    error = state.error()
+    if args.report == "json":
+        print(state.report().json())
+    elif args.text and error is None:
+        print(state.text())
+    elif error is None:
+        values = {name: state[name] for name in state.var_names}
+        print(json.dumps(values, ensure_ascii=False, indent=2, default=plain))
+    if args.report == "table":
+        state.report().print(Console(stderr=True))
+    if error is not None:
+        raise error
+
+
+def plain(value: Any) -> Any:
+    """A dataclass or pydantic model as JSON can say it; anything else as its repr."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    dump = getattr(value, "model_dump", None)
+    return dump() if dump is not None else repr(value)

@@ -1,0 +1,40 @@
+"""The example programs run, on the embedded model, and are right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import espalier as esp
+from examples import judge, quickstart, tools
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[esp.Engine]:
+    with esp.Engine(inline=True) as made:
+        yield made
+
+
+def test_quickstart(engine: esp.Engine) -> None:
+    state = quickstart.extract.run(backend=engine)
+    assert state["person"] == quickstart.Person("Zorina Okafor", 34, "Lisbon")
+
+
+def test_judge(engine: esp.Engine) -> None:
+    verdicts = judge.judge.run(backend=engine).ret_value
+    assert verdicts == {"tone": "rude", "urgency": "urgent", "topic": "travel"}
+
+
+def test_tools(engine: esp.Engine) -> None:
+    state = tools.assist.run(backend=engine)
+    assert state["call0"] == '{"tool": "weather", "args": {"city": "Paris"}}'
+    assert state["call1"] == '{"tool": "add", "args": {"a": 12, "b": 30}}'
+    assert "sunny" in state["answer0"]
+    assert "42" in state["answer1"]
+
+
+@pytest.mark.parametrize("program", [quickstart, judge, tools])
+def test_main_blocks(program: object, capsys: pytest.CaptureFixture[str]) -> None:
+    program.main()  # type: ignore[attr-defined]
+    assert "prompt tokens" in capsys.readouterr().out

@@ -1,0 +1,125 @@
+"""`espalier run`: which program, with which arguments, and what it prints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from espalier.errors import InvalidRequestError, ProgramError
+from espalier.runtime import cli, cli_run
+
+PROGRAM = """
+from dataclasses import dataclass
+import espalier as esp
+
+@dataclass
+class Point:
+    x: int
+
+@esp.function
+def count(s, start: int = 1, name: str = "a", more=None):
+    s["start"], s["name"], s["more"], s["point"] = start, name, more, Point(3)
+    s += "word " + esp.gen("next", max_tokens=2)
+
+@esp.function
+def fails(s):
+    s += "x"
+    return 1 / 0
+
+if __name__ == "__main__":
+    raise SystemExit("not run")
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "program.py"
+    path.write_text(PROGRAM)
+    return path
+
+
+def test_find(file: Path, tmp_path: Path) -> None:
+    module = cli_run.load(file)
+    assert cli_run.find(module, "fails").name == "fails"
+    with pytest.raises(InvalidRequestError, match="one of count, fails"):
+        cli_run.find(module, "")
+    with pytest.raises(InvalidRequestError, match=r"got 'cont'.*program.py:count"):
+        cli_run.find(module, "cont")
+    one = tmp_path / "one.py"
+    one.write_text("import espalier as esp\n@esp.function\ndef only(s): pass\n")
+    assert cli_run.find(cli_run.load(one), "").name == "only"
+    one.write_text("from espalier import function\ndef no(s): pass\n")
+    with pytest.raises(InvalidRequestError, match="decorated"):
+        cli_run.find(cli_run.load(one), "")
+
+
+def test_arguments(file: Path) -> None:
+    program = cli_run.find(cli_run.load(file), "count")
+    given = ["start=5", "name=7", 'more={"a": [1]}']
+    assert cli_run.arguments(program, given) == {"start": 5, "name": "7", "more": {"a": [1]}}
+    assert cli_run.arguments(program, ["more=a=b c"]) == {"more": "a=b c"}
+    for bad in ("nme=3", "name"):
+        with pytest.raises(InvalidRequestError, match="NAME=VALUE, of start, name, more"):
+            cli_run.arguments(program, [bad])
+
+
+def test_plain() -> None:
+    from pydantic import BaseModel
+
+    class Pair(BaseModel):
+        a: int
+
+    assert cli_run.plain(Pair(a=3)) == {"a": 3}
+    assert cli_run.plain({1}) == "{1}"
+
+
+def test_values_and_report(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    program = f"{file}:count"
+    assert cli.main(["run", program, "--arg", "name=Ida"]) == 0
+    out, err = capsys.readouterr()
+    values = json.loads(out)
+    assert values["name"] == "Ida"
+    assert values["point"] == {"x": 3}
+    assert isinstance(values["next"], str)
+    assert "prompt tokens" in err
+    assert cli.main(["run", program, "--report", "json", "--seed", "7"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["seed"] == 7
+    assert report["totals"]["calls"] == 1
+    assert cli.main(["run", program, "--report", "none", "--text"]) == 0
+    assert capsys.readouterr().out.startswith("word ")
+
+
+@pytest.mark.parametrize(
+    ("program", "code", "words"),
+    [
+        ("{file}", 2, "expected one of count, fails"),
+        ("{file}:nope", 2, "got 'nope'"),
+        ("{file}x", 2, "expected a Python file"),
+        ("{file}:fails", 1, "fails raised ZeroDivisionError: division by zero"),
+    ],
+)
+def test_bad_input(
+    program: str, code: int, words: str, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["run", program.format(file=file)]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_the_line_that_failed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", f"{file}:fails"]) == 1
+    line = PROGRAM.splitlines().index("    return 1 / 0") + 1
+    assert f"program.py:{line}" in capsys.readouterr().err
+    with pytest.raises(ProgramError):
+        cli.main(["--debug", "run", f"{file}:fails"])
+
+
+def test_a_file_that_cannot_be_loaded(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text("import no_such_module_at_all")
+    assert cli.main(["run", str(file)]) == 2
+    assert "ModuleNotFoundError" in capsys.readouterr().err
