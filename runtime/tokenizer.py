@@ -7,14 +7,17 @@ Decoding joins the tokens' bytes, so that it is the same whether done at once or
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import tokenizers
 
 from ..errors import InvalidRequestError, ModelLoadError
+from .chat_guard import Fence
 from .chat_template import ChatTemplate
 from .config import as_ids, read_json
 from .token_bytes import TokenBytes
@@ -38,6 +41,7 @@ class Tokenizer:
         template: str | None = None,
     ) -> None:
         self.raw = raw
+        self._lock = Lock()  # whether special tokens are text is a setting of `raw`
         config = config or {}
         added = raw.get_added_tokens_decoder()
         self.special_ids = frozenset(id for id, token in added.items() if token.special)
@@ -93,13 +97,43 @@ class Tokenizer:
             raw, config=config, bos_id=bos, eos_ids=eos, template=_find_template(folder, config)
         )
 
-    def encode(self, text: str, *, add_bos: bool = False, allow_special: bool = False) -> list[int]:
-        """Token ids of `text`. With `allow_special`, special tokens' strings become their ids."""
+    def encode(
+        self,
+        text: str,
+        *,
+        add_bos: bool = False,
+        allow_special: bool = False,
+        continues: bool = False,
+    ) -> list[int]:
+        """Token ids of `text`. With `allow_special`, special tokens' strings become their ids.
+        continues: the text stands behind other text, so that a SentencePiece tokenizer puts no
+        space before it."""
         if add_bos and self.bos_id is None:
             raise InvalidRequestError("this tokenizer has no BOS token", where="add_bos")
-        self.raw.encode_special_tokens = not allow_special
-        ids = self.raw.encode(text, add_special_tokens=False).ids
+        ids = self._encode(text, allow_special, continues)
+        if not allow_special and not self.special_ids.isdisjoint(ids):
+            ids = self._encode_apart(text, ids, continues)
         return [self.bos_id, *ids] if add_bos and self.bos_id is not None else ids
+
+    def _encode(self, text: str, allow_special: bool, continues: bool) -> list[int]:
+        anchor = "\n" if continues and self.strips_space else ""
+        with self._lock:
+            self.raw.encode_special_tokens = not allow_special
+            ids: list[int] = self.raw.encode(anchor + text, add_special_tokens=False).ids
+            before = self.raw.encode(anchor, add_special_tokens=False).ids if anchor else []
+        return ids[len(before) :] if before == ids[: len(before)] else ids
+
+    def _encode_apart(self, text: str, ids: list[int], continues: bool) -> list[int]:
+        """A vocabulary that holds its special tokens as pieces (Unigram) finds them in a text all
+        the same: encode such a text cut behind the first character of each."""
+        found = {self.raw.id_to_token(id) for id in self.special_ids.intersection(ids)}
+        cuts = [f"(?<={re.escape(t[0])})(?={re.escape(t[1:])})" for t in found if t in text]
+        if not cuts:
+            return ids  # the token for unknown characters
+        apart: list[int] = []
+        for piece in re.split("|".join(sorted(cuts)), text):
+            apart += self._encode(piece, False, continues or bool(apart))
+        return apart
 
     def decode(
         self, ids: Iterable[int], *, skip_special: bool = True, continues: bool = False
@@ -134,7 +168,7 @@ class Tokenizer:
         tools: Sequence[Mapping[str, Any]] | None = None,
         **variables: Any,
     ) -> str:
-        """The chat as the model's own template writes it; encode it with `allow_special`."""
+        """The chat as the model's own template writes it."""
         if self.chat_template is None:
             raise InvalidRequestError(
                 "this model has no chat template",
@@ -144,6 +178,37 @@ class Tokenizer:
         return self.chat_template.render(
             messages, add_generation_prompt=add_generation_prompt, tools=tools, **variables
         )
+
+    def encode_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        add_generation_prompt: bool = False,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        **variables: Any,
+    ) -> list[int]:
+        """Token ids of `render_chat`, in which control tokens that a message spells are text.
+
+        In the assistant's own messages those that its template writes but tokenizer.json does not
+        call special (`<think>`, `<tool_call>`) are real: the model wrote them.
+        """
+        special = {self.raw.id_to_token(id) for id in self.special_ids}
+        every = Fence(special | self._control, [messages, tools])
+        own = Fence(special, [messages, tools])
+        fenced = [
+            (own if message.get("role") == "assistant" else every).put(message)
+            for message in messages
+        ]
+        text = self.render_chat(
+            fenced,
+            add_generation_prompt=add_generation_prompt,
+            tools=every.put(tools),
+            **variables,
+        )
+        ids: list[int] = []
+        for piece, real in every.split(text):
+            ids += self.encode(piece, allow_special=real, continues=bool(ids))
+        return ids
 
     def _id_of(self, token: str) -> int | None:
         id: int | None = self.raw.token_to_id(token)
@@ -161,6 +226,7 @@ class Tokenizer:
         """Tokens that the template writes are control tokens even where tokenizer.json does not
         call them special (DeepSeek's roles, Qwen's tool calls): a user's text must not make them
         either. `special_ids`, which decoding skips, does not change."""
+        self._control: frozenset[str] = frozenset()
         if self.chat_template is None:
             return
         written = [
@@ -168,6 +234,7 @@ class Tokenizer:
             for token in added.values()
             if not token.special and self.chat_template.names(token.content)
         ]
+        self._control = frozenset(token.content for token in written)
         self.raw.add_special_tokens(written)
 
 

@@ -1,0 +1,62 @@
+"""Control tokens that a message's text spells stay text when the chat is encoded.
+
+Each one found in a message is fenced between two characters that occur nowhere in the chat; after
+rendering, what still stands between fences is encoded as text, and the fences are dropped. A
+template that cuts a message up leaves single fences, which still keep the halves apart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ..errors import InvalidRequestError
+
+_CANDIDATES = [chr(code) for code in range(0xE000, 0xF900)]
+
+
+class Fence:
+    """Fences the strings `tokens` inside messages; `split` takes a rendering apart."""
+
+    def __init__(self, tokens: Iterable[str], chat: Any) -> None:
+        longest_first = sorted(tokens, key=len, reverse=True)
+        self._tokens = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+        used = set("".join(_strings(chat)))
+        free = [character for character in _CANDIDATES if character not in used][:2]
+        if len(free) < 2:
+            raise InvalidRequestError(
+                "the messages use every private-use character of Unicode", where="messages"
+            )
+        self._start, self._end = free
+
+    def put(self, value: Any) -> Any:
+        """`value` (JSON) with every string's control tokens fenced; keys stay as they are."""
+        if isinstance(value, str):
+            return self._tokens.sub(lambda m: f"{self._start}{m[0]}{self._end}", value)
+        if isinstance(value, Mapping):
+            return {key: self.put(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.put(item) for item in value]
+        return value
+
+    def split(self, text: str) -> Iterator[tuple[str, bool]]:
+        """The rendering's pieces, each with whether its control tokens are real."""
+        fences = f"[{self._start}{self._end}]"
+        fenced = f"{self._start}({self._tokens.pattern}){self._end}"
+        pieces = re.split(f"{fenced}|{fences}", text)
+        for place, piece in enumerate(pieces):
+            if piece:
+                yield piece, place % 2 == 0
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _strings(key)
+            yield from _strings(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _strings(item)

@@ -1,0 +1,165 @@
+"""The fast path against the reference, and the reference against a plain softmax."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from espalier.kernels.attention import (
+    TOGETHER,
+    AttentionBatch,
+    Workspace,
+    paged_attention,
+    paged_attention_reference,
+    visible,
+)
+
+
+@dataclass
+class Case:
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    batch: AttentionBatch
+
+
+def _case(
+    shapes: list[tuple[int, int]],
+    *,
+    heads: tuple[int, int] = (4, 2),
+    widths: tuple[int, int] = (8, 8),
+    contiguous: bool = False,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+) -> Case:
+    """`shapes`: (rows, keys) per sequence. What lies past a table's end, and in slots of nobody,
+    is NaN: it must not reach any result."""
+    torch.manual_seed(seed)
+    total = sum(keys for _, keys in shapes)
+    slots = list(range(total))
+    if not contiguous:
+        random.Random(seed).shuffle(slots)
+    tables = torch.full((len(shapes), max(keys for _, keys in shapes) + 3), total)
+    starts, used = [0], 0
+    for b, (rows, keys) in enumerate(shapes):
+        tables[b, :keys] = torch.tensor(slots[used : used + keys])
+        starts.append(starts[-1] + rows)
+        used += keys
+    k = torch.randn(total + 1, heads[1], widths[0], dtype=dtype)
+    v = torch.randn(total + 1, heads[1], widths[1], dtype=dtype)
+    k[total], v[total] = math.nan, math.nan
+    q = torch.randn(starts[-1], heads[0], widths[0], dtype=dtype)
+    return Case(q, k, v, AttentionBatch(starts, [keys for _, keys in shapes], tables))
+
+
+def _compare(case: Case, **options: object) -> None:
+    arguments = (case.q, case.k, case.v, case.batch)
+    fast = paged_attention(*arguments, scale=0.3, **options)  # type: ignore[arg-type]
+    slow = paged_attention_reference(*arguments, scale=0.3, **options)  # type: ignore[arg-type]
+    assert fast.shape == slow.shape
+    torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-5)
+
+
+_shape = st.one_of(
+    st.tuples(st.just(1), st.integers(1, 300)),
+    st.tuples(st.integers(1, 6), st.integers(6, 90)),
+    st.integers(1, 3 * TOGETHER).flatmap(
+        lambda rows: st.tuples(st.just(rows), st.integers(rows, rows + 60))
+    ),
+)
+
+
+@given(
+    shapes=st.lists(_shape, min_size=1, max_size=7),
+    heads=st.sampled_from([(1, 1), (4, 2), (6, 6), (8, 1)]),
+    widths=st.sampled_from([(8, 8), (12, 4), (4, 12)]),
+    window=st.sampled_from([None, 1, 5, 40, 1000]),
+    contiguous=st.booleans(),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=150)
+def test_fast_equals_reference(
+    shapes: list[tuple[int, int]],
+    heads: tuple[int, int],
+    widths: tuple[int, int],
+    window: int | None,
+    contiguous: bool,
+    seed: int,
+) -> None:
+    case = _case(shapes, heads=heads, widths=widths, contiguous=contiguous, seed=seed)
+    _compare(case, window=window)
+
+
+@pytest.mark.parametrize("softcap", [None, 2.0])
+@pytest.mark.parametrize("sinks", [False, True])
+def test_softcap_and_sinks(softcap: float | None, sinks: bool) -> None:
+    case = _case([(1, 20), (5, 9)])
+    _compare(case, softcap=softcap, sinks=torch.randn(4) if sinks else None, window=7)
+
+
+def test_reference_is_softmax_over_the_visible_keys() -> None:
+    """One row by hand: window 3, softcap, a sink, two query heads on one KV head."""
+    case = _case([(1, 5)], heads=(2, 1), widths=(4, 3))
+    sinks = torch.tensor([0.5, -0.5])
+    out = paged_attention_reference(
+        case.q, case.k, case.v, case.batch, scale=0.5, window=3, softcap=1.5, sinks=sinks
+    )
+    slots = case.batch.slot_tables[0, 2:5].tolist()
+    for head in range(2):
+        scores = [float(case.q[0, head] @ case.k[slot, 0]) * 0.5 for slot in slots]
+        weights = [math.exp(1.5 * math.tanh(score / 1.5)) for score in scores]
+        whole = sum(weights) + math.exp(float(sinks[head]))
+        mean = sum(w / whole * case.v[slot, 0] for w, slot in zip(weights, slots, strict=True))
+        torch.testing.assert_close(out[0, head], mean)
+
+
+def test_visible() -> None:
+    assert visible(2, 4, None, torch.device("cpu")).tolist() == [
+        [True, True, True, False],
+        [True, True, True, True],
+    ]
+    assert visible(2, 4, 2, torch.device("cpu")).tolist() == [
+        [False, True, True, False],
+        [False, False, True, True],
+    ]
+
+
+def test_nan_of_one_sequence_stays_there() -> None:
+    """One request's broken keys (P4) reach neither its neighbours nor the padding."""
+    case = _case([(1, 5), (1, 9), (3, 40), (3, 7)])
+    case.k[case.batch.slot_tables[1, :9]] = math.nan
+    case.v[case.batch.slot_tables[2, :40]] = math.nan
+    out = paged_attention(case.q, case.k, case.v, case.batch, scale=1.0)
+    broken = [
+        bool(out[first:last].isnan().any()) for first, last in ((0, 1), (1, 2), (2, 5), (5, 8))
+    ]
+    assert broken == [False, True, True, False]
+
+
+def test_workspace_is_reused_and_grows() -> None:
+    workspace = Workspace()
+    cache = torch.arange(40.0).view(10, 2, 2)
+    first = workspace.gather("k", cache, torch.tensor([3, 1]))
+    assert torch.equal(first, cache[[3, 1]])
+    again = workspace.gather("k", cache, torch.tensor([2]))
+    assert again.data_ptr() == first.data_ptr()
+    grown = workspace.gather("k", cache, torch.arange(10))
+    assert torch.equal(grown, cache)
+    half = workspace.gather("k", cache.bfloat16(), torch.tensor([9]))
+    assert half.dtype == torch.bfloat16
+    assert torch.equal(half, cache[9:].bfloat16())
+
+
+def test_bfloat16_is_close_to_the_reference() -> None:
+    case = _case([(1, 30), (1, 200), (40, 60)], dtype=torch.bfloat16, widths=(16, 16))
+    arguments = (case.q, case.k, case.v, case.batch)
+    fast = paged_attention(*arguments, scale=0.25)
+    slow = paged_attention_reference(*arguments, scale=0.25)
+    torch.testing.assert_close(fast.float(), slow.float(), rtol=2e-2, atol=2e-2)

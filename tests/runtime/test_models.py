@@ -1,0 +1,181 @@
+"""Our definitions against transformers' own, on tiny random checkpoints."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from espalier.errors import InvalidRequestError, ModelLoadError
+from espalier.runtime.batch import ForwardBatch
+from espalier.runtime.models import ARCHITECTURES, load_model
+from tests.tiny_models import TINY, Driver, save_tiny
+
+CLOSE = 1e-4
+
+
+def _prompt(length: int, seed: int = 0) -> list[int]:
+    generator = random.Random(seed)
+    return [generator.randrange(3, 199) for _ in range(length)]
+
+
+def _expected(reference: Any, tokens: list[int]) -> Tensor:
+    with torch.inference_mode():
+        logits: Tensor = reference(torch.tensor([tokens])).logits[0].float()
+    return logits
+
+
+@pytest.fixture(scope="module", params=TINY)
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """(our folder, transformers' model) of each architecture."""
+    folder = tmp_path_factory.mktemp(request.param)
+    return folder, save_tiny(request.param, folder)
+
+
+def _assert_close(ours: Tensor, theirs: Tensor) -> None:
+    assert ours.dtype == torch.float32
+    assert (ours - theirs).abs().max().item() < CLOSE
+
+
+@pytest.mark.parametrize("length", [1, 2, 33, 90])
+def test_whole_prompt(tiny: Any, length: int) -> None:
+    folder, reference = tiny
+    tokens = _prompt(length)
+    ours = Driver.of(folder).step({"a": tokens})["a"]
+    _assert_close(ours, _expected(reference, tokens))
+
+
+def test_chunks_of_seven_then_one_by_one(tiny: Any) -> None:
+    folder, reference = tiny
+    tokens = _prompt(60)
+    driver = Driver.of(folder)
+    pieces = [tokens[i : i + 7] for i in range(0, 42, 7)] + [[token] for token in tokens[42:]]
+    ours = torch.cat([driver.step({"a": piece})["a"] for piece in pieces])
+    _assert_close(ours, _expected(reference, tokens))
+
+
+def test_cached_prefix_and_neighbours_of_all_kinds(tiny: Any) -> None:
+    """One step mixes prefill, chunk, short and long decode rows, and a fork that reads slots which
+    another sequence fills in the same step."""
+    folder, reference = tiny
+    driver = Driver.of(folder)
+    texts = {"long": _prompt(150, 1), "short": _prompt(12, 2), "chunk": _prompt(80, 3)}
+    driver.step({"long": texts["long"][:-1], "short": texts["short"][:-1]})
+    driver.step({"chunk": texts["chunk"][:40]})
+    texts["fork"] = texts["long"][:70] + _prompt(9, 4)
+    driver.fork("long", "fork", 70)
+    texts["fresh"] = _prompt(45, 5)
+    ours = driver.step(
+        {
+            "long": texts["long"][-1:],
+            "fork": texts["fork"][70:],
+            "chunk": texts["chunk"][40:],
+            "fresh": texts["fresh"],
+            "short": texts["short"][-1:],
+        }
+    )
+    for name, logits in ours.items():
+        _assert_close(logits, _expected(reference, texts[name])[-len(logits) :])
+
+
+def test_greedy_decode_of_a_ragged_batch(tiny: Any) -> None:
+    """64 steps of four sequences of very different lengths choose transformers' tokens."""
+    folder, reference = tiny
+    driver = Driver.of(folder)
+    texts = {str(length): _prompt(length, length) for length in (3, 17, 70, 71)}
+    with torch.inference_mode():
+        wanted = {
+            name: reference.generate(
+                torch.tensor([tokens]),
+                attention_mask=torch.ones(1, len(tokens), dtype=torch.int64),
+                max_new_tokens=64,
+                min_new_tokens=64,
+                do_sample=False,
+                eos_token_id=None,
+                pad_token_id=0,
+            )[0].tolist()
+            for name, tokens in texts.items()
+        }
+    rows = dict(texts)
+    for _ in range(64):
+        logits = driver.step(rows, last_only=True)
+        rows = {name: [int(row[-1].argmax())] for name, row in logits.items()}
+        texts = {name: texts[name] + rows[name] for name in texts}
+    assert texts == wanted
+
+
+def test_a_row_reads_slots_that_another_row_of_the_step_fills(tiny: Any) -> None:
+    """64 identical prompts, computed once: one sequence runs all rows, the others their last one,
+    which writes to the trash slot."""
+    folder, reference = tiny
+    driver = Driver.of(folder)
+    tokens = _prompt(20)
+    slots = [driver.free.pop() for _ in tokens]
+    trash = driver.kv.trash_slot
+    batch = ForwardBatch.from_host(
+        input_ids=[*tokens, tokens[-1], tokens[-1]],
+        positions=[*range(20), 19, 19],
+        slot_of=[*slots, trash, trash],
+        query_start=[0, 20, 21, 22],
+        seq_len=[20, 20, 20],
+        slot_tables=[slots] * 3,
+        logits_at=[19, 20, 21, 0],
+        trash_slot=trash,
+    )
+    ours = driver.model.forward(batch, driver.kv)
+    theirs = _expected(reference, tokens)
+    _assert_close(ours, theirs[[19, 19, 19, 0]])
+
+
+@pytest.mark.parametrize("name", ["llama3", "mistral", "qwen2", "qwen3"])
+def test_bfloat16_follows_transformers(name: str, tmp_path: Path) -> None:
+    reference = save_tiny(name, tmp_path, dtype=torch.bfloat16)
+    tokens = _prompt(40)
+    driver = Driver(load_model(tmp_path, dtype="bfloat16", progress=False))
+    assert driver.model.dtype == torch.bfloat16
+    ours = driver.step({"a": tokens})["a"]
+    theirs = _expected(reference, tokens)
+    exact = _expected(reference.float(), tokens)
+    # No further from the exact logits than transformers' own bfloat16 is, up to a factor.
+    assert (ours - exact).abs().mean() <= 1.5 * (theirs - exact).abs().mean()
+
+
+def test_embedding_is_found_beside_a_table_that_grows(tmp_path: Path) -> None:
+    """Positions past the first rotary table, up to the context."""
+    reference = save_tiny("qwen3", tmp_path, max_position_embeddings=4096)
+    tokens = _prompt(2100)
+    ours = Driver.of(tmp_path, slots=3000).step({"a": tokens}, last_only=True)["a"]
+    _assert_close(ours, _expected(reference, tokens)[-1:])
+
+
+def test_unknown_architecture_lists_the_known_ones(tmp_path: Path) -> None:
+    save_tiny("llama2", tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(config.read_text().replace("LlamaForCausalLM", "MambaForCausalLM"))
+    with pytest.raises(ModelLoadError, match="MambaForCausalLM") as caught:
+        load_model(tmp_path, progress=False)
+    assert all(name in str(caught.value) for name in ARCHITECTURES)
+    assert caught.value.where == str(config)
+
+
+def test_dtype(tmp_path: Path) -> None:
+    save_tiny("llama2", tmp_path, dtype=torch.bfloat16)
+    assert load_model(tmp_path, dtype="float32", progress=False).dtype == torch.float32
+    assert load_model(tmp_path, dtype=torch.bfloat16, progress=False).dtype == torch.bfloat16
+    with pytest.raises(InvalidRequestError, match="int8"):
+        load_model(tmp_path, dtype="int8", progress=False)
+
+
+def test_missing_folder_and_unreachable_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ModelLoadError, match="no such model folder"):
+        load_model(tmp_path / "nowhere", progress=False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelLoadError, match="cannot be fetched"):
+        load_model("espalier-test/no-such-model", progress=False)
