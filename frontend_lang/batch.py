@@ -23,7 +23,7 @@ _WINDOW = 4
 
 
 def run_batch(
-    program: Program[Any],
+    program: Program[...],
     batch: Iterable[Any],
     options: Mapping[str, Any],
     *,
@@ -57,7 +57,7 @@ def run_batch(
 
 
 class _Runner:
-    def __init__(self, program: Program[Any], options: Mapping[str, Any], threads: int) -> None:
+    def __init__(self, program: Program[...], options: Mapping[str, Any], threads: int) -> None:
         self.program = program
         self.options = dict(options)
         self.threads = threads

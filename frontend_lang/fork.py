@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import BranchError, EspalierError, InvalidRequestError, NotSupportedError
-from .expr import Expr
+from .expr import Expr, as_expr
 from .interpreter import Interpreter, Op
 from .journal import Piece, since
 from .records import Node
@@ -37,6 +37,7 @@ def fork_states(parent: ProgramState, size: int) -> list[ProgramState]:
 
     def hand_over() -> None:
         for child in children:
+            child.node.after = source.calls
             if source.error is not None:
                 child.fail_from(source.error, source.cause)
             child.begin(source.content.fork())
@@ -83,8 +84,7 @@ class Forks:
         if isinstance(other, Expr | str):
             return other
         if callable(other):
-            said: Expr | str = other(branch)
-            return said
+            return as_expr(other(branch))
         if isinstance(other, Sequence):
             if len(other) != len(self.states):
                 raise InvalidRequestError(
@@ -92,8 +92,7 @@ class Forks:
                     got=str(len(other)),
                     where=str(caller()),
                 )
-            one: Expr | str = other[branch]
-            return one
+            return as_expr(other[branch])
         raise InvalidRequestError(
             expected="text, an expression, a function of the branch's number, or a list",
             got=repr(other)[:80],

@@ -27,6 +27,7 @@ from typing import (
     ParamSpec,
     TypedDict,
     Unpack,
+    cast,
     overload,
 )
 
@@ -241,7 +242,8 @@ class Program(Generic[P]):
                 keywords[name] = arguments[name]
             else:
                 positional.append(arguments[name])
-        state.ret_value = self.body(state, *positional, **keywords)
+        body = cast(Callable[..., Any], self.body)
+        state.ret_value = body(state, *positional, **keywords)
 
     def execute(self, state: ProgramState, arguments: Mapping[str, Any]) -> None:
         """Run the function and wait for its calls; cancel them if it raises."""
@@ -256,6 +258,7 @@ class Program(Generic[P]):
 
     def _run_streaming(self, state: ProgramState, arguments: Mapping[str, Any]) -> None:
         failure: EspalierError | None = None
+        state.session.body_thread = threading.get_ident()
         try:
             self.call_body(state, arguments)
         except Exception as error:  # it belongs to the readers of the stream

@@ -66,6 +66,7 @@ class Interpreter:
         self._task: asyncio.Task[None] | None = None
         self._scopes: dict[str, Journal | None] = {}
         self._cancelled: str | None = None
+        self._calling = False
         session.add(self)
 
     @classmethod
@@ -126,13 +127,13 @@ class Interpreter:
         """Stop the running call and skip the rest."""
 
         def stop() -> None:
-            if self._task is not None and not self._task.done():
-                self._cancelled = reason
+            if self._calling and self._task is not None:
                 self._task.cancel()
 
         with self._lock:
             if not self._busy:
                 return
+            self._cancelled = reason
         driver().call(stop)
 
     # -- working the queue off ---------------------------------------------------------------------
@@ -154,12 +155,17 @@ class Interpreter:
                 self._skip(op)
                 continue
             try:
+                if self._cancelled is not None:
+                    raise asyncio.CancelledError
+                self._calling = True
                 await self._call(op)
             except asyncio.CancelledError:
                 reason = self._cancelled or "the process is ending"
                 self._fail(op, RequestCancelledError(f"the program was cancelled: {reason}"))
             except Exception as error:  # every failure belongs to its variable and its reader
                 self._fail(op, error)
+            finally:
+                self._calling = False
 
     def _do(self, op: Op) -> None:
         if self.error is not None and not op.always:

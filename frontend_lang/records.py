@@ -56,11 +56,13 @@ class CallRecord:
 class Node:
     """One state: its calls in order, and its forks' states in order.
 
-    path: (number of the fork in its state, branch) per level. lost_tokens: sampled or computed
+    path: (number of the fork in its state, branch) per level. after: how many calls the parent had
+    made when it forked. lost_tokens: sampled or computed
     tokens that a chat template rendered anew no longer contains.
     """
 
     path: tuple[int, ...] = ()
+    after: int = 0
     calls: list[CallRecord] = field(default_factory=list)
     children: list[Node] = field(default_factory=list)
     lost_tokens: int = 0
@@ -70,6 +72,7 @@ class Node:
         """Plain data, for JSON."""
         return {
             "path": list(self.path),
+            "after": self.after,
             "lost_tokens": self.lost_tokens,
             "error": self.error,
             "calls": [call.to_dict() for call in self.calls],

@@ -130,13 +130,16 @@ def _walk(node: Node) -> Iterator[Node]:
 
 
 def _lines(node: Node, depth: int) -> Iterator[tuple[int, Node, CallRecord | None]]:
+    """Calls and branches in the order of the program."""
     if node.path:
         yield depth, node, None
         depth += 1
-    for call in node.calls:
-        yield depth, node, call
-    for child in node.children:
-        yield from _lines(child, depth)
+    for number in range(len(node.calls) + 1):
+        for child in node.children:
+            if child.after == number:
+                yield from _lines(child, depth)
+        if number < len(node.calls):
+            yield depth, node, node.calls[number]
 
 
 def _row(depth: int, call: CallRecord) -> list[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..errors import EspalierError
 from . import seeds
 from .backends.base import Backend
 from .content import Content
@@ -49,7 +50,9 @@ class Session:
     def __post_init__(self) -> None:
         self.started = time.monotonic()
         self.ended: float | None = None
-        self.progress = threading.Condition()
+        self.body_thread: int | None = None
+        self.finished = not self.stream
+        self._progress = threading.Condition()
         self._lock = threading.Lock()
         self._interpreters: list[Interpreter] = []
 
@@ -72,11 +75,43 @@ class Session:
         with self._lock:
             self._interpreters.append(interpreter)
 
+    # -- a streaming run's function, which runs in a thread of its own ---------------------------
+
+    def said(self, change: Callable[[], None]) -> None:
+        """Do what readers of other threads may be waiting for."""
+        with self._progress:
+            change()
+            self._progress.notify_all()
+
+    def wait_until(self, ready: Callable[[], bool]) -> None:
+        """Until `ready()` holds or the function has ended; at once for the function's own thread,
+        for which nobody else can make it hold."""
+        if self.finished or threading.get_ident() == self.body_thread:
+            return
+        with self._progress:
+            self._progress.wait_for(lambda: self.finished or ready())
+
+    def finish(self) -> None:
+        """The function has ended, and all its calls are done."""
+
+        def change() -> None:
+            self.finished = True
+
+        self.said(change)
+
+    # -- all states --------------------------------------------------------------------------------
+
     def wait(self) -> None:
         """Until every state of the run has nothing left to do."""
         for interpreter in self._all():
             interpreter.wait()
         self.ended = time.monotonic()
+
+    def close_feeds(self, failure: EspalierError | None) -> None:
+        """End every state's stream of text, in the state's own error or the function's."""
+        for interpreter in self._all():
+            if interpreter.feed is not None:
+                interpreter.feed.close(interpreter.error or failure)
 
     def cancel(self, reason: str) -> None:
         """Cancel every state's calls."""

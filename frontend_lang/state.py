@@ -45,8 +45,7 @@ class ProgramState:
         self._loops = loops
         self._forks = 0
         self._failure: EspalierError | None = None
-        self._progress = interpreter.session.progress
-        self._finished = not interpreter.session.stream
+        self._open_scopes: list[str] = []
 
     # -- saying ------------------------------------------------------------------------------------
 
@@ -67,9 +66,7 @@ class ProgramState:
             self._unnamed.append(variable)
             return variable
         self._check_free(name, expr, overwrite)
-        with self._progress:
-            self._variables[name] = variable
-            self._progress.notify_all()
+        self.session.said(lambda: self._variables.update({name: variable}))
         return variable
 
     def _check_free(self, name: str, expr: Expr, overwrite: bool) -> None:
@@ -96,8 +93,14 @@ class ProgramState:
         where = caller()
         begin = ScopeBegin(name, where, overwrite)
         self._check_free(name, begin, overwrite)
+        if name in self._open_scopes:
+            raise VariableError(f"var_scope({name!r}) inside itself", where=str(where))
         self._interpreter.submit(op_of(begin, None))
-        yield
+        self._open_scopes.append(name)
+        try:
+            yield
+        finally:
+            self._open_scopes.remove(name)
         self._submit(ScopeEnd(name, where))
 
     @overload
@@ -235,13 +238,15 @@ class ProgramState:
         return self._interpreter.content.messages()
 
     def sync(self) -> ProgramState:
-        """Wait until all that was added is done. Failures wait for their reads."""
+        """Wait until all that was added is done (in a streaming run, until its function has ended
+        too). Failures wait for their reads."""
+        self.session.wait_until(lambda: False)
         self._interpreter.wait()
         return self
 
     def error(self) -> EspalierError | None:
         """The first thing that failed in this state, once all is done; None if nothing did."""
-        self._interpreter.wait()
+        self.sync()
         return self._interpreter.error or self._failure
 
     def cancel(self, reason: str = "by its owner") -> None:
@@ -287,12 +292,8 @@ class ProgramState:
     # -- inside ------------------------------------------------------------------------------------
 
     def _feed(self, name: str | None) -> Feed:
-        """What a stream follows. In a streaming run, waits until the program sets the name."""
+        """What a stream follows."""
         if name is not None:
-            with self._progress:
-                self._progress.wait_for(lambda: name in self._variables or self._finished)
-            if name not in self._variables and self._failure is not None:
-                raise again(self._failure)
             return self._variable(name).feed
         if self._interpreter.feed is not None:
             return self._interpreter.feed
@@ -304,17 +305,17 @@ class ProgramState:
 
     def finish(self, failure: EspalierError | None = None) -> None:
         """The program's function has ended and all its calls are done (for the runner)."""
-        with self._progress:
-            self._finished = True
-            self._failure = failure
-            self._progress.notify_all()
-        if self._interpreter.feed is not None:
-            self._interpreter.feed.close(failure or self._interpreter.error)
+        self._failure = failure
+        self.session.close_feeds(failure)
+        self.session.finish()
 
     def _variable(self, name: str) -> Variable:
+        self.session.wait_until(lambda: name in self._variables)
         found = self._variables.get(name)
         if found is not None:
             return found
+        if self._failure is not None:
+            raise again(self._failure)
         near = difflib.get_close_matches(str(name), list(self._variables), n=1)
         known = ", ".join(map(repr, self._variables)) or "none"
         raise VariableError(

@@ -30,6 +30,8 @@ from .backends.base import Tokenizer
 _SPLITS_TRIED = 8
 _WINDOW = 64
 _TEMPLATES_KEPT = 1024
+# A tokenizer's switch for special tokens is one for all its users, so encoding takes turns.
+_ENCODING = threading.Lock()
 
 
 class Tokens:
@@ -94,20 +96,19 @@ class TextEncoder:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self._lock = threading.Lock()
         self._templates: dict[str, list[str | int]] = {}
         self._anchor = self._find_anchor()
 
     def start(self, text: str) -> list[int]:
         """The ids of a text that begins a sequence: BOS first, once, where the model wants it."""
-        with self._lock:
+        with _ENCODING:
             return self.tokenizer.encode(text, add_bos=self.tokenizer.adds_bos)
 
     def run(self, text: str) -> list[int]:
         """The ids of a text run that stands behind other tokens."""
         if not text:
             return []
-        with self._lock:
+        with _ENCODING:
             if self._anchor is None:
                 return self.tokenizer.encode(text)
             anchor = self.tokenizer.encode(self._anchor)
@@ -129,7 +130,7 @@ class TextEncoder:
         return known
 
     def _split_template(self, text: str) -> list[str | int]:
-        with self._lock:
+        with _ENCODING:
             ids = self.tokenizer.encode(text, allow_special=True)
         data = [self.tokenizer.token_bytes(token) for token in ids]
         if b"".join(data) != text.encode():

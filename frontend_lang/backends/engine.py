@@ -6,7 +6,7 @@ The one file of the frontend that may know `runtime`'s client; it imports it for
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ...types import Chunk, Result
 from .base import Call, Scoring, Tokenizer
@@ -28,7 +28,7 @@ class EngineBackend:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        return self.engine.tokenizer
+        return cast(Tokenizer, self.engine.tokenizer)
 
     async def generate(self, call: Call) -> Result:
         results = await self.engine.agenerate(
