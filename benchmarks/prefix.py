@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InvariantError
@@ -67,7 +68,7 @@ def measure(
             total, optimum = yardstick.optimum(workload)
             computed = run(engine, workload, arrival, seed)
             yield Row(
-                name=f"prefix/{model}/{arrival}/{name}",
+                name=f"prefix/{Path(model).name}/{arrival}/{name}",
                 value=computed / optimum,
                 unit="computed/optimal",
                 peers={"no sharing": total / optimum},
