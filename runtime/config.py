@@ -117,6 +117,17 @@ class _Reader:
         heads, hidden = self.integer("num_attention_heads"), self.integer("hidden_size")
         if data.get("hidden_act", "silu") != "silu":
             self.refuse("hidden_act", data["hidden_act"], "silu")
+        if data.get("quantization_config"):
+            self.refuse("quantization_config", data["quantization_config"], "unquantised weights")
+        if "AutoModelForCausalLM" in (data.get("auto_map") or {}):
+            self.refuse("auto_map", data["auto_map"], "models without code of their own")
+        kv_heads = self.integer("num_key_value_heads", heads)
+        if heads % kv_heads:
+            raise ModelLoadError(
+                expected=f"a divisor of num_attention_heads ({heads})",
+                got=str(kv_heads),
+                where="config.json: num_key_value_heads",
+            )
         qwen2, qwen3 = architecture == "Qwen2ForCausalLM", architecture == "Qwen3ForCausalLM"
         bias = bool(data.get("attention_bias", False))
         bos = as_ids(data.get("bos_token_id"))
@@ -127,7 +138,7 @@ class _Reader:
             intermediate_size=self.integer("intermediate_size"),
             num_layers=self.integer("num_hidden_layers"),
             num_heads=heads,
-            num_kv_heads=self.integer("num_key_value_heads", heads),
+            num_kv_heads=kv_heads,
             head_dim=self.integer("head_dim", 128 if qwen3 else hidden // heads),
             rms_norm_eps=float(data.get("rms_norm_eps", 1e-6)),
             context_length=self.integer("max_position_embeddings"),

@@ -44,7 +44,8 @@ class Tokenizer:
         self._lock = Lock()  # whether special tokens are text is a setting of `raw`
         config = config or {}
         added = raw.get_added_tokens_decoder()
-        self.special_ids = frozenset(id for id, token in added.items() if token.special)
+        self._special = {id: token.content for id, token in added.items() if token.special}
+        self.special_ids = frozenset(self._special)
         self.vocab_size = max(raw.get_vocab(with_added_tokens=True).values()) + 1
         named = {
             name: token
@@ -126,7 +127,7 @@ class Tokenizer:
     def _encode_apart(self, text: str, ids: list[int], continues: bool) -> list[int]:
         """A vocabulary that holds its special tokens as pieces (Unigram) finds them in a text all
         the same: encode such a text cut behind the first character of each."""
-        found = {self.raw.id_to_token(id) for id in self.special_ids.intersection(ids)}
+        found = {self._special[id] for id in self.special_ids.intersection(ids)}
         cuts = [f"(?<={re.escape(t[0])})(?={re.escape(t[1:])})" for t in found if t in text]
         if not cuts:
             return ids  # the token for unknown characters
@@ -192,7 +193,7 @@ class Tokenizer:
         In the assistant's own messages those that its template writes but tokenizer.json does not
         call special (`<think>`, `<tool_call>`) are real: the model wrote them.
         """
-        special = {self.raw.id_to_token(id) for id in self.special_ids}
+        special = set(self._special.values())
         every = Fence(special | self._control, [messages, tools])
         own = Fence(special, [messages, tools])
         fenced = [

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...errors import ModelLoadError
 from ..batch import ForwardBatch
-from ..config import ModelConfig
+from ..config import ModelConfig, read_json
 from ..kv_cache import KVCache, KVLayout
 from ..loader import Weights
 from ..locate import resolve_folder
@@ -54,14 +54,16 @@ def load_model(
     Raises ModelLoadError naming the file, the tensor and what to do.
     """
     folder = resolve_folder(model, revision=revision)
-    config = ModelConfig.from_folder(folder)
-    definition = ARCHITECTURES.get(config.architecture)
+    data = read_json(folder / "config.json")
+    architecture = (data.get("architectures") or ["(none)"])[0]
+    definition = ARCHITECTURES.get(architecture)
     if definition is None:
         raise ModelLoadError(
-            f"unknown architecture {config.architecture!r}",
+            f"unknown architecture {architecture!r}",
             expected=f"one of {', '.join(ARCHITECTURES)}",
             where=str(folder / "config.json"),
         )
+    config = ModelConfig.from_dict(data)
     place = torch.device(device)
     chosen = resolve_dtype(dtype, config, place)
     with Weights(folder, device=place, dtype=chosen, progress=progress) as weights:

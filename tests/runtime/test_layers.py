@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from espalier.errors import NotSupportedError
+from espalier.runtime.layers import Linear
+from espalier.runtime.loader import Group, Weights
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def tensors(tmp_path: Path) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    tensors = {
+        f"{name}.{kind}": torch.randn(*((size, 24) if kind == "weight" else (size,)))
+        for name, size in (("q", 16), ("k", 8))
+        for kind in ("weight", "bias")
+    }
+    save_file(tensors, tmp_path / "model.safetensors")
+    return tensors
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("rows", [0, 1, 2, 33])
+def test_fused_parts_are_each_their_own_product(
+    tensors: dict[str, torch.Tensor], tmp_path: Path, dtype: torch.dtype, bias: bool, rows: int
+) -> None:
+    with Weights(tmp_path, device=CPU, dtype=dtype) as weights:
+        both = Linear(weights, ["q", "k"], [16, 8], 24, kind="column", bias=bias)
+    x = torch.randn(rows, 24).to(dtype)
+    parts = [
+        F.linear(
+            x,
+            tensors[f"{name}.weight"].to(dtype),
+            tensors[f"{name}.bias"].to(dtype) if bias else None,
+        )
+        for name in ("q", "k")
+    ]
+    tolerance = 1e-5 if dtype == torch.float32 else 3e-2
+    torch.testing.assert_close(both(x), torch.cat(parts, 1), rtol=tolerance, atol=tolerance)
+
+
+def test_without_onednn_the_plain_product(
+    tensors: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: False)
+    with Weights(tmp_path, device=CPU, dtype=torch.float32) as weights:
+        layer = Linear(weights, ["q"], [16], 24, kind="row", bias=True)
+    x = torch.randn(5, 24)
+    assert torch.equal(layer(x), F.linear(x, tensors["q.weight"], tensors["q.bias"]))
+
+
+def test_what_is_not_built_is_refused(tensors: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    with Weights(tmp_path, device=CPU, dtype=torch.float32) as weights:
+        with pytest.raises(NotSupportedError, match="2 ranks"):
+            Linear(weights, ["q"], [16], 24, kind="row", group=Group(0, 2))
+        with pytest.raises(NotSupportedError, match="awq"):
+            Linear(weights, ["q"], [16], 24, kind="row", format="awq")  # type: ignore[arg-type]
+        half = Linear(weights, ["q"], [16], 24, kind="column", bias=True, group=Group(1, 2))
+    x = torch.randn(3, 24)
+    whole = F.linear(x, tensors["q.weight"], tensors["q.bias"])
+    torch.testing.assert_close(half(x), whole[:, 8:])
