@@ -5,16 +5,15 @@ the project to them and show on small bad trees that each can fail.
 """
 
 from __future__ import annotations
-import __future__
 
 import ast
+import functools
 import os
 import subprocess
 import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 PARTS = ("benchmarks", "frontend_lang", "grammar", "kernels", "radix_cache", "runtime")
@@ -22,6 +21,8 @@ NOUNS = ("errors", "types")
 OUTSIDE = ("tests", "examples", "tools")  # folders of a checkout that the library never imports
 SKIPPED_FOLDERS = {"build", "dist", "docs", *OUTSIDE}
 
+# These may import all, and nobody imports them.
+ON_TOP = ("runtime.cli", "runtime.cli_*", "runtime.server", "runtime.server_*", "benchmarks")
 # Who may import whom: the first pattern that fits a module of the library, and what it may import
 # beside errors and types. A pattern fits the module it names and everything below it.
 MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -35,12 +36,9 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("frontend_lang", "grammar.spec", "grammar.python_types", "runtime.engine"),
     ),
     ("frontend_lang", ("frontend_lang", "grammar.spec", "grammar.python_types")),
-    ("runtime.cli*", ("*",)),
-    ("runtime.server*", ("*",)),
-    ("benchmarks", ("*",)),
+    *((top, ("*",)) for top in ON_TOP),
     ("runtime", ("runtime", "radix_cache", "grammar", "kernels")),
 )
-ON_TOP = ("runtime.cli*", "runtime.server*", "benchmarks")  # may import all; nobody imports them
 HEAVY = ("torch", "transformers", "triton", "safetensors")
 SCHEDULER = ("plan", "request", "scheduler", "sequence", "waiting")
 # Modules that know no torch: ints in, ints out, and a caller's process that never loads it.
@@ -72,6 +70,11 @@ def library_files(root: Path) -> Iterator[Path]:
         yield from sorted((root / part).rglob("*.py"))
 
 
+@functools.cache
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def module_name(root: Path, path: Path) -> str:
     """The name below `espalier`: `runtime/models/llama.py` is `runtime.models.llama`."""
     parts = list(path.relative_to(root).with_suffix("").parts)
@@ -93,7 +96,7 @@ def imports_of(root: Path, path: Path) -> Iterator[Import]:
     package = module_name(root, path).split(".")
     if path.name != "__init__.py":
         package = package[:-1]
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parse(path)):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield Import(alias.name, node.lineno, relative=False)
@@ -184,7 +187,7 @@ def check_sizes(root: Path, lines: int = 400, function_lines: int = 60) -> list[
         where = path.relative_to(root)
         if (length := len(text.splitlines())) > lines:
             found.append(f"{where}: {length} lines, of {lines} at most")
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.walk(parse(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 length = (node.end_lineno or node.lineno) - node.lineno + 1
                 if length > function_lines:
@@ -197,7 +200,7 @@ def check_unsafe(root: Path) -> list[str]:
     found = []
     modules = {"pickle", "cloudpickle", "dill", "marshal", "shelve"}
     for path in library_files(root):
-        tree = ast.parse(path.read_text())
+        tree = parse(path)
         where = path.relative_to(root)
         found += [
             f"{where}:{line}: imports {module}"
@@ -207,8 +210,9 @@ def check_unsafe(root: Path) -> list[str]:
         for node in ast.walk(tree):
             if isinstance(node, ast.Name) and node.id in {"eval", "exec", "NotImplementedError"}:
                 found.append(f"{where}:{node.lineno}: {node.id}")
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in {"torch.load", "os.system"}:
-                found.append(f"{where}:{node.lineno}: {ast.unparse(node.func)}")
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                if (node.value.id, node.attr) in {("torch", "load"), ("os", "system")}:
+                    found.append(f"{where}:{node.lineno}: {node.value.id}.{node.attr}")
             if isinstance(node, ast.keyword) and node.arg == "shell":
                 found.append(f"{where}:{node.value.lineno}: shell=")
             if isinstance(node, ast.ExceptHandler) and [*map(type, node.body)] == [ast.Pass]:
@@ -250,14 +254,17 @@ def check_paths(root: Path) -> list[str]:
     return found
 
 
-def check_public_names(names: list[str], namespace: dict[str, object]) -> list[str]:
-    """`__all__` against what a module binds: every name exists, none twice, none forgotten."""
+def check_public_names(
+    names: list[str], namespace: dict[str, object], package: str = "espalier"
+) -> list[str]:
+    """`__all__` against what a module binds: every name exists, none twice, and no class or
+    function of the package's own is forgotten."""
     found = [
         f"{name}: twice in __all__" for name in sorted({n for n in names if names.count(n) > 1})
     ]
     found += [f"{name}: in __all__, and not there" for name in names if name not in namespace]
     for name, value in namespace.items():
-        internal = name.startswith("_") or isinstance(value, ModuleType | __future__._Feature)
-        if not internal and name not in names:
+        home = getattr(value, "__module__", "") or ""
+        if not name.startswith("_") and home.split(".")[0] == package and name not in names:
             found.append(f"{name}: public, and not in __all__")
     return found

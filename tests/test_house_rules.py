@@ -7,13 +7,20 @@ from pathlib import Path
 import pytest
 
 from tests import house_rules
+from tests.house_rules import Import
 
 
 def tree(root: Path, **files: str) -> Path:
     """A checkout of small files: `runtime__cli="..."` writes runtime/cli.py."""
     for part in ("espalier", *house_rules.PARTS):
         (root / part).mkdir()
-    for name in ("espalier/errors", "espalier/types", "grammar/spec", "runtime/cli"):
+    for name in (
+        "espalier/errors",
+        "espalier/types",
+        "grammar/spec",
+        "runtime/cli",
+        "runtime/client",
+    ):
         (root / f"{name}.py").write_text("")
     for name, text in files.items():
         path = root / (name.replace("__", "/") + ".py")
@@ -38,12 +45,16 @@ def tree(root: Path, **files: str) -> Path:
         ),
         ("frontend_lang__gen", "from ..grammar.spec import GrammarSpec"),
         ("frontend_lang__backends__engine", "from ...runtime.engine import Engine"),
+        ("runtime__batch", "from .client import Link\nfrom .engine import Engine"),
         ("runtime__cli_demo", "from ..frontend_lang import gen\nfrom ..benchmarks import prefix"),
         ("benchmarks__prefix", "from ..runtime.cli import main\nimport torch"),
     ],
 )
 def test_allowed_imports(tmp_path: Path, file: str, text: str) -> None:
-    root = tree(tmp_path, **{"frontend_lang__x": "", "runtime__engine": "", file: text})
+    root = tree(
+        tmp_path,
+        **{"frontend_lang__x": "", "runtime__engine": "", "runtime__cli_demo": "", file: text},
+    )
     assert house_rules.check_imports(root) == []
 
 
@@ -62,6 +73,7 @@ def test_allowed_imports(tmp_path: Path, file: str, text: str) -> None:
         ("runtime__batch", "from .cli import main", "nothing imports runtime.cli"),
         ("runtime__batch", "from .. import benchmarks", "nothing imports benchmarks"),
         ("runtime__batch", "from . import cli", "nothing imports runtime.cli"),
+        ("runtime__batch", "from .cli_demo import Tour", "nothing imports runtime.cli_demo"),
         ("frontend_lang__gen", "from ..runtime.engine import Engine", "may not import runtime"),
         ("frontend_lang__gen", "from ..grammar.pool import Pool", "may not import grammar"),
         ("frontend_lang__backends__x", "from ...runtime.batch import x", "may not import runtime"),
@@ -71,7 +83,10 @@ def test_allowed_imports(tmp_path: Path, file: str, text: str) -> None:
     ],
 )
 def test_forbidden_imports(tmp_path: Path, file: str, text: str, complaint: str) -> None:
-    root = tree(tmp_path, **{"frontend_lang__x": "", "runtime__engine": "", file: text})
+    root = tree(
+        tmp_path,
+        **{"frontend_lang__x": "", "runtime__engine": "", "runtime__cli_demo": "", file: text},
+    )
     (violation,) = house_rules.check_imports(root)
     assert complaint in violation
 
@@ -154,9 +169,9 @@ def test_paths(tmp_path: Path) -> None:
 
 
 def test_public_names() -> None:
-    bound: dict[str, object] = {"a": 1, "_b": 2, "path": Path, "module": pytest}
-    assert house_rules.check_public_names(["a", "path"], bound) == []
-    assert house_rules.check_public_names(["a", "a", "z"], bound) == [
+    bound: dict[str, object] = {"a": 1, "_b": 2, "path": Path, "module": pytest, "x": Import}
+    assert house_rules.check_public_names(["a", "path"], bound, "pathlib") == []
+    assert house_rules.check_public_names(["a", "a", "z"], bound, "pathlib") == [
         "a: twice in __all__",
         "z: in __all__, and not there",
         "path: public, and not in __all__",
