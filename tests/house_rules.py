@@ -210,9 +210,10 @@ def check_unsafe(root: Path) -> list[str]:
         for node in ast.walk(tree):
             if isinstance(node, ast.Name) and node.id in {"eval", "exec", "NotImplementedError"}:
                 found.append(f"{where}:{node.lineno}: {node.id}")
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                if (node.value.id, node.attr) in {("torch", "load"), ("os", "system")}:
-                    found.append(f"{where}:{node.lineno}: {node.value.id}.{node.attr}")
+            if isinstance(node, ast.Attribute) and node.attr in {"load", "system"}:
+                called = ast.unparse(node)
+                if called in {"torch.load", "os.system"}:
+                    found.append(f"{where}:{node.lineno}: {called}")
             if isinstance(node, ast.keyword) and node.arg == "shell":
                 found.append(f"{where}:{node.value.lineno}: shell=")
             if isinstance(node, ast.ExceptHandler) and [*map(type, node.body)] == [ast.Pass]:
