@@ -1,5 +1,5 @@
 """Where keys and values lie: per layer one row per slot, and one row more that is written and never
-read for its content (the trash slot), so that a step's writes need no mask.
+read (the trash slot), so that a step's writes need no mask.
 
 A slot's row holds the keys of all heads, then the values of all heads, so that one operator writes
 or gathers both; `k` and `v` are views of it.
@@ -61,8 +61,9 @@ class KVCache:
         self.v: list[Tensor] = []
         """Per layer [num_slots + 1, heads, v_width]."""
         for layer in layout.layers:
-            # Zeros, not empty: a padded gather reads the trash slot, and 0 * NaN is NaN.
-            rows = torch.zeros(num_slots + 1, layer.width, device=self.device, dtype=dtype)
+            # Not zeroed: no slot is read before it is written, and memory that nothing has touched
+            # costs nothing on a CPU.
+            rows = torch.empty(num_slots + 1, layer.width, device=self.device, dtype=dtype)
             split = layer.heads * layer.k_width
             self.rows.append(rows)
             self.k.append(rows[:, :split].unflatten(1, (layer.heads, layer.k_width)))

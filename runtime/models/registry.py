@@ -17,10 +17,13 @@ from ..locate import resolve_folder
 from .dtypes import resolve_dtype
 from .llama import LlamaForCausalLM
 
-ARCHITECTURES = dict.fromkeys(
-    ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"),
-    LlamaForCausalLM,
-)
+ARCHITECTURES: dict[str, type[LlamaForCausalLM]] = {
+    "LlamaForCausalLM": LlamaForCausalLM,
+    "MistralForCausalLM": LlamaForCausalLM,
+    "Qwen2ForCausalLM": LlamaForCausalLM,
+    "Qwen3ForCausalLM": LlamaForCausalLM,
+}
+"""What config.json calls a model -> the definition that runs it."""
 
 
 class CausalLM(Protocol):

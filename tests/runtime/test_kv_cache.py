@@ -25,4 +25,13 @@ def test_layers_may_differ_and_views_share_the_row() -> None:
     cache.rows[0][3] = row
     assert torch.equal(cache.k[0][3], row[:12].view(2, 6))
     assert torch.equal(cache.v[0][3], row[12:].view(2, 4))
-    assert not cache.rows[0][cache.trash_slot].any()
+
+
+def test_memory_is_taken_as_slots_are_written() -> None:
+    """A pool of a gigabyte costs no memory before it is used."""
+    import psutil
+
+    before = psutil.Process().memory_info().rss
+    cache = KVCache(KVLayout((LayerKV(8, 64, 64),) * 16), 1 << 14)
+    assert cache.bytes_per_token * cache.num_slots > 1 << 30
+    assert psutil.Process().memory_info().rss - before < 1 << 26
