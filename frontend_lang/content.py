@@ -4,14 +4,15 @@ Everything in it is immutable or shared, so that a fork copies a handful of refe
 waits or talks to a backend.
 
 Who writes what, once
-- BOS: the first run of a text that begins a state (where the tokenizer's own rule adds it), or the
-  chat template's first role. A template that comes after text loses its BOS.
+- BOS: a text that begins a state (where the tokenizer's own rule adds it), or else the chat
+  template of the first role. A template that comes after text loses its BOS.
 - End of turn: the end of a role, from the template. The engine's results never contain it: a gen
   inside `assistant()` stops at the end-of-turn token, and the role's end writes it.
 
 Invariants (checked by `check_invariants()`)
 - C1 The journal's texts, joined, are the state's text.
-- C2 Pending text is the end of the journal's constant text: nothing generated follows it.
+- C2 Pending text is the end of the journal's constant text: nothing generated follows it (unless
+  a template has rewritten the chat, which the journal keeps as it was said).
 - C3 BOS stands first or nowhere, but for what the model itself sampled.
 """
 
@@ -56,6 +57,8 @@ class Content:
         self.turns: tuple[Turn, ...] = ()
         self.raw_mark: Journal | None = None
         self.role: OpenRole | None = None
+        self.template_first: bool | None = None
+        self.rewritten = False
         self.lost_tokens = 0
 
     def fork(self) -> Content:
@@ -75,7 +78,7 @@ class Content:
     def add_text(self, text: str) -> None:
         """Append constant text."""
         if text:
-            self.pending += text
+            self._pend(text, from_template=False)
             self._write(Piece("text", text))
 
     def add_generated(self, ids: Sequence[int], text: str, cut: bool) -> None:
@@ -108,10 +111,10 @@ class Content:
             case "template":
                 self._settle_template(piece.text)
             case "choice":
-                self.pending += piece.text
+                self._pend(piece.text, from_template=False)
                 self._settle()
             case "text":
-                self.pending += piece.text
+                self._pend(piece.text, from_template=False)
 
     # -- roles -------------------------------------------------------------------------------------
 
@@ -160,8 +163,9 @@ class Content:
     def _rebuild(self, rendered: str, turns: Sequence[Turn]) -> None:
         """Make the tokens those of a chat rendered anew, and count what was lost by it."""
         before = self.prompt_so_far()
-        self.tokens, self.pending = Tokens(), ""
-        for piece in respliced(self.chat, rendered, turns):
+        self.tokens, self.pending, self.template_first = Tokens(), "", None
+        self.rewritten = True
+        for piece in respliced(self.encoder, self.chat, rendered, turns):
             self._replay(piece)
         after = self.prompt_so_far()
         same = common_prefix([before, after])
@@ -173,7 +177,7 @@ class Content:
         """All tokens so far, the pending text encoded. Raises InvalidRequestError if none."""
         self._settle()
         if not len(self.tokens):
-            ids = self.encoder.start("")
+            ids = self.encoder.start("", bos=not self.template_first)
             if not ids:
                 raise InvalidRequestError(
                     expected="at least one token before the first gen",
@@ -199,10 +203,9 @@ class Content:
             return Candidates(
                 prefix, [self.encoder.run(tail + choice) for choice in choices], len(prefix)
             )
-        rows = [self.encoder.start(tail + choice) for choice in choices]
-        start = 1 if self.encoder.tokenizer.adds_bos else 0
-        if start == 0:
-            start = common_prefix(rows)
+        bos = not self.template_first
+        rows = [self.encoder.start(tail + choice, bos=bos) for choice in choices]
+        start = 1 if bos and self.encoder.tokenizer.adds_bos else common_prefix(rows)
         if start == 0:
             raise InvalidRequestError(
                 expected="at least one token before the choices",
@@ -226,7 +229,7 @@ class Content:
             if piece.kind not in ("text", "template"):
                 break
             constant = piece.text + constant
-        if not constant.endswith(self.pending):
+        if not self.rewritten and not constant.endswith(self.pending):
             raise InvariantError("C2: pending text that is not the journal's end", got=self.pending)
         bos = self.encoder.tokenizer.bos_id
         sampled = sum((piece.ids or ()).count(bos) for piece in pieces if bos is not None)
@@ -241,16 +244,25 @@ class Content:
 
     def _settle(self) -> None:
         if self.pending:
-            encode = self.encoder.run if len(self.tokens) else self.encoder.start
-            self.tokens = self.tokens.extend(encode(self.pending))
+            if len(self.tokens):
+                ids = self.encoder.run(self.pending)
+            else:
+                ids = self.encoder.start(self.pending, bos=not self.template_first)
+            self.tokens = self.tokens.extend(ids)
             self.pending = ""
+
+    def _pend(self, text: str, *, from_template: bool) -> None:
+        if self.template_first is None:
+            self.template_first = from_template
+        self.pending += text
 
     def _settle_template(self, text: str) -> None:
         for part in self.encoder.template(text):
             if isinstance(part, str):
-                self.pending += part
+                self._pend(part, from_template=True)
                 continue
             self._settle()
+            self.template_first = True if self.template_first is None else self.template_first
             if part == self.encoder.tokenizer.bos_id and len(self.tokens):
                 continue
             self.tokens = self.tokens.extend([part])

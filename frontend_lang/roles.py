@@ -96,7 +96,7 @@ class ChatFormat:
             if known and known in rendered:
                 footer = rendered[rendered.rindex(known) + len(known) :]
                 return Markup(False, footer, rendered)
-        return Markup(False, self.literals(roles)[-1], rendered)
+        return Markup(False, _new_part(self._before(messages), rendered), rendered)
 
     def constant(self, roles: tuple[str, ...]) -> tuple[str, str] | None:
         """Header and footer of the last of `roles`, if they are constant text; None if not."""
@@ -106,16 +106,19 @@ class ChatFormat:
             self._probed[roles] = self._probe(roles)
         return self._probed[roles]
 
-    def literals(self, roles: Sequence[str]) -> list[str]:
-        """The template's own text before, between and after the contents (one more than roles).
+    def literals(self, messages: Sequence[Turn]) -> list[str]:
+        """The template's own text before, between and after the contents (one more than messages).
 
-        A content that the template leaves out joins its neighbours: its literal is empty.
+        A blank content stays as it is, since templates ask whether there is any; its literal, and
+        that of a content which the template leaves out, is empty.
         """
-        marks = [sentinel(at) for at in range(len(roles))]
-        text = self.render([{"role": r, "content": m} for r, m in zip(roles, marks, strict=True)])
+        marks = [sentinel(at) if m.text.strip() else m.text for at, m in enumerate(messages)]
+        text = self.render(
+            [{"role": m.role or "", "content": k} for m, k in zip(messages, marks, strict=True)]
+        )
         found: list[str] = []
         for mark in marks:
-            before, met, rest = text.partition(mark)
+            before, met, rest = text.partition(mark) if mark.strip() else ("", "", text)
             found.append(before if met else "")
             text = rest if met else text
         return [*found, text]

@@ -99,10 +99,11 @@ class TextEncoder:
         self._templates: dict[str, list[str | int]] = {}
         self._anchor = self._find_anchor()
 
-    def start(self, text: str) -> list[int]:
-        """The ids of a text that begins a sequence: BOS first, once, where the model wants it."""
+    def start(self, text: str, *, bos: bool = True) -> list[int]:
+        """The ids of a text that begins a sequence. bos: BOS first, where the tokenizer's own rule
+        puts it before a plain text; a chat template writes its own."""
         with _ENCODING:
-            return self.tokenizer.encode(text, add_bos=self.tokenizer.adds_bos)
+            return self.tokenizer.encode(text, add_bos=bos and self.tokenizer.adds_bos)
 
     def run(self, text: str) -> list[int]:
         """The ids of a text run that stands behind other tokens."""
@@ -128,6 +129,10 @@ class TextEncoder:
                 self._templates.clear()
             known = self._templates[text] = self._split_template(text)
         return known
+
+    def spelled(self, special: int) -> str:
+        """A special token as a template spells it."""
+        return self.tokenizer.token_bytes(special).decode("utf-8", errors="replace")
 
     def _split_template(self, text: str) -> list[str | int]:
         with _ENCODING:
