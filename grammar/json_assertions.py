@@ -10,6 +10,7 @@ from .json_check import test_term
 from .json_clauses import (
     ANYTHING,
     NOTHING,
+    TOP,
     TYPES,
     Arrays,
     Clause,
@@ -34,6 +35,16 @@ from .json_keywords import (
 from .json_numbers import Numbers
 from .json_text import Const, Orders, const_of
 
+_NUMERIC = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
+_STRING = frozenset({"minLength", "maxLength", "pattern", "format"})
+_ARRAY = frozenset({"items", "prefixItems", "additionalItems", "minItems", "maxItems"})
+_OBJECT = frozenset(
+    {
+        *("properties", "patternProperties", "additionalProperties", "propertyNames"),
+        *("required", "minProperties", "maxProperties"),
+    }
+)
+
 
 class Assertions:
     """Reads the assertion keywords of one schema into clauses.
@@ -49,19 +60,22 @@ class Assertions:
         self._ascii = ascii
         self._assert_formats = assert_formats
         self.orders: Orders = {}
+        self._groups = (
+            (frozenset({"type"}), self._type),
+            (frozenset({"enum", "const"}), self._values),
+            (_NUMERIC, self._numeric),
+            (_STRING, self._string),
+            (_ARRAY, self._array),
+            (_OBJECT, self._object),
+        )
 
     def clause(self, location: str, schema: Schema) -> Clause | None:
         """What the assertion keywords of `schema` say together; None: nothing is valid."""
-        clause: Clause | None = Clause()
-        for group in (
-            self._type,
-            self._values,
-            self._numeric,
-            self._string,
-            self._array,
-            self._object,
-        ):
-            part = group(location, schema)
+        clause: Clause | None = TOP
+        for keywords, read in self._groups:
+            if keywords.isdisjoint(schema):
+                continue
+            part = read(location, schema)
             if clause is None or part is None:
                 return None
             clause = clause.meet(part)

@@ -55,7 +55,7 @@ def object_expr(build: Builder, rule: str, objects: Objects) -> ir.Expr:
     if shape is None:
         return build.NOTHING
     counted = shape.low > 1 or shape.high is not None
-    if build.any_order and len(shape.declared) > 1:
+    if build.any_order and len(shape.declared) + (shape.extra is not None) > 1:
         if len(shape.declared) > MAX_ANY_ORDER:
             raise GrammarError(
                 f"an object with {len(shape.declared)} properties in any order",

@@ -30,7 +30,9 @@ def prune(
     while todo:
         name = todo.pop()
         if name not in found:
-            found[name] = ends.trimmed(rules[name])
+            body = ends.trimmed(rules[name])
+            assert body is not None, name
+            found[name] = body
             todo.extend(sorted(_calls(found[name]), reverse=True))
     return found
 
@@ -78,17 +80,32 @@ class _Ends:
             case ir.Loop(item, low, high):
                 return low == 0 or ((high is None or low <= high) and self.ends(item))
 
-    def trimmed(self, expr: ir.Expr) -> ir.Expr:
-        """The expression without alternatives that cannot end."""
+    def trimmed(self, expr: ir.Expr) -> ir.Expr | None:
+        """The expression without alternatives that cannot end; None if it cannot end itself."""
         match expr:
+            case ir.Term() | ir.Ref():
+                return expr if self.ends(expr) else None
             case ir.Seq(items):
-                return ir.Seq(tuple(map(self.trimmed, items)))
+                parts = [self.trimmed(item) for item in items]
+                kept = tuple(part for part in parts if part is not None)
+                if len(kept) < len(parts):
+                    return None
+                return expr if _same(kept, items) else ir.Seq(kept)
             case ir.Choice(items):
-                kept = tuple(self.trimmed(item) for item in items if self.ends(item))
-                return kept[0] if len(kept) == 1 else ir.Choice(kept)
+                found = (self.trimmed(item) for item in items)
+                kept = tuple(item for item in found if item is not None)
+                if len(kept) <= 1:
+                    return kept[0] if kept else None
+                return expr if _same(kept, items) else ir.Choice(kept)
             case ir.Loop(item, low, high):
-                return ir.Loop(self.trimmed(item), low, high) if self.ends(item) else ir.Seq(())
-        return expr
+                inner = self.trimmed(item)
+                if inner is None or (high is not None and low > high):
+                    return ir.Seq(()) if low == 0 else None
+                return expr if inner is item else ir.Loop(inner, low, high)
+
+
+def _same(a: tuple[ir.Expr, ...], b: tuple[ir.Expr, ...]) -> bool:
+    return len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))
 
 
 def _calls(expr: ir.Expr) -> set[str]:
