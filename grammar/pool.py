@@ -8,6 +8,8 @@ found by its content; R3 free and used rows partition the pool; R4 a row handed 
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 
 from ..errors import InvariantError
@@ -51,7 +53,7 @@ class MaskPool:
 
     def add(self, mask: Words) -> tuple[int, int]:
         """The row with this content, and its generation: `valid` tells whether it is still that."""
-        content = mask.tobytes()
+        content = _digest(mask)
         row = self._by_content.get(content)
         if row is None:
             row = self._take()
@@ -114,7 +116,7 @@ class MaskPool:
     def check_invariants(self) -> None:
         free = set(self._free)
         used = [row for row in range(self.used) if row not in free]
-        contents = [self.rows[row].tobytes() for row in used]
+        contents = [_digest(self.rows[row]) for row in used]
         if len(set(contents)) != len(contents):
             raise InvariantError("R1: two rows have the same content")
         for row, content in zip(used, contents, strict=True):
@@ -125,5 +127,10 @@ class MaskPool:
         if len(self._by_content) != len(used):
             raise InvariantError("R3: contents and used rows differ in number")
         for row, content in self._handed.items():
-            if row in free or self.rows[row].tobytes() != content:
+            if row in free or _digest(self.rows[row]) != content:
                 raise InvariantError(f"R4: row {row} was handed out and is gone")
+
+
+def _digest(mask: Words) -> bytes:
+    """128 bits that stand for the content: the pool would otherwise hold everything twice."""
+    return hashlib.blake2b(mask.tobytes(), digest_size=16).digest()

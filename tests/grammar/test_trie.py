@@ -1,0 +1,89 @@
+"""The flat trie against a dictionary of prefixes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from espalier.errors import InvariantError
+from espalier.grammar import Vocabulary
+from espalier.grammar.trie import TokenTrie
+
+TOKENS = st.lists(st.binary(max_size=6), max_size=30)
+
+
+def _trie(tokens: list[bytes], special: tuple[int, ...] = ()) -> TokenTrie:
+    return TokenTrie(Vocabulary(tokens, special))
+
+
+@settings(max_examples=100, deadline=None)
+@given(TOKENS)
+def test_trie_is_the_set_of_prefixes(tokens: list[bytes]) -> None:
+    trie = _trie(tokens)
+    trie.check_invariants()
+    prefixes = {token[:n] for token in tokens for n in range(len(token) + 1)} | {b""}
+    assert trie.size == len(prefixes)
+    assert trie.longest == max(map(len, tokens), default=0)
+    assert trie.single == {token[0] for token in tokens if len(token) == 1}
+    for prefix in prefixes:
+        node = 0
+        for byte in prefix:
+            node = trie.child(node, byte)
+            assert node
+        carried = sorted(trie.tokens_at(np.array([node])).tolist())
+        assert carried == [t for t, text in enumerate(tokens) if text and text == prefix]
+        absent = next(b for b in range(256) if prefix + bytes([b]) not in prefixes)
+        assert trie.child(node, absent) == 0
+
+
+@settings(max_examples=100, deadline=None)
+@given(TOKENS, st.binary(max_size=12))
+def test_greedy_takes_the_longest(tokens: list[bytes], text: bytes) -> None:
+    trie = _trie(tokens)
+    spelled, at = [], 0
+    while at < len(text):
+        fitting = [t for t in tokens if t and text.startswith(t, at)]
+        if not fitting:
+            with pytest.raises(KeyError):
+                trie.greedy(text)
+            return
+        spelled.append(max(fitting, key=len))
+        at += len(spelled[-1])
+    assert trie.greedy_length(text) == len(spelled)
+
+
+def test_special_and_empty_tokens_are_left_out() -> None:
+    trie = _trie([b"a", b"ab", b"", b"a"], (1,))
+    assert trie.size == 2
+    assert trie.tokens_at(np.array([1])).tolist() == [0, 3]
+    assert trie.node_of.tolist()[:4] == [1, 0, 0, 1]
+
+
+def test_runs_of_one_byte() -> None:
+    trie = _trie([b"=" * 9, b"==a", b"-"])
+    first = trie.child(0, ord("="))
+    assert trie.run(first) is None  # it branches after two
+    third = trie.child(trie.child(first, ord("=")), ord("="))
+    run = trie.run(third)
+    assert run is not None
+    assert run[0] == ord("=")
+    assert len(run[1]) == 6
+    assert trie.run(third) is run
+
+
+def test_invariants_are_checked() -> None:
+    def broken(name: str, attribute: str, index: int, value: int) -> None:
+        trie = _trie([b"ab", b"ac", b"b"])
+        getattr(trie, attribute)[index] = value
+        with pytest.raises(InvariantError, match=rf"^{name}"):
+            trie.check_invariants()
+
+    broken("T1", "parent", 3, 2)
+    broken("T2", "label", 2, ord("a"))
+    broken("T3", "node_of", 0, 1)
+    trie = _trie([b"ab"])
+    trie.carries = b"\0\0\0"
+    with pytest.raises(InvariantError, match=r"^T4"):
+        trie.check_invariants()
