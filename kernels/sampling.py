@@ -4,8 +4,8 @@ Order: bias, mask, temperature, top-k, top-p (of what top-k left, renormalised),
 likeliest), then the Gumbel-max draw. The noise of a token depends on (seed, sample index, position
 of the new token, token id) alone, never on the row, the batch or the device (P3).
 
-The hash is the 32-bit finaliser of MurmurHash3 (Appleby, public domain) in a counter mode; its
-arithmetic is kept in int64 below 2**32, which every backend has.
+The hash is the 32-bit finaliser of MurmurHash3 (Appleby, public domain) over a counter; int32
+arithmetic wraps as it should on every backend.
 """
 
 from __future__ import annotations
@@ -14,38 +14,52 @@ import torch
 from torch import Tensor
 
 NEAR_TIE = 1e-4
-_WORD = 0xFFFFFFFF
-_GOLDEN = 0x9E3779B1
+_BEST = 1024  # how many of the likeliest tokens are looked at before all are sorted
+_CHUNK = 1 << 17  # elements hashed at once: what a core's cache holds
+
+
+def _signed(word: int) -> int:
+    """A 32-bit word as the int32 with the same bits."""
+    return word - (1 << 32) if word >= 1 << 31 else word
+
+
+_FIRST, _SECOND = _signed(0x85EBCA6B), _signed(0xC2B2AE35)
+_GOLDEN = _signed(0x9E3779B9)
 
 
 def _mix(x: Tensor) -> Tensor:
-    """MurmurHash3's finaliser on int64 values in [0, 2**32)."""
-    x = x ^ (x >> 16)
-    x = (x * 0x85EBCA6B) & _WORD
-    x = x ^ (x >> 13)
-    x = (x * 0xC2B2AE35) & _WORD
-    return x ^ (x >> 16)
+    """MurmurHash3's finaliser, in place on int32. Shifts are logical."""
+    x ^= (x >> 16).bitwise_and_(0xFFFF)
+    x *= _FIRST
+    x ^= (x >> 13).bitwise_and_(0x7FFFF)
+    x *= _SECOND
+    x ^= (x >> 16).bitwise_and_(0xFFFF)
+    return x
 
 
 def noise_keys(seeds: Tensor, indices: Tensor, positions: Tensor) -> Tensor:
-    """Two 32-bit keys per row. seeds, indices, positions: [S] int64 -> [S, 2] int64."""
-    low, high = seeds & _WORD, (seeds >> 32) & _WORD
-    first = _mix(low ^ _mix((high + _GOLDEN * 1) & _WORD))
-    second = _mix(((positions & _WORD) * _GOLDEN & _WORD) ^ _mix((indices + 0x51ED27) & _WORD))
-    a = _mix(first ^ second)
-    return torch.stack((a, _mix((a + first + _GOLDEN) & _WORD)), dim=-1)
+    """Two 32-bit keys per row. seeds, indices, positions: [S] int64 -> [S, 2] int32."""
+    low, high = seeds.to(torch.int32), (seeds >> 32).to(torch.int32)
+    seed = _mix(low ^ _mix(high + _GOLDEN))
+    place = _mix(positions.to(torch.int32) * _GOLDEN ^ _mix(indices.to(torch.int32) + 1))
+    first = _mix(seed ^ place)
+    return torch.stack((first, _mix(first + seed * 3 + _GOLDEN)), dim=-1)
 
 
-def exponential_noise(keys: Tensor, tokens: Tensor) -> Tensor:
-    """Standard exponential variates, one per (row, token id).
+def exponential_noise(keys: Tensor, count: int) -> Tensor:
+    """Standard exponential variates, one per row and token id.
 
-    keys [S, 2]; tokens [V] or [S, V] int64 -> [S, V] float32. Small values, which decide the
-    draw, keep their full relative precision.
+    keys [S, 2] int32 -> [S, count] float32. Small values, which decide the draw, keep their full
+    relative precision.
     """
-    hashed = _mix(((tokens * _GOLDEN) & _WORD) ^ keys[:, :1])
-    hashed = _mix((hashed + keys[:, 1:]) & _WORD)
-    uniform = (hashed.to(torch.float32) + 0.5) * 2.0**-32
-    return -torch.log1p(-uniform.clamp_(max=1 - 2.0**-24))
+    tokens = _mix(torch.arange(count, dtype=torch.int32, device=keys.device) * _GOLDEN)
+    out = torch.empty((len(keys), count), dtype=torch.float32, device=keys.device)
+    rows = max(1, _CHUNK // count) if keys.device.type == "cpu" else len(keys)
+    for part, key in zip(out.split(rows), keys.split(rows), strict=True):
+        hashed = _mix((tokens ^ key[:, :1]).add_(key[:, 1:])).bitwise_and_(0x7FFFFFFF)
+        torch.add(hashed, 0.5, out=part)
+        part.mul_(-(2.0**-31)).clamp_(min=2.0**-24 - 1).log1p_().neg_()
+    return out
 
 
 def unpack_mask(rows: Tensor, vocab: int) -> Tensor:
@@ -57,18 +71,36 @@ def unpack_mask(rows: Tensor, vocab: int) -> Tensor:
     return flat[:, :vocab]
 
 
-def _keep_likeliest(scores: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor) -> Tensor:
-    """Set scores outside top-k, top-p and min-p to -inf. scores: [S, V] after temperature."""
-    ordered, order = scores.sort(dim=-1, descending=True, stable=True)
-    rank = torch.arange(scores.shape[1], device=scores.device)
-    limit = torch.where(top_k > 0, top_k, scores.shape[1]).unsqueeze(-1)
-    ordered = ordered.masked_fill(rank >= limit, -torch.inf)
-    probs = ordered.softmax(dim=-1)
+def _thresholds(scores: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, width: int) -> Tensor:
+    """The least score each row keeps, from its `width` best; NaN where those do not suffice."""
+    best = scores.topk(width, dim=-1).values
+    rank = torch.arange(width, device=scores.device)
+    limit = torch.where(top_k > 0, top_k.clamp(max=scores.shape[1]), scores.shape[1]).unsqueeze(-1)
+    inside = best.masked_fill(rank >= limit, -torch.inf)
+    total = inside.logsumexp(-1, keepdim=True)
+    if bool((limit > width).any()):
+        total = torch.where(limit <= width, total, scores.logsumexp(-1, keepdim=True))
+    probs = (inside - total).exp()
     before = probs.cumsum(dim=-1) - probs  # mass of the likelier ones: the first always stays
-    drop = (before >= top_p.unsqueeze(-1)) & (top_p < 1).unsqueeze(-1)
-    drop |= probs < min_p.unsqueeze(-1) * probs[:, :1]
-    ordered = ordered.masked_fill(drop, -torch.inf)
-    return torch.empty_like(scores).scatter_(1, order, ordered)
+    nucleus = (before < top_p.unsqueeze(-1)) | (top_p >= 1).unsqueeze(-1)
+    kept = nucleus & (rank < limit)
+    least = best.masked_fill(~kept, torch.inf).amin(dim=-1)
+    floor = best[:, 0] + min_p.log()
+    if width < scores.shape[1]:
+        within = limit.squeeze(-1) <= width
+        enough = within | ((top_k == 0) & (~kept[:, -1] | (best[:, -1] < floor)))
+        least = torch.where(enough, least, torch.nan)
+    return torch.maximum(least, floor)
+
+
+def _keep_likeliest(scores: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor) -> Tensor:
+    """Set scores outside top-k, top-p and min-p to -inf; of tokens that tie at the border all stay.
+    scores: [S, V] after temperature."""
+    vocab = scores.shape[1]
+    least = _thresholds(scores, top_k, top_p, min_p, min(_BEST, vocab))
+    if bool(least.isnan().any()):
+        least = _thresholds(scores, top_k, top_p, min_p, vocab)
+    return scores.masked_fill(scores < least.unsqueeze(-1), -torch.inf)
 
 
 def masked_sample(
@@ -85,7 +117,7 @@ def masked_sample(
     """Choose one token per row.
 
     logits [S, V] float32, biased already. temperature, top_p, min_p [S] float32; top_k [S] int64
-    (0: all). keys [S, 2] from `noise_keys`, None when every row is greedy (temperature 0).
+    (0: all). keys [S, 2] int32 from `noise_keys`, None when every row is greedy (temperature 0).
     allowed [S, V] bool or None. filtered: whether any row uses top_k, top_p or min_p.
     Returns tokens [S] int64 and near_ties [S] bool: whether another token was within NEAR_TIE of
     the chosen one. Of equal tokens the lowest id wins.
@@ -96,8 +128,7 @@ def masked_sample(
         scaled = scores / torch.where(warm, temperature.unsqueeze(-1), 1.0)
         if filtered:
             scaled = _keep_likeliest(scaled, top_k, top_p, min_p)
-        tokens = torch.arange(logits.shape[1], device=logits.device)
-        scaled = scaled - exponential_noise(keys, tokens).log()
+        scaled -= exponential_noise(keys, logits.shape[1]).log_()
         scores = torch.where(warm, scaled, scores)
     best = scores.max(dim=-1, keepdim=True)
     near = (scores >= best.values - NEAR_TIE).sum(dim=-1) > 1
