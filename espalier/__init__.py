@@ -19,8 +19,69 @@ if not (_here / "runtime").is_dir() and (_here.parent / "runtime").is_dir():
     __path__.append(str(_here.parent))
 
 if TYPE_CHECKING:
-    from .errors import EspalierError as EspalierError
-    from .types import SamplingParams as SamplingParams
+    from .errors import (
+        BranchError as BranchError,
+        DeadlineError as DeadlineError,
+        EngineDeadError as EngineDeadError,
+        EngineError as EngineError,
+        EspalierError as EspalierError,
+        GrammarError as GrammarError,
+        IncompleteError as IncompleteError,
+        InvalidRequestError as InvalidRequestError,
+        InvariantError as InvariantError,
+        ModelLoadError as ModelLoadError,
+        NotSupportedError as NotSupportedError,
+        OutOfSlotsError as OutOfSlotsError,
+        ProgramError as ProgramError,
+        RequestCancelledError as RequestCancelledError,
+        VariableError as VariableError,
+    )
+    from .frontend_lang import (
+        Anthropic as Anthropic,
+        Forks as Forks,
+        HTTPBackend as HTTPBackend,
+        OpenAI as OpenAI,
+        Program as Program,
+        ProgramState as ProgramState,
+        Reply as Reply,
+        Report as Report,
+        Scripted as Scripted,
+        assistant as assistant,
+        assistant_begin as assistant_begin,
+        assistant_end as assistant_end,
+        flush_cache as flush_cache,
+        function as function,
+        gen as gen,
+        gen_int as gen_int,
+        gen_string as gen_string,
+        greedy_token_selection as greedy_token_selection,
+        image as image,
+        select as select,
+        separate_reasoning as separate_reasoning,
+        set_default_backend as set_default_backend,
+        system as system,
+        system_begin as system_begin,
+        system_end as system_end,
+        token_length_normalized as token_length_normalized,
+        unconditional_likelihood_normalized as unconditional_likelihood_normalized,
+        user as user,
+        user_begin as user_begin,
+        user_end as user_end,
+        video as video,
+    )
+    from .grammar.spec import (
+        GrammarSpec as GrammarSpec,
+    )
+    from .runtime.engine import (
+        Engine as Engine,
+    )
+    from .types import (
+        Chunk as Chunk,
+        Result as Result,
+        SamplingParams as SamplingParams,
+        Times as Times,
+        TokenLogprob as TokenLogprob,
+    )
 
 _HOME: dict[str, str] = {}
 for _module, _names in {
@@ -28,8 +89,8 @@ for _module, _names in {
     "IncompleteError InvalidRequestError InvariantError ModelLoadError NotSupportedError "
     "OutOfSlotsError ProgramError RequestCancelledError VariableError",
     "types": "Chunk Result SamplingParams Times TokenLogprob",
-    "frontend_lang": "Anthropic Forks HTTPBackend OpenAI Program ProgramState Reply Report Scripted "
-    "assistant assistant_begin assistant_end flush_cache function gen gen_int gen_string "
+    "frontend_lang": "Anthropic Forks HTTPBackend OpenAI Program ProgramState Reply Report "
+    "Scripted assistant assistant_begin assistant_end flush_cache function gen gen_int gen_string "
     "greedy_token_selection image select separate_reasoning set_default_backend system "
     "system_begin system_end token_length_normalized unconditional_likelihood_normalized user "
     "user_begin user_end video",
@@ -39,7 +100,7 @@ for _module, _names in {
     for _name in _names.split():
         _HOME[_name] = _module
 
-__all__ = sorted([*_HOME, "__version__"])  # noqa: PLE0605
+__all__ = sorted([*_HOME, "__version__"])
 
 
 def __getattr__(name: str) -> Any:

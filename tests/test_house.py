@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import os
@@ -97,6 +98,19 @@ def test_all_of_espalier_is_sorted_and_complete() -> None:
     assert [name for name in espalier.__all__ if not hasattr(espalier, name)] == []
     bound = {name: getattr(espalier, name) for name in dir(espalier)}
     assert house_rules.check_public_names(espalier.__all__, bound) == []
+
+
+def test_type_checkers_see_all_of_espalier() -> None:
+    tree = house_rules.parse(ROOT / "espalier" / "__init__.py")
+    seen = {
+        alias.asname
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.level
+        for alias in node.names
+    }
+    import espalier
+
+    assert seen == {*espalier.__all__} - {"__version__"}
 
 
 @pytest.mark.parametrize("part", ["frontend_lang", "grammar", "radix_cache", "runtime"])
