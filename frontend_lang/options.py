@@ -8,6 +8,7 @@ A call's own arguments win over the run's, and the run's over `SamplingParams`' 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
@@ -133,11 +134,14 @@ def check_regex(pattern: str, where: Where) -> str:
         raise InvalidRequestError(
             expected="the regex as a string", got=repr(pattern)[:80], where=str(where)
         )
+    spelled = re.sub(r"\\[pP](\{[^}]*\}|.)", lambda found: "x" * len(found[0]), pattern)
     try:
-        re.compile(re.sub(r"\\[pP](\{[^}]*\}|.)", "x", pattern))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # re's doubts about nested sets are not ours
+            re.compile(spelled)
     except re.error as error:
+        column = "" if error.pos is None else f", column {error.pos + 1}"
         raise GrammarError(
-            f"the regex {pattern!r} is wrong: {error.msg}",
-            where=f"{where}, column {error.pos}" if error.pos is not None else str(where),
+            f"the regex {pattern!r} is wrong: {error.msg}", where=f"{where}{column}"
         ) from error
     return pattern

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from espalier.errors import InvalidRequestError, InvariantError, ProgramError
 from espalier.frontend_lang.content import Content

@@ -1,0 +1,279 @@
+"""States: names, scopes, reads, roles, messages, streams."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import espalier as esp
+from espalier.errors import EngineError, InvalidRequestError, ProgramError, VariableError
+
+State = Any
+
+
+def run(body: Any, script: Any = "x", **options: Any) -> State:
+    return esp.function(body).run(backend=esp.Scripted(script), **options)
+
+
+def test_names_are_set_once() -> None:
+    def body(s: State) -> None:
+        s += "a" + esp.gen("x")
+        s += esp.gen("x")
+
+    with pytest.raises(VariableError, match="'x' is set already") as caught:
+        run(body)
+    assert "s.loop()" in str(caught.value)
+    assert str(caught.value.where).startswith(__file__)
+
+
+@pytest.mark.parametrize("what", ["gen", "select", "scope"])
+def test_names_may_be_set_again_where_the_program_says_so(what: str) -> None:
+    def say(s: State, **options: Any) -> None:
+        if what == "gen":
+            s += esp.gen("x", **options)
+        elif what == "select":
+            s += esp.select("x", ["first", "second"], **options)
+        else:
+            with s.var_scope("x", **options):
+                s += esp.gen()
+
+    def body(s: State) -> None:
+        s += "a"
+        with s.loop():
+            for _ in range(2):
+                say(s)
+        say(s, overwrite=True)
+        with pytest.raises(VariableError):
+            say(s)
+
+    assert run(body, ["first", "first", "second"])["x"] == "second"
+
+
+def test_assignment_sets_again() -> None:
+    def body(s: State) -> None:
+        s += "a" + esp.gen("x")
+        s["x"] = int(s["x"])
+        s.set_var("y", [1])
+
+    state = run(body, "12")
+    assert (state["x"], state["y"]) == (12, [1])
+    assert "x" in state
+    assert "z" not in state
+    assert state.var_names == ["x", "y"]
+    assert state.get_meta_info("y")["text"] == "[1]"
+
+
+def test_a_name_that_nothing_sets() -> None:
+    state = run(lambda s: s.__iadd__("a" + esp.gen("answer")))
+    with pytest.raises(VariableError, match="Did you mean 'answer'"):
+        state["anser"]
+    with pytest.raises(VariableError, match="Variables so far: 'answer'"):
+        state.get_meta_info("zzz")
+    assert isinstance(VariableError("x"), KeyError)
+
+
+def test_calls_without_a_name_are_kept_in_order() -> None:
+    def body(s: State) -> None:
+        for number in range(3):
+            s += f"{number}:" + esp.gen() + ";"
+
+    state = run(body, ["a", "b", "c"])
+    assert state.unnamed() == ["a", "b", "c"]
+    assert state.text() == "0:a;1:b;2:c;"
+    assert state.var_names == []
+
+
+def test_scopes_hold_their_text() -> None:
+    def body(s: State) -> None:
+        s += "before "
+        with s.var_scope("outer"):
+            s += "{" + esp.gen("x")
+            with s.var_scope("inner"):
+                s += "in" + esp.gen()
+            s += "}"
+
+    state = run(body, ["1", "2"])
+    assert (state["outer"], state["inner"]) == ("{1in2}", "in2")
+
+
+def test_a_scope_inside_itself() -> None:
+    def body(s: State) -> None:
+        with s.var_scope("x"), s.var_scope("x"):
+            s += "a"
+
+    with pytest.raises(VariableError, match="inside itself"):
+        run(body)
+
+
+def test_roles_in_each_spelling() -> None:
+    def body(s: State) -> None:
+        s += esp.system("Be brief.")
+        s += esp.user_begin() + "Hi" + esp.user_end()
+        with s.assistant():
+            s += "I say " + esp.gen("x")
+        s.user("And?").assistant(esp.gen("y"))
+
+    state = run(body, ["hello", "bye"])
+    assert state.text() == (
+        "<|bos|><|system|>Be brief.<|end|><|user|>Hi<|end|><|assistant|>I say hello<|end|>"
+        "<|user|>And?<|end|><|assistant|>bye<|end|>"
+    )
+    assert state.messages()[2] == {"role": "assistant", "content": "I say hello"}
+    ids = state.token_ids()
+    assert ids.count(257) == 5
+    assert ids.count(256) == 1
+
+
+def test_role_errors_name_the_line() -> None:
+    state = run(lambda s: s.__iadd__(esp.user_begin() + esp.assistant("x") + esp.gen("y")))
+    with pytest.raises(ProgramError, match="inside the role user") as caught:
+        state.text()
+    assert caught.value.where is not None
+    assert __file__ in caught.value.where
+    with pytest.raises(ProgramError, match="not reached, because assistant_begin"):
+        state["y"]
+
+
+def test_an_unread_failure_is_told() -> None:
+    state = run(lambda s: s.__iadd__("a" + esp.gen("x") + "b" + esp.gen("y")), EngineError("boom"))
+    error = state.error()
+    assert isinstance(error, ProgramError)
+    for read in (state.text, state.messages, state.token_ids, lambda: state["x"]):
+        with pytest.raises(ProgramError, match="boom"):
+            read()
+    with pytest.raises(ProgramError, match="not reached") as caught:
+        state["y"]
+    assert isinstance(caught.value.__cause__, ProgramError)
+    with pytest.raises(ProgramError, match="boom"):
+        state.get_meta_info("x")
+
+
+def test_each_read_raises_an_error_of_its_own() -> None:
+    state = run(lambda s: s.__iadd__("a" + esp.gen("x")), EngineError("boom"))
+    raised = []
+    for _ in range(2):
+        with pytest.raises(ProgramError) as caught:
+            state["x"]
+        raised.append(caught.value)
+    assert raised[0] is not raised[1]
+    assert str(raised[0]) == str(raised[1])
+
+
+def test_unnamed_failures_are_read_too() -> None:
+    state = run(lambda s: s.__iadd__("a" + esp.gen()), EngineError("boom"))
+    with pytest.raises(ProgramError, match="boom"):
+        state.unnamed()
+
+
+def test_meta_information() -> None:
+    def body(s: State) -> None:
+        s += "ab" + esp.gen("x", return_logprob=True, return_text_in_logprobs=True, stop=".")
+        s += esp.gen("many", n=2)
+
+    state = run(body, {"x": "cd.e", "many": ["1", "2"]})
+    meta = state.get_meta_info("x")
+    assert meta["prompt_tokens"] == 3
+    assert meta["completion_tokens"] == 2
+    assert meta["finish_reason"] == {"type": "stop", "matched": "."}
+    assert meta["output_token_logprobs"] == [(0.0, ord("c"), "c"), (0.0, ord("d"), "d")]
+    assert meta["output_token_logprobs_length"] == 2
+    assert state["many"] == ["1", "2"]
+    assert [sample["text"] for sample in state.get_meta_info("many")["samples"]] == ["1", "2"]
+    assert state.text() == "abcd1"  # the state goes on with the first sample
+
+
+def test_streams() -> None:
+    def body(s: State) -> None:
+        s += "Tell: " + esp.gen("x") + " End. " + esp.select("y", ["a", "b"])
+
+    state = run(body, {"x": "a long answer", "y": "b"}, stream=True)
+    pieces = list(state.text_iter("x"))
+    assert "".join(pieces) == "a long answer"
+    assert len(pieces) > 1
+    assert "".join(state.text_iter()) == "Tell: a long answer End. b"
+    assert list(state.text_iter("y")) == ["b"]
+    assert "".join(state.text_iter("x")) == "a long answer"  # again, from the start
+    assert state["y"] == "b"
+
+
+def test_streams_of_runs_that_do_not_stream() -> None:
+    state = run(lambda s: s.__iadd__("a" + esp.gen("x")), "bc")
+    assert list(state.text_iter()) == ["abc"]
+    assert list(state.text_iter("x")) == ["bc"]
+
+
+def test_asynchronous_streams() -> None:
+    def body(s: State) -> None:
+        s += "a" + esp.gen("x", return_logprob=True)
+
+    async def collect() -> tuple[list[str], list[tuple[str, dict[str, Any]]]]:
+        state = run(body, "a long answer", stream=True)
+        plain = [text async for text in state.text_async_iter()]
+        with_meta = [p async for p in state.text_async_iter("x", return_meta_data=True)]
+        return plain, with_meta
+
+    plain, with_meta = asyncio.run(collect())
+    assert "".join(plain) == "aa long answer"
+    total = 0
+    for text, meta in with_meta:
+        total += len(meta["output_token_logprobs"])
+        assert meta["completion_tokens"] == meta["output_token_logprobs_length"] == total
+        assert text
+
+
+def test_a_stream_ends_in_its_error() -> None:
+    state = run(lambda s: s.__iadd__("a" + esp.gen("x")), EngineError("boom"), stream=True)
+    with pytest.raises(ProgramError, match="boom"):
+        list(state.text_iter("x"))
+    with pytest.raises(ProgramError, match="boom"):
+        list(state.text_iter())
+
+
+def test_a_stream_ends_in_the_programs_own_error() -> None:
+    def body(s: State) -> None:
+        s += "a" + esp.gen("x")
+        raise ValueError("mine")
+
+    state = run(body, "b", stream=True)
+    with pytest.raises(ProgramError, match="ValueError: mine") as caught:
+        list(state.text_iter())
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert isinstance(state.error(), ProgramError)
+    with pytest.raises(ProgramError, match="mine"):
+        state["never"]
+
+
+def test_a_stream_of_a_name_that_is_never_said() -> None:
+    state = run(lambda s: s.__iadd__("a" + esp.gen("x")), "b", stream=True)
+    with pytest.raises(VariableError, match="'y'"):
+        list(state.text_iter("y"))
+
+
+def test_reads_wait_for_a_streaming_program() -> None:
+    def body(s: State) -> None:
+        s += "a" + esp.gen("x")
+        s += "b: " + s["x"] + esp.gen("later")
+        with pytest.raises(VariableError):
+            s["never"]
+
+    state = run(body, {"x": "1", "later": "2"}, stream=True)
+    assert state["later"] == "2"
+    assert state.text() == "a1b: 12"
+
+
+def test_repr_waits_for_nothing() -> None:
+    state = run(lambda s: s.__iadd__("a" + esp.gen("x")))
+    assert repr(state) == "ProgramState(path=(), variables=['x'])"
+
+
+def test_bad_forks() -> None:
+    def body(s: State) -> None:
+        for size in (0, -1, True, 1.5):
+            with pytest.raises(InvalidRequestError, match="branches"):
+                s.fork(size)
+        with pytest.raises(esp.NotSupportedError, match="position_ids_offset"):
+            s.fork(2, [1, 2])
+
+    run(body)
