@@ -37,7 +37,8 @@ def cases(world: World, skill: str, count: int, seed: int = 0) -> list[Case]:
     rng = random.Random(f"{seed}-{skill}")
     found: list[Case] = []
     while len(found) < count:
-        _, turns = skill_turns(rng, world, "tools" if skill == "tool_answer" else skill)
+        system, turns = skill_turns(rng, world, "tools" if skill == "tool_answer" else skill)
+        turns = [Turn("system", system), *turns] if system else turns
         scored = [
             i
             for i, turn in enumerate(turns)

@@ -8,8 +8,7 @@ feelings (a model trained from scratch knows no others), months, weekdays, color
 from __future__ import annotations
 
 from .feelings import words
-from .recall_templates import FACTS, Fact
-from .recall_templates import items as bars
+from .recall_templates import FACTS, Fact, items as bars
 from .tools import TOOLS, lines
 from .world import World
 

@@ -6,8 +6,7 @@ import json
 import random
 from dataclasses import dataclass
 
-from . import compose, templates
-from . import tools as tool_catalog
+from . import compose, noise, templates, tool_turns, tools as tool_catalog
 from .tools import Tool
 from .words import make_word, number_word
 from .world import (
@@ -21,10 +20,10 @@ from .world import (
     name,
     place,
     slots,
+    time as clock,
     title,
     value,
 )
-from .world import time as clock
 
 
 @dataclass(frozen=True)
@@ -88,6 +87,8 @@ def _record(
     composers = {"person": compose.person, "order": compose.order, "event": compose.event}
     composed = not world.heldout and rng.random() < 0.5
     template = composers[kind](rng) if composed else rng.choice(world.records[kind])
+    if not world.heldout and rng.random() < 0.35:
+        template = noise.frame(rng, template)
     written = distractors(rng, world)
     values: dict[str, object] = {}
     if kind == "person":
@@ -204,6 +205,8 @@ def extract(rng: random.Random, world: World, kind: str = "") -> list[Exchange]:
     and_listing = listing if len(names) < 2 else f"{', '.join(names[:-1])} and {names[-1]}"
     canonical = not world.heldout and rng.random() < 0.35
     ask = templates.EXTRACT_ASKS[0] if canonical else rng.choice(world.extract_asks)
+    if not world.heldout and not canonical and rng.random() < 0.5:
+        ask = noise.ask(rng)
     user = (
         ask.replace("{fields}", listing)
         .replace("{and_fields}", and_listing)
@@ -262,13 +265,19 @@ class Listing:
         return f"{self.name}({', '.join(self.arg_names.values())})"
 
 
-def _listing(rng: random.Random, key: str) -> Listing:
+def _listing(rng: random.Random, world: World, key: str) -> Listing:
     tool = tool_catalog.TOOLS[key]
     names = {
         slot: slot if rng.random() < 0.6 else rng.choice(tool.arg_names.get(slot, (slot,)))
         for slot in tool.args
     }
-    return Listing(tool, key, key if rng.random() < 0.6 else rng.choice(tool.names), names)
+    name = key if rng.random() < 0.5 else rng.choice(tool.names)
+    if (
+        not world.heldout and rng.random() < 0.2
+    ):  # a name nobody has seen: it is copied, not recalled
+        affixes = ["get_{}", "find_{}", "{}_tool", "my_{}", "{}_api", "do_{}", "{}_now", "ask_{}"]
+        name = rng.choice(affixes).format(name)
+    return Listing(tool, key, name, names)
 
 
 def _call(
@@ -296,7 +305,7 @@ def _result(rng: random.Random, world: World, key: str, values: dict[str, str]) 
     if key in ("add", "subtract", "multiply"):
         a, b = int(values["a"]), int(values["b"])
         return str({"add": a + b, "subtract": a - b, "multiply": a * b}[key])
-    weather = rng.choice(tool_catalog.WEATHERS)
+    weather = rng.choice(tool_turns.WEATHERS)
     made = make_word(rng, world.heldout)
     degrees = f"{rng.randint(-20, 40)} degrees"
     results = {
@@ -307,7 +316,7 @@ def _result(rng: random.Random, world: World, key: str, values: dict[str, str]) 
         "population": rng.choice([str(rng.randint(900, 9999999)), f"{rng.randint(1, 30)} million"]),
         "translate": made,
         "play": f"{made.capitalize()}",
-        "define": rng.choice(tool_catalog.MEANINGS),
+        "define": rng.choice(tool_turns.MEANINGS),
         "distance": f"{rng.randint(3, 9999)} km",
         "price": rng.choice(
             [
@@ -331,13 +340,13 @@ def _result(rng: random.Random, world: World, key: str, values: dict[str, str]) 
 def tool_use(rng: random.Random, world: World) -> tuple[str, list[Exchange]]:
     """A system text (may be empty) and exchanges: call, answer from the result, maybe again."""
     keys = rng.sample(list(tool_catalog.TOOLS), rng.choice([1, 2, 2, 3, 3, 4, 4, 5, 6]))
-    listings = [_listing(rng, key) for key in keys]
+    listings = [_listing(rng, world, key) for key in keys]
     tools = ", ".join(str(listing) for listing in listings)
     chosen = rng.choice(listings)
     exchange, outcome = _call(rng, world, chosen, rng.choice(world.tool_questions[chosen.key]))
     system = ""
     if rng.random() < 0.15:
-        system = rng.choice(tool_catalog.TOOL_SYSTEMS).replace("{tools}", tools)
+        system = rng.choice(tool_turns.TOOL_SYSTEMS).replace("{tools}", tools)
         user = exchange.user
     else:
         ask = rng.choice(world.tool_asks)
@@ -360,7 +369,7 @@ def tool_use(rng: random.Random, world: World) -> tuple[str, list[Exchange]]:
 def _answer(rng: random.Random, listing: Listing, outcome: str) -> list[Exchange]:
     result, answer = outcome.split("\0")
     ask = (
-        rng.choice(tool_catalog.RESULT_ASKS)
+        rng.choice(tool_turns.RESULT_ASKS)
         .replace("{result}", result)
         .replace("{name}", listing.name)
     )

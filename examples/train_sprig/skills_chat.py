@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from . import feelings, natural, recall_templates, words
+from . import compose, feelings, markers, natural, recall_templates, words
 from .skills import Exchange, dumps
 from .world import World, distractors, fill, name, value
 
@@ -56,6 +56,11 @@ def feeling_text(rng: random.Random, world: World, label: str) -> str:
     return text.lower() if rng.random() < 0.05 else text
 
 
+def _dressed(rng: random.Random, world: World, text: str) -> str:
+    """On the training side, now and then a few words around what the user says."""
+    return text if world.heldout or rng.random() < 0.5 else compose.question(rng, text)
+
+
 def sentiment(rng: random.Random, world: World) -> list[Exchange]:
     """One word: positive, negative, or neutral where the user lists it."""
     labels = ["positive", "negative"]
@@ -99,12 +104,12 @@ def judged_text(rng: random.Random, world: World) -> Judged:
         sentences.append(fill(rng.choice(natural_bank if use_natural else bank), values))
     tone = rng.choice(["friendly", "neutral", "rude"])
     urgency, certainty = rng.choice(["urgent", "calm"]), rng.choice(["sure", "unsure"])
-    if length == "short":  # at most one marker beside, so that short stays short
-        keep = rng.choice(["tone", "urgency", "certainty", "none"])
-        tone = tone if keep == "tone" else "neutral"
-        urgency = urgency if keep == "urgency" else "calm"
+    if length == "short":  # at most two markers beside, so that short stays short
+        keep = rng.choice(["tone", "urgency", "certainty", "tone urgency", "none"])
+        tone = tone if "tone" in keep else "neutral"
+        urgency = urgency if "urgency" in keep else "calm"
         certainty = certainty if keep == "certainty" else "sure"
-    markers = {
+    listed = {
         "friendly": feelings.FRIENDLY,
         "rude": feelings.RUDE,
         "urgent": feelings.URGENT,
@@ -112,13 +117,14 @@ def judged_text(rng: random.Random, world: World) -> Judged:
     }
     optional = {"calm": feelings.CALM, "sure": feelings.SURE}
     for word in (tone, urgency, certainty):
-        chosen = markers.get(word)
+        chosen = listed.get(word)
         if word in optional and length == "long" and rng.random() < 0.3:
             chosen = optional[word]
         if chosen:
-            sentences.insert(
-                rng.choice([0, len(sentences), rng.randint(0, len(sentences))]), rng.choice(chosen)
-            )
+            composed = not world.heldout and rng.random() < 0.6
+            sentence = markers.marker(rng, word) if composed else rng.choice(chosen)
+            spot = rng.choice([0, len(sentences), rng.randint(0, len(sentences))])
+            sentences.insert(spot, sentence)
     text = " ".join(sentences)
     verdicts = {
         "clarity": clarity,
@@ -159,6 +165,7 @@ def judging(rng: random.Random, world: World) -> tuple[list[str], list[Exchange]
             .replace("{options}", listing)
             .replace("{Dimension}", dimension.capitalize())
         )
+        user = _dressed(rng, world, user)
         exchanges.append(Exchange("judging", user, judged.verdicts[dimension], "word"))
     text = rng.choice(feelings.JUDGE_TEXTS).replace("{text}", judged.text)
     style = rng.random()
@@ -220,7 +227,7 @@ def sums(rng: random.Random, world: World) -> list[Exchange]:
     if rng.random() < 0.04:
         values["a"], values["b"] = words.number_word(a), words.number_word(b)
     answer = worked_sum(a, b) if plus else worked_difference(a, b)
-    exchanges.append(Exchange("sums", fill(ask, values), answer, "number"))
+    exchanges.append(Exchange("sums", _dressed(rng, world, fill(ask, values)), answer, "number"))
     total = a + b if plus else a - b
     while 0 <= total <= 99 and rng.random() < 0.25 and not world.heldout:
         plus, b = rng.random() < 0.5, rng.randint(0, 99)
@@ -255,6 +262,7 @@ def recall(rng: random.Random, world: World) -> tuple[list[Exchange], list[Excha
             values["v"] = values["v"].split()[0]
         acks = recall_templates.NAME_ACKS if kind == "name" else recall_templates.ACKS
         stated, ack = fill(rng.choice(fact.statements), values), fill(rng.choice(acks), values)
+        stated = _dressed(rng, world, stated)
         if statements and rng.random() < 0.25:
             last = statements.pop()
             stated = _join(rng, last.user, stated)
@@ -263,7 +271,7 @@ def recall(rng: random.Random, world: World) -> tuple[list[Exchange], list[Excha
         questions.append(
             Exchange(
                 "recall",
-                fill(rng.choice(fact.questions), values),
+                _dressed(rng, world, fill(rng.choice(fact.questions), values)),
                 fill(fact.answer, values),
                 "contains",
                 values["v"],

@@ -1,3 +1,4 @@
+# ruff: noqa: SIM905
 """A World: the vocabularies and templates one side (training or held-out) draws from."""
 
 from __future__ import annotations
@@ -7,8 +8,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from . import feelings, natural, recall_templates, templates, words
-from . import tools as tool_catalog
+from . import (
+    feelings,
+    natural,
+    recall_templates,
+    templates,
+    tool_turns,
+    tools as tool_catalog,
+    words,
+)
 from .recall_templates import Fact
 
 
@@ -60,7 +68,7 @@ TRAIN = World(
     records={"person": templates.PERSON, "order": templates.ORDER, "event": templates.EVENT},
     extract_asks=templates.EXTRACT_ASKS,
     tool_questions={key: tool.questions for key, tool in tool_catalog.TOOLS.items()},
-    tool_asks=tool_catalog.TOOL_ASKS,
+    tool_asks=tool_turns.TOOL_ASKS,
     feelings=feelings.FEELING,
     neutral=feelings.NEUTRAL,
     sentiment_asks=feelings.SENTIMENT_ASKS,
@@ -166,6 +174,8 @@ def plural_of(noun: str) -> str:
 def title(rng: random.Random, world: World) -> str:
     """An event's title."""
     kind = rng.choice(world.vocabulary["event_kind"])
+    if rng.random() < 0.25:
+        kind = _made(rng, world)
     adjectives = []
     if rng.random() < 0.75:
         adjectives.append(
@@ -283,23 +293,50 @@ def topic(rng: random.Random, world: World) -> str:
     return city(rng, world) if style < 0.9 else name(rng, world)
 
 
+def job(rng: random.Random, world: World) -> str:
+    """A job, often made up, so that it is copied and not recalled."""
+    style = rng.random()
+    if style < 0.5:
+        return rng.choice(world.vocabulary["job"])
+    ending = rng.choice(["er", "ist", "or", "ian", "man", "", ""])
+    made = _made(rng, world, (1, 2)) + ending
+    if style < 0.75:
+        return made
+    first = _made(rng, world) if rng.random() < 0.5 else rng.choice(world.vocabulary["item_noun"])
+    return f"{first} {made}"
+
+
+TASK_VERBS = (
+    "wash fix buy clean paint sell find bring sort move check fetch cover open lock".split()
+)
+
+
+def task(rng: random.Random, world: World) -> str:
+    """Something to be reminded of."""
+    if rng.random() < 0.4:
+        return rng.choice(world.vocabulary["task"])
+    verb = rng.choice(TASK_VERBS) if rng.random() < 0.6 else _made(rng, world, (1, 2))
+    thing = item(rng, world) if rng.random() < 0.7 else name(rng, world)
+    return f"{verb} {rng.choice(['the ', 'my ', 'a ', ''])}{thing}"
+
+
 Maker = Callable[[random.Random, World], str]
 MAKERS: dict[str, Maker] = {
     "name": name,
     "city": city,
     "item": item,
     "title": title,
-    "place": listed("room", 0.05),
+    "place": listed("room", 0.3),
     "date": date,
     "time": time,
     "code": code,
     "topic": topic,
-    "job": listed("job", 0.08),
+    "job": job,
     "company": listed("company", 0.3),
-    "hobby": listed("hobby", 0.1),
-    "food": listed("food", 0.15),
-    "task": listed("task"),
-    "thing": listed("thing"),
+    "hobby": listed("hobby", 0.35),
+    "food": listed("food", 0.4),
+    "task": task,
+    "thing": listed("thing", 0.15),
     "color": lambda rng, _world: rng.choice(words.COLORS),
     "word": listed("item_noun", 0.6),
     "language": lambda rng, _world: rng.choice(words.LANGUAGES),

@@ -1,0 +1,105 @@
+# ruff: noqa: SIM905
+"""Noise for training sentences: unknown words in the frame, and requests of many shapes.
+
+A model that has seen a hundred frames learns those frames; one that has seen words of the frame
+replaced by others learns to find the values by what is left. Training only.
+"""
+
+from __future__ import annotations
+
+import random
+
+from .compose import bank
+from .words import make_word
+
+FILLERS = """
+today again maybe often here there now then soon also just still really quite almost always never
+usually once twice later early happily slowly quickly gladly proudly suddenly finally people
+friends visitors readers neighbours everybody someone nobody mother father doctor during before
+after since until while because although whenever among beside near behind under over through
+without within against toward upon with from about into onto of for by small great long old young
+new good red dark bright quiet lovely strange busy lucky famous house door road river garden table
+window morning evening night summer winter week year goes comes takes makes gives finds keeps holds
+runs walks sits stands waits sings reads tells went came took made gave found kept held ran walked
+sat stood waited sang read told wrote said asked knew thought felt heard saw met joined left opened
+closed started stopped packed earned owned rented carried followed visited answered remembered
+mentioned announced promised
+""".split()
+ADVERBIALS = bank("""
+last summer|at lunch|with a smile|in the end|after the rain|by the way|this week|for a while
+as you know|on the phone|for the first time|in the meantime|all of a sudden|without a doubt
+before breakfast|against all odds|once again|if I remember well|to be honest|so to speak
+when it was cold|because of the wind|as always|at home|of course|with great joy|in a hurry
+""")
+VERBS = bank("""
+Extract|Get|Give me|Return|Find|List|Show|Show me|Take|Read out|Fetch|Collect|Tell me|Output|Report
+Note|Provide|Name|Grab|Print|State|Select|Give|Send me|I want|I'd like|Make|Parse|Please extract
+Please give me|Could you extract|Can you find|Please return|Identify|Detect|Spell out
+""")
+WHATS = [
+    "{fields}",
+    "{fields}",
+    "{and_fields}",
+    "the {and_fields}",
+    "the fields {fields}",
+    "only {fields}",
+]
+FORMS = [
+    "as JSON",
+    "as JSON",
+    "as JSON",
+    "in JSON",
+    "in JSON format",
+    "as a JSON object",
+    "in JSON form",
+]
+SOURCES = [
+    "",
+    "",
+    "",
+    "",
+    " from this text",
+    " from the text",
+    " of this sentence",
+    " from the sentence",
+    " out of this",
+    " from this",
+    " in this text",
+    " found in the text",
+    " from the following",
+    " of the following text",
+    " from what I say",
+    " from my message",
+    " from this message",
+    " in here",
+    " mentioned here",
+    " given here",
+]
+ENDS = [": {text}", ": {text}", ": {text}", ". {text}", ":\n{text}", ".\n{text}", "\n{text}"]
+
+
+def frame(rng: random.Random, template: str) -> str:
+    """A template with some of its own words replaced, or an adverbial put in."""
+    parts = template.split(" ")
+    rate = rng.choice([0.08, 0.15, 0.3])
+    for index, part in enumerate(parts):
+        word = part.rstrip(".,!?;:")
+        if not word.isalpha() or rng.random() >= rate:
+            continue
+        fresh = rng.choice(FILLERS) if rng.random() < 0.7 else make_word(rng, heldout=False)
+        parts[index] = (fresh.capitalize() if word[0].isupper() else fresh) + part[len(word) :]
+    if rng.random() < 0.3:
+        spots = [i for i, part in enumerate(parts) if i and part[0].isalpha()]
+        if spots:
+            parts.insert(rng.choice(spots), rng.choice(ADVERBIALS))
+    return " ".join(parts)
+
+
+def ask(rng: random.Random) -> str:
+    """A request for fields, put together from parts."""
+    request = f"{rng.choice(VERBS)} {rng.choice(WHATS)}"
+    form, source = rng.choice(FORMS), rng.choice(SOURCES)
+    request += f"{source} {form}" if rng.random() < 0.4 else f" {form}{source}"
+    if rng.random() < 0.12:
+        return "{text}\n" + request + rng.choice([".", "", "!"])
+    return request + rng.choice(ENDS)
