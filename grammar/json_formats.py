@@ -2,6 +2,7 @@
 
     date-time date time duration   RFC 3339 and its appendix A. Months have their days and years
                                    their leap days; leap seconds and the year 0000 are not written.
+    naive-time naive-date-time     the same without an offset (not in the specification)
     email                          RFC 5321 mailboxes, ASCII
     hostname                       RFC 1123; labels with `--` in third place (IDNA) are not written
     ipv4 ipv6 uuid                 RFC 2673, RFC 4291, RFC 9562
@@ -24,10 +25,8 @@ _YEAR_DAY = (
     r"|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))"
     r"|(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29"
 )
-_TIME = (
-    r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?"
-    r"(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
-)
+_NAIVE_TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?"
+_TIME = rf"{_NAIVE_TIME}(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 _CLOCK = r"(?:[0-9]+H(?:[0-9]+M(?:[0-9]+S)?)?|[0-9]+M(?:[0-9]+S)?|[0-9]+S)"
 _CALENDAR = r"(?:[0-9]+Y(?:[0-9]+M(?:[0-9]+D)?)?|[0-9]+M(?:[0-9]+D)?|[0-9]+D)"
 _DURATION = rf"P(?:[0-9]+W|T{_CLOCK}|{_CALENDAR}(?:T{_CLOCK})?)"
@@ -98,6 +97,8 @@ FORMATS: dict[str, Callable[[], ir.Regular]] = {
     "date": _date,
     "time": lambda: _term(_TIME),
     "date-time": lambda: ir.Cat((_date(), _term(rf"[Tt]{_TIME}"))),
+    "naive-time": lambda: _term(_NAIVE_TIME),
+    "naive-date-time": lambda: ir.Cat((_date(), _term(rf"[Tt]{_NAIVE_TIME}"))),
     "duration": lambda: _term(_DURATION),
     "email": lambda: _term(_email()),
     "hostname": _hostname,

@@ -3,7 +3,8 @@
 The canonical numerals, the only ones in the language:
 - under `integer`: `0` or `-?[1-9][0-9]*`, no fraction (`3.0` is an integer to JSON Schema, but many
   decoders read it as a float, so it is not written);
-- an unconstrained number: every JSON numeral whose exponent has at most three digits;
+- an unconstrained number: decimals with any number of digits, and `d.ddde-dd`: one digit that is not
+  0 before the point, an exponent up to 307 in at most three digits, so that no float overflows;
 - a number with bounds: decimals without exponent, with any number of fraction digits, and the form
   `json.dumps` gives to very small and very large floats (`1e-07`, `2.5e+16`: one leading digit, an
   exponent of two or three digits, below -4 or from +16). Negative zero is written only where
@@ -28,24 +29,25 @@ _ANY_FRACTION = ir.Rep(ir.Cat((ir.Lit("."), ir.Rep(DIGIT, 1, None))), 0, 1)
 _NOTHING = ir.Alt(())
 _EMPTY = ir.Lit("")
 
-ANY_INTEGER = ir.Alt((ir.Lit("0"), ir.Cat((ir.Rep(ir.Lit("-"), 0, 1), _NONZERO, _DIGITS))))
-ANY_NUMBER = ir.Cat(
+_EXPONENT = ir.Alt(
     (
-        ir.Rep(ir.Lit("-"), 0, 1),
-        _WHOLE,
-        _ANY_FRACTION,
-        ir.Rep(
-            ir.Cat(
-                (
-                    ir.Chars(((69, 69), (101, 101))),
-                    ir.Rep(ir.Chars(((43, 43), (45, 45))), 0, 1),
-                    ir.Rep(DIGIT, 1, 3),
-                )
-            ),
-            0,
-            1,
-        ),
+        ir.Rep(DIGIT, 1, 2),
+        ir.Cat((ir.Chars(((48, 50),)), DIGIT, DIGIT)),
+        ir.Cat((ir.Lit("30"), ir.Chars(((48, 55),)))),
     )
+)
+ANY_INTEGER = ir.Alt((ir.Lit("0"), ir.Cat((ir.Rep(ir.Lit("-"), 0, 1), _NONZERO, _DIGITS))))
+_SCIENTIFIC = ir.Cat(
+    (
+        _NONZERO,
+        _ANY_FRACTION,
+        ir.Chars(((69, 69), (101, 101))),
+        ir.Rep(ir.Chars(((43, 43), (45, 45))), 0, 1),
+        _EXPONENT,
+    )
+)
+ANY_NUMBER = ir.Cat(
+    (ir.Rep(ir.Lit("-"), 0, 1), ir.Alt((ir.Cat((_WHOLE, _ANY_FRACTION)), _SCIENTIFIC)))
 )
 
 
@@ -179,8 +181,8 @@ def _magnitudes(low: Decimal, low_open: bool, high: Decimal | None, high_open: b
     return _alt(
         [
             _fixed_point(low, low_open, high, high_open),
-            *_scientific(low, low_open, high, high_open, 16, 999),
-            *_scientific(low, low_open, high, high_open, -999, -5),
+            *_scientific(low, low_open, high, high_open, 16, 308),
+            *_scientific(low, low_open, high, high_open, -324, -5),
         ]
     )
 
@@ -333,7 +335,7 @@ _NOT_WHOLE = ir.Cat(
         ir.Alt(
             (
                 ir.Cat((_WHOLE, ir.Lit("."), _DIGITS, _NONZERO, _DIGITS)),
-                ir.Cat((_NONZERO, _ANY_FRACTION, _exponents(-999, -5))),
+                ir.Cat((_NONZERO, _ANY_FRACTION, _exponents(-324, -5))),
             )
         ),
     )
