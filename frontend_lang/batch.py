@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidRequestError
+from ..errors import InvalidRequestError, ProgramError
 from . import seeds
 from .backends.default import resolve
 from .session import Machine
@@ -70,27 +70,25 @@ class _Runner:
         seed = seeds.derive(self.seed, (), number)
         state = self.program.start_state({**self.options, "seed": seed}, self.machine)
         try:
-            self.program.execute(state, self._arguments(entry, number))
+            arguments = self._arguments(entry)
+        except InvalidRequestError as error:
+            failure = ProgramError(f"batch[{number}]: {error}", where=str(self.program.where))
+            failure.__cause__ = error
+            state.finish(failure)
+            return state
+        try:
+            self.program.execute(state, arguments)
         except Exception as error:  # one fails alone; run_batch's caller finds it in error()
-            from .function import program_failure
-
             state.session.wait()
-            state.finish(program_failure(self.program.name, error, self.program.where))
+            state.finish(self.program.failure(error))
         return state
 
-    def _arguments(self, entry: Any, number: int) -> dict[str, Any]:
-        try:
-            if isinstance(entry, Mapping):
-                return self.program.bind_arguments((), entry)
-            if isinstance(entry, list | tuple):
-                return self.program.bind_arguments(entry, {})
-        except InvalidRequestError as error:
-            raise InvalidRequestError(f"batch[{number}]: {error}") from None
-        raise InvalidRequestError(
-            expected="a dict or a tuple of arguments",
-            got=repr(entry)[:80],
-            where=f"batch[{number}]",
-        )
+    def _arguments(self, entry: Any) -> dict[str, Any]:
+        if isinstance(entry, Mapping):
+            return self.program.bind_arguments((), entry)
+        if isinstance(entry, list | tuple):
+            return self.program.bind_arguments(entry, {})
+        raise InvalidRequestError(expected="a dict or a tuple of arguments", got=repr(entry)[:80])
 
     def at_once(self, entries: list[Any], order: str, progress_bar: bool) -> Iterator[ProgramState]:
         """All entries, started in an order of our own."""

@@ -204,6 +204,9 @@ class Program(Generic[P]):
 
     def bind_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The program's arguments by name. Raises InvalidRequestError saying what is wrong."""
+        parameters = self._signature.parameters
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            check_names(f"{self.name}()", kwargs, parameters)
         try:
             bound = self._signature.bind(*args, **{**self._bound, **kwargs})
         except TypeError as error:
@@ -256,13 +259,18 @@ class Program(Generic[P]):
             raise
         state.finish()
 
+    def failure(self, error: Exception) -> EspalierError:
+        """What the program's function raised, as a value that knows the line."""
+        return program_failure(self.name, error, self.where)
+
     def _run_streaming(self, state: ProgramState, arguments: Mapping[str, Any]) -> None:
         failure: EspalierError | None = None
         state.session.body_thread = threading.get_ident()
         try:
             self.call_body(state, arguments)
         except Exception as error:  # it belongs to the readers of the stream
-            failure = program_failure(self.name, error, self.where)
+            failure = self.failure(error)
+            state.session.close_feeds(failure)
             state.session.cancel("the program raised")
         state.session.wait()
         state.finish(failure)
@@ -338,7 +346,8 @@ def _signature(body: Callable[..., Any], where: Where) -> inspect.Signature:
             where=str(where),
             hint="Write def program(s, ...).",
         )
-    return signature.replace(parameters=parameters[1:], return_annotation=inspect.Signature.empty)
+    own = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters[1:]]
+    return signature.replace(parameters=own, return_annotation=inspect.Signature.empty)
 
 
 @overload

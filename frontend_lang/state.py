@@ -247,7 +247,7 @@ class ProgramState:
     def error(self) -> EspalierError | None:
         """The first thing that failed in this state, once all is done; None if nothing did."""
         self.sync()
-        return self._interpreter.error or self._failure
+        return self._failure or self._interpreter.error
 
     def cancel(self, reason: str = "by its owner") -> None:
         """Cancel what this state still runs."""
