@@ -13,6 +13,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -106,7 +107,7 @@ def time_match(cache: RadixCache, keys: list[Ints], rounds: int = 6) -> tuple[fl
     def matching() -> Iterator[Call]:
         for _ in range(rounds):
             for key in keys:
-                yield lambda key=key: take(key)
+                yield partial(take, key)
                 cache.unlock(taken.pop())
 
     def unlocking() -> Iterator[Call]:
@@ -120,16 +121,19 @@ def time_match(cache: RadixCache, keys: list[Ints], rounds: int = 6) -> tuple[fl
 def time_insert(cache: RadixCache, rng: np.random.Generator) -> float:
     """CPU microseconds to insert a chunk of 512 tokens under a locked prefix."""
 
+    def give(key: Ints, slots: Ints, after: Node | None, done: list[Node]) -> None:
+        done.append(cache.insert(key, slots, after=after).node)
+
     def inserting() -> Iterator[Call]:
         for _ in range(20):
             key = rng.integers(0, 1 << 40, PREFIX)
             node: Node | None = None
             for end in range(512, PREFIX + 1, 512):
                 slots = cache.allocator.alloc(512)
+                if slots is None:
+                    raise MemoryError("the benchmark's pool is too small")
                 part, done = key[:end], list[Node]()
-                yield lambda node=node, part=part, slots=slots, done=done: done.append(
-                    cache.insert(part, slots, after=node).node
-                )
+                yield partial(give, part, slots, node, done)
                 cache.lock(done[0])
                 if node is not None:
                     cache.unlock(node)
@@ -213,14 +217,19 @@ def measure_slots(rows: Rows) -> None:
         begin = time.process_time_ns()
         pool = SlotAllocator(capacity)
         rows.add("make a pool", capacity, (time.process_time_ns() - begin) / 1000)
-        taken: list[Ints | None] = []
+        taken: list[Ints] = []
         for again in (False, True):
             taken.clear()
-            calls = [lambda pool=pool, taken=taken: taken.append(pool.alloc(512))] * 15
-            spent = microseconds(iter(calls))
+
+            def take(pool: SlotAllocator = pool, taken: list[Ints] = taken) -> None:
+                slots = pool.alloc(512)
+                if slots is not None:
+                    taken.append(slots)
+
+            spent = microseconds(iter([take] * 15))
             if again:  # the first time also pays for touching new memory
                 rows.add("alloc 512 slots", capacity, spent)
-            frees = [lambda slots=slots, pool=pool: pool.free(slots) for slots in taken]
+            frees = [partial(pool.free, slots) for slots in taken]
             spent = microseconds(iter(frees))
             if again:
                 rows.add("free 512 slots", capacity, spent)

@@ -110,15 +110,20 @@ class CacheMachine(RuleBasedStateMachine):
         self.model.now += 1
         self.before = self._covered()
 
-    @invariant()
-    def agrees(self) -> None:
-        model, tree = self.model, self.cache
+    def _let_go(self) -> tuple[set[Prefix], set[Prefix]]:
+        """What is no more held, or no more pinned, counts as used now."""
         held, pinned = self._covered()
         for covered, was in zip((held, pinned), self.before, strict=True):
             for prefix in was - covered:
-                if prefix in model.pages:
-                    model.pages[prefix].used = model.now
+                if prefix in self.model.pages:
+                    self.model.pages[prefix].used = self.model.now
         self.before = held, pinned
+        return held, pinned
+
+    @invariant()
+    def agrees(self) -> None:
+        model, tree = self.model, self.cache
+        held, pinned = self._let_go()
         tree.check_invariants()
         assert tree.evictable == (len(model.pages) - len(held)) * self.page
         assert tree._structure.pinned == len(pinned) * self.page
@@ -376,7 +381,7 @@ class CacheMachine(RuleBasedStateMachine):
     def _evict(self, need: int) -> None:
         self._expire()
         model = self.model
-        held, pinned = self._covered()
+        held, pinned = self._let_go()
         evictable = len(model.pages) - len(held)
         freed = self.cache.evict(need)
         assert freed == min(evictable, -(-need // self.page)) * self.page
@@ -413,7 +418,7 @@ class CacheMachine(RuleBasedStateMachine):
     def _forget_unlocked(self) -> None:
         self.model.handles = [
             handle for handle in self.model.handles if handle.locks or handle.node.alive
-        ][-60:] + [handle for handle in self.model.handles[:-60] if handle.locks]
+        ]
 
     def _expire(self) -> None:
         self.model.pins = [
