@@ -18,7 +18,7 @@ from .machine import Config
 if TYPE_CHECKING:
     from .compiler import CompiledGrammar
 
-FORCED_LIMIT = 4096  # bytes looked ahead by `forced_bytes`
+FORCED_LIMIT = 256  # bytes looked ahead by `forced_bytes`
 
 
 class _Place:

@@ -163,7 +163,8 @@ class Scanner:
         if not digits or len(digits) > 8 or any(d not in _HEX for d in digits):
             raise self.error(f"an incomplete escape \\{kind}", column)
         point = int(digits, 16)
-        if 0xD800 <= point <= 0xDBFF and self.text.startswith("\\u", self.pos):
+        paired = self.options.dialect == "ecma" and 0xD800 <= point <= 0xDBFF
+        if paired and self.text.startswith("\\u", self.pos):
             low = self.text[self.pos + 2 : self.pos + 6]
             if len(low) == 4 and all(d in _HEX for d in low) and 0xDC00 <= int(low, 16) <= 0xDFFF:
                 self.pos += 6

@@ -109,7 +109,8 @@ class Fan:
 
     def __init__(self, trie: TokenTrie, sources: list[int]) -> None:
         self.is_root = sources == [0]
-        low, high = trie.first[sources].astype(np.intp), trie.first[np.add(sources, 1)]
+        at = np.array(sources, dtype=np.intp)
+        low, high = trie.first[at].astype(np.intp), trie.first[at + 1]
         counts = high - low
         children = np.repeat(low - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
         labels = trie.label[children]

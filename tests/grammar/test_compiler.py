@@ -1,0 +1,212 @@
+"""Compilers: caches, several vocabularies, the yardstick's grammars with a real tokenizer."""
+
+from __future__ import annotations
+
+import json
+import time
+from functools import cache
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from espalier import grammar
+from espalier.errors import GrammarError
+from espalier.grammar import (
+    CompiledGrammar,
+    GrammarCompiler,
+    GrammarSpec,
+    Matcher,
+    Vocabulary,
+    compiler,
+    ir,
+    parse,
+)
+from tests.support import data_path
+
+from .machine_tools import allowed, finish, random_walk, regex_matcher, rich_compiler, vocabulary
+
+
+def test_public_names_are_sorted_and_there() -> None:
+    assert grammar.__all__ == sorted(grammar.__all__)
+    for name in grammar.__all__:
+        assert getattr(grammar, name) is not None
+        assert name in dir(grammar)
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = grammar.Nothing
+
+
+def test_equal_grammars_are_compiled_once() -> None:
+    one = rich_compiler()
+    spec = GrammarSpec.regex("a+")
+    assert one.compile(spec) is one.compile(GrammarSpec.regex("a+"))
+    assert one.compile(spec) is one.load(parse(spec))
+    assert one.compile(spec) is not one.compile(GrammarSpec.regex("a+", ascii=True).regex("a"))
+    assert ir.decode(ir.encode(parse(spec))) == parse(spec)
+
+
+def test_caches_are_bounded() -> None:
+    one = GrammarCompiler(vocabulary("ab"), keep=2)
+    first = one.compile(GrammarSpec.regex("a"))
+    for pattern in ("ab", "b"):
+        one.compile(GrammarSpec.regex(pattern))
+    assert one.compile(GrammarSpec.regex("a")) is not first
+    assert len(one._by_spec) == len(one._by_content) == 2
+
+
+def test_a_full_arena_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler, "ARENA_FULL", 200)
+    one = rich_compiler()
+    old = regex_matcher("(?:a|b){3,5}", one)
+    arenas = set()
+    for number in range(30):
+        matcher = regex_matcher(f"(?:a{{{number}}}|b{{{number}}}){{2,9}}1", one)
+        assert finish(matcher, one.vocabulary.size) is not None
+        arenas.add(id(one._arena))
+    assert len(arenas) > 1
+    assert regex_matcher("(?:a|b){3,5}", one).distance() == old.distance()
+    assert random_walk(old, one.vocabulary.size, 0, 1)[1]
+
+
+def test_vocabularies_live_side_by_side() -> None:
+    one, other = rich_compiler(), GrammarCompiler(vocabulary("ab"))
+    a, b = regex_matcher("(?:ab)*", one), regex_matcher("(?:ab)*", other)
+    assert a.accept(one.vocabulary.tokens.index(b"abab"))
+    assert b.accept(other.vocabulary.tokens.index(b"ab"))
+    assert one.vocabulary.content_hash != other.vocabulary.content_hash
+
+
+def test_a_vocabulary_that_cannot_spell_the_grammar() -> None:
+    one = GrammarCompiler(vocabulary("1é", letters="ab"))
+    with pytest.raises(GrammarError, match="nothing matches"):
+        one.compile(GrammarSpec.regex("a1"))
+    # Not completable byte by byte either: 1 is only in the token "1é", é in no other.
+    with pytest.raises(GrammarError, match="nothing matches"):
+        one.compile(GrammarSpec.regex("1é"))
+    matcher = regex_matcher("(?:1é)?a", one)
+    token = one.vocabulary.tokens.index("1é".encode())
+    assert token in allowed(matcher, one.vocabulary.size)
+    assert matcher.accept(token)
+    assert matcher.forced_bytes() == b"a"
+
+
+def test_what_lenient_dropped_is_told() -> None:
+    dropped = ir.GrammarIR({"start": ir.Term(ir.Lit("a"))}, dropped=("/a/format",))
+    assert rich_compiler().load(dropped).dropped == ("/a/format",)
+
+
+# -- with a real tokenizer -------------------------------------------------------------------------
+
+
+@cache
+def _llama() -> tuple[Tokenizer, GrammarCompiler]:
+    tokenizer = Tokenizer.from_file(str(data_path("tokenizers/llama3/tokenizer.json")))
+    return tokenizer, GrammarCompiler(Vocabulary.from_tokenizer(tokenizer, [128001, 128009]))
+
+
+def _cases() -> list[dict[str, object]]:
+    cases = json.loads(data_path("yardsticks/grammar_cases.json").read_text())
+    assert isinstance(cases, list)
+    return cases
+
+
+def _spec(text: dict[str, str]) -> GrammarSpec | None:
+    if "regex" in text:
+        return GrammarSpec.regex(text["regex"])
+    if "json_schema" in text:
+        return GrammarSpec.json_schema(text["json_schema"])
+    return GrammarSpec.any_json() if "json" in text else None
+
+
+def _takes(made: CompiledGrammar, text: str) -> bool:
+    """Token by token, every mask looked at."""
+    tokenizer, _ = _llama()
+    matcher = made.matcher()
+    out = np.zeros(made.vocabulary.words, dtype=np.uint32)
+    for token in tokenizer.encode(text, add_special_tokens=False).ids:
+        matcher.fill_mask(out, 10_000)
+        bit = bool(out[token >> 5] >> (token & 31) & 1)
+        assert matcher.accept(token) == bit
+        if not bit:
+            return False
+    return matcher.can_end
+
+
+@pytest.mark.data
+def test_yardstick_grammars() -> None:
+    _, one = _llama()
+    tried = 0
+    for case in _cases():
+        text = case["text"]
+        assert isinstance(text, dict)
+        spec = _spec(text)
+        if spec is None:
+            continue
+        made = one.compile(spec)
+        tried += 1
+        for valid in case["valid"]:  # type: ignore[attr-defined]
+            assert _takes(made, valid), (case["name"], valid[:80])
+        for invalid in case["invalid"]:  # type: ignore[attr-defined]
+            assert not _takes(made, invalid), (case["name"], invalid[:80])
+    assert tried == 22
+    one.pool.check_invariants()
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("seed", range(3))
+def test_walks_with_a_real_vocabulary_end_in_time(seed: int) -> None:
+    """Random tokens from the masks, with a budget: always complete, and `re` agrees."""
+    import random
+    import re
+
+    _, one = _llama()
+    draw = random.Random(seed)
+    for case in _cases()[:8]:
+        text = case["text"]
+        assert isinstance(text, dict)
+        matcher = one.compile(GrammarSpec.regex(text["regex"])).matcher()
+        spelled = b""
+        remaining = matcher.distance() + draw.randrange(30)
+        while remaining:
+            mask = sorted(allowed(matcher, one.vocabulary.size, remaining))
+            assert mask
+            token = draw.choice(mask)
+            assert matcher.accept(token)
+            if matcher.is_terminated:
+                break
+            spelled += one.vocabulary.tokens[token]
+            remaining -= 1
+        assert matcher.can_end
+        assert re.fullmatch(text["regex"], spelled.decode())
+
+
+@pytest.mark.data
+def test_masks_of_a_real_vocabulary_are_what_accept_takes() -> None:
+    tokenizer, one = _llama()
+    size = one.vocabulary.size
+    for pattern, text in [
+        (r'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt])*"(?:, "\w{0,40}")*', '"a b'),
+        (r"[\w\s]{0,200}", "The quick"),
+        (r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}", "192.1"),
+    ]:
+        matcher = regex_matcher(pattern, one)
+        for token in [None, *tokenizer.encode(text, add_special_tokens=False).ids]:
+            if token is not None:
+                assert matcher.accept(token)
+        mask = allowed(matcher, size)
+        for token in range(0, size, 7):
+            expected = _accepts(matcher, one.vocabulary.tokens[token])
+            if token not in one.vocabulary.special_ids:
+                assert (token in mask) == expected, one.vocabulary.tokens[token]
+
+
+def _accepts(matcher: Matcher, text: bytes) -> bool:
+    return bool(text) and matcher.copy().accept_bytes(text)
+
+
+@pytest.mark.data
+def test_setting_up_a_real_vocabulary_takes_no_time() -> None:
+    _, one = _llama()
+    start = time.process_time()
+    GrammarCompiler(one.vocabulary)
+    assert time.process_time() - start < 1.5

@@ -1,0 +1,91 @@
+"""Specs to IR: dispatch, limits, and hostile input in bounded time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from espalier.errors import GrammarError
+from espalier.grammar import GrammarSpec, Limits, ir, parse
+
+from .machine_tools import allowed, rich_compiler
+
+
+def test_each_kind_goes_to_its_front_end() -> None:
+    assert parse(GrammarSpec.regex("a|b")).start == "regex"
+    assert parse(GrammarSpec.choices(["a"])) == ir.GrammarIR({"start": ir.Term(ir.Lit("a"))})
+    assert parse(GrammarSpec.json_schema({"type": "null"})).rules
+    with pytest.raises(GrammarError, match="ebnf are not supported yet"):
+        parse(GrammarSpec.ebnf('start: "a"'))
+
+
+@pytest.mark.parametrize("pattern", [r"[^\s\S]", r"a[^\s\S]b", r"[^\s\S]+"])
+def test_a_regex_that_matches_nothing(pattern: str) -> None:
+    with pytest.raises(GrammarError, match="nothing matches") as caught:
+        parse(GrammarSpec.regex(pattern))
+    assert caught.value.where == "regex"
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [("[]", "at least one choice"), ("[1]", "a list of strings"), ('"a"', "a list of strings"),
+     ("[", "no JSON text"), ("[" * 100_000, "no JSON text")],
+)  # fmt: skip
+def test_choices_that_cannot_be(source: str, message: str) -> None:
+    with pytest.raises(GrammarError, match=message):
+        parse(GrammarSpec(kind="choices", source=source))
+
+
+def test_limits() -> None:
+    with pytest.raises(GrammarError, match="at most 10 characters"):
+        parse(GrammarSpec.regex("a" * 11), Limits(source=10))
+    with pytest.raises(GrammarError, match="more than 20 automaton states"):
+        parse(GrammarSpec.regex("(?:a1|b*)(?:f|g+)*x{3}y{4}z{5}[cde]+é*1{2}"), Limits(states=20))
+
+
+HOSTILE = [
+    "(a+)+$",
+    "((a{100}){100}){100}",
+    "a{0,1000000}",
+    "(a?){1000}a{1000}",
+    "a?" * 5000 + "a" * 5000,
+    "(x+x+)+y",
+    "(a|b)*a(a|b){1000}",
+    "(.*){50}z",
+    "(.*a){30}",
+    "(a|aa){0,1000}",
+    "(a{1,50}){1,50}",
+    "|".join(str(n) for n in range(20_000)),
+    "[ab]" * 20_000,
+    "(" * 100 + "a" + ")*" * 100,
+    "(a|b|ab)*" * 300,
+]
+
+
+@pytest.mark.parametrize("pattern", HOSTILE, ids=[p[:20] for p in HOSTILE])
+def test_hostile_regexes_work_or_are_refused_in_time(pattern: str) -> None:
+    start = time.process_time()
+    compiler = rich_compiler()
+    try:
+        matcher = compiler.compile(GrammarSpec.regex(pattern)).matcher()
+        for text in (b"a", b"a", b"b", b"aba", b"a" * 30, b"1"):
+            assert allowed(matcher, compiler.vocabulary.size, 5000)
+            matcher.accept_bytes(text)
+            matcher.forced_bytes()
+    except GrammarError as error:
+        assert error.message  # noqa: PT017
+    assert time.process_time() - start < 5
+
+
+def test_a_worker_needs_no_torch() -> None:
+    code = (
+        "import sys; from espalier.grammar import GrammarSpec, parse;"
+        "parse(GrammarSpec.regex('a+')); parse(GrammarSpec.json_schema({'type': 'string'}));"
+        "bad = {'torch', 'transformers', 'tokenizers'} & set(sys.modules);"
+        "sys.exit(str(bad) if bad else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
