@@ -1,0 +1,145 @@
+"""The run's report: the program's tree, its sums, as a table and as data."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+from rich.console import Console
+
+import espalier as esp
+from espalier.errors import EngineError
+from espalier.frontend_lang.records import CallRecord
+from espalier.types import Result, Times
+
+State = Any
+
+
+@esp.function
+def judge(s: State) -> None:
+    s += "Text. " + esp.gen("first")
+    forks = s.fork(2)
+    forks += lambda i: f"q{i} " + esp.select("word", ["yes", "no"])
+    forks.join()
+    inner = s.fork(1)[0]
+    inner += "deep" + esp.gen("deep")
+    inner.sync()
+    s += esp.gen()
+
+
+def report() -> esp.Report:
+    script = {"first": "one", "word": "no", "deep": "d", None: "last"}
+    return judge.run(backend=esp.Scripted(script), seed=7).report()
+
+
+def test_the_tree() -> None:
+    data = report().to_dict()
+    assert (data["program"], data["seed"]) == ("judge", 7)
+    tree = data["tree"]
+    assert [(call["kind"], call["name"]) for call in tree["calls"]] == [
+        ("gen", "first"),
+        ("gen", None),
+    ]
+    assert [(child["path"], child["after"]) for child in tree["children"]] == [
+        ([0, 0], 1),
+        ([0, 1], 1),
+        ([1, 0], 1),
+    ]
+    assert data["totals"]["calls"] == 5
+    assert data["totals"]["states"] == 4
+    assert data["seconds"] > 0
+    first = tree["calls"][0]
+    assert (first["prompt"], first["generated"], first["finish_reason"]) == (7, 3, "stop")
+    assert first["where"].startswith(__file__)
+    assert first["text"] == "one"
+    assert (
+        first["seed"]
+        == esp.function(judge.body)
+        .run(backend=esp.Scripted({"first": "one", "word": "no", "deep": "d", None: "l"}), seed=7)
+        .report()
+        .to_dict()["tree"]["calls"][0]["seed"]
+    )
+
+
+def test_data_is_json() -> None:
+    made = report()
+    assert json.loads(made.json())["totals"] == made.totals()
+    assert made.root.to_dict() == made.to_dict()["tree"]
+
+
+def test_the_table_is_in_the_programs_order() -> None:
+    text = report().text()
+    lines = [line.split()[:2] for line in text.splitlines()]
+    order = [line for line in lines if line and line[0] in ("gen", "select", "branch")]
+    assert order == [
+        ["gen", "first"],
+        ["branch", "0"],
+        ["select", "word"],
+        ["branch", "1"],
+        ["select", "word"],
+        ["branch", "0"],
+        ["gen", "deep"],
+        ["gen", "#1"],
+    ]
+    assert "seed 7" in text
+    assert "test_report.py:" in text
+    assert str(report()).startswith("judge")
+
+
+def test_it_prints_to_a_terminal() -> None:
+    out = io.StringIO()
+    report().print(Console(file=out, width=100, force_terminal=True))
+    assert "5 calls in 4 states" in out.getvalue()
+
+
+def test_failures_and_losses_are_told() -> None:
+    @esp.function
+    def body(s: State) -> None:
+        s += "a" + esp.gen("x") + esp.gen("y")
+
+    made = body.run(backend=esp.Scripted({"x": EngineError("boom")})).report()
+    assert made.totals()["failed"] == 1
+    assert "failed: boom" in made.text(width=200)
+    assert "1 failed" in made.summary()
+    assert "boom" in str(made.to_dict()["tree"]["error"])
+
+
+def test_incomplete_values_are_told() -> None:
+    @esp.function
+    def body(s: State) -> None:
+        s += "a" + esp.gen("x", int)
+
+    script = {"x": esp.Reply("-", finish_reason="length")}
+    assert "incomplete: length" in body.run(backend=esp.Scripted(script)).report().text(200)
+
+
+def test_an_empty_program() -> None:
+    @esp.function
+    def body(s: State) -> None:
+        s += "only text"
+
+    made = body.run(backend=esp.Scripted()).report()
+    assert made.totals()["prompt"] == 0
+    assert "0 calls in 1 states" in made.summary()
+
+
+def test_a_record_adds_up_rows_and_keeps_the_longest_times() -> None:
+    record = CallRecord("select", "x", "f:1", 0)
+    rows = [
+        Result(
+            request_id=at,
+            prompt_tokens=10,
+            cached_tokens=at,
+            computed_tokens=5,
+            shared_tokens=5 - at,
+            near_ties=1,
+            times=Times(prefill=0.1 * at, total=1.0 - 0.1 * at),
+        )
+        for at in range(3)
+    ]
+    record.count(rows)
+    assert (record.prompt, record.cached, record.computed, record.shared) == (30, 3, 15, 12)
+    assert record.near_ties == 3
+    assert (record.times.prefill, record.times.total) == (0.2, 1.0)
+    assert record.to_dict()["times"]["prefill"] == 0.2
