@@ -66,6 +66,8 @@ class _Matcher:
         return any(low <= code <= high for low, high in ranges)
 
     def _repeat(self, rep: ir.Rep, start: int) -> set[int]:
+        if rep.high is not None and rep.high < rep.low:
+            return set()
         here = {start}
         for _ in range(min(rep.low, len(self._text) + 2)):
             # Past the text's length only empty rounds are left: the set is stable by then.

@@ -1,0 +1,139 @@
+"""Numerals against arithmetic: a text is in the language iff its value is in the set."""
+
+from __future__ import annotations
+
+import json
+import re
+from decimal import Decimal
+
+import pytest
+from hypothesis import example, given, settings, strategies as st
+
+from espalier.grammar.json_match import matches
+from espalier.grammar.json_numbers import ALL_NUMBERS, Numbers, is_whole
+from espalier.grammar.json_numerals import ANY_NUMBER, naturals, numerals, point_numerals
+
+_WHOLE = re.compile(r"0|-?[1-9][0-9]*")
+_FIXED = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
+_DUMPED = re.compile(r"-?[1-9](\.[0-9]+)?e(-0[5-9]|[+-][1-9][0-9]|[+-][1-3][0-9]{2})")
+
+decimals = st.one_of(
+    st.integers(-2000, 2000).map(Decimal),
+    st.decimals(-30, 30, places=2, allow_nan=False),
+    st.decimals(-1, 1, places=5, allow_nan=False),
+    st.sampled_from(["1e-7", "-2.5e-6", "3e17", "1.5e20", "-7e16", "99999e12"]).map(Decimal),
+)
+texts = st.one_of(
+    decimals.map(lambda number: format(number, "f")),
+    st.floats(allow_nan=False, allow_infinity=False).map(json.dumps),
+    decimals.map(lambda number: json.dumps(float(number))),
+    st.from_regex(_FIXED, fullmatch=True).filter(lambda text: len(text) < 20),
+    st.from_regex(r"-?[0-9]{1,3}(\.[0-9]{0,3})?(e[+-]?[0-9]{1,2})?", fullmatch=True),
+)
+
+
+@st.composite
+def number_sets(draw: st.DrawFn) -> Numbers:
+    optional = st.one_of(st.none(), decimals)
+    return Numbers(
+        whole=draw(st.sampled_from((None, None, True, False))),
+        low=draw(optional),
+        low_open=draw(st.booleans()),
+        high=draw(optional),
+        high_open=draw(st.booleans()),
+        excluded=frozenset(draw(st.lists(decimals, max_size=2))),
+    )
+
+
+def canonical(numbers: Numbers, text: str) -> bool:
+    """Whether the text is spelled as the module's docstring says for this set."""
+    if numbers.whole:
+        return _WHOLE.fullmatch(text) is not None
+    if text.startswith("-") and numbers.low is not None and numbers.low >= 0:
+        return False
+    exponent = _DUMPED.fullmatch(text) and -324 <= Decimal(text).adjusted() <= 308
+    return bool(_FIXED.fullmatch(text) or exponent)
+
+
+@settings(max_examples=200)
+@given(number_sets(), st.lists(texts, min_size=1, max_size=6))
+@example(Numbers(low=Decimal("0.5"), high=Decimal("0.5")), ["0.5", "0.50", "0.49", "0.51"])
+@example(Numbers(low=Decimal(-1), high=Decimal(0)), ["-0.0", "0", "-1", "-1.0", "-1.01", "0.1"])
+def test_numerals_are_the_canonical_texts_of_the_set(numbers: Numbers, found: list[str]) -> None:
+    term = numerals(numbers)
+    for text in found:
+        if numbers == ALL_NUMBERS:
+            continue
+        try:
+            value = Decimal(text)
+        except ArithmeticError:
+            value = None
+        wanted = value is not None and value in numbers and canonical(numbers, text)
+        assert matches(term, text) is wanted, text
+
+
+@settings(max_examples=80)
+@given(number_sets(), st.integers(-50, 50))
+def test_json_dumps_of_members_are_in(numbers: Numbers, number: int) -> None:
+    for value in (number, number / 8, number * 1e-7, number * 1e17):
+        decimal = Decimal(repr(value))
+        if decimal not in numbers or (numbers.whole and isinstance(value, float)):
+            continue
+        text = json.dumps(value)
+        if text.startswith("-0.0") and numbers.low is not None and numbers.low >= 0:
+            continue
+        assert matches(numerals(numbers), text), text
+
+
+@settings(max_examples=60)
+@given(number_sets(), number_sets(), decimals)
+def test_meet_is_intersection(a: Numbers, b: Numbers, number: Decimal) -> None:
+    assert (number in a.meet(b)) is (number in a and number in b)
+    if a.meet(b).empty:
+        assert not (number in a and number in b)
+
+
+@settings(max_examples=100)
+@given(st.integers(0, 3000), st.integers(0, 3000), st.integers(0, 3500))
+def test_naturals(low: int, high: int, number: int) -> None:
+    assert matches(naturals(low, high), str(number)) is (low <= number <= high)
+    assert matches(naturals(low, None), str(number)) is (low <= number)
+
+
+@pytest.mark.parametrize("text", ["0", "-0", "-0.0", "12.50", "1e-07", "1E5", "9.99e307", "1e+16"])
+def test_any_number_takes(text: str) -> None:
+    assert matches(ANY_NUMBER, text)
+
+
+@pytest.mark.parametrize("text", ["", "-", "01", "+1", ".5", "1.", "1e", "1e400", "10e5", "NaN"])
+def test_any_number_refuses(text: str) -> None:
+    assert not matches(ANY_NUMBER, text)
+
+
+@pytest.mark.parametrize(
+    ("number", "whole", "texts"),
+    [
+        ("1", None, ["1", "1.0"]),
+        ("1", True, ["1"]),
+        ("-2.5", None, ["-2.5"]),
+        ("0", None, ["0", "0.0"]),
+        ("1e-7", None, ["1e-07"]),
+        ("1e16", None, ["10000000000000000", "1e+16"]),
+        ("1e400", None, ["1" + "0" * 400]),
+        ("123456789012345678901234567890", None, ["123456789012345678901234567890"]),
+    ],
+)
+def test_points_as_json_dumps_writes_them(
+    number: str, whole: bool | None, texts: list[str]
+) -> None:
+    assert point_numerals(Decimal(number), Numbers(whole=whole)) == texts
+
+
+def test_bounds_beyond_the_decimal_context_are_exact() -> None:
+    big = Decimal("1" + "0" * 60 + "1")
+    numbers = Numbers(whole=True, low=big, low_open=True, high=None)
+    assert numbers.first_whole == Decimal("1" + "0" * 60 + "2")
+    term = numerals(Numbers(whole=True, low=big.copy_negate()))
+    assert matches(term, "-1" + "0" * 60 + "1")
+    assert not matches(term, "-1" + "0" * 60 + "2")
+    assert is_whole(big)
