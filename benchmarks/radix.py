@@ -23,6 +23,7 @@ from .report import Row, finish, parser
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 POOLS = (10_000, 100_000, 1_000_000, 10_000_000)
+WAITING = (100, 1_000, 10_000, 100_000)
 PREFIX = 4096
 PATHS = 48  # distinct prefixes measured in turn, so that none stays in the nearest cache
 Call = Callable[[], object]
@@ -174,15 +175,16 @@ def measure_tree(size: int, rows: Rows) -> None:
         if nodes == 16:
             rows.add(f"unlock {PREFIX} tokens in {nodes} nodes", size, given)
     rows.add("insert 512 tokens", size, time_insert(cache, rng))
+    whole, trimmed = [lambda: cache.evict(4)] * 100, [lambda: cache.evict(1)] * 100
+    rows.add("evict one leaf", size, microseconds(iter(whole)))
+    rows.add("evict a leaf's tail", size, microseconds(iter(trimmed)))
     rows.add(
-        "evict a leaf, one at a time", size, microseconds(iter([lambda: cache.evict(1)] * 200))
+        "evict a leaf, 100 at once", size, microseconds(iter([lambda: cache.evict(400)])) / 100
     )
-    many = microseconds(iter([lambda: cache.evict(400)] * 1)) / 100
-    rows.add("evict a leaf, 100 at once", size, many)
     gc.unfreeze()
 
 
-def measure_memory(rows: Rows, nodes: int = 200_000) -> None:
+def measure_memory(rows: Rows, nodes: int) -> None:
     """Bytes per node beside its runs (16 per token) and the allocator's bookkeeping (12)."""
     kept: list[RadixCache] = []  # so that the second shape does not live in the first one's memory
     for shape in ("bushy", "chains"):
@@ -203,17 +205,23 @@ def measure_memory(rows: Rows, nodes: int = 200_000) -> None:
         kept.append(cache)
 
 
-def measure_waiting(rows: Rows) -> None:
-    """Insertion by the number of requests that wait for something else."""
+def measure_waiting(rows: Rows, lengths: Sequence[int]) -> None:
+    """By length of the queue: insertion of what nobody waits for, and of what all wait for."""
     cache = RadixCache(SlotAllocator(1_500_000))
-    for waiting in (100, 1_000, 10_000, 100_000):
+    for waiting in lengths:
         spent = time_watch(cache, waiting, np.random.default_rng(2))
         rows.add("insert 512 tokens, by requests waiting", waiting, spent)
+    keys = np.random.default_rng(3).integers(0, 1 << 40, (lengths[-1], 600))
+    keys[:, :512] = keys[0, :512]
+    for key in keys:
+        cache.watch(key, "", None)
+    spent = microseconds(iter([lambda: insert(cache, keys[0, :512])]))
+    rows.add("move one waiting request on", lengths[-1], spent / lengths[-1])
 
 
-def measure_slots(rows: Rows) -> None:
+def measure_slots(rows: Rows, pools: Sequence[int]) -> None:
     """The allocator by pool size."""
-    for capacity in POOLS:
+    for capacity in pools:
         begin = time.process_time_ns()
         pool = SlotAllocator(capacity)
         rows.add("make a pool", capacity, (time.process_time_ns() - begin) / 1000)
@@ -235,12 +243,14 @@ def measure_slots(rows: Rows) -> None:
                 rows.add("free 512 slots", capacity, spent)
 
 
-def measure(sizes: Sequence[int] = SIZES) -> list[Row]:
+def measure(
+    sizes: Sequence[int] = SIZES, pools: Sequence[int] = POOLS, waiting: Sequence[int] = WAITING
+) -> list[Row]:
     """All rows, slopes last."""
     rows = Rows()
-    measure_memory(rows)
-    measure_slots(rows)
-    measure_waiting(rows)
+    measure_memory(rows, max(sizes) // 5)
+    measure_slots(rows, pools)
+    measure_waiting(rows, waiting)
     for size in sizes:
         measure_tree(size, rows)
     return rows.rows + rows.slopes()

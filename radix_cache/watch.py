@@ -118,10 +118,13 @@ class WatchIndex:
             return
         if not spot.groups:
             self._drop(spot)
-        start, run = parent.end, as_array(child.run)
+        start, end, run = parent.end, child.end, child.run
         for watcher in group:
-            ours = watcher.key[start : child.end]
-            common = first_mismatch(ours, run[: len(ours)])
+            ours = watcher.key[start:end]
+            if ours.tobytes() == run:
+                self.hang(watcher, child, end)
+                continue
+            common = first_mismatch(ours, as_array(run)[: len(ours)])
             self.hang(watcher, child, start + common - common % self._page_size)
         self.moved.extend(group)
 

@@ -403,6 +403,7 @@ class CacheMachine(RuleBasedStateMachine):
         for prefix in gone:
             del model.pages[prefix]
         self._forget_unlocked()
+        self._check_watchers()
 
     def _check_lost_pins(self, held: set[Prefix], pressed: bool) -> None:
         """Only under pressure, the oldest first, and never one whose prefix is held."""
