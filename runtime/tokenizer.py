@@ -45,7 +45,7 @@ class Tokenizer:
         config = config or {}
         added = raw.get_added_tokens_decoder()
         self._special = {id: token.content for id, token in added.items() if token.special}
-        self.special_ids = frozenset(self._special)
+        self.special_ids: frozenset[int] = frozenset(self._special)
         self.vocab_size = max(raw.get_vocab(with_added_tokens=True).values()) + 1
         named = {
             name: token
@@ -56,7 +56,9 @@ class Tokenizer:
         if "bos_token" in config and "bos_token" not in named:
             self.bos_id = None
         own_eos = self._id_of(named["eos_token"]) if "eos_token" in named else None
-        self.eos_ids = frozenset([*eos_ids, *([] if own_eos is None else [own_eos])])
+        self.eos_ids: frozenset[int] = frozenset(
+            [*eos_ids, *([] if own_eos is None else [own_eos])]
+        )
         self.adds_bos = self._adds_bos(config)
         self.chat_template = None if template is None else ChatTemplate(template, named)
         self._mark_control_tokens(added)
