@@ -7,7 +7,8 @@ from pathlib import Path
 from ..errors import ModelLoadError
 
 SPRIG = Path(__file__).resolve().parent / "sprig"
-FILES = ["*.json", "*.safetensors", "tokenizer*", "*.jinja"]
+FILES = ["*.json", "model*.safetensors", "tokenizer*", "*.jinja"]
+"""What is fetched from the hub; not `consolidated.safetensors`, which holds the weights twice."""
 
 
 def resolve_folder(model: str | Path, *, revision: str | None = None) -> Path:

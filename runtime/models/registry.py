@@ -13,7 +13,7 @@ from ..batch import ForwardBatch
 from ..config import ModelConfig, read_json
 from ..kv_cache import KVCache, KVLayout
 from ..loader import Weights
-from ..locate import resolve_folder
+from ..locate import SPRIG, resolve_folder
 from .dtypes import resolve_dtype
 from .llama import LlamaForCausalLM
 
@@ -53,7 +53,8 @@ def load_model(
 ) -> CausalLM:
     """Load a model folder, a hub id, or the embedded model "sprig".
 
-    dtype: "auto" is the checkpoint's; on a CPU that cannot compute in it, float32.
+    dtype: "auto" is the checkpoint's; on a CPU that cannot compute in it, float32. Sprig computes
+    in float32 on any CPU: it is small, and its answers must not change with its neighbours (P3).
     Raises ModelLoadError naming the file, the tensor and what to do.
     """
     folder = resolve_folder(model, revision=revision)
@@ -68,6 +69,8 @@ def load_model(
         )
     config = ModelConfig.from_dict(data)
     place = torch.device(device)
+    if dtype == "auto" and folder == SPRIG and place.type == "cpu":
+        dtype = torch.float32
     chosen = resolve_dtype(dtype, config, place)
     with Weights(folder, device=place, dtype=chosen, progress=progress) as weights:
         return definition(config, weights)

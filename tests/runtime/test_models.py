@@ -170,6 +170,16 @@ def test_dtype(tmp_path: Path) -> None:
         load_model(tmp_path, dtype="int8", progress=False)
 
 
+def test_the_embedded_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("espalier.runtime.locate.SPRIG", tmp_path)
+    monkeypatch.setattr("espalier.runtime.models.registry.SPRIG", tmp_path)
+    with pytest.raises(ModelLoadError, match="not installed"):
+        load_model("sprig", progress=False)
+    save_tiny("llama2", tmp_path, dtype=torch.bfloat16)
+    assert load_model("sprig", progress=False).dtype == torch.float32
+    assert load_model("sprig", dtype="bfloat16", progress=False).dtype == torch.bfloat16
+
+
 def test_missing_folder_and_unreachable_hub(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
