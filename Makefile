@@ -7,7 +7,9 @@ PY ?= .venv/bin/python
 PYTHON ?= python3
 TORCH_INDEX ?=
 OMP_NUM_THREADS ?= 2
-export OMP_NUM_THREADS
+# Waiting threads sleep: on a busy machine, spinning ones made the demo 20 times slower (docs/LOG.md).
+OMP_WAIT_POLICY ?= PASSIVE
+export OMP_NUM_THREADS OMP_WAIT_POLICY
 CODE = espalier frontend_lang runtime radix_cache grammar kernels benchmarks tests examples tools
 PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 

@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from .. import frontend_lang as esp
 from ..errors import EspalierError, InvalidRequestError
 from .engine import Engine
@@ -84,14 +86,14 @@ CALLS = {
 
 
 @esp.function
-def extract(s: Any, sentence: str, record: Any) -> None:
+def extract(s: esp.ProgramState, sentence: str, record: Any) -> None:
     fields = ", ".join(field.name for field in dataclasses.fields(record))
     s += esp.user(f"Extract {fields} as JSON: {sentence}")
     s += esp.assistant(esp.gen("record", record))
 
 
 @esp.function
-def judge(s: Any, text: str, dimensions: dict[str, list[str]]) -> None:
+def judge(s: esp.ProgramState, text: str, dimensions: dict[str, list[str]]) -> None:
     s += esp.user(f"Text: {text}")
     s += esp.assistant("Ready.")
     branches = s.fork(len(dimensions))
@@ -104,7 +106,9 @@ def judge(s: Any, text: str, dimensions: dict[str, list[str]]) -> None:
 
 
 @esp.function
-def assist(s: Any, tools: Sequence[Callable[..., str]], questions: Sequence[str]) -> None:
+def assist(
+    s: esp.ProgramState, tools: Sequence[Callable[..., str]], questions: Sequence[str]
+) -> None:
     listing = ", ".join(f"{tool.__name__}({', '.join(arguments(tool))})" for tool in tools)
     s += esp.user(f"Tools: {listing}\n{questions[0]}")
     for at, question in enumerate(questions):
@@ -119,10 +123,10 @@ def assist(s: Any, tools: Sequence[Callable[..., str]], questions: Sequence[str]
 
 def arguments(tool: Callable[..., str]) -> dict[str, dict[str, str]]:
     """A tool's parameters as JSON Schema types, from its annotations."""
-    kinds = {"int": "integer", "str": "string", "float": "number"}
+    kinds = {int: "integer", str: "string", float: "number"}
     return {
-        name: {"type": kinds[inspect.formatannotation(parameter.annotation)]}
-        for name, parameter in inspect.signature(tool).parameters.items()
+        name: {"type": kinds[parameter.annotation]}
+        for name, parameter in inspect.signature(tool, eval_str=True).parameters.items()
     }
 
 
@@ -161,11 +165,12 @@ def run(args: argparse.Namespace) -> int:
     if args.fields is not None and args.text is None:
         raise InvalidRequestError("--fields goes with --text", where="--fields")
     fields = record((args.fields or "name,age,city").split(","))
+    cases = read_cases(args.cases) if args.cases is not None else None
     began = time.perf_counter()
     with Engine(model=args.model) as engine:
         tour = Tour(engine)
-        if args.cases is not None:
-            return tour.score(read_cases(args.cases))
+        if cases is not None:
+            return tour.score(cases)
         seconds = time.perf_counter() - began
         print(f"The model {args.model} is up on {engine.info.device} in {seconds:.1f} s.")
         if args.text is None:
@@ -194,7 +199,7 @@ def read_cases(file: str) -> list[dict[str, Any]]:
     return cases
 
 
-def record(names: list[str]) -> type:
+def record(names: Sequence[str]) -> type:
     """A dataclass of known fields, in the order named."""
     names = [name.strip() for name in names]
     for name in names:
@@ -211,7 +216,6 @@ class Tour:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.wrong = 0
-        self.reports: list[Any] = []
 
     def typed(self, sentences: dict[str, Any], kind: type = Person) -> None:
         """Sentences to typed values, all in one batch."""
@@ -222,7 +226,6 @@ class Tour:
         for state, (sentence, expected) in zip(states, sentences.items(), strict=True):
             print(f"  {sentence}")
             self.check(state["record"], expected)
-            self.reports.append(state.report())
 
     def judged(self, text: str, expected: Any) -> None:
         """One text along several branches, merged."""
@@ -231,9 +234,8 @@ class Tour:
         state = judge.run(text, DIMENSIONS, backend=self.engine, seed=0)
         print(f"  {text}")
         self.check(state["verdict"], expected)
-        self.reports.append(state.report())
         print()
-        self.reports[-1].print()
+        state.report().print(Console(width=None if sys.stdout.isatty() else 110))
 
     def tools(self, calls: dict[str, Any]) -> None:
         """A conversation that calls Python functions."""
@@ -244,7 +246,6 @@ class Tour:
             print(f"  {question}")
             self.check(json.loads(state[f"call{at}"]), expected)
             print(f"     {state[f'answer{at}']}")
-        self.reports.append(state.report())
 
     def saved(self, began: float) -> None:
         """What was computed, of what was asked for."""
