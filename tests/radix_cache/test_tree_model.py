@@ -1,12 +1,10 @@
-"""RadixCache against a naive model: a dict from each cached prefix to its page's slots.
+"""RadixCache against the model of naive.py.
 
-The model knows nothing of nodes. After every operation all of its answers are compared, the
+After every operation all of its answers are compared, the
 invariants are checked, and every watcher's depth is compared with `peek`.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass, field
 
 import hypothesis.strategies as st
 import numpy as np
@@ -15,74 +13,11 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from espalier.errors import InvariantError
-from espalier.radix_cache import Node, Pin, RadixCache, SlotAllocator, Watcher
+from espalier.radix_cache import RadixCache, SlotAllocator, Watcher
+from tests.radix_cache.naive import Handle, Model, ModelPin, Page, tokens_of
 
 PAGES = 40
 NAMESPACES = ("", "lora")
-Prefix = tuple[str, tuple[int, ...]]
-
-
-@dataclass
-class Page:
-    slots: tuple[int, ...]
-    pending: int | None
-    used: int
-
-
-@dataclass
-class Handle:
-    node: Node
-    prefix: Prefix
-    locks: int = 0
-    discarded: bool = False
-
-
-@dataclass
-class ModelPin:
-    pin: Pin
-    prefix: Prefix
-    expires: float | None
-
-
-@dataclass
-class Model:
-    """Pages by (namespace, all tokens up to the page's end)."""
-
-    page: int
-    pages: dict[Prefix, Page] = field(default_factory=dict)
-    handles: list[Handle] = field(default_factory=list)
-    pins: list[ModelPin] = field(default_factory=list)
-    now: int = 0
-
-    def ends(self, prefix: Prefix) -> list[Prefix]:
-        namespace, tokens = prefix
-        return [(namespace, tokens[:end]) for end in range(self.page, len(tokens) + 1, self.page)]
-
-    def match(self, namespace: str, key: tuple[int, ...]) -> int:
-        depth = 0
-        for prefix in self.ends((namespace, key)):
-            if prefix not in self.pages:
-                break
-            depth = len(prefix[1])
-        return depth
-
-    def slots(self, prefix: Prefix, start: int = 0) -> list[int]:
-        found = [slot for end in self.ends(prefix) for slot in self.pages[end].slots]
-        return found[start:]
-
-    def held(self) -> set[Prefix]:
-        holders = [
-            handle.prefix for handle in self.handles if handle.locks and not handle.discarded
-        ]
-        holders += [prefix for prefix, page in self.pages.items() if page.pending is not None]
-        return {end for prefix in holders for end in self.ends(prefix)}
-
-    def pinned(self) -> set[Prefix]:
-        return {end for pin in self.pins for end in self.ends(pin.prefix)}
-
-    def touch(self, prefix: Prefix) -> None:
-        for end in self.ends(prefix):
-            self.pages[end].used = self.now
 
 
 class CacheMachine(RuleBasedStateMachine):
@@ -99,61 +34,22 @@ class CacheMachine(RuleBasedStateMachine):
         self.watchers: list[tuple[Watcher, str, tuple[int, ...], int]] = []
         self.room = PAGES // 2 * self.page
         self.step = 0
-        self.before = self._covered()
 
     # What a rule leaves behind is compared here
-
-    def _covered(self) -> tuple[set[Prefix], set[Prefix]]:
-        return self.model.held(), self.model.pinned()
-
-    def _tick(self) -> None:
-        self.model.now += 1
-        self.before = self._covered()
-
-    def _let_go(self) -> tuple[set[Prefix], set[Prefix]]:
-        """What is no more held, or no more pinned, counts as used now."""
-        held, pinned = self._covered()
-        for covered, was in zip((held, pinned), self.before, strict=True):
-            for prefix in was - covered:
-                if prefix in self.model.pages:
-                    self.model.pages[prefix].used = self.model.now
-        self.before = held, pinned
-        return held, pinned
 
     @invariant()
     def agrees(self) -> None:
         model, tree = self.model, self.cache
-        held, pinned = self._let_go()
+        held, pinned = self.model.let_go()
         tree.check_invariants()
         assert tree.evictable == (len(model.pages) - len(held)) * self.page
         assert tree._structure.pinned == len(pinned) * self.page
         assert tree._structure.tokens == len(model.pages) * self.page
         assert self.allocator.available == (PAGES - len(model.pages)) * self.page
         assert set(tree._structure.roots) >= {namespace for namespace, _ in model.pages}
-        self._check_handles()
+        self.model.check_handles()
         self._check_watchers()
-        self._check_view()
-
-    def _check_handles(self) -> None:
-        for handle in self.model.handles:
-            node, (namespace, tokens) = handle.node, handle.prefix
-            assert node.end == len(tokens)
-            assert node.namespace == namespace
-            if handle.locks and not handle.discarded:
-                assert node.alive
-            if node.alive:
-                assert self._path(node) == tokens
-            if handle.discarded and tokens:
-                assert not node.alive
-
-    @staticmethod
-    def _path(node: Node) -> tuple[int, ...]:
-        parts: list[list[int]] = []
-        at: Node | None = node
-        while at is not None:
-            parts.append(at.key.tolist())
-            at = at.parent
-        return tuple(token for part in reversed(parts) for token in part)
+        self.model.check_view(self.cache)
 
     def _check_watchers(self) -> None:
         changed = set()
@@ -165,28 +61,6 @@ class CacheMachine(RuleBasedStateMachine):
                 self.watchers[index] = (watcher, namespace, key, depth)
         assert {id(watcher) for watcher in self.cache.moved if watcher.active} == changed
         self.cache.moved.clear()
-
-    def _check_view(self) -> None:
-        seen: dict[Prefix, None] = {}
-        stack: list[tuple[int, ...]] = []
-        for view in self.cache.walk():
-            del stack[view.level :]
-            above = stack[-1] if stack else ()
-            assert len(above) == view.start
-            stack.append(above + tuple(view.key.tolist()))
-            for end in range(view.start + self.page, view.end + 1, self.page):
-                prefix = (view.namespace, stack[-1][:end])
-                seen[prefix] = None
-                assert self.model.pages[prefix].pending == view.pending
-        assert set(seen) == set(self.model.pages)
-
-    # Making keys: pages that differ at once, at their last token, or not
-
-    def _tokens(self, choices: list[int], tail: int) -> tuple[int, ...]:
-        size = self.page
-        kinds = ([7] * size, [7] * (size - 1) + [8], [9] * size)
-        pages = [token for choice in choices for token in kinds[choice]]
-        return tuple(pages + [7] * (tail % size))
 
     def _alloc(self, count: int) -> np.ndarray | None:
         slots = self.allocator.alloc(count)
@@ -204,16 +78,16 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(choices=key, tail=tail, namespace=name, lock=seldom)
     def match(self, choices: list[int], tail: int, namespace: str, lock: bool) -> None:
-        self._tick()
-        self._match(self._tokens(choices, tail), namespace, None, lock)
+        self.model.tick()
+        self._match(tokens_of(self.page, choices, tail), namespace, None, lock)
 
     @precondition(lambda self: any(handle.node.alive for handle in self.model.handles))
     @rule(choices=key, tail=tail, which=st.integers(0, 99), lock=seldom)
     def match_after(self, choices: list[int], tail: int, which: int, lock: bool) -> None:
-        self._tick()
+        self.model.tick()
         handle = self._living(which)
         namespace, tokens = handle.prefix
-        self._match(tokens + self._tokens(choices, tail), namespace, handle, lock)
+        self._match(tokens + tokens_of(self.page, choices, tail), namespace, handle, lock)
 
     def _living(self, which: int) -> Handle:
         living = [handle for handle in self.model.handles if handle.node.alive]
@@ -257,11 +131,11 @@ class CacheMachine(RuleBasedStateMachine):
     def insert(
         self, choices: list[int], namespace: str, pending: bool, lock: bool, which: int | None
     ) -> None:
-        self._tick()
+        self.model.tick()
         model = self.model
         locked = [handle for handle in model.handles if handle.locks and not handle.discarded]
         after = locked[which % len(locked)] if which is not None and locked else None
-        key = self._tokens(choices, 0)
+        key = tokens_of(self.page, choices, 0)
         start = 0
         if after is not None:
             namespace = after.prefix[0]
@@ -298,8 +172,8 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(choices=key, namespace=name)
     def insert_own_slots_again(self, choices: list[int], namespace: str) -> None:
-        self._tick()
-        key = self._tokens(choices, 0)
+        self.model.tick()
+        key = tokens_of(self.page, choices, 0)
         key = key[: self.model.match(namespace, key)]
         slots = self.model.slots((namespace, key))
         done = self.cache.insert(np.array(key, np.int64), np.array(slots, np.int64), namespace)
@@ -309,7 +183,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(back=st.integers(0, 4))
     def commit(self, back: int) -> None:
-        self._tick()
+        self.model.tick()
         self.cache.commit(self.step - back)
         for page in self.model.pages.values():
             if page.pending is not None and page.pending <= self.step - back:
@@ -317,7 +191,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(back=st.integers(0, 3))
     def discard(self, back: int) -> None:
-        self._tick()
+        self.model.tick()
         model = self.model
         step = self.step - back
         failed = {
@@ -346,14 +220,14 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 99))
     def lock(self, which: int) -> None:
-        self._tick()
+        self.model.tick()
         living = [handle for handle in self.model.handles if handle.node.alive]
         if living:
             self._lock(living[which % len(living)])
 
     @rule(which=st.integers(0, 99), many=st.integers(1, 3))
     def unlock(self, which: int, many: int) -> None:
-        self._tick()
+        self.model.tick()
         for _ in range(many):
             locked = [handle for handle in self.model.handles if handle.locks]
             if not locked:
@@ -375,13 +249,13 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(pages=st.integers(0, 12), rest=st.integers(0, 15))
     def evict(self, pages: int, rest: int) -> None:
-        self._tick()
+        self.model.tick()
         self._evict(pages * self.page + rest % self.page)
 
     def _evict(self, need: int) -> None:
         self._expire()
         model = self.model
-        held, pinned = self._let_go()
+        held, pinned = self.model.let_go()
         evictable = len(model.pages) - len(held)
         freed = self.cache.evict(need)
         assert freed == min(evictable, -(-need // self.page)) * self.page
@@ -399,22 +273,11 @@ class CacheMachine(RuleBasedStateMachine):
         elif gone and loose:
             newest = max(model.pages[prefix].used for prefix in gone)
             assert newest <= min(model.pages[prefix].used for prefix in loose)
-        self._check_lost_pins(held, bool(gone & pinned))
+        model.check_lost_pins(held, bool(gone & pinned))
         for prefix in gone:
             del model.pages[prefix]
         self._forget_unlocked()
         self._check_watchers()
-
-    def _check_lost_pins(self, held: set[Prefix], pressed: bool) -> None:
-        """Only under pressure, the oldest first, and never one whose prefix is held."""
-        lost = [pin for pin in self.model.pins if not pin.pin.active]
-        kept = [pin for pin in self.model.pins if pin.pin.active]
-        assert pressed == bool(lost)
-        for pin in lost:
-            assert pin.prefix not in held
-            for other in kept:
-                assert other.prefix in held or other.pin.serial > pin.pin.serial
-        self.model.pins = kept
 
     def _forget_unlocked(self) -> None:
         self.model.handles = [
@@ -428,10 +291,10 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(choices=key, namespace=name, ttl=st.none() | st.integers(1, 5))
     def pin(self, choices: list[int], namespace: str, ttl: int | None) -> None:
-        self._tick()
+        self.model.tick()
         self._expire()
         model = self.model
-        key = self._tokens(choices, 0)
+        key = tokens_of(self.page, choices, 0)
         pin = self.cache.pin(np.array(key, np.int64), namespace, ttl)
         prefix = (namespace, key[: min(self.room, model.match(namespace, key))])
         assert pin.length == len(prefix[1])
@@ -445,7 +308,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 99))
     def unpin(self, which: int) -> None:
-        self._tick()
+        self.model.tick()
         if self.model.pins:
             pin = self.model.pins.pop(which % len(self.model.pins)).pin
             for _ in range(2):
@@ -458,7 +321,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(choices=key, tail=tail, namespace=name)
     def watch(self, choices: list[int], tail: int, namespace: str) -> None:
-        key = self._tokens(choices, tail)
+        key = tokens_of(self.page, choices, tail)
         watcher = self.cache.watch(np.array(key, np.int64), namespace, key)
         assert watcher.owner is key
         self.watchers.append((watcher, namespace, key, self.model.match(namespace, key)))
@@ -473,7 +336,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(choices=key, tail=tail, namespace=name)
     def explain(self, choices: list[int], tail: int, namespace: str) -> None:
-        key = self._tokens(choices, tail)
+        key = tokens_of(self.page, choices, tail)
         model = self.model
         told = self.cache.explain(np.array(key, np.int64), namespace)
         prefix = (namespace, key[: model.match(namespace, key)])
@@ -487,7 +350,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule()
     def stats(self) -> None:
-        self._tick()
+        self.model.tick()
         self._expire()
         stats = self.cache.stats()
         assert stats.pins == len(self.model.pins)
