@@ -162,7 +162,8 @@ class EngineCore:
             handle = self._runner.launch(step.plan)
         except Exception as error:
             self._collect()
-            self._step_failed(step, error)
+            if step.plan.step in self.scheduler.in_flight:  # else the step before it failed too
+                self._step_failed(step, error)
             return True
         if not step.plan.constrained:
             self._sample(step, handle)
@@ -326,9 +327,14 @@ class EngineCore:
         """C1: every live request is compiling, waiting or running, and nobody else is."""
         self.scheduler.check_invariants()
         held = {seq.id for seq in self.scheduler.waiting} | set(self.scheduler.running)
-        held |= {progress.seq.id for progress in self._grammars.waiting}
-        if not set(self._live) <= held:
-            raise InvariantError(f"C1: requests {sorted(set(self._live) - held)} are nowhere")
+        compiling = (progress.seq for progress in self._grammars.waiting)
+        held |= {seq.id for seq in compiling if seq.state == "compiling"}
+        if set(self._live) != held:
+            raise InvariantError(
+                "C1: live requests and those in work are not the same",
+                got=f"nowhere: {sorted(set(self._live) - held)}, "
+                f"without a request: {sorted(held - set(self._live))}",
+            )
 
 
 def counters_of(scheduler: Scheduler) -> dict[str, Any]:

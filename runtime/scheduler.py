@@ -6,11 +6,13 @@ out. A sequence's new prompt KV enters the tree as soon as it is planned, so tha
 planned in the same step already reads it.
 
 Invariants, checked by `check_invariants`:
-S1. Slots partition into free, tree, running and deferred.
-S2. A running sequence's first `tree_len` slots are the tree's, up to the end of `node`.
+S1. Slots partition into free, tree, running and deferred (to a launched step).
+S2. A running sequence's first `tree_len` slots are the tree's, up to the end of `node`, which is
+    alive.
 S3. Every running or leaving sequence holds a seat of its own; free seats are the rest.
 S4. Running sequences keep `pos <= length`, `tree_len <= kv_len <= room`.
-S5. Launched steps name exactly the sequences that count themselves in flight.
+S5. Launched steps name exactly the sequences that count themselves in flight, and these hold a
+    seat.
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ..errors import InvariantError, OutOfSlotsError
+from ..errors import OutOfSlotsError
 from ..radix_cache.slots import SlotAllocator
 from ..radix_cache.tree import RadixCache
+from . import invariants
 from .accounts import Counters
 from .options import SchedulerConfig
 from .plan import Ints
@@ -43,23 +46,24 @@ class Scheduler:
         self.waiting = WaitingQueue(shared, age_bound=config.age_bound)
         self.running: dict[int, Sequence] = {}
         self.counters = Counters()
-        self._free_seats = list(range(config.max_running))[::-1]
+        self.free_seats = list(range(config.max_running))[::-1]
         self._steps = 0
         self.in_flight: dict[int, Step] = {}
-        self._leaving: dict[int, Sequence] = {}  # finished, but named by a launched step
-        self._deferred: dict[int, list[Ints]] = {}  # slots to free when that step retires
+        self.leaving: dict[int, Sequence] = {}  # finished, but named by a launched step
+        self.deferred: dict[int, list[Ints]] = {}  # slots to free when that step retires
 
     # -- in and out --------------------------------------------------------------------------------
 
     def add(self, seq: Sequence) -> None:
         """Queue a sequence. Raises OutOfSlotsError when it could not run even alone."""
-        if seq.prompt_len + 1 > self.config.capacity:
+        need = seq.prompt_len + seq.request.generate
+        if need > self.config.capacity:
             raise OutOfSlotsError(
                 "the prompt does not fit the KV cache",
-                expected=f"at most {self.config.capacity - 1} tokens",
+                expected=f"at most {self.config.capacity - seq.request.generate} tokens",
                 got=str(seq.prompt_len),
                 where="prompt",
-                hint=f"Start the engine with max_total_tokens={seq.prompt_len + 1} or more",
+                hint=f"Start the engine with max_total_tokens={need} or more",
             )
         seq.state = "waiting"
         self.waiting.add(seq)
@@ -71,7 +75,7 @@ class Scheduler:
             self.waiting.remove(seq)
         elif seq.state == "running":
             del self.running[seq.id]
-            self._leaving[seq.id] = seq
+            self.leaving[seq.id] = seq
             self._let_go(seq)
         if seq.state != "finished":
             seq.state = "finished"
@@ -79,7 +83,7 @@ class Scheduler:
 
     @property
     def idle(self) -> bool:
-        return not (self.running or self.waiting or self._leaving)
+        return not (self.running or self.waiting or self.leaving)
 
     def free_tokens(self) -> int:
         """Slots that are free now or would be after eviction."""
@@ -96,7 +100,7 @@ class Scheduler:
             for seq in running:
                 if seq.prefilling == prefill and seq.runnable and budget > 0:
                     budget -= self._run(step, seq, budget)
-        while budget > 0 and self._free_seats:
+        while budget > 0 and self.free_seats:
             waiting = self.waiting.peek()
             if waiting is None or not self._admit(step, waiting):
                 break
@@ -137,7 +141,7 @@ class Scheduler:
 
     def _close(self, step: Step) -> None:
         del self.in_flight[step.plan.step]
-        for slots in self._deferred.pop(step.plan.step, ()):
+        for slots in self.deferred.pop(step.plan.step, ()):
             self.allocator.free(slots)
         for seq in step.named.values():
             seq.inflight -= 1
@@ -161,7 +165,7 @@ class Scheduler:
                 return False
             self.waiting.remove(seq)
         seq.state = "running"
-        seq.seat = self._free_seats.pop()
+        seq.seat = self.free_seats.pop()
         seq.prefill_end = seq.known
         if seq.started == 0.0:
             seq.started = self.clock()
@@ -174,7 +178,7 @@ class Scheduler:
     def _has_room(self, tokens: int) -> bool:
         """Whether a newcomer fits beside what running sequences will want soon. One that is alone
         always does."""
-        if not (self.running or self._leaving):
+        if not (self.running or self.leaving):
             return True
         headroom, total = self.config.headroom, tokens
         for seq in self.running.values():
@@ -248,7 +252,7 @@ class Scheduler:
         seq.pos = at
         if seq.request.score_from == at and at < seq.prompt_len and seq.wants_scores:
             step.score(seq, place, at, 1)
-        self.counters.add(seq, shared=at - seq.accounted)
+        self.counters.add(seq, shared=max(0, min(at, seq.prompt_len) - seq.accounted))
         if at == seq.end and seq.request.generate:
             step.sample(seq, place)
             seq.length += 1
@@ -321,13 +325,13 @@ class Scheduler:
         if not len(slots):
             return
         if seq.inflight:
-            self._deferred.setdefault(max(self.in_flight), []).append(slots.copy())
+            self.deferred.setdefault(max(self.in_flight), []).append(slots.copy())
         else:
             self.allocator.free(slots.copy())
 
     def _let_go(self, seq: Sequence) -> None:
-        if seq.inflight == 0 and seq.id in self._leaving:
-            del self._leaving[seq.id]
+        if seq.inflight == 0 and seq.id in self.leaving:
+            del self.leaving[seq.id]
             self._release(seq)
 
     def _release(self, seq: Sequence) -> None:
@@ -347,7 +351,7 @@ class Scheduler:
             seq.node = None
         if seq.room > seq.tree_len:
             self.allocator.free(seq.table[seq.tree_len : seq.room].copy())
-        self._free_seats.append(seq.seat)
+        self.free_seats.append(seq.seat)
         seq.clear_kv()
 
     def _victim(self, step: Step, seq: Sequence) -> Sequence | None:
@@ -372,23 +376,4 @@ class Scheduler:
 
     def check_invariants(self) -> None:
         """Raise InvariantError naming the first broken one (S1-S5, or the tree's own)."""
-        holding = [*self.running.values(), *self._leaving.values()]
-        own = [seq.table[seq.tree_len : seq.room] for seq in holding]
-        deferred = [slots for group in self._deferred.values() for slots in group]
-        self.cache.check_invariants(running=[*own, *deferred])
-        seats = sorted([*self._free_seats, *(seq.seat for seq in holding)])
-        if seats != list(range(self.config.max_running)):
-            raise InvariantError("S3: seats are not a partition of free and taken")
-        named: dict[int, int] = {}
-        for step in self.in_flight.values():
-            for seq_id in step.named:
-                named[seq_id] = named.get(seq_id, 0) + 1
-        for seq in holding:
-            if not (seq.pos <= seq.length and seq.tree_len <= seq.kv_len <= seq.room):
-                raise InvariantError(f"S4: sequence {seq.id} has impossible positions")
-            if seq.inflight != named.get(seq.id, 0):
-                raise InvariantError(f"S5: sequence {seq.id} counts its launched steps wrong")
-            if self.config.use_cache and seq.node is not None and seq.node.alive:
-                match = self.cache.match(seq.key(seq.tree_len), seq.namespace)
-                if match.node is not seq.node or (match.slots != seq.table[: seq.tree_len]).any():
-                    raise InvariantError(f"S2: sequence {seq.id} strayed from its path")
+        invariants.check(self)

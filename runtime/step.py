@@ -9,9 +9,9 @@ from .sequence import Sequence
 class Step:
     """Builds one `Plan`.
 
-    named: sequences whose KV, tokens or scores depend on this step, by id. samples: the sequence of
-    each sampled token, in the plan's order. scored: sequence and count, in the plan's order.
-    kv_end: positions of each named sequence whose KV is there once the step retires.
+    named: sequences whose slots, KV, tokens or scores depend on this step, by id. samples: the
+    sequence of each sampled token, in the plan's order. scored: sequence and count, in the plan's
+    order. kv_end: positions of each named sequence whose KV is there once the step retires.
     """
 
     def __init__(self, number: int, trash_slot: int) -> None:
@@ -32,7 +32,9 @@ class Step:
         self.plan.new_seats.append(params)
 
     def slots(self, seq: Sequence, start: int, slots: Ints) -> None:
-        """The table of the sequence's seat changes."""
+        """The table of the sequence's seat changes: by this step's plan alone, so the step is run
+        and names it even if no row of it can."""
+        self.name(seq)
         self.plan.deltas.append(TableDelta(seat=seq.seat, start=start, slots=slots))
 
     def rows(self, seq: Sequence, start: int, stop: int, write_from: int) -> int:
