@@ -70,7 +70,7 @@ bench: $(READY)
 	$(PY) -m espalier.benchmarks.readme_table
 
 bench-gpu: $(READY)
-	$(PY) -m espalier.runtime.cli bench gpu
+	$(PY) -m espalier.runtime.cli bench kernels
 
 dist: $(READY)
 	rm -rf dist
