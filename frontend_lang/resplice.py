@@ -57,8 +57,8 @@ def _regions(
     for number, turn in enumerate(messages):
         if not turn.text.strip():
             region = (at, at)
-        elif rendered.startswith(literals[number], at):
-            at += len(literals[number])
+        elif (literal := literals[number]) is not None and rendered.startswith(literal, at):
+            at += len(literal)
             region = _behind(rendered, at, turn.text, _next(literals, number))
         else:
             region = _searched(encoder, rendered, at, turn.text)
@@ -67,7 +67,7 @@ def _regions(
     return regions
 
 
-def _next(literals: Sequence[str], number: int) -> str:
+def _next(literals: Sequence[str | None], number: int) -> str:
     """The template's own text after a content, past contents that are blank."""
     return next((text for text in literals[number + 1 :] if text), "")
 

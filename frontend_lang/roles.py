@@ -106,20 +106,23 @@ class ChatFormat:
             self._probed[roles] = self._probe(roles)
         return self._probed[roles]
 
-    def literals(self, messages: Sequence[Turn]) -> list[str]:
+    def literals(self, messages: Sequence[Turn]) -> list[str | None]:
         """The template's own text before, between and after the contents (one more than messages).
 
-        A blank content stays as it is, since templates ask whether there is any; its literal, and
-        that of a content which the template leaves out, is empty.
+        A blank content stays as it is, since templates ask whether there is any, and its literal is
+        empty. None stands before a content that the template leaves out or rewrites.
         """
         marks = [sentinel(at) if m.text.strip() else m.text for at, m in enumerate(messages)]
         text = self.render(
             [{"role": m.role or "", "content": k} for m, k in zip(messages, marks, strict=True)]
         )
-        found: list[str] = []
+        found: list[str | None] = []
         for mark in marks:
-            before, met, rest = text.partition(mark) if mark.strip() else ("", "", text)
-            found.append(before if met else "")
+            if not mark.strip():
+                found.append("")
+                continue
+            before, met, rest = text.partition(mark)
+            found.append(before if met else None)
             text = rest if met else text
         return [*found, text]
 

@@ -134,3 +134,11 @@ REFUSES_SYSTEM = (
     "{{ raise_exception('System role not supported') }}{% endif %}"
     "<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}" + _END
 )
+SPLITS_THOUGHTS = (
+    "{% for m in messages %}<|{{ m['role'] }}|>{% set c = m['content'] %}"
+    "{% if m['role'] == 'assistant' %}"
+    "{% if '</think>' in c %}{% set t = c.split('</think>')[0].split('<think>')[-1] %}"
+    "{% set c = c.split('</think>')[-1].lstrip('\n') %}{% else %}{% set t = '' %}{% endif %}"
+    "{% if loop.last %}<think>\n{{ t.strip('\n') }}\n</think>\n\n{% endif %}{% endif %}"
+    "{{ c }}<|end|>{% endfor %}" + _END
+)

@@ -255,10 +255,10 @@ def test_thousands_of_forks_need_no_threads() -> None:
     def body(s: State) -> None:
         s += "word " * 100
         before = threading.active_count()
-        forks = s.fork(2000)
+        forks = s.fork(500)
         forks += lambda i: f"{i}" + esp.gen("x")
         assert threading.active_count() <= before + 1
         forks.join()
 
     state, _ = run(body)
-    assert state["x"] == ["x"] * 2000
+    assert state["x"] == ["x"] * 500

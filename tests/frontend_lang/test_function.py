@@ -234,7 +234,7 @@ def test_the_deadline_is_the_whole_runs() -> None:
     def program(s: State) -> None:
         s += "a" + esp.gen("x") + esp.gen("y") + esp.select("z", ["a", "b"])
 
-    state = program.run(backend=esp.Scripted("a", delay=0.05), deadline=0.01)
+    state = program.run(backend=esp.Scripted("a", delay=0.6), deadline=0.5)
     assert state["x"] == "a"
     with pytest.raises(ProgramError, match="deadline") as caught:
         state["y"]

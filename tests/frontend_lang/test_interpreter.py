@@ -179,13 +179,18 @@ def test_async_readers_wait_without_blocking_their_loop() -> None:
     feed = Feed()
 
     async def read() -> list[str]:
-        threading.Timer(0.02, lambda: (feed.put("a"), feed.close())).start()
-        ticks = asyncio.create_task(asyncio.sleep(0.001))
+        async def write() -> None:
+            feed.put("a")
+            await asyncio.sleep(0)
+            feed.put("b")
+            feed.close()
+
+        writing = asyncio.create_task(write())  # runs only if the reader gives way
         found = [text async for text, _ in follow_async(feed)]
-        assert ticks.done()
+        await writing
         return found
 
-    assert asyncio.run(read()) == ["a"]
+    assert asyncio.run(read()) == ["a", "b"]
 
 
 def test_one_driver_for_the_process() -> None:

@@ -73,7 +73,7 @@ def test_what_is_left_of_a_stable_split_stays(make: Any, text: str, more: str) -
 
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["llama3", "qwen2", "deepseek"])
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(text=TEXTS, more=TEXTS)
 def test_splits_are_stable_in_published_tokenizers(name: str, text: str, more: str) -> None:
     _check_split(TextEncoder(machines.real(name)), text, more)
