@@ -8,13 +8,14 @@ come without touching a model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import NotSupportedError
+from .dtypes import native_on_cpu
 from .loader import ONE, Group, Weights
 
 Kind = Literal["column", "row", "replicated"]
@@ -70,7 +71,7 @@ class Linear:
                 ]
             )
         self._packed: Tensor | None = None
-        if self.weight.device.type == "cpu" and torch.backends.mkldnn.is_available():
+        if self.weight.device.type == "cpu" and _packs(self.weight.dtype):
             # oneDNN's own layout instead of the plain one. Measured on an AMD EPYC, one thread:
             # 1.1 to 3 times F.linear from 1 to 512 rows in float32 and bfloat16 (31 against 17
             # GB/s at one row, 240 against 100 GFLOP/s at 512), and a row's result does not depend
@@ -85,4 +86,11 @@ class Linear:
         return y
 
 
-_packed_linear = torch.ops.mkldnn._linear_pointwise.default
+_packed_linear: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+
+
+def _packs(dtype: torch.dtype) -> bool:
+    """Whether this build and this CPU can multiply by packed weights of `dtype`."""
+    if _packed_linear is None or not torch.backends.mkldnn.is_available():
+        return False
+    return dtype == torch.float32 or native_on_cpu(dtype)

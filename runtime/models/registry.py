@@ -11,10 +11,10 @@ from torch import Tensor
 from ...errors import ModelLoadError
 from ..batch import ForwardBatch
 from ..config import ModelConfig, read_json
+from ..dtypes import resolve_dtype
 from ..kv_cache import KVCache, KVLayout
 from ..loader import Weights
 from ..locate import SPRIG, resolve_folder
-from .dtypes import resolve_dtype
 from .llama import LlamaForCausalLM
 
 ARCHITECTURES: dict[str, type[LlamaForCausalLM]] = {

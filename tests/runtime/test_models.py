@@ -12,6 +12,7 @@ from torch import Tensor
 
 from espalier.errors import InvalidRequestError, ModelLoadError
 from espalier.runtime.batch import ForwardBatch
+from espalier.runtime.dtypes import native_on_cpu
 from espalier.runtime.models import ARCHITECTURES, load_model
 from tests.tiny_models import TINY, Driver, save_tiny
 
@@ -131,16 +132,17 @@ def test_a_row_reads_slots_that_another_row_of_the_step_fills(tiny: Any) -> None
     _assert_close(ours, theirs[[19, 19, 19, 0]])
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", ["llama3", "mistral", "qwen2", "qwen3"])
-def test_bfloat16_follows_transformers(name: str, tmp_path: Path) -> None:
-    reference = save_tiny(name, tmp_path, dtype=torch.bfloat16)
+def test_half_precision_follows_transformers(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    reference = save_tiny(name, tmp_path, dtype=dtype)
     tokens = _prompt(40)
-    driver = Driver(load_model(tmp_path, dtype="bfloat16", progress=False))
-    assert driver.model.dtype == torch.bfloat16
+    driver = Driver(load_model(tmp_path, dtype=dtype, progress=False))
+    assert driver.model.dtype == dtype
     ours = driver.step({"a": tokens})["a"]
     theirs = _expected(reference, tokens)
     exact = _expected(reference.float(), tokens)
-    # No further from the exact logits than transformers' own bfloat16 is, up to a factor.
+    # No further from the exact logits than transformers' own half precision is, up to a factor.
     assert (ours - exact).abs().mean() <= 1.5 * (theirs - exact).abs().mean()
 
 
@@ -162,10 +164,15 @@ def test_unknown_architecture_lists_the_known_ones(tmp_path: Path) -> None:
     assert caught.value.where == str(config)
 
 
-def test_dtype(tmp_path: Path) -> None:
+def test_dtype(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_tiny("llama2", tmp_path, dtype=torch.bfloat16)
     assert load_model(tmp_path, dtype="float32", progress=False).dtype == torch.float32
     assert load_model(tmp_path, dtype=torch.bfloat16, progress=False).dtype == torch.bfloat16
+    assert load_model(tmp_path, progress=False).dtype == torch.bfloat16 or not native_on_cpu(
+        torch.bfloat16
+    )
+    monkeypatch.setattr("espalier.runtime.dtypes.native_on_cpu", lambda dtype: False)
+    assert load_model(tmp_path, progress=False).dtype == torch.float32
     with pytest.raises(InvalidRequestError, match="int8"):
         load_model(tmp_path, dtype="int8", progress=False)
 

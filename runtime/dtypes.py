@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ...errors import InvalidRequestError
-from ..config import ModelConfig
+from ..errors import InvalidRequestError
+from .config import ModelConfig
 
 _DTYPES = {
     "float32": torch.float32,
@@ -27,15 +27,15 @@ def resolve_dtype(
             )
         return _DTYPES[dtype]
     chosen = _DTYPES.get(config.dtype or "float32", torch.float32)
-    if device.type == "cpu" and not _native_on_cpu(chosen):
+    if device.type == "cpu" and not native_on_cpu(chosen):
         return torch.float32
     return chosen
 
 
-def _native_on_cpu(dtype: torch.dtype) -> bool:
+def native_on_cpu(dtype: torch.dtype) -> bool:
     """Whether this CPU has instructions for `dtype`; without them it is slower than float32."""
-    if dtype == torch.bfloat16:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    if dtype == torch.float16:
-        return bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
-    return True
+    if dtype == torch.float32:
+        return True
+    name = "bf16" if dtype == torch.bfloat16 else "fp16"
+    supported = getattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported", None)
+    return supported is not None and bool(supported())
