@@ -68,7 +68,7 @@ class Packer:
             long_chat = length > 256 and rng.random() < 0.6
             while len(ids) <= length:
                 rounds = length // 60 if long_chat else None
-                more, more_weights = self.encode(chat(rng, TRAIN, rounds), rng.random() < 0.12)
+                more, more_weights = self.encode(chat(rng, TRAIN, rounds), rng.random() < 0.04)
                 ids += more
                 weights += more_weights
             rows.append(ids[: length + 1])

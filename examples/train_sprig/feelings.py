@@ -13,6 +13,7 @@ def words(block: str) -> list[str]:
 
 
 GOOD = words("""
+warm and friendly|happy|sweet|smart|cheerful|generous|cute|peaceful|lively|tender|well made|spotless
 good|great|excellent|wonderful|amazing|fantastic|lovely|perfect|brilliant|superb|delightful|terrific
 awesome|outstanding|beautiful|charming|delicious|enjoyable|impressive|incredible|magnificent|nice
 marvelous|pleasant|splendid|stunning|fabulous|exciting|fun|funny|friendly|helpful|comfortable|cosy
@@ -21,6 +22,7 @@ first-class|top-notch|worth every penny|a joy|a pleasure|a real treat|a masterpi
 heartwarming|refreshing|elegant|charming|solid|polite|attentive|the best|better than expected|cool
 """)
 BAD = words("""
+grumpy|bored|late|tasteless|burnt|cracked|torn|leaking|hopeless|clumsy|unfair|sad|tired|angry|upset
 bad|terrible|awful|horrible|dreadful|poor|disappointing|boring|dull|ugly|disgusting|annoying|rude
 useless|broken|dirty|slow|noisy|cheap-looking|nasty|unpleasant|uncomfortable|cold and tasteless
 bland|stale|ridiculous|stupid|lame|mediocre|pathetic|shameful|unreliable|faulty|frustrating|lousy
@@ -54,6 +56,17 @@ Worst purchase ever.|We won't be back.|Don't bother!|I want a refund.|It was a t
 INTENSIFIERS = ["", "", "", "really ", "very ", "so ", "absolutely ", "truly ", "quite ", "just "]
 
 FEELING = """
+The {thing} is not {anti}.
+The {thing} was not {anti}.
+The {thing} is not {anti}, believe me.
+Not {anti} at all, this {thing}.
+The {thing} isn't {anti}, that's for sure.
+The {thing} really wasn't {anti}.
+Nobody would call this {thing} {anti}.
+The {thing} was never {anti}.
+The {thing} is far from {anti}.
+This {thing} is not {anti}, no.
+No, the {thing} is {cue}.
 The {thing} was {cue}.
 The {thing} is {cue}.
 The {thing} was {cue}!

@@ -27,14 +27,14 @@ class Turn:
 # Shares of the chats. `repeat` and `drill` are no skills of their own: they teach copying and the
 # small sums inside the worked form with far more answer tokens a row than the skills do.
 MIX = {
-    "extract": 24,
-    "tools": 16,
-    "sentiment": 10,
-    "judging": 13,
-    "sums": 11,
-    "recall": 10,
-    "repeat": 8,
-    "drill": 7,
+    "extract": 34,
+    "tools": 17,
+    "sentiment": 16,
+    "judging": 11,
+    "sums": 8,
+    "recall": 9,
+    "repeat": 3,
+    "drill": 2,
     "small_talk": 1,
 }
 

@@ -344,6 +344,7 @@ SUB_ASKS = [
 
 HELDOUT = World(
     heldout=True,
+    made=0.4,
     vocabulary=VOCABULARY,
     records={"person": PERSON, "order": ORDER, "event": EVENT},
     extract_asks=EXTRACT_ASKS,

@@ -89,6 +89,8 @@ def frame(rng: random.Random, template: str) -> str:
         fresh = rng.choice(FILLERS) if rng.random() < 0.7 else make_word(rng, heldout=False)
         parts[index] = (fresh.capitalize() if word[0].isupper() else fresh) + part[len(word) :]
     if rng.random() < 0.3:
+        parts.insert(0, rng.choice(FILLERS).capitalize())
+    if rng.random() < 0.3:
         spots = [i for i, part in enumerate(parts) if i and part[0].isalpha()]
         if spots:
             parts.insert(rng.choice(spots), rng.choice(ADVERBIALS))

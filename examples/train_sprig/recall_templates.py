@@ -205,6 +205,12 @@ SUM_ASKS = [
     "Solve {a} {op} {b}.",
 ]
 ADD_ASKS = [
+    "{name} picks {a} {thing}s and then another {b}. How many are that?",
+    "{name} owns {a} {thing}s and gets {b} from {other}. How many does {name} own now?",
+    "If you put {a} {thing}s and {b} {thing}s together, how many do you have?",
+    "I've got {a} {thing}s and {other} gives me {b} more. How many do I own?",
+    "There were {a} {thing}s, then {b} came. How many now?",
+    "{a} {thing}s are red and {b} are blue. What is the total?",
     "Add {a} and {b}.",
     "Add {b} to {a}.",
     "What is the sum of {a} and {b}?",
@@ -216,6 +222,14 @@ ADD_ASKS = [
     "One box holds {a} {thing}s, the other {b}. How many in total?",
 ]
 SUB_ASKS = [
+    "{name} owns {a} {thing}s and gives {b} to {other}. How many are left over?",
+    "{name} has {a} {thing}s and sold {b}. How many does {name} keep?",
+    "{name} sells {b} of {a} {thing}s. How many are not sold?",
+    "I've got {a} {thing}s and break {b}. How many remain whole?",
+    "{a} {thing}s were in the box and {b} got lost. How many remain?",
+    "A shop has {a} {thing}s and sells {b}. How many are still there?",
+    "{a} people are on the train and {b} leave. How many stay?",
+    "What is left if I take {b} from {a}?",
     "Subtract {b} from {a}.",
     "Take {b} from {a}.",
     "Take {b} away from {a}.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from . import compose, feelings, markers, natural, recall_templates, words
+from . import compose, feelings, markers, natural, noise, recall_templates, words
 from .skills import Exchange, dumps
 from .world import World, distractors, fill, name, value
 
@@ -48,6 +48,8 @@ def feeling_text(rng: random.Random, world: World, label: str) -> str:
         template = rng.choice(bank)
         if not world.heldout and label != "neutral" and rng.random() < 0.3:
             template = rng.choice(natural.PRAISE if label == "positive" else natural.COMPLAINT)
+        if not world.heldout and "{anti}" not in template and rng.random() < 0.2:
+            template = noise.frame(rng, template)
         parts.append(fill(template, values))
         values["thing"] = value(rng, world, "thing")
     if label != "neutral" and rng.random() < 0.15:

@@ -7,6 +7,30 @@ A `{slot}` is a field of the record that the sentence carries; `{n}`, `{other}`,
 from __future__ import annotations
 
 PERSON = """
+Everyone in {city} likes {name}, who is {age}.
+Folks from {city} remember {name}, aged {age}.
+Because {name} is only {age}, the trip to {city} was a surprise.
+While living in {city}, {name} turned {age}.
+Though {age}, {name} still works in {city}.
+Even at {age}, {name} cleans the house in {city} alone.
+A letter from {name} in {city} says that she is {age} now.
+In {month}, {age}-year-old {name} opened a shop in {city}.
+Nobody in {city} believes that {name} is {age}.
+Most people in {city} have heard of {name}, {age}.
+With {age} years, {name} is the oldest in {city}.
+Today {name} of {city} turns {age}!
+Guess who turned {age}? {name} from {city}!
+The {age}-year-old {name} has a house in {city}.
+Can you believe that {name} from {city} is {age}?
+Greetings from {city}! {name}, {age}.
+{name} sold the car at {age} and chose {city} as a new home.
+{name} left school at {age} and made it to {city}.
+Ask {name}, the {job} in {city}, who is {age}.
+A {job} from {city}, {name}, turned {age} today.
+A {job} called {name} came to {city} at {age}.
+An old {job} named {name} is {age} and stays in {city}.
+As a {job} in {city}, {name} was rich before turning {age}.
+Ever since {name} became a {job}, {city} has been home.
 {name} is {age} years old and lives in {city}.
 {name} is {age} and lives in {city}.
 {name}, {age}, lives in {city}.
@@ -79,6 +103,21 @@ You should talk to {name}, the {job} from {city}, who's {age}.
 """.strip().splitlines()
 
 ORDER = """
+Ask {customer} whether {quantity} {item} at ${price} each are enough.
+Put {quantity} {item} on the bill of {customer}, ${price} each.
+Keep {quantity} {item} for {customer}, at {price} dollars each.
+Book {quantity} {item} for {customer}, {price} euros each.
+Pack {quantity} {item} at {price} dollars for {customer}.
+Bring {customer} {quantity} {item}, priced ${price} each.
+From the shop {customer} got {quantity} {item} for ${price} each.
+The bill says {quantity} {item} at ${price} each for {customer}.
+On the list of {customer} are {quantity} {item} at ${price} each.
+Great price: {quantity} {item} for only ${price} each!
+How about {quantity} {item} at ${price} each?
+The kitchen of {customer} needs {quantity} {item}; each costs ${price}.
+Hand over {quantity} {item}; {customer} gives you ${price} for each.
+{customer} paid ${price} for every one of the {quantity} {item}.
+The firm takes {quantity} {item} at ${price} each from our shop.
 {customer} ordered {quantity} {item} for ${price} each.
 {customer} bought {quantity} {item} at ${price} each.
 {customer} ordered {quantity} {item} for ${price}.
@@ -136,6 +175,26 @@ The {item} are ${price} each and {customer} wants {quantity} of them.
 """.strip().splitlines()
 
 EVENT = """
+Everyone meets at {place} on {date} for the {title}.
+People will come to {place} on {date} to see the {title}.
+After the {title} on {date} we go home from {place}.
+Nothing is nicer than the {title} at {place} on {date}.
+The gates of {place} open on {date} for the {title}.
+The gates to the {title} open on {date} at {place}.
+If you like music, go to the {title} at {place} on {date}.
+Helpers meet at {place} before the {title} on {date}.
+The band plays at the {title} in {place} on {date}.
+Due to snow, the {title} at {place} was moved to {date}.
+Due to snow we now have the {title} on {date} at {place}.
+Your seat for the {title} on {date} at {place} is booked.
+Put down {date}: {title} at {place}.
+My sister sings at the {title} in {place} on {date}.
+They set the {title} for {date} in {place}.
+Our team has its {title} at {place} on {date}.
+The {title}, which was a secret until now, is on {date} at {place}.
+The {title} found its way to {place} and starts on {date}.
+We are looking for helpers for the {title} on {date} at {place}.
+You can see us at {place} on {date} at the {title}.
 The {title} takes place on {date} at {place}.
 The {title} is on {date} at {place}.
 The {title} is on {date} in {place}.

@@ -25,6 +25,7 @@ class World:
     """Everything that must differ between training and held-out data."""
 
     heldout: bool
+    made: float  # made-up words, as a share of how many there are at most
     vocabulary: Mapping[str, Sequence[str]]
     records: Mapping[str, Sequence[str]]
     extract_asks: Sequence[str]
@@ -46,6 +47,7 @@ class World:
 
 TRAIN = World(
     heldout=False,
+    made=0.8,
     vocabulary={
         "first": words.FIRST_NAMES,
         "last": words.LAST_NAMES,
@@ -92,12 +94,17 @@ def fill(template: str, values: Mapping[str, object]) -> str:
     text = re.sub(r"\{(\w+)\}", lambda m: str(values.get(m.group(1), m.group(0))), template)
     text = re.sub(r"\b([Aa]) (?=[aeioAEIO][a-z])", r"\1n ", text)
     text = re.sub(r"\b[Aa](-| )(?=(8|11|18|8\d)[- ])", lambda m: m[0][0] + "n" + m[1], text)
-    return text.replace("on next", "next").replace("On next", "Next")
+    return re.sub(r"\bon next", "next", text)
 
 
 def slots(template: str) -> set[str]:
     """The slot names of a template."""
     return set(re.findall(r"\{(\w+)\}", template))
+
+
+def _make(rng: random.Random, world: World, chance: float) -> bool:
+    """Whether to make a word up instead of taking a listed one."""
+    return rng.random() < chance * world.made
 
 
 def _made(rng: random.Random, world: World, syllables: tuple[int, int] = (2, 3)) -> str:
@@ -108,7 +115,7 @@ def name(rng: random.Random, world: World) -> str:
     """A person: one or two words, listed or made."""
     first = (
         rng.choice(world.vocabulary["first"])
-        if rng.random() < 0.55
+        if not _make(rng, world, 0.45)
         else _made(rng, world, (1, 3)).capitalize()
     )
     style = rng.random()
@@ -116,7 +123,7 @@ def name(rng: random.Random, world: World) -> str:
         return first
     last = (
         rng.choice(world.vocabulary["last"])
-        if rng.random() < 0.5
+        if not _make(rng, world, 0.5)
         else _made(rng, world).capitalize()
     )
     if style < 0.92:
@@ -128,7 +135,7 @@ def name(rng: random.Random, world: World) -> str:
 
 def city(rng: random.Random, world: World) -> str:
     """A city, listed or made."""
-    if rng.random() < 0.55:
+    if not _make(rng, world, 0.45):
         return rng.choice(world.vocabulary["city"])
     word = _made(rng, world).capitalize()
     style = rng.random()
@@ -141,21 +148,25 @@ def city(rng: random.Random, world: World) -> str:
 
 def item(rng: random.Random, world: World, plural: bool = False) -> str:
     """A ware, such as 'red mugs'."""
-    noun = rng.choice(world.vocabulary["item_noun"]) if rng.random() < 0.6 else _made(rng, world)
+    noun = (
+        _made(rng, world) if _make(rng, world, 0.4) else rng.choice(world.vocabulary["item_noun"])
+    )
     if rng.random() < 0.15:
         first = (
-            rng.choice(world.vocabulary["item_noun"]) if rng.random() < 0.5 else _made(rng, world)
+            _made(rng, world)
+            if _make(rng, world, 0.5)
+            else rng.choice(world.vocabulary["item_noun"])
         )
         noun = f"{first} {noun}"
     if plural:
         noun = plural_of(noun)
     adjectives = []
     if rng.random() < 0.55:
-        known = rng.random() < 0.8
+        known = not _make(rng, world, 0.2)
         adjectives.append(
             rng.choice(world.vocabulary["item_adjective"]) if known else _made(rng, world, (1, 2))
         )
-    if rng.random() < 0.08:
+    if _make(rng, world, 0.08):
         adjectives.append(_made(rng, world).capitalize())
     return " ".join([*adjectives, noun])
 
@@ -174,13 +185,13 @@ def plural_of(noun: str) -> str:
 def title(rng: random.Random, world: World) -> str:
     """An event's title."""
     kind = rng.choice(world.vocabulary["event_kind"])
-    if rng.random() < 0.25:
+    if _make(rng, world, 0.25):
         kind = _made(rng, world)
     adjectives = []
     if rng.random() < 0.75:
         adjectives.append(
             rng.choice(world.vocabulary["event_adjective"])
-            if rng.random() < 0.65
+            if not _make(rng, world, 0.35)
             else _made(rng, world)
         )
     if rng.random() < 0.15:
@@ -274,7 +285,7 @@ def listed(kind: str, made: float = 0.0, syllables: tuple[int, int] = (2, 3)) ->
     """A maker that draws from one list, or with chance `made` makes a word."""
 
     def maker(rng: random.Random, world: World) -> str:
-        if rng.random() < made:
+        if _make(rng, world, made):
             return _made(rng, world, syllables)
         return rng.choice(world.vocabulary[kind])
 
@@ -295,9 +306,9 @@ def topic(rng: random.Random, world: World) -> str:
 
 def job(rng: random.Random, world: World) -> str:
     """A job, often made up, so that it is copied and not recalled."""
-    style = rng.random()
-    if style < 0.5:
+    if not _make(rng, world, 0.5):
         return rng.choice(world.vocabulary["job"])
+    style = 0.5 + rng.random() / 2
     ending = rng.choice(["er", "ist", "or", "ian", "man", "", ""])
     made = _made(rng, world, (1, 2)) + ending
     if style < 0.75:

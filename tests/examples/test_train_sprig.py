@@ -14,8 +14,7 @@ import jinja2
 import pytest
 from tokenizers import Tokenizer
 
-from examples.train_sprig import cases, skills, skills_chat, words
-from examples.train_sprig import tokenizer as sprig_tokenizer
+from examples.train_sprig import cases, skills, skills_chat, tokenizer as sprig_tokenizer, words
 from examples.train_sprig.generate import chat, chats, render
 from examples.train_sprig.handwritten import handwritten
 from examples.train_sprig.heldout import HELDOUT
@@ -48,7 +47,7 @@ def templates_of(world: Any) -> dict[str, set[str]]:
         elif isinstance(value, dict):
             for kind, inner in value.items():
                 found[f"{field.name}.{kind}"] = {item.lower() for item in inner}
-        elif not isinstance(value, bool):
+        elif not isinstance(value, bool | float):
             found[field.name] = set(value)
     return found
 
