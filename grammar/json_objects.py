@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MAX_ANY_ORDER = 10
 _MAX_PATTERNS = 6
 _INLINE = 16
-_MAX_STATES = 10_000
+_MAX_STEPS = 50_000
 
 
 @dataclass(frozen=True)
@@ -238,6 +238,7 @@ class _States:
         self._shape = shape
         self._any_order = any_order
         self._made: dict[tuple[int, int], ir.Ref] = {}
+        self._counted = 0
         self._counts = shape.low > 0 or shape.high is not None
         self._cap = max(shape.low, (shape.high or 0) + 1 if shape.high is not None else 0)
 
@@ -255,19 +256,13 @@ class _States:
         found = self._made.get(state)
         if found is not None:
             return found
-        if len(self._made) >= _MAX_STATES:
-            raise GrammarError(
-                "an object with too many combinations of members",
-                expected=f"at most {_MAX_STATES:,}",
-                where=self._rule,
-                hint='Use property_order="declared", or leave out `maxProperties`',
-            )
         name = f"{self._rule}@{state[0]}.{state[1]}"
         found = self._made[state] = ir.Ref(name)
         comma = self._build.layout.comma
         loops: list[Part] = []
         choices: list[ir.Expr] = []
         for parts, after in self._steps(state):
+            self._count_step()
             if after == state:
                 loops.append(ir.Loop(sequence([comma, *parts]), 0, None))
             else:
@@ -276,6 +271,16 @@ class _States:
             choices.append(ir.Seq(()))
         self._build.define(name, sequence([*loops, ir.Choice(tuple(choices))]))
         return found
+
+    def _count_step(self) -> None:
+        self._counted += 1
+        if self._counted > _MAX_STEPS:
+            raise GrammarError(
+                "an object with too many combinations of members",
+                expected=f"at most {_MAX_STEPS:,}",
+                where=self._rule,
+                hint='Use property_order="declared", or leave out `maxProperties`',
+            )
 
     def _steps(self, state: tuple[int, int]) -> Iterator[tuple[tuple[Part, ...], tuple[int, int]]]:
         """The members that may come next, each with the state after it."""

@@ -8,8 +8,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, assume, given, settings, strategies as st
 
 from espalier.errors import GrammarError
 from espalier.grammar import ir
@@ -56,7 +55,7 @@ def canonical(schema: Any, value: Any) -> bool:
 # -- the whole front end against jsonschema --------------------------------------------------------
 
 
-@settings(max_examples=400, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(schemas(), st.lists(values, min_size=1, max_size=8))
 def test_verdicts_are_those_of_jsonschema(schema: dict[str, Any], instances: list[Any]) -> None:
     try:
@@ -71,7 +70,7 @@ def test_verdicts_are_those_of_jsonschema(schema: dict[str, Any], instances: lis
             assert oracle.accepts(text) is valid(schema, value), (schema, text)
 
 
-@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(
     schemas(),
     st.integers(0, 2**32),
@@ -315,7 +314,7 @@ HOSTILE = {
         "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}},
         "$ref": "#/$defs/a",
     },
-    "10,000 properties": {"type": "object", "properties": {f"p{i}": {} for i in range(10_000)}},
+    "5,000 properties": {"type": "object", "properties": {f"p{i}": {} for i in range(5_000)}},
     "minItems 1e9": {"type": "array", "minItems": 10**9},
     "maxLength 1e9": {"type": "string", "maxLength": 10**9, "pattern": "^a"},
     "enum 20,000": {"enum": [f"value {i}" for i in range(20_000)]},
