@@ -1,11 +1,15 @@
-"""README's results, made from the committed files under benchmarks/results/.
+"""README's results, made from the committed files under benchmarks/results/, and the demo's output.
 
-`python -m espalier.benchmarks.readme_table` rewrites what stands between the two marks in
-README.md; a test keeps it up to date.
+`python -m espalier.benchmarks.readme_table` rewrites what stands between the marks in README.md; a
+test keeps the results up to date. `--demo` runs the demo and puts its output there too.
 """
 
 from __future__ import annotations
 
+import argparse
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +18,8 @@ from .report import number, read
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-BEGIN = "<!-- results: made by benchmarks/readme_table.py -->"
-END = "<!-- end of results -->"
+RESULTS_MARKS = ("<!-- results: made by benchmarks/readme_table.py -->", "<!-- end of results -->")
+DEMO_MARKS = ("<!-- demo: made by benchmarks/readme_table.py --demo -->", "<!-- end of demo -->")
 Rows = list[dict[str, Any]]
 
 
@@ -106,20 +110,35 @@ def render(results: Path) -> str:
     return "\n\n".join(parts)
 
 
-def update(text: str, rendered: str) -> str:
-    """README's text with the results in their place."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def demo_output(model: str) -> str:
+    """What `espalier demo` prints, without the programs' sources (they stand in examples/)."""
+    command = [sys.executable, "-m", "espalier.runtime.cli", "demo", "--model", model]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    kept = [line.rstrip() for line in done.stdout.splitlines() if not line.startswith("    | ")]
+    return "```\n" + re.sub(r"\n\n+", "\n\n", "\n".join(kept)).strip() + "\n```"
+
+
+def update(text: str, marks: tuple[str, str], content: str) -> str:
+    """README's text with `content` between its marks."""
+    before, begin, rest = text.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not begin or not end:
-        raise ValueError(f"README.md lacks {BEGIN!r} or {END!r}")
-    return f"{before}{BEGIN}\n{rendered}\n{END}{after}"
+        raise ValueError(f"README.md lacks {marks[0]!r} or {marks[1]!r}")
+    return f"{before}{begin}\n{content}\n{end}{after}"
 
 
 def main() -> None:
     """Rewrite README.md."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--demo", action="store_true", help="run the demo, too")
+    options.add_argument("--model", default="sprig", help="what the demo runs on")
+    args = options.parse_args()
     readme = ROOT / "README.md"
-    readme.write_text(update(readme.read_text(), render(RESULTS)))
-    print(f"{readme} has the results of {RESULTS}")
+    text = update(readme.read_text(), RESULTS_MARKS, render(RESULTS))
+    if args.demo:
+        text = update(text, DEMO_MARKS, demo_output(args.model))
+    readme.write_text(text)
+    print(f"README.md has the results of {RESULTS.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from tests.support import ROOT
 def test_readme_is_up_to_date() -> None:
     text = (ROOT / "README.md").read_text()
     rendered = readme_table.render(ROOT / "benchmarks" / "results")
-    assert text == readme_table.update(text, rendered), "run make bench, or readme_table alone"
+    updated = readme_table.update(text, readme_table.RESULTS_MARKS, rendered)
+    assert text == updated, "run make bench, or readme_table alone"
 
 
 def test_sections(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,9 +40,15 @@ def test_sections(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_update_needs_its_marks() -> None:
-    text = f"a {readme_table.BEGIN} old {readme_table.END} b"
-    new = readme_table.update(text, "new")
-    assert new.split() == f"a {readme_table.BEGIN} new {readme_table.END} b".split()
-    assert readme_table.update(new, "new") == new
-    with pytest.raises(ValueError, match="lacks"):
-        readme_table.update("a b", "new")
+    marks = ("<!-- a -->", "<!-- b -->")
+    text = "before <!-- a --> old <!-- b --> after"
+    new = readme_table.update(text, marks, "new")
+    assert new == "before <!-- a -->\nnew\n<!-- b --> after"
+    assert readme_table.update(new, marks, "new") == new
+    for broken in ("<!-- a -->", "<!-- b -->", ""):
+        with pytest.raises(ValueError, match="lacks"):
+            readme_table.update(broken, marks, "new")
+
+
+def test_readme_has_a_place_for_the_demo() -> None:
+    readme_table.update((ROOT / "README.md").read_text(), readme_table.DEMO_MARKS, "")
