@@ -21,5 +21,5 @@ def choices_ir(spec: GrammarSpec) -> GrammarIR:
         raise GrammarError(expected="a list of strings", got=repr(choices)[:80], where="choices")
     if not choices:
         raise GrammarError(expected="at least one choice", got="an empty list", where="choices")
-    literals = tuple(Lit(choice) for choice in dict.fromkeys(choices))
-    return GrammarIR({"start": Term(Alt(literals) if len(literals) > 1 else literals[0])})
+    literals = [Lit(choice) for choice in dict.fromkeys(choices)]
+    return GrammarIR({"start": Term(literals[0] if len(literals) == 1 else Alt(tuple(literals)))})

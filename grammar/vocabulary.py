@@ -70,7 +70,7 @@ class Vocabulary:
             )
         if eos_ids is None:
             eos_ids = _own_eos(tokenizer)
-        special = set(getattr(tokenizer, "all_special_ids", ()))
+        special: set[int] = set(getattr(tokenizer, "all_special_ids", ()))
         spell = _speller(backend)
         vocab: dict[str, int] = backend.get_vocab(with_added_tokens=True)
         tokens = [b""] * (max(vocab.values(), default=-1) + 1)

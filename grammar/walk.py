@@ -249,14 +249,15 @@ class Walker:
         """Long tokens are mostly runs of one byte: a state that stays put crosses a run at once."""
         number = self.table.number
         while frontier:
-            ahead: list[tuple[int, Node]] = []
+            crossed: list[tuple[int, Node]] = []
+            others: list[tuple[int, Node]] = []
             for node, state in frontier:
                 run = self._trie.run(node)
                 if run is not None and step(self._arena, state, run[0]) is state:
                     full[run[1]] = number(state)
-                    ahead.append((int(run[1][-1]), state))
-                    continue
-                for pair in self._below([(node, state)]):
-                    full[pair[0]] = number(pair[1])
-                    ahead.append(pair)
-            frontier = ahead
+                    crossed.append((int(run[1][-1]), state))
+                else:
+                    others.append((node, state))
+            frontier = self._below(others)
+            full[[node for node, _ in frontier]] = [number(state) for _, state in frontier]
+            frontier += crossed
