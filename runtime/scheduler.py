@@ -170,7 +170,7 @@ class Scheduler:
         if seq.started == 0.0:
             seq.started = self.clock()
         self.running[seq.id] = seq
-        step.seat(seq.seat_params())
+        step.seat(seq)
         if self.config.use_cache:
             self._adopt(step, seq, match.slots, match.pending)
         return True

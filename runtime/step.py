@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .plan import Ints, Plan, SeatParams, TableDelta
+from .plan import Ints, Plan, TableDelta
 from .sequence import Sequence
 
 
@@ -28,8 +28,10 @@ class Step:
     def empty(self) -> bool:
         return not self.named
 
-    def seat(self, params: SeatParams) -> None:
-        self.plan.new_seats.append(params)
+    def seat(self, seq: Sequence) -> None:
+        """The sequence has taken its seat, which this step's plan alone says."""
+        self.name(seq)
+        self.plan.new_seats.append(seq.seat_params())
 
     def slots(self, seq: Sequence, start: int, slots: Ints) -> None:
         """The table of the sequence's seat changes: by this step's plan alone, so the step is run
