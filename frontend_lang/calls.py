@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 async def run_gen(state: Interpreter, expr: Gen[Any], variable: Variable, index: int) -> None:
     """Generate, append, fill the variable. Raises what the backend raises."""
     session = state.session
+    streamed = False
     record = CallRecord("gen", expr.name, str(expr.where), index)
     state.node.calls.append(record)
     try:
@@ -43,13 +44,11 @@ async def run_gen(state: Interpreter, expr: Gen[Any], variable: Variable, index:
             index=index,
             where=str(expr.where),
         )
-        if session.stream and params.n == 1:
+        streamed = session.stream and params.n == 1
+        if streamed:
             result = await _streamed(state, call, expr, variable)
         else:
             result = await session.backend.generate(call)
-            variable.feed.put(result.text, gen_meta(result, session.backend.tokenizer, expr))
-            if state.feed is not None:
-                state.feed.put(result.text)
         _check(result)
     except BaseException as error:
         record.error = str(error) or type(error).__name__
@@ -58,7 +57,12 @@ async def run_gen(state: Interpreter, expr: Gen[Any], variable: Variable, index:
     _note(record, result)
     cut = isinstance(result.matched_stop, str)
     state.content.add_generated(result.token_ids, result.text, cut)
-    _fill(variable, expr, result, gen_meta(result, session.backend.tokenizer, expr))
+    meta = gen_meta(result, session.backend.tokenizer, expr)
+    if not streamed:
+        variable.feed.put(result.text, meta)
+        if state.feed is not None:
+            state.feed.put(result.text)
+    _fill(variable, expr, result, meta)
 
 
 def _fill(variable: Variable, expr: Gen[Any], result: Result, meta: dict[str, Any]) -> None:

@@ -68,6 +68,7 @@ class Content:
         if split:
             self._settle()
         self.pending = tail
+        self.tokens.shared()
         twin = Content.__new__(Content)
         twin.__dict__.update(self.__dict__)
         twin.lost_tokens = 0

@@ -37,8 +37,9 @@ _ENCODING = threading.Lock()
 class Tokens:
     """An immutable list of token ids that shares its beginning with those it grew from.
 
-    `extend` is O(new ids), forking is taking another reference; `to_list` is O(length) the first
-    time and cached at the node, so that the forks of one state flatten the shared part once.
+    `extend` is O(new ids); forking is taking another reference. `shared` says that others will grow
+    from here: the flat list is kept at this node, and each of them copies it instead of walking
+    the chunks.
     """
 
     __slots__ = ("_chunk", "_flat", "_length", "_parent")
@@ -56,20 +57,22 @@ class Tokens:
         """A longer list; this one stays as it is."""
         return Tokens(self, tuple(ids)) if ids else self
 
-    def to_list(self) -> list[int]:
-        """All ids, in order. The caller gets a list of its own."""
-        return list(self._flattened())
+    def shared(self) -> Tokens:
+        """The same list, ready to be grown from many times."""
+        if self._flat is None:
+            self._flat = self.to_list()
+        return self
 
-    def _flattened(self) -> list[int]:
+    def to_list(self) -> list[int]:
+        """All ids, in order, in a list of the caller's own."""
         chunks: list[tuple[int, ...]] = []
         node: Tokens | None = self
         while node is not None and node._flat is None:
             chunks.append(node._chunk)
             node = node._parent
-        flat = list(node._flat) if node is not None and node._flat is not None else []
+        flat = [] if node is None or node._flat is None else list(node._flat)
         for chunk in reversed(chunks):
             flat.extend(chunk)
-        self._flat = flat
         return flat
 
     def check_invariants(self) -> None:

@@ -26,7 +26,7 @@ from ...errors import EngineError, InvalidRequestError
 from ...grammar.spec import GrammarSpec
 from ...types import Chunk, FinishReason, Result, SamplingParams, TokenLogprob
 from .base import Call, Scoring
-from .byte_tokenizer import ByteTokenizer
+from .byte_tokenizer import ByteTokenizer, spelled
 from .conform import conforms
 
 
@@ -41,20 +41,21 @@ class Reply:
 
 @dataclass(frozen=True)
 class Asked:
-    """What one call of a program sent. prompt: the text of its tokens, special ones spelled out.
-
-    answer: what the script said; None where it raised. choices: of a select.
-    """
+    """What one call of a program sent. choices: of a select."""
 
     name: str | None
     path: tuple[int, ...]
     index: int
     where: str
-    prompt: str
     input_ids: list[int]
     params: SamplingParams | None = None
     grammar: GrammarSpec | None = None
     choices: tuple[str, ...] | None = None
+
+    @property
+    def prompt(self) -> str:
+        """The text of the tokens, special ones spelled out."""
+        return spelled(self.input_ids)
 
 
 Answer: TypeAlias = "str | Reply | BaseException | Mapping[str, float] | Callable[[Asked], Any]"
@@ -121,7 +122,6 @@ class Scripted:
             path=scoring.path,
             index=scoring.index,
             where=scoring.where,
-            prompt=self.tokenizer.decode(ids),
             input_ids=ids,
             choices=scoring.choices,
         )
@@ -153,7 +153,6 @@ class Scripted:
             path=call.path,
             index=call.index,
             where=call.where,
-            prompt=self.tokenizer.decode(call.input_ids),
             input_ids=call.input_ids,
             params=call.params,
             grammar=call.grammar,
