@@ -10,6 +10,7 @@ import msgspec
 
 from .errors import EspalierError, InvalidRequestError
 
+_INT64 = 2**63 - 1
 FinishReason = Literal["stop", "length", "deadline", "abort", "error"]
 
 
@@ -48,7 +49,9 @@ else:
 class SamplingParams(_Params, frozen=True, kw_only=True):
     """How tokens are chosen, and when to stop.
 
-    max_tokens: tokens generated at most (>= 1); None means up to the model's context.
+    max_tokens: tokens generated at most (>= 1); None means up to the model's context. min_tokens:
+    before so many no end token (of the model or of stop_token_ids) is chosen, unless a grammar
+    leaves no other; a stop string still ends the text.
     temperature: 0 is greedy. top_k: 0 means all. top_p in (0, 1], min_p in [0, 1].
     stop: strings; the text ends before the first that appears. stop_token_ids: ids that end it too.
     ignore_eos: the model's end tokens are ordinary tokens.
@@ -80,43 +83,42 @@ class SamplingParams(_Params, frozen=True, kw_only=True):
     ignore_eos: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("stop", "stop_regex", "stop_token_ids"):
+        for name, kinds in (("stop", str), ("stop_regex", str), ("stop_token_ids", int)):
             value = getattr(self, name)
-            if isinstance(value, str) or (name == "stop_token_ids" and isinstance(value, int)):
+            if isinstance(value, kinds):
                 value = (value,)
+            if value is not None and not isinstance(value, list | tuple | set | frozenset):
+                raise InvalidRequestError(expected="a list", got=repr(value), where=name)
             msgspec.structs.force_setattr(self, name, tuple(value or ()))
-        self._check()
-
-    def _check(self) -> None:
-        integer = {
-            "min_tokens": (0, None),
-            "top_k": (0, None),
-            "n": (1, 1024),
-        }
-        if self.max_tokens is not None:
-            integer["max_tokens"] = (1, None)
-        for name, low in (("seed", None), ("logprobs", 0), ("prompt_logprobs", 0)):
-            if getattr(self, name) is not None:
-                integer[name] = (low, 2**63 - 1 if name == "seed" else 1024)  # type: ignore[assignment]
-        for name, (lowest, highest) in integer.items():
-            _integer(name, getattr(self, name), lowest, highest)
-        _number("temperature", self.temperature, 0, None)
-        _number("top_p", self.top_p, 0, 1, open_low=True)
-        _number("min_p", self.min_p, 0, 1)
-        _number("presence_penalty", self.presence_penalty, -2, 2)
-        _number("frequency_penalty", self.frequency_penalty, -2, 2)
-        _number("repetition_penalty", self.repetition_penalty, 0, None, open_low=True)
-        for token, bias in self.logit_bias.items():
-            _integer("logit_bias key", token, 0, None)
-            _number(f"logit_bias[{token}]", bias, -math.inf, None)
-        texts: tuple[Any, ...] = (*self.stop, *self.stop_regex)
-        for text in texts:
+        self._check_integers()
+        self._check_numbers()
+        for text in (*self.stop, *self.stop_regex):
             if not isinstance(text, str) or not text:
                 raise InvalidRequestError(
                     expected="a stop string of at least one character", got=repr(text), where="stop"
                 )
+        if not isinstance(self.ignore_eos, bool):
+            raise InvalidRequestError(
+                expected="True or False", got=repr(self.ignore_eos), where="ignore_eos"
+            )
+
+    def _check_integers(self) -> None:
+        bounds = {
+            "max_tokens": (1, _INT64),
+            "min_tokens": (0, _INT64),
+            "top_k": (0, _INT64),
+            "n": (1, 1024),
+            "seed": (-_INT64 - 1, _INT64),
+            "logprobs": (0, 1024),
+            "prompt_logprobs": (0, 1024),
+        }
+        optional = ("max_tokens", "seed", "logprobs", "prompt_logprobs")
+        for name, (lowest, highest) in bounds.items():
+            value = getattr(self, name)
+            if value is not None or name not in optional:
+                _integer(name, value, lowest, highest)
         for token in self.stop_token_ids:
-            _integer("stop_token_ids", token, 0, None)
+            _integer("stop_token_ids", token, 0, _INT64)
         if self.max_tokens is not None and self.min_tokens > self.max_tokens:
             raise InvalidRequestError(
                 expected=f"min_tokens <= max_tokens ({self.max_tokens})",
@@ -124,29 +126,54 @@ class SamplingParams(_Params, frozen=True, kw_only=True):
                 where="min_tokens",
             )
 
+    def _check_numbers(self) -> None:
+        self._number("temperature", 0, None)
+        self._number("top_p", 0, 1, open_low=True)
+        self._number("min_p", 0, 1)
+        self._number("presence_penalty", -2, 2)
+        self._number("frequency_penalty", -2, 2)
+        self._number("repetition_penalty", 0, None, open_low=True)
+        if not isinstance(self.logit_bias or {}, dict):
+            raise InvalidRequestError(
+                expected="a dict of token id to bias", got=repr(self.logit_bias), where="logit_bias"
+            )
+        biases = {}
+        for token, bias in (self.logit_bias or {}).items():
+            _integer("logit_bias key", token, 0, _INT64)
+            biases[token] = _number(f"logit_bias[{token}]", bias, -math.inf, None)
+        msgspec.structs.force_setattr(self, "logit_bias", biases)
 
-def _integer(name: str, value: Any, low: int | None, high: int | None) -> None:
+    def _number(self, name: str, low: float, high: float | None, *, open_low: bool = False) -> None:
+        """Check a field, and make a plain float of it (numpy's are floats, and cross no wire)."""
+        value = _number(name, getattr(self, name), low, high, open_low=open_low)
+        msgspec.structs.force_setattr(self, name, value)
+
+
+def _integer(name: str, value: Any, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidRequestError(expected="an integer", got=repr(value), where=name)
-    if (low is not None and value < low) or (high is not None and value > high):
-        bounds = f"in {low}..{high}" if low is not None and high is not None else f">= {low}"
-        if low is None:
-            bounds = f"<= {high}"
+    if not low <= value <= high:
+        bounds = f"in {low}..{high}" if high != _INT64 or value > high else f">= {low}"
         raise InvalidRequestError(expected=f"an integer {bounds}", got=repr(value), where=name)
 
 
 def _number(
     name: str, value: Any, low: float, high: float | None, *, open_low: bool = False
-) -> None:
+) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidRequestError(expected="a number", got=repr(value), where=name)
-    below = value <= low if open_low else value < low
-    if math.isnan(value) or value == math.inf or below or (high is not None and value > high):
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond every float
+        number = math.inf
+    below = number <= low if open_low else number < low
+    if math.isnan(number) or number == math.inf or below or (high is not None and number > high):
         bracket = "(" if open_low else "["
         end = f"{high}]" if high is not None else "inf)"
         raise InvalidRequestError(
             expected=f"a number in {bracket}{low}, {end}", got=repr(value), where=name
         )
+    return number
 
 
 class Times(msgspec.Struct, kw_only=True):
@@ -171,13 +198,16 @@ class TokenLogprob(msgspec.Struct):
 class Result(msgspec.Struct, kw_only=True):
     """What one request came to.
 
-    text, token_ids: what was generated, without the token or string that stopped it.
+    text, token_ids: what was generated, without the token or string that stopped it; logprobs are
+    those of token_ids. generated_tokens counts every token sampled.
     prompt_tokens = cached_tokens + computed_tokens + shared_tokens, where `computed` are those
     whose KV this request's own rows computed, and `shared` those served by another row of the same
-    step. finish_reason: stop, length, deadline, abort or error. incomplete: for a constrained
-    request that ended before its grammar did, the reason; None otherwise (P2).
+    step (the last token of a prompt that is only scored need not run, and is none of them).
+    finish_reason: stop, length, deadline, abort or error. incomplete: for a constrained request
+    that ended before its grammar did, the reason; None otherwise (P2).
     near_ties: tokens chosen between logits closer than 1e-4 (P3). samples: all of them, this one
-    first, when n > 1. seed: the seed used. error: set when finish_reason is "error".
+    first, when n > 1. seed: the seed used. error: set when finish_reason is "error", or "deadline"
+    before the first token.
     """
 
     request_id: int

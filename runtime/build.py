@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -86,7 +86,10 @@ def _build_model(
     )
     kv = KVCache(model.kv_layout, capacity, device, dtype)
     context = min(config.context_length, capacity)
-    runner = TorchRunner(model, kv, max_running=options.max_running, max_context=context)
+    pages = -(-context // options.page_size)  # a table holds whole pages
+    runner = TorchRunner(
+        model, kv, max_running=options.max_running, max_context=pages * options.page_size
+    )
     info = EngineInfo(
         model=options.model,
         vocab_size=config.vocab_size,
@@ -96,7 +99,7 @@ def _build_model(
         device=str(device),
         dtype=str(dtype).removeprefix("torch."),
     )
-    built = _assemble(options, info, runner, tokenizer, emit, grammars)
+    built = _assemble(options, info, runner, tokenizer, emit, grammars, eos_ids=config.eos_ids)
     info.seconds = {"model": loaded - started, "engine": time.perf_counter() - loaded}
     return built
 
@@ -108,6 +111,8 @@ def _assemble(
     tokenizer: Tokenizer | None,
     emit: Callable[[Chunk], None],
     grammars: GrammarService,
+    *,
+    eos_ids: Iterable[int] = (),
 ) -> Built:
     scheduler = Scheduler(
         SchedulerConfig(
@@ -132,6 +137,7 @@ def _assemble(
         grammars=grammars,
         vocab_size=info.vocab_size,
         max_context=info.max_context,
+        eos_ids=eos_ids,
         overlap=overlap,
     )
     return Built(core=core, info=info, grammars=grammars)
@@ -142,11 +148,15 @@ def _compiler(tokenizer: Tokenizer | None, vocab_size: int) -> GrammarCompiler |
         return None
     from ..grammar import GrammarCompiler, Vocabulary
 
-    tokens = [tokenizer.token_bytes(i) for i in range(tokenizer.vocab_size)]
-    # A model's logits may be wider than its tokenizer: the rest is never allowed.
+    # A model's logits may be wider than its tokenizer, or narrower: what either lacks is never
+    # allowed.
+    known = range(min(tokenizer.vocab_size, vocab_size))
+    tokens = [tokenizer.token_bytes(i) for i in known]
     tokens += [b""] * (vocab_size - len(tokens))
-    vocabulary = Vocabulary(tokens, tokenizer.special_ids, tokenizer.eos_ids)
-    return GrammarCompiler(vocabulary)
+    special, eos = (
+        [i for i in ids if i in known] for ids in (tokenizer.special_ids, tokenizer.eos_ids)
+    )
+    return GrammarCompiler(Vocabulary(tokens, special, eos))
 
 
 def load_tokenizer(options: EngineOptions) -> Tokenizer | None:

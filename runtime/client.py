@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import socket
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ..errors import EngineDeadError, EspalierError
+from ..errors import EngineDeadError, EspalierError, InvalidRequestError
 from ..types import Chunk
 from .grammar_service import InlineGrammars, child_environment
 from .options import EngineOptions
@@ -38,8 +39,11 @@ from .protocol import (
 )
 from .request import Request
 
+_log = logging.getLogger("espalier.client")
 OnChunk = Callable[[Chunk], None]
 OnDeath = Callable[[EspalierError], None]
+_CHILD = "espalier.runtime.engine_process"
+_SHUT_DOWN = "the engine was shut down"
 
 
 class Link(Protocol):
@@ -72,9 +76,11 @@ class InlineLink:
         self._built = build(options, on_chunk, InlineGrammars())
         self.info = self._built.info
         self.core = self._built.core
+        self._closed = False
 
     def submit(self, requests: list[Request]) -> None:
         with self._lock:
+            self._require_open()
             for request in requests:
                 self.core.submit(request)
 
@@ -87,14 +93,22 @@ class InlineLink:
         from .controls import call
 
         with self._lock:
+            self._require_open()
             return call(self.core, name, args)
 
     def drive(self) -> None:
         with self._lock:
+            self._require_open()
             self.core.step()
 
     def close(self) -> None:
-        self._built.grammars.close()
+        with self._lock:
+            self._closed = True
+            self._built.grammars.close()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise EngineDeadError(_SHUT_DOWN)
 
 
 class ProcessLink:
@@ -117,7 +131,8 @@ class ProcessLink:
         self._sock = ours
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "espalier.runtime.engine_process", str(theirs.fileno())],
+                # -P: a module in the current directory must not stand in for one of ours.
+                [sys.executable, "-P", "-m", _CHILD, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 env=child_environment(),
             )
@@ -125,6 +140,8 @@ class ProcessLink:
         try:
             ours.sendall(len(body).to_bytes(4, "big") + body)
             first = self._receive()
+        except OSError:
+            first = None  # it ended before it read its options
         except BaseException:
             self._process.kill()
             self._process.wait()
@@ -153,8 +170,11 @@ class ProcessLink:
         pending = _Pending()
         number = next(self._numbers)
         self._calls[number] = pending
-        self._send(Call(number, name, args))
-        pending.done.wait()
+        try:
+            self._send(Call(number, name, args))
+            pending.done.wait()
+        finally:
+            self._calls.pop(number, None)
         if pending.error is not None:
             raise pending.error
         return pending.value
@@ -177,10 +197,14 @@ class ProcessLink:
 
     def _send(self, message: ToEngine) -> None:
         if self._dead is not None or self._closing:
-            raise self._dead or EngineDeadError("the engine was shut down")
+            raise self._dead or EngineDeadError(_SHUT_DOWN)
+        try:
+            data = frame(message)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InvalidRequestError(f"this cannot be sent to the engine: {error}") from error
         try:
             with self._send_lock:
-                self._sock.sendall(frame(message))
+                self._sock.sendall(data)
         except OSError as error:
             raise self._death() from error
 
@@ -200,14 +224,14 @@ class ProcessLink:
                     for chunk in message.chunks:
                         self._on_chunk(chunk)
                 elif isinstance(message, Reply):
-                    pending = self._calls.pop(message.id)
+                    pending = self._calls.pop(message.id, None)
+                    if pending is None:
+                        continue  # whoever asked was interrupted
                     pending.value, pending.error = message.value, message.error
                     pending.done.set()
-        except OSError:
-            pass  # reported below, as any other end
-        self._dead = EngineDeadError("the engine was shut down")
-        if not self._closing:
-            self._dead = self._death()
+        except Exception as error:  # reported below, as any other end
+            _log.debug("the engine's answers end", exc_info=error)
+        self._dead = EngineDeadError(_SHUT_DOWN) if self._closing else self._death()
         self._on_death(self._dead)
         for pending in list(self._calls.values()):
             pending.error = self._dead
@@ -216,7 +240,8 @@ class ProcessLink:
     def _death(self) -> EngineDeadError:
         try:
             code: int | None = self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
+        except subprocess.TimeoutExpired:  # it lives, and we do not understand each other
+            self._process.kill()
             code = None
         return EngineDeadError(
             "the engine's process is gone",

@@ -11,7 +11,7 @@ import heapq
 import itertools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,7 +24,7 @@ from ..errors import (
     InvalidRequestError,
     InvariantError,
 )
-from ..types import Chunk, FinishReason, TokenLogprob
+from ..types import Chunk, FinishReason, Result, TokenLogprob
 from .grammars import Grammars
 from .model_runner import Masks, Runner
 from .plan import Ints, StepOutput
@@ -45,7 +45,8 @@ _log = logging.getLogger("espalier.engine")
 
 
 class EngineCore:
-    """See the module's docstring. `emit` gets each chunk; it must not block."""
+    """See the module's docstring. `emit` gets each chunk; it must not block. eos_ids: the model's
+    own, for want of a tokenizer that names them."""
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class EngineCore:
         grammars: GrammarService | None = None,
         vocab_size: int,
         max_context: int,
+        eos_ids: Iterable[int] = (),
         overlap: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -70,10 +72,14 @@ class EngineCore:
         self._vocab_size = vocab_size
         self._max_context = min(max_context, scheduler.config.capacity)
         self._overlap = overlap
-        self._eos = frozenset(tokenizer.eos_ids) if tokenizer is not None else frozenset()
+        if tokenizer is not None:
+            eos_ids = tokenizer.eos_ids
+        # A tokenizer may name ids that the model has no row for: it can never choose them.
+        self._eos = frozenset(token for token in eos_ids if token < vocab_size)
         self._live: dict[int, Progress] = {}
         self._deadlines: list[tuple[float, int]] = []
         self._launched: tuple[Step, Any] | None = None
+        self._resend = False
         self._pins: dict[int, Pin] = {}
         self._pin_numbers = itertools.count(1)
 
@@ -82,6 +88,16 @@ class EngineCore:
     def submit(self, request: Request) -> None:
         """Take a request. A bad one gets an error result, never an exception."""
         now = self.clock()
+        try:
+            check_request(
+                request,
+                vocab_size=self._vocab_size,
+                max_context=self._max_context,
+                has_tokenizer=self._tokenizer is not None,
+            )
+        except EspalierError as error:
+            self._refuse(request, error)
+            return
         params = request.params
         limit = self._max_context
         if params.max_tokens is not None:
@@ -96,22 +112,27 @@ class EngineCore:
         progress = Progress(seq, self._tokenizer)
         self._live[request.id] = progress
         self.scheduler.counters.prompt_tokens += seq.prompt_len
+        if request.deadline is not None:
+            heapq.heappush(self._deadlines, (now + request.deadline, request.id))
         try:
-            check_request(
-                request,
-                vocab_size=self._vocab_size,
-                max_context=self._max_context,
-                has_tokenizer=self._tokenizer is not None,
-            )
-            if request.deadline is not None:
-                progress.deadline = now + request.deadline
-                heapq.heappush(self._deadlines, (progress.deadline, request.id))
             if request.grammar is None:
                 self.scheduler.add(seq)
             elif (compiled := self._grammars.get(request.grammar, progress)) is not None:
                 self._constrain(progress, compiled)
         except EspalierError as error:
             self._finish(progress, "error", error)
+
+    def _refuse(self, request: Request, error: EspalierError) -> None:
+        """It never was a sequence: its prompt may not even be one."""
+        result = Result(
+            request_id=request.id,
+            index=request.index,
+            prompt_tokens=len(request.prompt),
+            finish_reason="error",
+            seed=request.seed,
+            error=error,
+        )
+        self._emit(Chunk(request_id=request.id, index=request.index, result=result))
 
     def cancel(self, request_id: int) -> None:
         """Stop a request; it gets its result so far. Unknown ids are those already finished."""
@@ -195,9 +216,17 @@ class EngineCore:
             progress = self._live.get(step.samples[i].id)
             if progress is None or progress.matcher is None:
                 continue  # finished meanwhile: its token will be discarded
+            try:
+                row = progress.matcher.mask_row(progress.remaining)
+            except Exception as error:  # a grammar that grew too large, or a bug of ours (P4)
+                self._fail_one(progress, error)
+                continue
             masks.samples.append(i)
-            masks.rows.append(progress.matcher.mask_row(progress.remaining))
+            masks.rows.append(row)
         masks.new_rows = list(pool.drain_dirty())
+        if self._resend:  # a step failed, and with it perhaps rows that were on their way
+            masks.new_rows = list(range(pool.used))
+            self._resend = False
         if masks.new_rows:
             masks.new_words = pool.rows[np.array(masks.new_rows)]
         return masks
@@ -218,11 +247,21 @@ class EngineCore:
 
     def _step_failed(self, step: Step, error: Exception) -> None:
         _log.error("step %d failed", step.plan.step, exc_info=error)
+        self._resend = True
         for seq in self.scheduler.fail(step):
             progress = self._live.get(seq.id)
             if progress is not None:
                 message = f"the step failed: {type(error).__name__}: {error}"
                 self._finish(progress, "error", EngineError(message))
+
+    def _fail_one(self, progress: Progress, error: Exception) -> None:
+        """A request failed by itself; the step it was in goes on."""
+        if self._live.get(progress.seq.id) is not progress:
+            raise error  # it has its result: this is no failure of a request
+        if not isinstance(error, EspalierError):
+            _log.error("request %d failed", progress.seq.id, exc_info=error)
+            error = EngineError(f"the request failed: {type(error).__name__}: {error}")
+        self._finish(progress, "error", error)
 
     def _commit(self, step: Step, output: StepOutput) -> None:
         """Commit alone makes tokens real."""
@@ -233,7 +272,8 @@ class EngineCore:
                 (next(scores) for _ in range(count)),
                 strict=True,
             ):
-                seq.scores.append(TokenLogprob(token, logprob, top))
+                asked = seq.request.params.prompt_logprobs or 0
+                seq.scores.append(TokenLogprob(token, logprob, top[:asked]))
         for i, seq in enumerate(step.samples):
             progress = self._live.get(seq.id)
             if progress is None or seq.state != "running":
@@ -241,7 +281,10 @@ class EngineCore:
             progress.near_ties += output.near_ties[i]
             if i in output.logprobs:
                 progress.logprobs.append(TokenLogprob(output.tokens[i], *output.logprobs[i]))
-            self._take_token(progress, output.tokens[i])
+            try:
+                self._take_token(progress, output.tokens[i])
+            except Exception as error:  # its matcher's or its text's, and so its own (P4)
+                self._fail_one(progress, error)
         self.scheduler.retire(step)
         for seq, _ in step.scored:
             progress = self._live.get(seq.id)
@@ -274,7 +317,9 @@ class EngineCore:
         elif seq.known >= seq.max_length:
             self._finish(progress, "length")
         elif seq.request.stream:
-            self._emit(progress.chunk())
+            chunk = progress.chunk()
+            if chunk.token_ids or chunk.text:  # else all is held back: it may begin a stop string
+                self._emit(chunk)
 
     # -- ends --------------------------------------------------------------------------------------
 

@@ -20,10 +20,11 @@ from .locate import resolve_folder
 from .options import EngineOptions
 from .protocol import EngineInfo
 from .request import Request
-from .submission import OnError, RequestBuilder, gather
+from .submission import OnError, RequestBuilder, check_on_error, gather
 from .tokenizer import Tokenizer
 
 Params = SamplingParams | dict[str, Any] | None
+_BEGUN = Chunk(request_id=0)
 
 
 class Engine:
@@ -137,6 +138,7 @@ class Engine:
         "return" it in `Result.error`.
         """
         _no_unknown("generate", unknown)
+        check_on_error(on_error)
         given = as_prompts(lambda: self.tokenizer, prompts, messages, input_ids)
         groups = self._requests(given, sampling_params, grammar, priority, namespace, deadline)
         return gather(self._run(groups), groups, on_error)
@@ -157,6 +159,7 @@ class Engine:
     ) -> list[Result]:
         """`generate` for asyncio; cancelling the task cancels the requests."""
         _no_unknown("agenerate", unknown)
+        check_on_error(on_error)
         given = as_prompts(lambda: self.tokenizer, prompts, messages, input_ids)
         groups = self._requests(given, sampling_params, grammar, priority, namespace, deadline)
         return gather(await self._arun(groups), groups, on_error)
@@ -181,8 +184,9 @@ class Engine:
         groups = self._requests(
             given, sampling_params, grammar, priority, namespace, deadline, stream=True
         )
-        inbox = self._open(groups)
-        return self._chunks(inbox)
+        chunks = self._chunks(self._open(groups))
+        next(chunks)  # a generator that has begun is closed when it is dropped, and then cancels
+        return chunks
 
     async def astream(
         self,
@@ -205,8 +209,9 @@ class Engine:
         )
         inbox = self._open(groups, listen=True)
         try:
-            while not inbox.complete:
-                await self._wait_async(inbox)
+            while not inbox.drained:
+                if not inbox.complete:
+                    await self._wait_async(inbox)
                 for chunk in inbox.take():
                     _raise_failed(chunk)
                     yield chunk
@@ -356,8 +361,10 @@ class Engine:
 
     def _chunks(self, inbox: Inbox) -> Iterator[Chunk]:
         try:
-            while not inbox.complete:
-                self._wait(inbox)
+            yield _BEGUN
+            while not inbox.drained:
+                if not inbox.complete:
+                    self._wait(inbox)
                 for chunk in inbox.take():
                     _raise_failed(chunk)
                     yield chunk

@@ -7,7 +7,8 @@ the options; the first answer is `Ready` or `Failed`.
 from __future__ import annotations
 
 import logging
-import selectors
+import math
+import select
 import signal
 import socket
 import sys
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from .build import Built
 
 _log = logging.getLogger("espalier.engine")
+_LONGEST_WAIT = 3600.0  # seconds; a deadline may be further away than poll(2) can count
 
 
 class EngineProcess:
@@ -80,27 +82,31 @@ class EngineProcess:
                 return bodies[0]
 
     def _serve(self, built: Built) -> None:
-        core = built.core
-        selector = selectors.DefaultSelector()
-        selector.register(self._sock, selectors.EVENT_READ, "parent")
-        worker: int | None = None
         while self._open:
-            now = built.grammars.fileno()
-            if now != worker:
-                if worker is not None:
-                    selector.unregister(worker)
-                if now is not None:
-                    selector.register(now, selectors.EVENT_READ, "worker")
-                worker = now
-            timeout: float | None = 0.0
-            if core.idle:
-                timeout = core.next_deadline()
-                if core.compiling:  # the worker's own time limit wants to be looked at
-                    timeout = 1.0 if timeout is None else min(1.0, timeout)
-            if any(key.data == "parent" for key, _ in selector.select(timeout)):
+            if self._wait(built):
                 self._receive(built)
-            core.step()
+            built.core.step()
             self._flush()
+
+    def _wait(self, built: Built) -> bool:
+        """Wait for something to do; whether the parent has sent something.
+
+        Asks anew each time: a grammar worker that had to be replaced may get the number of the
+        pipe it left.
+        """
+        core = built.core
+        seconds: float | None = 0.0
+        if core.idle:
+            seconds = core.next_deadline()
+            if core.compiling:  # the worker's own time limit wants to be looked at
+                seconds = 1.0 if seconds is None else min(1.0, seconds)
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        worker = built.grammars.fileno()
+        if worker is not None:
+            poll.register(worker, select.POLLIN)
+        limit = None if seconds is None else math.ceil(min(seconds, _LONGEST_WAIT) * 1000)
+        return any(fd == self._sock.fileno() for fd, _ in poll.poll(limit))
 
     def _receive(self, built: Built) -> None:
         data = self._sock.recv(1 << 20)
@@ -123,6 +129,9 @@ class EngineProcess:
             return Reply(message.id, value=call(built.core, message.name, message.args))
         except EspalierError as error:
             return Reply(message.id, error=error)
+        except Exception as error:  # a control that fails harms its caller alone (P4)
+            _log.error("the control %s failed", message.name, exc_info=error)
+            return Reply(message.id, error=EngineError(f"{type(error).__name__}: {error}"))
 
     def _flush(self) -> None:
         if self._outputs:

@@ -47,6 +47,7 @@ class GrammarService(Protocol):
 
     def poll(self) -> list[tuple[GrammarSpec, Parsed]]:
         """Outcomes since the last call. Never waits."""
+        ...
 
     def fileno(self) -> int | None:
         """A file descriptor that becomes readable when `poll` may have something."""
@@ -65,6 +66,10 @@ def parse_safely(spec: GrammarSpec) -> Parsed:
         return error
     except RecursionError:
         return GrammarError("the grammar is nested too deeply", where=spec.kind)
+    except Exception as error:  # a bug of ours: it fails this grammar, not the engine (P4)
+        return GrammarError(
+            f"the grammar could not be read: {type(error).__name__}: {error}", where=spec.kind
+        )
 
 
 class InlineGrammars:
@@ -164,7 +169,7 @@ class WorkerGrammars:
         if self._process is None or self._process.poll() is not None:
             self.close()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "espalier.runtime.grammar_worker"],
+                [sys.executable, "-P", "-m", "espalier.runtime.grammar_worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=child_environment(),

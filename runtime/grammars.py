@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from ..errors import EspalierError, InvalidRequestError
+from ..errors import EspalierError, GrammarError, InvalidRequestError
 from ..grammar.spec import GrammarSpec
 
 if TYPE_CHECKING:
@@ -65,6 +65,11 @@ class Grammars(Generic[_T]):
                     compiled = self.compiler.load(parsed)
                 except EspalierError as error:
                     compiled = error
+                except Exception as error:  # a bug of ours: it fails this grammar alone (P4)
+                    compiled = GrammarError(
+                        f"the grammar could not be built: {type(error).__name__}: {error}",
+                        where=spec.kind,
+                    )
             if not isinstance(compiled, EspalierError):
                 self._compiled[spec] = compiled
                 if len(self._compiled) > _KEPT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 
@@ -13,8 +14,9 @@ from ..types import Chunk, Result
 class Inbox:
     """Chunks of several requests, until each has its result.
 
-    Sync callers wait on `wait`, async ones on `wait_async`; both give the chunks that came, in
-    order, and an empty list never.
+    Sync callers wait on `wait`, async ones on `wait_async`, then `take` what came, in order. The
+    last chunk may come while the caller is busy with an earlier one: a reader goes on until the
+    inbox is `drained`, not until it is `complete`.
     """
 
     def __init__(self, ids: list[int]) -> None:
@@ -35,6 +37,11 @@ class Inbox:
     def complete(self) -> bool:
         return not self._open
 
+    @property
+    def drained(self) -> bool:
+        """Complete, and every chunk taken."""
+        return not self._open and self._chunks.empty()
+
     def results(self) -> list[Result]:
         """All results, in the order of the requests; only when complete."""
         return [self._results[i] for i in self._ids]
@@ -51,8 +58,9 @@ class Inbox:
             self._results[chunk.request_id] = chunk.result
             self._open.discard(chunk.request_id)
         self._arrived.set()
-        if self._loop is not None and self._news is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._news.set)
+        if self._loop is not None and self._news is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._news.set)
 
     def fail(self, error: EspalierError) -> None:
         """The engine is gone: every open request ends in `error`."""

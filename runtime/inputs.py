@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ from .tokenizer import Tokenizer
 
 Prompts = list[list[int]]
 _T = TypeVar("_T")
+_LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 
 
 def as_prompts(
@@ -29,39 +31,72 @@ def as_prompts(
             where="prompts",
         )
     if prompts is not None:
-        texts = [prompts] if isinstance(prompts, str) else list(prompts)
+        texts = [prompts] if isinstance(prompts, str) else _listed(prompts, "prompts")
         for i, text in enumerate(texts):
             if not isinstance(text, str):
                 raise InvalidRequestError(
                     expected="a string", got=repr(text), where=f"prompts[{i}]"
                 )
+            _check_text(text, f"prompts[{i}]")
         return [tokenizer().encode(text, add_bos=tokenizer().adds_bos) for text in texts]
     if messages is not None:
-        chats = [messages] if messages and isinstance(messages[0], dict) else messages
+        chats = _listed(messages, "messages")
+        if chats and isinstance(chats[0], dict):
+            chats = [chats]
         return [_chat(tokenizer(), chat, i) for i, chat in enumerate(chats)]
-    assert input_ids is not None
-    rows = [input_ids] if len(input_ids) and isinstance(input_ids[0], int) else input_ids
-    return [_ids(row, i) for i, row in enumerate(rows)]
+    rows = _listed(input_ids, "input_ids")
+    if rows and hasattr(rows[0], "__index__"):
+        return [token_ids(rows, "input_ids")]
+    return [token_ids(row, f"input_ids[{i}]") for i, row in enumerate(rows)]
+
+
+def _listed(value: Any, where: str) -> list[Any]:
+    if isinstance(value, str | bytes | dict) or not hasattr(value, "__iter__"):
+        raise InvalidRequestError(expected="a list", got=repr(value), where=where)
+    values: list[Any] = value.tolist() if hasattr(value, "tolist") else list(value)
+    return values
+
+
+def _check_text(text: str, where: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError(
+            expected="text that UTF-8 can write",
+            got=repr(text[error.start : error.end]),
+            where=f"{where}, character {error.start}",
+        ) from None
 
 
 def _chat(tokenizer: Tokenizer, chat: Any, number: int) -> list[int]:
-    for i, message in enumerate(chat):
+    messages = _listed(chat, f"messages[{number}]")
+    for i, message in enumerate(messages):
         if not isinstance(message, dict) or "role" not in message or "content" not in message:
             raise InvalidRequestError(
                 expected="a dict with role and content",
                 got=repr(message),
                 where=f"messages[{number}][{i}]",
             )
-    text = tokenizer.render_chat(list(chat), add_generation_prompt=True)
+    text = tokenizer.render_chat(messages, add_generation_prompt=True)
+    _check_text(text, f"messages[{number}]")
     return tokenizer.encode(text, allow_special=True)
 
 
-def _ids(row: Any, number: int) -> list[int]:
-    ids = [int(token) for token in row] if not isinstance(row, str) else None
-    if ids is None:
-        raise InvalidRequestError(
-            expected="a list of token ids", got=repr(row), where=f"input_ids[{number}]"
-        )
+def token_ids(row: Any, where: str) -> list[int]:
+    """Plain ints of a list or array of token ids; whether they fit the vocabulary, the engine says.
+
+    Raises InvalidRequestError for anything that is no integer of 64 bits.
+    """
+    ids = _listed(row, where)
+    if set(map(type, ids)) == {int} and min(ids) >= _LOWEST and max(ids) <= _HIGHEST:
+        return ids
+    for i, token in enumerate(ids):
+        try:
+            ids[i] = operator.index(token)
+        except TypeError:
+            ids[i] = None
+        if ids[i] is None or isinstance(token, bool) or not _LOWEST <= ids[i] <= _HIGHEST:
+            raise InvalidRequestError(expected="a token id", got=repr(token), where=f"{where}[{i}]")
     return ids
 
 

@@ -20,7 +20,8 @@ class Progress:
     """One request between submission and result.
 
     Text is decoded as tokens come only where somebody looks at it on the way (a stream, a stop
-    string); else once, at the end.
+    string); else once, at the end. A stream shows a token once its text can no longer be cut by a
+    stop string, so that its pieces, joined, are the result's text and tokens.
     """
 
     def __init__(self, seq: Sequence, tokenizer: Tokenizer | None) -> None:
@@ -30,7 +31,6 @@ class Progress:
         self.matcher: Matcher | None = None
         self.logprobs: list[TokenLogprob] = []
         self.near_ties = 0
-        self.deadline: float | None = None
         self.matched_stop: str | int | None = None
         params = seq.request.params
         watch = bool(params.stop) or seq.request.stream
@@ -43,7 +43,7 @@ class Progress:
         self._text: list[str] = []
         self._text_length = 0
         self._ends: list[tuple[int, bool]] = []  # after each token: text length, no half character
-        self._streamed_tokens = self._streamed_texts = 0
+        self._streamed_tokens = self._streamed_texts = self._shown = 0
 
     @property
     def remaining(self) -> int:
@@ -64,11 +64,17 @@ class Progress:
     def chunk(self, result: Result | None = None) -> Chunk:
         """What is new since the last chunk."""
         seq = self.seq
-        stop = len(result.token_ids) if result is not None else seq.generated
-        first = self._streamed_tokens
-        self._streamed_tokens = max(first, stop)
         text = "".join(self._text[self._streamed_texts :])
         self._streamed_texts = len(self._text)
+        self._shown += len(text)
+        first = self._streamed_tokens
+        if result is not None:
+            stop = len(result.token_ids)
+        elif seq.request.params.stop:
+            stop = self._tokens_before(self._shown, first)
+        else:
+            stop = seq.generated
+        self._streamed_tokens = stop
         start = seq.prompt_len
         return Chunk(
             request_id=seq.id,
@@ -88,7 +94,7 @@ class Progress:
             tokens.pop()
         text = self._final_text(tokens)
         if isinstance(self.matched_stop, str):
-            tokens = tokens[: self._tokens_before(len(text))]
+            tokens = tokens[: self._tokens_before(len(text), 0)]
         params = seq.request.params
         return Result(
             request_id=seq.id,
@@ -103,7 +109,7 @@ class Progress:
             finish_reason=reason,
             matched_stop=self.matched_stop,
             incomplete=self._incomplete(reason, text),
-            logprobs=self.logprobs if params.logprobs is not None else None,
+            logprobs=self.logprobs[: len(tokens)] if params.logprobs is not None else None,
             prompt_logprobs=list(seq.scores) if seq.request.score_from is not None else None,
             seed=seq.request.seed,
             near_ties=self.near_ties,
@@ -113,17 +119,26 @@ class Progress:
 
     def _final_text(self, tokens: list[int]) -> str:
         if self._detokenizer is None:
-            return self._tokenizer.decode(tokens) if self._tokenizer is not None else ""
+            return (
+                self._tokenizer.decode(tokens, continues=True)
+                if self._tokenizer is not None
+                else ""
+            )
         if self._stops.matched is None:
             tail = self._stops.feed(self._detokenizer.flush())
             self._text.append(tail + self._stops.flush())
         return "".join(self._text)
 
-    def _tokens_before(self, length: int) -> int:
+    def _tokens_before(self, length: int, at_least: int) -> int:
         """How many tokens lie wholly before text position `length`: the last of them ends a
-        character there or earlier."""
-        fitting = (n for n, (at, whole) in enumerate(self._ends, 1) if whole and at <= length)
-        return max(fitting, default=0)
+        character there or earlier. The first `at_least` are known to."""
+        count = at_least
+        for number, (end, whole) in enumerate(self._ends[at_least:], at_least + 1):
+            if end > length:
+                break
+            if whole:
+                count = number
+        return count
 
     def _incomplete(self, reason: FinishReason, text: str) -> str | None:
         """P2: why a constrained result is not a sentence of its grammar; None if it is."""
@@ -131,11 +146,13 @@ class Progress:
             return None
         if self.matcher is None or self.grammar is None:
             return reason
-        if isinstance(self.matched_stop, str):
+        if self.matcher.is_terminated:
+            whole = True
+        elif self.matched_stop is None:
+            whole = self.matcher.can_end
+        else:  # the matcher took the token that stopped it, the text did not
             fresh = self.grammar.matcher()
             whole = fresh.accept_bytes(text.encode()) and fresh.can_end
-        else:
-            whole = self.matcher.is_terminated or self.matcher.can_end
         return None if whole else reason
 
     def _times(self, now: float) -> Times:

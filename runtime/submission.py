@@ -12,6 +12,7 @@ import msgspec
 from ..errors import InvalidRequestError, NotSupportedError
 from ..grammar.spec import GrammarSpec
 from ..types import Result, SamplingParams
+from .inputs import token_ids
 from .request import Request
 
 OnError = Literal["raise", "return"]
@@ -35,7 +36,11 @@ class RequestBuilder:
         deadline: float | None,
         stream: bool,
     ) -> list[Request]:
-        """The `n` requests of one prompt; they differ in `index` alone."""
+        """The `n` requests of one prompt; they differ in `index` alone.
+
+        Raises for what the wire to the engine's process would not carry.
+        """
+        _check(grammar, priority, namespace, deadline)
         if stream and params.n > 1:
             raise NotSupportedError(
                 "a stream of n > 1 samples", where="n", hint="Start one stream per sample"
@@ -52,8 +57,8 @@ class RequestBuilder:
                 grammar=grammar,
                 namespace=namespace,
                 priority=priority,
-                deadline=deadline,
-                score_from=1 if scored else None,
+                deadline=None if deadline is None else float(deadline),
+                score_from=1 if scored and index == 0 else None,  # one tells for all samples
                 stream=stream,
             )
             for index in range(params.n)
@@ -63,6 +68,9 @@ class RequestBuilder:
         self, input_ids: Sequence[Sequence[int]], start: Sequence[int], namespace: str
     ) -> list[list[Request]]:
         """One request per prompt, that only scores `input_ids[i][start[i]:]`."""
+        input_ids = [token_ids(ids, f"input_ids[{i}]") for i, ids in enumerate(input_ids)]
+        start = token_ids(start, "start")
+        _check(None, 0, namespace, None)
         if len(input_ids) != len(start):
             raise InvalidRequestError(
                 expected=f"one start per prompt ({len(input_ids)})",
@@ -73,7 +81,7 @@ class RequestBuilder:
             [
                 Request(
                     id=next(self._ids),
-                    prompt=list(ids),
+                    prompt=ids,
                     params=SamplingParams(),
                     seed=0,
                     namespace=namespace,
@@ -85,20 +93,42 @@ class RequestBuilder:
         ]
 
 
-def gather(results: list[Result], groups: list[list[Request]], on_error: OnError) -> list[Result]:
-    """One result per group, with its samples; raises the first error if asked to."""
+def check_on_error(on_error: object) -> None:
+    """Raise InvalidRequestError unless it is a known way."""
     if on_error not in ("raise", "return"):
         raise InvalidRequestError(
             expected='"raise" or "return"', got=repr(on_error), where="on_error"
         )
+
+
+def _check(grammar: object, priority: object, namespace: object, deadline: object) -> None:
+    number = isinstance(deadline, int | float) and not isinstance(deadline, bool)
+    wanted = {
+        "grammar": ("a GrammarSpec", grammar, grammar is None or isinstance(grammar, GrammarSpec)),
+        "priority": ("an integer of 32 bits", priority, _is_int32(priority)),
+        "namespace": ("a string", namespace, isinstance(namespace, str)),
+        "deadline": ("seconds above 0", deadline, deadline is None or number),
+    }
+    for name, (expected, value, right) in wanted.items():
+        if not right:
+            raise InvalidRequestError(expected=expected, got=repr(value), where=name)
+
+
+def _is_int32(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**31) <= value < 2**31
+
+
+def gather(results: list[Result], groups: list[list[Request]], on_error: OnError) -> list[Result]:
+    """One result per group, with its samples; raises the first error if asked to."""
     flat = iter(results)
     gathered = []
     for group in groups:
         samples = [next(flat) for _ in group]
         first = samples[0]
-        if group[0].params.prompt_logprobs is not None:
+        if group[0].params.prompt_logprobs is not None and first.error is None:
+            told = [None, *(first.prompt_logprobs or [])]
             for sample in samples:
-                sample.prompt_logprobs = [None, *(sample.prompt_logprobs or [])]
+                sample.prompt_logprobs = told
         if len(samples) > 1:
             first.samples = [msgspec.structs.replace(first), *samples[1:]]
         gathered.append(first)
