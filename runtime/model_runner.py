@@ -42,6 +42,7 @@ class Runner(Protocol):
 
     def collect(self, handle: Any) -> StepOutput:
         """Wait for a step's tokens. Raises what the step raised."""
+        ...
 
 
 class NullRunner:

@@ -151,19 +151,16 @@ class Scheduler:
 
     def _admit(self, step: Step, seq: Sequence) -> bool:
         """Give a waiting sequence a seat if its whole prompt can be expected to fit."""
+        match = None
         if self.config.use_cache:
             match = self.cache.match(seq.key(seq.known), seq.namespace)
             self.cache.lock(match.node)
-            room = seq.known - match.length + self.config.page_size
-            if not self._has_room(room):
+        cached = 0 if match is None else match.length
+        if not self._has_room(seq.known - cached + self.config.page_size):
+            if match is not None:
                 self.cache.unlock(match.node)
-                return False
-            self.waiting.remove(seq)
-            seq.node = match.node
-        else:
-            if not self._has_room(seq.known + self.config.page_size):
-                return False
-            self.waiting.remove(seq)
+            return False
+        self.waiting.remove(seq)
         seq.state = "running"
         seq.seat = self.free_seats.pop()
         seq.prefill_end = seq.known
@@ -171,7 +168,8 @@ class Scheduler:
             seq.started = self.clock()
         self.running[seq.id] = seq
         step.seat(seq)
-        if self.config.use_cache:
+        if match is not None:
+            seq.node = match.node
             self._adopt(step, seq, match.slots, match.pending)
         return True
 
