@@ -35,7 +35,7 @@ from .json_keywords import (
 from .json_numbers import Numbers
 from .json_text import Const, Orders, const_of
 
-_NUMERIC = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
+_NUMERIC = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
 _STRING = frozenset({"minLength", "maxLength", "pattern", "format"})
 _ARRAY = frozenset({"items", "prefixItems", "additionalItems", "minItems", "maxItems"})
 _OBJECT = frozenset(
@@ -165,21 +165,31 @@ class Assertions:
         numbers = Numbers()
         for bound in self._bounds(location, schema):
             numbers = numbers.meet(bound)
+        step = self._step(location, schema)
+        if step is not None:
+            numbers = numbers.meet(Numbers(steps=frozenset({(step, True)})))
         return Clause(numbers=numbers).reduced()
 
+    def _step(self, location: str, schema: Schema) -> Decimal | None:
+        step = read_number(location, schema, "multipleOf")
+        if step is not None and step <= 0:
+            raise wrong_value("a number above 0", schema["multipleOf"], location, "multipleOf")
+        return step
+
     def _not_numeric(self, location: str, schema: Schema) -> list[Clause]:
-        return [
-            Clause(
-                types=frozenset({"number"}),
-                numbers=Numbers(
-                    low=bound.high,
-                    low_open=not bound.high_open,
-                    high=bound.low,
-                    high_open=not bound.low_open,
-                ),
+        parts = [
+            Numbers(
+                low=bound.high,
+                low_open=not bound.high_open,
+                high=bound.low,
+                high_open=not bound.low_open,
             )
             for bound in self._bounds(location, schema)
         ]
+        step = self._step(location, schema)
+        if step is not None:
+            parts.append(Numbers(steps=frozenset({(step, False)})))
+        return [Clause(types=frozenset({"number"}), numbers=part) for part in parts]
 
     # -- strings
 

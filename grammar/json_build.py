@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..errors import GrammarError
 from . import ir
@@ -16,8 +17,9 @@ from .json_arrays import array_expr
 from .json_check import clause_accepts, test_term
 from .json_clauses import NOTHING, Arrays, Clause, Conj, Members, Objects, Strings
 from .json_document import child
+from .json_keywords import Refusal
 from .json_logic import Logic
-from .json_numbers import ALL_NUMBERS
+from .json_numbers import ALL_NUMBERS, Numbers
 from .json_numerals import numerals, point_numerals
 from .json_objects import object_expr
 from .json_strings import ANY_CHAR, StringText
@@ -85,7 +87,7 @@ class Builder:
             if clause.values is not None:
                 self._constants(clause, where, scalars, shapes)
                 continue
-            for scalar in self._scalars(clause):
+            for scalar in self._scalars(clause, where):
                 scalars[scalar] = None
             if "array" in clause.types:
                 shapes[self._shape(clause.arrays, where, clause)] = None
@@ -107,7 +109,7 @@ class Builder:
 
     # -- scalars
 
-    def _scalars(self, clause: Clause) -> list[ir.Regular]:
+    def _scalars(self, clause: Clause, where: str) -> list[ir.Regular]:
         found: list[ir.Regular] = []
         excluded = clause.excluded
         if "null" in clause.types and ("null",) not in excluded:
@@ -120,12 +122,26 @@ class Builder:
             points = frozenset(value[1] for value in excluded if value[0] == "number")
             numbers = clause.numbers
             if points:
-                numbers = numbers.meet(type(numbers)(excluded=points))
-            found.append(numerals(numbers))
+                numbers = numbers.meet(Numbers(excluded=points))
+            found.append(self._numerals(numbers, where))
         if "string" in clause.types:
             words = sorted(value[1] for value in excluded if value[0] == "string")
             found.append(self._strings(clause.strings, words))
         return found
+
+    def _numerals(self, numbers: Numbers, where: str) -> ir.Regular:
+        term = numerals(numbers)
+        if term is None:
+            steps = ", ".join(str(step) for step, _ in sorted(numbers.steps))
+            self.logic.drop(
+                Refusal(
+                    f"`multipleOf` {steps} is only supported where bounds leave 1,000 multiples",
+                    where=where.split(" & ", 1)[0],
+                    hint="Add `minimum` and `maximum`, or list the numbers with `enum`",
+                )
+            )
+            return self._numerals(replace(numbers, steps=frozenset()), where)
+        return term
 
     def _strings(self, strings: Strings, excluded: list[str]) -> ir.Regular:
         if not strings.tests and not excluded:

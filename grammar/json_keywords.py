@@ -21,7 +21,6 @@ REFUSED = {
     "minContains": "Give the items a schema with `items` or `prefixItems`",
     "maxContains": "Give the items a schema with `items` or `prefixItems`",
     "uniqueItems": "Leave it out, or list the wanted arrays with `enum`",
-    "multipleOf": 'Use "type": "integer", or list the wanted numbers with `enum`',
     "unevaluatedItems": "Use `items`",
     "unevaluatedProperties": "Use `additionalProperties`",
     "$dynamicRef": "Use `$ref`",

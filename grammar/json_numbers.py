@@ -16,7 +16,7 @@ class Numbers:
     """A set of numbers: an interval, less single points, whole or not.
 
     whole: True only integers, False only others, None both. `None` bounds are infinite; an open
-    bound is excluded itself.
+    bound is excluded itself. steps: (step, wanted): multiples of the step, or anything but those.
     """
 
     whole: bool | None = None
@@ -25,6 +25,7 @@ class Numbers:
     high: Decimal | None = None
     high_open: bool = False
     excluded: frozenset[Decimal] = frozenset()
+    steps: frozenset[tuple[Decimal, bool]] = frozenset()
     void: bool = False
 
     def meet(self, other: Numbers) -> Numbers:
@@ -43,6 +44,7 @@ class Numbers:
             high=high,
             high_open=high_open,
             excluded=self.excluded | other.excluded,
+            steps=self.steps | other.steps,
             void=self.void or other.void or clash,
         )
 
@@ -60,12 +62,13 @@ class Numbers:
                 or (number == self.high and not self.high_open)
             )
             and number not in self.excluded
+            and all((_EXACT.remainder(number, step) == 0) is wanted for step, wanted in self.steps)
         )
 
     @property
     def empty(self) -> bool:
         """True only where the set is surely empty."""
-        if self.void:
+        if self.void or any((step, not wanted) in self.steps for step, wanted in self.steps):
             return True
         low, high = (self.first_whole, self.last_whole) if self.whole else (self.low, self.high)
         if low is None or high is None:
@@ -87,6 +90,21 @@ class Numbers:
             return None
         last = self.high.to_integral_value(ROUND_FLOOR, _EXACT)
         return _EXACT.add(last, -1) if self.high_open and last == self.high else last
+
+    def few(self) -> list[Decimal] | None:
+        """The numbers in the set where bounds and a step leave at most 1,000; None otherwise."""
+        if self.low is None or self.high is None:
+            return None
+        steps = [step for step, wanted in self.steps if wanted] + [Decimal(1)] * bool(self.whole)
+        if not steps:
+            return None
+        step = max(steps)
+        first = _EXACT.divide(self.low, step).to_integral_value(ROUND_CEILING, _EXACT)
+        last = _EXACT.divide(self.high, step).to_integral_value(ROUND_FLOOR, _EXACT)
+        if last - first > 1000:
+            return None
+        points = [_EXACT.multiply(Decimal(i), step) for i in range(int(first), int(last) + 1)]
+        return [point for point in points if point in self]
 
 
 ALL_NUMBERS = Numbers()

@@ -3,12 +3,13 @@
 The canonical numerals, the only ones in the language:
 - under `integer`: `0` or `-?[1-9][0-9]*`, no fraction (`3.0` is an integer to JSON Schema, but many
   decoders read it as a float, so it is not written);
-- an unconstrained number: decimals with any number of digits, and `d.ddde-dd`: one digit that is not
-  0 before the point, an exponent up to 307 in at most three digits, so that no float overflows;
+- an unconstrained number: decimals with any number of digits, and `d.ddde-dd`: one digit (not 0)
+  before the point, an exponent up to 307 in at most three digits, so that no float overflows;
 - a number with bounds: decimals without exponent, with any number of fraction digits, and the form
   `json.dumps` gives to very small and very large floats (`1e-07`, `2.5e+16`: one leading digit, an
   exponent of two or three digits, below -4 or from +16). Negative zero is written only where
   negative numbers are allowed;
+- a number with `multipleOf`: decimals without exponent;
 - an enumerated number: as `json.dumps` writes it, and whole ones also with or without `.0`.
 """
 
@@ -18,6 +19,7 @@ from dataclasses import replace
 from decimal import Context, Decimal
 
 from . import ir
+from .json_multiples import multiples
 from .json_numbers import ALL_NUMBERS, Numbers, is_whole
 
 _EXACT = Context(prec=100_000, Emax=10**9, Emin=-(10**9))
@@ -51,25 +53,42 @@ ANY_NUMBER = ir.Cat(
 )
 
 
-def numerals(numbers: Numbers) -> ir.Regular:
-    """The canonical numerals of a set of numbers."""
+def numerals(numbers: Numbers) -> ir.Regular | None:
+    """The canonical numerals of a set of numbers; None where its steps have no small term."""
     if numbers.empty:
         return _NOTHING
-    plain = replace(numbers, excluded=frozenset())
+    if numbers == ALL_NUMBERS:
+        return ANY_NUMBER
+    plain = replace(numbers, excluded=frozenset(), steps=frozenset())
     if plain == Numbers(whole=True):
         text: ir.Regular = ANY_INTEGER
-    elif numbers == ALL_NUMBERS:
-        return ANY_NUMBER
     elif numbers.whole:
         text = _integers(numbers.first_whole, numbers.last_whole)
     else:
-        text = _decimals(plain)
+        text = _decimals(plain, exponents=not numbers.steps)
         if numbers.whole is False:
             text = ir.And((text, _NOT_WHOLE))
+    if numbers.steps:
+        stepped = _stepped(numbers)
+        if stepped is None:
+            return None
+        text = ir.And((text, *stepped))
     points = sorted(point for point in numbers.excluded if point in plain)
     if points:
         text = ir.And((text, ir.Not(ir.Alt(tuple(_spellings(point) for point in points)))))
     return text
+
+
+def _stepped(numbers: Numbers) -> list[ir.Regular] | None:
+    """Terms that keep to the steps of a set, for decimals without exponent."""
+    terms: list[ir.Regular] = []
+    for step, wanted in sorted(numbers.steps):
+        term = multiples(step)
+        if term is None:
+            points = numbers.few()
+            return None if points is None else [ir.Alt(tuple(map(_spellings, points)))]
+        terms.append(term if wanted else ir.Not(term))
+    return terms
 
 
 def point_numerals(number: Decimal, numbers: Numbers) -> list[str]:
@@ -156,7 +175,7 @@ def _same_width(low: str, high: str) -> ir.Regular:
 # -- decimals --------------------------------------------------------------------------------------
 
 
-def _decimals(numbers: Numbers) -> ir.Regular:
+def _decimals(numbers: Numbers, *, exponents: bool) -> ir.Regular:
     """Numerals of an interval: decimals, and the exponents `json.dumps` writes."""
     parts: list[ir.Regular] = []
     zero = Decimal(0)
@@ -168,23 +187,25 @@ def _decimals(numbers: Numbers) -> ir.Regular:
             else (zero, False)
         )
         most = None if numbers.low is None else numbers.low.copy_negate()
-        parts.append(ir.Cat((ir.Lit("-"), _magnitudes(least, least_open, most, numbers.low_open))))
+        parts.append(
+            ir.Cat((ir.Lit("-"), _magnitudes(least, least_open, most, numbers.low_open, exponents)))
+        )
     if numbers.high is None or numbers.high >= 0:
         least, least_open = zero, False
         if numbers.low is not None and numbers.low >= 0:
             least, least_open = numbers.low, numbers.low_open
-        parts.append(_magnitudes(least, least_open, numbers.high, numbers.high_open))
+        parts.append(_magnitudes(least, least_open, numbers.high, numbers.high_open, exponents))
     return _alt(parts)
 
 
-def _magnitudes(low: Decimal, low_open: bool, high: Decimal | None, high_open: bool) -> ir.Regular:
-    return _alt(
-        [
-            _fixed_point(low, low_open, high, high_open),
-            *_scientific(low, low_open, high, high_open, 16, 308),
-            *_scientific(low, low_open, high, high_open, -324, -5),
-        ]
-    )
+def _magnitudes(
+    low: Decimal, low_open: bool, high: Decimal | None, high_open: bool, exponents: bool
+) -> ir.Regular:
+    parts = [_fixed_point(low, low_open, high, high_open)]
+    if exponents:
+        parts += _scientific(low, low_open, high, high_open, 16, 308)
+        parts += _scientific(low, low_open, high, high_open, -324, -5)
+    return _alt(parts)
 
 
 def _fixed_point(low: Decimal, low_open: bool, high: Decimal | None, high_open: bool) -> ir.Regular:

@@ -57,7 +57,7 @@ def test_json_schema_test_suite() -> None:
     assert counts["right"] >= RIGHT_IN_SUITE, counts
 
 
-RIGHT_IN_SUITE = 885
+RIGHT_IN_SUITE = 906
 
 
 def _declared(schema: Any) -> int:

@@ -93,6 +93,7 @@ def test_equal_branches_exclude_each_other() -> None:
         ({"enum": ["a", 1, None]}, ['"b"', "2", "true", "{}"], ['"a"', "1", "1.0", "null"]),
         ({"const": True}, ["false", "1"], ["true"]),
         ({"minimum": 3}, ["2", "2.99"], ["3", "3.0", '"a"', "null"]),
+        ({"multipleOf": 3}, ["1", "1.5"], ["0", "3", "-6.0", '"a"']),
         ({"exclusiveMaximum": 3}, ["3", "4"], ["2.5", "null"]),
         ({"minLength": 2}, ['"a"', '""'], ['"ab"', "1"]),
         ({"maxLength": 1}, ['"ab"'], ['"a"', "1"]),

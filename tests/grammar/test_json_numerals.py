@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings, strategies as st
 
 from espalier.grammar.json_match import matches
+from espalier.grammar.json_multiples import multiples
 from espalier.grammar.json_numbers import ALL_NUMBERS, Numbers, is_whole
 from espalier.grammar.json_numerals import ANY_NUMBER, naturals, numerals, point_numerals
 
@@ -32,6 +33,11 @@ texts = st.one_of(
 )
 
 
+_steps = st.sampled_from(["2", "3", "7", "10", "12", "25", "0.5", "0.01", "0.25", "1.5"]).map(
+    Decimal
+)
+
+
 @st.composite
 def number_sets(draw: st.DrawFn) -> Numbers:
     optional = st.one_of(st.none(), decimals)
@@ -42,6 +48,7 @@ def number_sets(draw: st.DrawFn) -> Numbers:
         high=draw(optional),
         high_open=draw(st.booleans()),
         excluded=frozenset(draw(st.lists(decimals, max_size=2))),
+        steps=frozenset(draw(st.lists(st.tuples(_steps, st.booleans()), max_size=1))),
     )
 
 
@@ -51,6 +58,8 @@ def canonical(numbers: Numbers, text: str) -> bool:
         return _WHOLE.fullmatch(text) is not None
     if text.startswith("-") and numbers.low is not None and numbers.low >= 0:
         return False
+    if numbers.steps:
+        return _FIXED.fullmatch(text) is not None
     exponent = _DUMPED.fullmatch(text) and -324 <= Decimal(text).adjusted() <= 308
     return bool(_FIXED.fullmatch(text) or exponent)
 
@@ -61,9 +70,9 @@ def canonical(numbers: Numbers, text: str) -> bool:
 @example(Numbers(low=Decimal(-1), high=Decimal(0)), ["-0.0", "0", "-1", "-1.0", "-1.01", "0.1"])
 def test_numerals_are_the_canonical_texts_of_the_set(numbers: Numbers, found: list[str]) -> None:
     term = numerals(numbers)
+    if term is None or numbers == ALL_NUMBERS:
+        return
     for text in found:
-        if numbers == ALL_NUMBERS:
-            continue
         try:
             value = Decimal(text)
         except ArithmeticError:
@@ -80,9 +89,9 @@ def test_json_dumps_of_members_are_in(numbers: Numbers, number: int) -> None:
         if decimal not in numbers or (numbers.whole and isinstance(value, float)):
             continue
         text = json.dumps(value)
-        if text.startswith("-0.0") and numbers.low is not None and numbers.low >= 0:
-            continue
-        assert matches(numerals(numbers), text), text
+        term = numerals(numbers)
+        if term is not None and canonical(numbers, text):
+            assert matches(term, text), text
 
 
 @settings(max_examples=60)
@@ -134,6 +143,43 @@ def test_bounds_beyond_the_decimal_context_are_exact() -> None:
     numbers = Numbers(whole=True, low=big, low_open=True, high=None)
     assert numbers.first_whole == Decimal("1" + "0" * 60 + "2")
     term = numerals(Numbers(whole=True, low=big.copy_negate()))
+    assert term is not None
     assert matches(term, "-1" + "0" * 60 + "1")
     assert not matches(term, "-1" + "0" * 60 + "2")
     assert is_whole(big)
+
+
+@pytest.mark.parametrize("step", ["1", "3", "4", "5", "6", "15", "16", "20", "60", "125", "625"])
+def test_multiples_of_whole_steps(step: str) -> None:
+    term = multiples(Decimal(step))
+    assert term is not None
+    for number in range(-200, 1300, 7 if int(step) > 16 else 1):
+        wanted = number % int(step) == 0
+        assert matches(term, str(number)) is wanted
+        assert matches(term, f"{number}.0") is wanted
+        assert not matches(term, f"{number}.5")
+
+
+@pytest.mark.parametrize("step", ["0.1", "0.5", "0.25", "0.02", "2.5", "12.5", "0.125", "0.0001"])
+def test_multiples_of_fractional_steps(step: str) -> None:
+    term = multiples(Decimal(step))
+    assert term is not None
+    for number in range(-1500, 3000, 7):
+        value = Decimal(number) / 1000
+        for text in (f"{value:.3f}", f"{value:.4f}", format(value.normalize(), "f")):
+            assert matches(term, text) is (value % Decimal(step) == 0), text
+
+
+@pytest.mark.parametrize("step", ["7", "1.5", "3.3", "32", "1e-30", "3125"])
+def test_steps_without_a_small_term(step: str) -> None:
+    assert multiples(Decimal(step)) is None
+    assert numerals(Numbers(steps=frozenset({(Decimal(step), True)}))) is None
+
+
+def test_few_multiples_are_listed() -> None:
+    steps = frozenset({(Decimal(7), True)})
+    numbers = Numbers(low=Decimal(-20), high=Decimal(100), high_open=True, steps=steps)
+    term = numerals(numbers)
+    assert term is not None
+    assert [n for n in range(-30, 110) if matches(term, str(n))] == [*range(-14, 100, 7)]
+    assert numerals(Numbers(low=Decimal(0), high=Decimal(10**6), steps=steps)) is None

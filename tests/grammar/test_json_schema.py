@@ -249,6 +249,8 @@ def test_the_innermost_hopeless_place_is_named() -> None:
         ({"minLength": True}, "#/minLength"),
         ({"maxItems": "3"}, "#/maxItems"),
         ({"minimum": "0"}, "#/minimum"),
+        ({"multipleOf": 0}, "#/multipleOf"),
+        ({"items": {"multipleOf": 7}}, "#/items"),
         ({"required": "a"}, "#/required"),
         ({"required": True}, "#/required"),
         ({"properties": []}, "#/properties"),
