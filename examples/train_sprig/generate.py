@@ -27,14 +27,14 @@ class Turn:
 # Shares of the chats. `repeat` and `drill` are no skills of their own: they teach copying and the
 # small sums inside the worked form with far more answer tokens a row than the skills do.
 MIX = {
-    "extract": 34,
-    "tools": 17,
-    "sentiment": 16,
-    "judging": 11,
-    "sums": 8,
-    "recall": 9,
+    "extract": 36,
+    "tools": 21,
+    "sentiment": 12,
+    "judging": 9,
+    "sums": 5,
+    "recall": 14,
     "repeat": 3,
-    "drill": 2,
+    "drill": 1,
     "small_talk": 1,
 }
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from .feelings import words
 from .recall_templates import FACTS, Fact, items as bars
-from .tools import TOOLS, lines
+from .tool import lines
+from .tools import TOOLS
 from .world import World
 
 VOCABULARY: dict[str, list[str]] = {

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -290,3 +290,91 @@ SMALL_TALK = [
     ),
     ("OK|Okay.|Nice.|Good.|Great!|Cool|Well done!|Very good.", "What is next?"),
 ]
+
+
+MORE_FORMS = {
+    "name": (
+        "By the way, I am {v}.|The name is {v}.|Everyone calls me {v}.|I'm called {v}.|I go by {v}."
+        "|Evening! I'm {v}, nice to be here.|My parents named me {v}."
+        "|I'm {v} and I have a question.",
+        "Can you tell me my name?|What am I called?|How am I called?|Do you still know my name?"
+        "|Can you remember what I'm called?|Say my name.|Which name did I give you?|My name is?",
+    ),
+    "city": (
+        "Since last year I live in {v}.|My house is in {v}.|I have lived in {v} for a long time."
+        "|Now I am living in {v}.|I rent a flat in {v}.|At the moment my home is {v}.",
+        "Where do I live now?|What town do I live in?|Which town is my home?"
+        "|Can you say where I live?",
+    ),
+    "called": (
+        "We call my {r} {v}.|I named my {r} {v}.|My new {r} is called {v}."
+        "|Guess what: my {r} is {v}.",
+        "Do you know what my {r} is called?|And what is my {r} called?|What did I call my {r}?"
+        "|Which name has my {r}?|Can you tell me my {r}'s name?|Name my {r}.",
+    ),
+    "who": (
+        "My {r} is of course {v}.|You should know that {v} is my {r}.|My {r}, {v}, is here.",
+        "And who is my {r}?|Can you tell me who my {r} is?|Tell me who my {r} is.",
+    ),
+    "color": (
+        "The color I like most is {v}.|I like {v} more than any color.|My color is {v}."
+        "|Among the colors I prefer {v}.|{v} is the best color of all.|I prefer {v}.",
+        "What color do I prefer?|Which color is my favorite?|What color do I like?"
+        "|Which color do I like most?"
+        "|And my favorite color?|Can you name my favorite color?",
+    ),
+    "food": (
+        "In the evening I like {v}.|The food I like most is {v}.|For lunch I prefer {v}."
+        "|I really like {v}.|Nothing tastes better than {v}.|Best of all I like {v}.",
+        "Which food is my favorite?|What food do I like most?|Which food do I like?"
+        "|What do I eat gladly?"
+        "|And my favorite food?|What is the food that I like?",
+    ),
+    "hobby": (
+        "I like {v} in my free time.|These days my hobby is {v}.|My old hobby is {v}."
+        "|I do {v} every week.",
+        "Which hobby did I tell you?|And my hobby?|What's my hobby?|Can you name my hobby?",
+    ),
+    "job": (
+        "I earn my money as a {v}.|I live from my work as a {v}.|By profession I am a {v}."
+        "|I have been a {v} for years.|At work I am a {v}.",
+        "What's my profession?|Which job do I have?|Which profession do I have?"
+        "|What am I by profession?"
+        "|And my job?|And what is my profession?",
+    ),
+    "age": (
+        "Today I turned {v}.|I will stay {v} years old until May."
+        "|Believe it or not, I am {v} years old.",
+        "Can you tell me how old I am?|And how old am I?|How old did I say that I am?|My age is?",
+    ),
+    "code": (
+        "Keep in mind that the {r} is {v}.|Write down the {r}: {v}."
+        "|You must know that the {r} is {v}."
+        "|The new {r} is {v}.|Save the {r} {v}.|{v} is the {r}.|The wifi {r} is {v}.",
+        "And what is the {r}?|Can you tell me the {r}?|Give me the {r}.|Do you know the {r}?"
+        "|What was the {r} again?|I forgot the {r}.|Could you repeat the {r}?",
+    ),
+    "time": (
+        "They set the {r} for {v}.|This time the {r} is at {v}.|The {r} was moved to {v}."
+        "|Our {r} begins at {v}.|The {r} leaves at {v}.|I have a {r} at {v}.",
+        "And when is the {r}?|Do you know when the {r} is?|When does my {r} begin?"
+        "|When does the {r} leave?"
+        "|When did I say the {r} is?|At which time is my {r}?",
+    ),
+    "place": (
+        "A minute ago I put the {r} in the {v}.|The {r} lies in the {v}."
+        "|You find the {r} in the {v}."
+        "|I keep the {r} in the {v}.|I forgot my {r} in the {v}.|I hid the {r} in the {v}.",
+        "And where is the {r}?|Can you say where the {r} is?|Where is my {r}?"
+        "|Where can I find the {r}?"
+        "|Where did I hide the {r}?|Where do I keep my {r}?",
+    ),
+}
+FACTS = {
+    kind: replace(
+        fact,
+        statements=fact.statements + items(MORE_FORMS[kind][0]),
+        questions=fact.questions + items(MORE_FORMS[kind][1]),
+    )
+    for kind, fact in FACTS.items()
+}

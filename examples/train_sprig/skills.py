@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass
 
 from . import compose, noise, templates, tool_turns, tools as tool_catalog
-from .tools import Tool
+from .tool import Tool
 from .words import make_word, number_word
 from .world import (
     World,

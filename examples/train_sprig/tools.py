@@ -1,32 +1,20 @@
-"""The tools Sprig can choose from: names, arguments, questions, results and answers.
-
-Each argument kind names a maker in `skills.py` (`city`, `number`, `topic`, ...). A tool may go by
-several names, and its arguments too: Sprig copies the names that the user turn lists.
-"""
+"""The tools Sprig can choose from, by key; those of cities and numbers stand here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
-
-@dataclass(frozen=True)
-class Tool:
-    """One tool. `args` maps slot -> kind; `arg_names` maps slot -> names it may be listed by."""
-
-    names: tuple[str, ...]
-    args: dict[str, str]
-    questions: tuple[str, ...]
-    result: str
-    answer: str
-    arg_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    follow_up: str = ""
-
-
-def lines(block: str) -> tuple[str, ...]:
-    """The non-empty lines of a block."""
-    return tuple(line for line in block.strip().splitlines() if line)
-
+from .tool import Tool, lines
+from .tools_people import (
+    CALL,
+    DEFINE,
+    DISTANCE,
+    EMAIL,
+    PLAY,
+    PRICE,
+    REMIND,
+    SEARCH,
+    TIMER,
+    TRANSLATE,
+)
 
 CITY_NAMES = {"city": ("city", "city", "city", "location", "place")}
 
@@ -176,209 +164,6 @@ There are {a} rows of {b} seats. How many seats are there?
     "{a} times {b} is {result}.",
     {"a": ("a", "a", "x"), "b": ("b", "b", "y")},
     "And {a} times {b}?",
-)
-SEARCH = Tool(
-    ("search", "search", "web_search", "lookup"),
-    {"query": "topic"},
-    lines("""
-Search for {query}.
-Search the web for {query}.
-Find information about {query}.
-Find something about {query}.
-Look up {query}.
-Look up {query} on the internet.
-What can you find about {query}?
-I want to read about {query}.
-Google {query} for me.
-Can you find articles about {query}?
-I need information on {query}.
-Tell me something about {query}.
-What's new about {query}?
-I'd like to learn about {query}.
-Who knows anything about {query}? Find out.
-"""),
-    "hits",
-    "I found this about {query}: {result}.",
-    {"query": ("query", "query", "q", "text")},
-    "Now search for {query}.",
-)
-TRANSLATE = Tool(
-    ("translate", "translate", "translator"),
-    {"text": "word", "language": "language"},
-    lines("""
-Translate {text} into {language}.
-Translate {text} to {language}.
-Translate the word {text} to {language}.
-How do you say {text} in {language}?
-What is {text} in {language}?
-What does {text} mean in {language}?
-What's the {language} word for {text}?
-I need the word {text} in {language}.
-How would somebody in a {language} class say {text}?
-Say {text} in {language}.
-Teach me to say {text} in {language}.
-What do {language} people call a {text}?
-"""),
-    "word",
-    "In {language}, {text} is {result}.",
-    {"language": ("language", "language", "target", "lang")},
-    "And {text} in {language}?",
-)
-REMIND = Tool(
-    ("remind", "remind", "set_reminder", "reminder"),
-    {"text": "task", "time": "time"},
-    lines("""
-Remind me to {text} at {time}.
-Please remind me to {text} at {time}.
-At {time}, remind me to {text}.
-Set a reminder to {text} at {time}.
-I must not forget to {text} at {time}.
-Don't let me forget to {text} at {time}.
-Can you remind me at {time} to {text}?
-I have to {text} at {time}. Remind me!
-I tend to forget things, so tell me to {text} at {time}.
-Ping me at {time} to {text}.
-It's important that I {text} at {time}, please remind me.
-"""),
-    "ok",
-    "I will remind you to {text} at {time}.",
-    {"text": ("text", "text", "task"), "time": ("time", "time", "at")},
-    "And remind me to {text} at {time}.",
-)
-PLAY = Tool(
-    ("play", "play_music", "play"),
-    {"artist": "name"},
-    lines("""
-Play something by {artist}.
-Play music by {artist}.
-Play a song by {artist}.
-I want to hear {artist}.
-Put on some {artist}.
-Can you play {artist}?
-Let's listen to {artist}.
-Play {artist}, please.
-I feel like some {artist}.
-Turn on {artist}.
-I'm in love with {artist}, play one of the songs.
-Music by {artist}, please.
-I could listen to {artist} all day. Start!
-"""),
-    "song",
-    "Now playing {result} by {artist}.",
-    {"artist": ("artist", "artist", "name")},
-    "Now play {artist}.",
-)
-CALL = Tool(
-    ("call", "phone", "call"),
-    {"name": "name"},
-    lines("""
-Call {name}.
-Call {name} for me.
-Please phone {name}.
-I want to talk to {name} on the phone.
-Give {name} a ring.
-Can you dial {name}?
-Ring up {name}, please.
-I need to call {name}.
-Get me {name} on the line.
-I must speak to {name}.
-Connect me with {name}, please.
-"""),
-    "ok",
-    "I am calling {name}.",
-    {"name": ("name", "name", "person", "contact")},
-    "Now call {name}.",
-)
-EMAIL = Tool(
-    ("email", "send_email", "mail"),
-    {"to": "name", "subject": "topic"},
-    lines("""
-Write an email to {to} about {subject}.
-Send an email to {to} about {subject}.
-Email {to} about {subject}.
-Mail {to} about {subject}.
-Please send {to} a mail about {subject}.
-I want to write to {to} about {subject}.
-Drop {to} an email about {subject}.
-"""),
-    "ok",
-    "I sent {to} an email about {subject}.",
-    {"to": ("to", "to", "recipient")},
-    "And email {to} about {subject}.",
-)
-TIMER = Tool(
-    ("timer", "set_timer", "timer"),
-    {"minutes": "number"},
-    lines("""
-Set a timer for {minutes} minutes.
-Start a timer for {minutes} minutes.
-Wake me in {minutes} minutes.
-Timer {minutes} minutes please.
-Count down {minutes} minutes.
-I need a timer for {minutes} minutes.
-The eggs need {minutes} minutes, set a timer.
-Tell me when {minutes} minutes are over.
-The rice takes {minutes} minutes, tell me when it's done.
-Let me rest for {minutes} minutes, then wake me.
-Beep after {minutes} minutes.
-"""),
-    "ok",
-    "The timer is set for {minutes} minutes.",
-    {"minutes": ("minutes", "minutes", "mins")},
-    "And one for {minutes} minutes.",
-)
-DEFINE = Tool(
-    ("define", "dictionary", "define"),
-    {"word": "word"},
-    lines("""
-What does {word} mean?
-What does the word {word} mean?
-Define {word}.
-Define the word {word}.
-Give me the definition of {word}.
-What is the meaning of {word}?
-Explain the word {word}.
-"""),
-    "meaning",
-    "The word {word} means {result}.",
-    {"word": ("word", "word", "term")},
-    "And what does {word} mean?",
-)
-DISTANCE = Tool(
-    ("distance", "distance", "route"),
-    {"origin": "city", "destination": "city"},
-    lines("""
-How far is it from {origin} to {destination}?
-What is the distance from {origin} to {destination}?
-What's the distance between {origin} and {destination}?
-How many kilometers is it from {origin} to {destination}?
-How long is the way from {origin} to {destination}?
-How far is {destination} from {origin}?
-"""),
-    "km",
-    "It is {result} from {origin} to {destination}.",
-    {
-        "origin": ("origin", "origin", "start", "from"),
-        "destination": ("destination", "destination", "end", "to"),
-    },
-    "And from {origin} to {destination}?",
-)
-PRICE = Tool(
-    ("price", "get_price", "price"),
-    {"item": "item"},
-    lines("""
-How much is a {item}?
-What does a {item} cost?
-What's the price of a {item}?
-Tell me the price of a {item}.
-How much do I pay for a {item}?
-How expensive is a {item}?
-Is a {item} expensive? What's the price?
-"""),
-    "money",
-    "A {item} costs {result}.",
-    {"item": ("item", "item", "product")},
-    "And a {item}?",
 )
 TOOLS = {
     "weather": WEATHER,

@@ -50,11 +50,14 @@ def sprig_config() -> LlamaConfig:
 
 @dataclass
 class Progress:
-    """Where a run stands; saved with its checkpoint."""
+    """Where a run stands, and where its present rate curve began; saved with its checkpoint."""
 
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    begun_step: int = 0
+    begun_tokens: int = 0
+    begun_seconds: float = 0.0
 
 
 class Optimizers:
@@ -175,7 +178,9 @@ class Run:
         state = torch.load(path, map_location=self.device, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.optimizers.load(state["optimizers"])
-        self.progress = Progress(**state["progress"])
+        self.progress = now = Progress(**state["progress"])
+        if self.options.anew:
+            now.begun_step, now.begun_tokens, now.begun_seconds = now.step, now.tokens, now.seconds
 
     def save(self) -> None:
         """A checkpoint and the model folder."""
@@ -190,10 +195,11 @@ class Run:
         export(self.model, self.tokenizer, self.out / "model")
 
     def done(self) -> float:
-        """The share of the run that is behind us."""
+        """The share of the present rate curve that is behind us."""
+        now = self.progress
         if self.options.minutes:
-            return self.progress.seconds / (60 * float(self.options.minutes))
-        return self.progress.tokens / float(self.options.tokens)
+            return (now.seconds - now.begun_seconds) / (60 * float(self.options.minutes))
+        return (now.tokens - now.begun_tokens) / float(self.options.tokens)
 
     def train(self) -> None:
         """Steps until done; the bar tells loss, tokens per second and the time left."""
@@ -202,7 +208,7 @@ class Run:
         bar = tqdm(total=1000, unit="permille", mininterval=5.0)
         total, count, since = 0.0, 0, self.progress.seconds
         while self.done() < 1.0 and not self.stopped:
-            scale = scale_at(self.done(), self.progress.step)
+            scale = scale_at(self.done(), self.progress.step - self.progress.begun_step)
             loss = loss_of(
                 self.model, self.packer.batch(self.progress.step, self.done()), self.device
             )
@@ -228,7 +234,8 @@ class Run:
         self.save()
 
     def _log(self, loss: float, scale: float, speed: float) -> None:
-        left = (1 / max(self.done(), 1e-6) - 1) * self.progress.seconds
+        spent = self.progress.seconds - self.progress.begun_seconds
+        left = (1 / max(self.done(), 1e-6) - 1) * spent
         line = {
             **asdict(self.progress),
             "loss": round(loss, 4),
@@ -260,6 +267,7 @@ def main() -> None:
     parser.add_argument("--optimizer", choices=["muon", "adamw"], default="adamw")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--resume", help="a checkpoint.pt to go on from")
+    parser.add_argument("--anew", action="store_true", help="resume, but begin the rate anew")
     parser.add_argument("--save-minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=0)

@@ -184,26 +184,30 @@ def test_packer_is_deterministic_and_weighs_answers(tokenizer: Tokenizer) -> Non
 def test_training_resumes_where_it_stopped(tmp_path: Path, tokenizer: Tokenizer) -> None:
     import argparse
 
+    from examples.train_sprig.data import TOKENS_PER_STEP
     from examples.train_sprig.train import Run
 
     sprig_tokenizer.save(tokenizer, tmp_path)
     options = argparse.Namespace(
         out=str(tmp_path),
-        tokens=2 * 4096,
+        tokens=2 * TOKENS_PER_STEP,
         minutes=None,
         device="cpu",
         optimizer="adamw",
         rate=1e-3,
         resume=None,
+        anew=False,
         save_minutes=10.0,
         seed=1,
     )
     Run(options).train()
-    options.resume, options.tokens = str(tmp_path / "checkpoint.pt"), 3 * 4096
+    options.resume, options.tokens = str(tmp_path / "checkpoint.pt"), 3 * TOKENS_PER_STEP
     run = Run(options)
     assert run.progress.step == 2
     run.train()
     assert run.progress.step == 3
+    options.anew = True
+    assert Run(options).done() == 0.0
     names = {path.name for path in (tmp_path / "model").iterdir()}
     assert names == {
         "model.safetensors",
