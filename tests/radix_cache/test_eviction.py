@@ -56,8 +56,11 @@ def test_a_parent_follows_with_its_own_age() -> None:
 def test_a_leaf_is_trimmed_from_its_tail_in_whole_pages() -> None:
     cache = cache_of(32, 4)
     node = put(cache, "aaaabbbbccccdddd").node
+    (before,) = cache.walk()
     assert cache.evict(5) == 8
     assert cached(cache) == ["aaaabbbb"]
+    (after,) = cache.walk()
+    assert after.last_use == before.last_use > 0  # what is left keeps its age
     assert not node.alive  # a handle never means less than it did
     cache.check_invariants()
     assert cache.evict(100) == 8
