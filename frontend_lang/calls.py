@@ -13,7 +13,7 @@ from .backends.base import Call, Tokenizer
 from .expr import Gen, Select, describe
 from .options import sampling_params
 from .records import CallRecord
-from .select import choose
+from .scoring import choose
 from .typed import value_of
 from .variables import Variable
 

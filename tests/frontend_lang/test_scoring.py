@@ -11,7 +11,7 @@ import torch
 
 import espalier as esp
 from espalier.errors import ProgramError
-from espalier.frontend_lang.select import has_prefix_pair
+from espalier.frontend_lang.scoring import has_prefix_pair
 from tests.frontend_lang import machines
 from tests.frontend_lang.machines import Templated
 

@@ -62,6 +62,7 @@ async def choose(
             start=[given.start] * len(rows),
             choices=expr.choices,
             choice_of=choice_of,
+            tail=given.tail,
             namespace=session.namespace,
             priority=session.priority,
             deadline=deadline,
@@ -146,7 +147,7 @@ def _without_prompt(given: Candidates) -> Candidates:
     """The same rows behind nothing but their own first token (or BOS)."""
     if not given.prefix:
         return given
-    return Candidates(given.prefix[:1], given.rows, 1)
+    return Candidates(given.prefix[:1], given.rows, 1, given.tail)
 
 
 def _pick(judged: Sequence[float], temperature: float, seed: int) -> int:
