@@ -38,11 +38,13 @@ class OpenRole:
 
 @dataclass(frozen=True)
 class Candidates:
-    """A select's rows: `prefix` + each of `rows`; positions >= start are scored."""
+    """A select's rows: `prefix` + each of `rows`; positions >= start are scored. Every row is
+    `tail`, the text before the choices that is encoded with them, and its choice."""
 
     prefix: list[int]
     rows: list[list[int]]
     start: int
+    tail: str
 
 
 class Content:
@@ -108,6 +110,7 @@ class Content:
         match piece.kind:
             case "model":
                 self._settle()
+                self._begin()
                 self.tokens = self.tokens.extend(piece.ids or ())
             case "template":
                 self._settle_template(piece.text)
@@ -177,15 +180,13 @@ class Content:
     def prompt(self) -> list[int]:
         """All tokens so far, the pending text encoded. Raises InvalidRequestError if none."""
         self._settle()
+        self._begin()
         if not len(self.tokens):
-            ids = self.encoder.start("", bos=not self.template_first)
-            if not ids:
-                raise InvalidRequestError(
-                    expected="at least one token before the first gen",
-                    got="an empty prompt",
-                    hint="Add text first; this model has no BOS token to begin with.",
-                )
-            self.tokens = self.tokens.extend(ids)
+            raise InvalidRequestError(
+                expected="at least one token before the first gen",
+                got="an empty prompt",
+                hint="Add text first; this model has no BOS token to begin with.",
+            )
         return self.tokens.to_list()
 
     def prompt_so_far(self) -> list[int]:
@@ -201,9 +202,8 @@ class Content:
         self.pending = tail
         if len(self.tokens):
             prefix = self.tokens.to_list()
-            return Candidates(
-                prefix, [self.encoder.run(tail + choice) for choice in choices], len(prefix)
-            )
+            rows = [self.encoder.run(tail + choice) for choice in choices]
+            return Candidates(prefix, rows, len(prefix), tail)
         bos = not self.template_first
         rows = [self.encoder.start(tail + choice, bos=bos) for choice in choices]
         start = 1 if bos and self.encoder.tokenizer.adds_bos else common_prefix(rows)
@@ -213,7 +213,7 @@ class Content:
                 got="an empty prompt",
                 hint="Add text before select(...); without it nothing predicts the first token.",
             )
-        return Candidates([], rows, start)
+        return Candidates([], rows, start, tail)
 
     def text(self) -> str:
         """Everything said so far, the template's markers included."""
@@ -251,6 +251,11 @@ class Content:
                 ids = self.encoder.start(self.pending, bos=not self.template_first)
             self.tokens = self.tokens.extend(ids)
             self.pending = ""
+
+    def _begin(self) -> None:
+        """BOS where nothing stands before what is generated."""
+        if not len(self.tokens):
+            self.tokens = self.tokens.extend(self.encoder.start("", bos=not self.template_first))
 
     def _pend(self, text: str, *, from_template: bool) -> None:
         if self.template_first is None:

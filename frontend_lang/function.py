@@ -218,6 +218,7 @@ class Program(Generic[P]):
 
     def start_state(self, options: Mapping[str, Any], machine: Machine) -> ProgramState:
         """A fresh state for one run."""
+        _check_run(options)
         seed = options.get("seed")
         session = Session(
             machine,
@@ -303,6 +304,21 @@ def program_failure(name: str, error: Exception, where: Where) -> EspalierError:
     failure = ProgramError(f"{name} raised {type(error).__name__}: {error}", where=str(line))
     failure.__cause__ = error
     return failure
+
+
+def _check_run(options: Mapping[str, Any]) -> None:
+    """Raise InvalidRequestError for a run option that cannot be."""
+    kinds: dict[str, tuple[Any, str]] = {
+        "namespace": (str, "a string"),
+        "priority": (int, "an integer"),
+        "stream": (bool, "True or False"),
+        "deadline": (int | float | None, "seconds > 0, or None"),
+    }
+    for name, (kind, expected) in kinds.items():
+        value = options.get(name)
+        wrong = name in options and not isinstance(value, kind)
+        if wrong or (name == "deadline" and value is not None and not value > 0):
+            raise InvalidRequestError(expected=expected, got=repr(value), where=name)
 
 
 def _defaults(options: Mapping[str, Any]) -> dict[str, Any]:

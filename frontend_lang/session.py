@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from ..errors import EspalierError
 from . import seeds
@@ -54,7 +55,7 @@ class Session:
         self.finished = not self.stream
         self._progress = threading.Condition()
         self._lock = threading.Lock()
-        self._interpreters: list[Interpreter] = []
+        self._interpreters: WeakSet[Interpreter] = WeakSet()  # a busy one is held by its task
 
     @property
     def backend(self) -> Backend:
@@ -73,7 +74,7 @@ class Session:
     def add(self, interpreter: Interpreter) -> None:
         """A state of this run, to be waited for or cancelled with it."""
         with self._lock:
-            self._interpreters.append(interpreter)
+            self._interpreters.add(interpreter)
 
     # -- a streaming run's function, which runs in a thread of its own ---------------------------
 

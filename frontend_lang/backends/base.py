@@ -8,7 +8,7 @@ longer than one step of a model. Cancelling the awaiting task cancels the reques
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from ...grammar.spec import GrammarSpec
@@ -65,13 +65,15 @@ class Scoring:
     """One `select`: several sequences, each scored from its `start` on (start >= 1).
 
     choices: the texts that the sequences stand for, `choice_of[row]` telling which; rows of the
-    same choice differ in the end that is scored.
+    same choice differ in the end that is scored. tail: the text between `start` and the choices,
+    which is encoded with each of them. unconditional: the prompt is left out on purpose.
     """
 
     input_ids: list[list[int]]
     start: list[int]
     choices: tuple[str, ...]
     choice_of: list[int]
+    tail: str = ""
     namespace: str = ""
     priority: int = 0
     deadline: float | None = None
@@ -79,7 +81,7 @@ class Scoring:
     path: tuple[int, ...] = ()
     index: int = 0
     where: str = ""
-    unconditional: bool = field(default=False)
+    unconditional: bool = False
 
 
 @runtime_checkable

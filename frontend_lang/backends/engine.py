@@ -5,9 +5,11 @@ The one file of the frontend that may know `runtime`'s client; it imports it for
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from ...errors import DeadlineError
 from ...types import Chunk, Result
 from .base import Call, Scoring, Tokenizer
 
@@ -52,9 +54,13 @@ class EngineBackend:
         )
 
     async def score(self, scoring: Scoring) -> list[Result]:
-        return await self.engine.ascore(
-            scoring.input_ids, scoring.start, namespace=scoring.namespace
-        )
+        try:
+            async with asyncio.timeout(scoring.deadline):
+                return await self.engine.ascore(
+                    scoring.input_ids, scoring.start, namespace=scoring.namespace
+                )
+        except TimeoutError:
+            raise DeadlineError("the deadline passed before the choices were scored") from None
 
     def pin(self, input_ids: Sequence[int], namespace: str, ttl: float | None) -> int:
         return self.engine.pin(input_ids, namespace=namespace, ttl=ttl)

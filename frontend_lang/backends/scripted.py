@@ -41,7 +41,8 @@ class Reply:
 
 @dataclass(frozen=True)
 class Asked:
-    """What one call of a program sent. choices: of a select."""
+    """What one call of a program sent. choices: of a select, and `tail` the text before them that
+    is encoded with each."""
 
     name: str | None
     path: tuple[int, ...]
@@ -51,11 +52,12 @@ class Asked:
     params: SamplingParams | None = None
     grammar: GrammarSpec | None = None
     choices: tuple[str, ...] | None = None
+    tail: str = ""
 
     @property
     def prompt(self) -> str:
-        """The text of the tokens, special ones spelled out."""
-        return spelled(self.input_ids)
+        """The text before the answer, special tokens spelled out."""
+        return spelled(self.input_ids) + self.tail
 
 
 Answer: TypeAlias = "str | Reply | BaseException | Mapping[str, float] | Callable[[Asked], Any]"
@@ -124,6 +126,7 @@ class Scripted:
             where=scoring.where,
             input_ids=ids,
             choices=scoring.choices,
+            tail=scoring.tail,
         )
         weights = dict.fromkeys(scoring.choices, 1.0)
         if not scoring.unconditional:

@@ -131,6 +131,12 @@ def test_arguments_that_do_not_fit(args: Any, kwargs: Any, told: str) -> None:
         {"stop": [""]},
         {"seed": "x"},
         {"backend": 3},
+        {"namespace": 3},
+        {"priority": "high"},
+        {"stream": "yes"},
+        {"deadline": 0},
+        {"deadline": float("nan")},
+        {"deadline": "soon"},
     ],
 )
 def test_options_that_cannot_be(options: dict[str, Any]) -> None:
