@@ -91,3 +91,12 @@ def test_the_record_is_bounded() -> None:
         cache.insert(key("x") + token + 1000, slots)
     cache.reset()
     assert len(cache._losses._losses) == explain._REMEMBERED
+
+
+def test_what_was_lost_elsewhere_is_no_reason() -> None:
+    cache = cache_of()
+    put(cache, "xq")
+    cache.reset()
+    put(cache, "abc")
+    assert cache.explain(key("xq")).reason == "evicted"
+    assert cache.explain(key("abx")).reason == "diverged"

@@ -153,3 +153,18 @@ def test_the_registrys_heaps_stay_small() -> None:
     assert pins.next_expired(4.9) is None
     assert pins.next_expired(5.0) is keep
     assert pins.next_expired(9.0) is None
+
+
+def test_locking_a_pinned_prefix_again_and_again_leaves_nothing_behind() -> None:
+    cache = cache_of()
+    node = put(cache, "aa").node
+    cache.pin(key("aa"))
+    put(cache, "bb")
+    for _ in range(10):
+        cache.lock(node)
+        cache.evict(100)  # under pressure: the pin is looked at, and waits
+        put(cache, "bb")
+        cache.unlock(node)
+        cache.lock(node)
+        cache.unlock(node)
+    assert len(cache._structure.pins._droppable) == 1
