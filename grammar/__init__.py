@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..errors import GrammarError as GrammarError
-    from .compiler import CompiledGrammar as CompiledGrammar
-    from .compiler import GrammarCompiler as GrammarCompiler
-    from .frontend import Limits as Limits
-    from .frontend import parse as parse
+    from .compiler import CompiledGrammar as CompiledGrammar, GrammarCompiler as GrammarCompiler
+    from .frontend import Limits as Limits, parse as parse
     from .ir import GrammarIR as GrammarIR
     from .matcher import Matcher as Matcher
     from .pool import MaskPool as MaskPool

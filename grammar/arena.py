@@ -39,26 +39,8 @@ class Node:
     """
 
     __slots__ = (
-        "a",
-        "b",
-        "big",
-        "clamped",
-        "decided",
-        "depth",
-        "high",
-        "id",
-        "items",
-        "jump",
-        "kind",
-        "low",
-        "nullable",
-        "pieces",
-        "raw",
-        "segments",
-        "shortest",
-        "table",
-        "tail_cost",
-        "text",
+        "a", "atomic", "b", "big", "clamped", "decided", "depth", "high", "id", "items", "kind",
+        "low", "nullable", "pieces", "raw", "segments", "shortest", "table", "tail_cost", "text",
     )  # fmt: skip
 
     def __init__(self, kind: int, number: int) -> None:
@@ -78,10 +60,11 @@ class Node:
         self.a: Node = self
         self.b: Node = self
         self.items: tuple[Node, ...] = ()
+        # Found out later, by counters.py, counted.py and distance.py.
         self.clamped: Node | None = None
+        self.atomic: bool | None = None
         self.tail_cost: int | None = None
         self.pieces: tuple[bytes | int, ...] | None = None
-        self.jump: tuple[bytes, tuple[Node, ...]] | None = None
 
     def __repr__(self) -> str:
         return f"<{_NAMES[self.kind]} {self.id}>"

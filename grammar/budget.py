@@ -135,7 +135,7 @@ class Budget:
                 cut = machine.cut(node)
                 inner = self._rows.inner(cut)
                 if inner.tail_tokens is None:
-                    inner.tail_tokens = max(map(self._state, inner.ends), default=0)
+                    inner.tail_tokens = inner.more + max(map(self._state, inner.ends), default=0)
                 excess = node.shortest - cut.shortest
                 if inner.ends:
                     need = max(need, inner.tail_tokens + excess + self._kont(kont))
@@ -178,7 +178,7 @@ class Budget:
             for node, kont in current.threads:
                 walk = self._rows.walker.walk(node, sources)
                 after = self._kont(kont)
-                ids, states, exits = self._rows.token_states(walk)
+                ids, states, exits, walk = self._rows.token_states(walk)
                 costs = np.full(len(walk.states), _FAR, dtype=np.int64)
                 for number in np.unique(states).tolist():
                     costs[number] = self._state(walk.states[number]) + after

@@ -9,22 +9,24 @@ tokens exactly where the configuration may end.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection
 
 import numpy as np
 
 from .arena import INFINITE, Arena, Node
+from .counted import Counted, shape
 from .machine import Config, Kont, Machine
 from .pool import MaskPool
 from .trie import TokenTrie
 from .vocabulary import pack_bits
-from .walk import Fan, Walk, Walker
+from .walk import Fan, Walk, Walker, distinct, exit_nodes
 
 Words = np.ndarray
 Reach = tuple[list[int], list[Node]]  # trie nodes to leave by, states at the ends of tokens
 Ends = list[tuple[Node, Kont]]  # states at the ends of tokens, and what follows them
 
+KEPT_LOOPS = 64  # loop bodies whose walk is kept (2 bytes a token each)
 SPARSE = 1024  # tokens up to which an inner row is kept as pairs (word, bits)
-_NO_TOKENS = np.zeros(0, dtype=np.int32)
 
 
 class Inner:
@@ -32,18 +34,24 @@ class Inner:
 
     bits uint32[words], or sparse (word numbers, their bits): the tokens that end inside.
     exits: trie nodes at which the terminal may have ended and a longer token goes on.
-    ends: the states at the ends of tokens. tail: bytes to the end from the furthest of them.
+    ends: the states at the ends of tokens. more: bytes that the turns of a counted loop add to what
+    they still need, at most. tail: bytes to the end from the furthest of them.
     """
 
-    __slots__ = ("_fan", "bits", "ends", "exits", "sparse", "tail", "tail_tokens")
+    __slots__ = ("_fan", "bits", "ends", "exits", "more", "sparse", "tail", "tail_tokens")
 
     def __init__(
-        self, bits: Words | None, sparse: tuple[Words, Words] | None, reach: Reach
+        self,
+        bits: Words | None,
+        sparse: tuple[Words, Words] | None,
+        reach: Reach,
+        more: int = 0,
     ) -> None:
         self.bits = bits
         self.sparse = sparse
         self.exits, self.ends = reach
-        self.tail = max((state.shortest for state in self.ends), default=0)
+        self.more = more
+        self.tail = more + max((state.shortest for state in self.ends), default=0)
         self.tail_tokens: int | None = None
         self._fan: Fan | None = None
 
@@ -75,13 +83,14 @@ class Rows:
     ) -> None:
         self.pool = pool
         self.trie = trie
+        self._arena = arena
+        self._counted: OrderedDict[tuple[Node, Node, Node], Counted] = OrderedDict()
         self.walker = Walker(arena, trie)
         vocabulary = trie.vocabulary
         self._vocabulary = vocabulary
         self._inner: OrderedDict[Node, Inner] = OrderedDict()
         self._inner_bytes = 0
         self._inner_limit = inner_bytes
-        self._has_children = np.diff(trie.first) > 0
         self._partial = arena.alphabet is not None
         eos = np.zeros(vocabulary.size, dtype=bool)
         eos[list(vocabulary.eos_ids)] = True
@@ -118,7 +127,7 @@ class Rows:
         return found
 
     def _cross(self, machine: Machine, node: Node, following: Config) -> Crossing:
-        tokens: list[Words] = []
+        tokens: set[int] = set()
         ends: dict[tuple[int, int], tuple[Node, Kont]] = {}
         waiting: list[tuple[Config, Fan]] = []
         if following.threads:
@@ -128,15 +137,14 @@ class Rows:
             for state, kont in config.threads:
                 walk = self.walker.walk(state, sources)
                 some, (exits, states) = self._digest(walk)
-                tokens.append(some)
+                tokens.update(some)
                 for end in states:
                     ends[end.id, kont.id] = (end, kont)
                 if exits:
                     beyond = machine.after(kont)
                     if beyond.threads:
                         waiting.append((beyond, Fan(self.trie, exits)))
-        every = np.unique(np.concatenate(tokens)) if tokens else _NO_TOKENS
-        return Crossing(_pairs(every), list(ends.values()))
+        return Crossing(_pairs(tokens), list(ends.values()))
 
     # -- inner rows --------------------------------------------------------------------------------
 
@@ -146,76 +154,89 @@ class Rows:
         if found is not None:
             self._inner.move_to_end(node)
             return found
-        walk = self.walker.walk(node, self.walker.root)
-        if walk.full is not None:
-            found = self._digest_full(walk)
-        else:
-            tokens, ends = self._digest(walk)
-            if tokens.size <= SPARSE:
-                found = Inner(None, _pairs(np.sort(tokens)), ends)
-            else:
-                allowed = np.zeros(self._vocabulary.size, dtype=bool)
-                allowed[tokens] = True
-                found = Inner(pack_bits(allowed, self._vocabulary.words), None, ends)
-        self._inner[node] = found
+        found = self._inner[node] = self._make_inner(node)
         self._inner_bytes += found.nbytes
         while self._inner_bytes > self._inner_limit and len(self._inner) > 1:
             _, dropped = self._inner.popitem(last=False)
             self._inner_bytes -= dropped.nbytes
         return found
 
-    def token_states(self, walk: Walk) -> tuple[Words, Words, list[int]]:
-        """The tokens of a walk, for each the index of the state it ends in, and the exits."""
+    def _make_inner(self, node: Node) -> Inner:
+        # Counts do not tell what a vocabulary without some bytes can complete.
+        loop = None if self._partial else shape(self._arena, node)
+        if loop is not None:
+            counted = self._counted.get(loop.key)
+            if counted is None:
+                counted = Counted(self._arena, self.trie, self.walker, loop)
+                self._counted[loop.key] = counted
+                if len(self._counted) > KEPT_LOOPS:
+                    self._counted.popitem(last=False)
+            low, high = loop.loop.low, loop.loop.high
+            bits = pack_bits(counted.tokens(low, high), self._vocabulary.words)
+            reach = (counted.leaving(low, high), counted.ends)
+            return Inner(bits, None, reach, low * counted.turn_bytes)
+        walk = self.walker.walk(node, self.walker.root)
         if walk.full is not None:
-            nodes = np.flatnonzero(walk.full > 0)
-            walk = Walk(walk.states, nodes, walk.full[nodes])
-        states, trie = walk.states, self.trie
+            return self._digest_full(walk)
+        tokens, ends = self._digest(walk)
+        if len(tokens) <= SPARSE:
+            return Inner(None, _pairs(tokens), ends)
+        allowed = np.zeros(self._vocabulary.size, dtype=bool)
+        allowed[tokens] = True
+        return Inner(pack_bits(allowed, self._vocabulary.words), None, ends)
+
+    def token_states(self, walk: Walk) -> tuple[Words, Words, list[int], Walk]:
+        """The tokens of a walk, for each the index of the state it ends in, the exits, and the
+        walk that the index belongs to."""
+        walk, trie = walk.spread(), self.trie
+        states = walk.states
+        reached = np.unique(walk.index).tolist()
         exits: list[int] = []
-        for number in np.unique(walk.index).tolist():
+        for number in reached:
             if states[number].nullable:
                 at = walk.nodes[walk.index == number]
-                exits += at[self._has_children[at]].tolist()
-        low, high = trie.tokens_from[walk.nodes], trie.tokens_from[walk.nodes + 1]
-        counts = high - low
+                exits += at[trie.branches[at]].tolist()
+        counts = trie.tokens_from[walk.nodes + 1] - trie.tokens_from[walk.nodes]
         if self._partial:
-            dead = [n for n in np.unique(walk.index).tolist() if states[n].shortest >= INFINITE]
+            dead = [n for n in reached if states[n].shortest >= INFINITE]
             counts[np.isin(walk.index, dead)] = 0
         tokens = trie.tokens_at(walk.nodes[counts > 0])
-        return tokens, np.repeat(walk.index, counts), exits
+        return tokens, np.repeat(walk.index, counts), exits, walk
 
-    def _digest(self, walk: Walk) -> tuple[Words, Reach]:
+    def _digest(self, walk: Walk) -> tuple[list[int], Reach]:
         """The tokens of a walk, its exits, and the states at the tokens' ends."""
-        tokens, ends, exits = self.token_states(walk)
-        return tokens, (exits, [walk.states[number] for number in np.unique(ends).tolist()])
+        if walk.pairs is None:
+            found, at_ends, exits, walk = self.token_states(walk)
+            ends = [walk.states[number] for number in np.unique(at_ends).tolist()]
+            return found.tolist(), (exits, ends)
+        starts, carries = self.trie.starts, self.trie.carries
+        tokens: list[int] = []
+        exits = []
+        seen: dict[int, Node] = {}
+        for node, state in walk.pairs:
+            if carries[node] and state.shortest < INFINITE:
+                tokens.extend(self.trie.tokens_of(node))
+                seen[state.id] = state
+            if state.nullable and starts[node] < starts[node + 1]:
+                exits.append(node)
+        return tokens, (exits, list(seen.values()))
 
     def _digest_full(self, walk: Walk) -> Inner:
         """As `_digest`, for a walk over the whole trie."""
         full, states = walk.full, walk.states
         assert full is not None
-        seen = np.zeros(len(states), dtype=bool)
-        seen[full] = True
-        seen[0] = False
-        reached = np.flatnonzero(seen).tolist()
-        exits: list[int] = []
-        for number in reached:
-            if states[number].nullable:
-                exits += np.flatnonzero((full == number) & self._has_children).tolist()
-        at_ends = full[self.trie.node_of[: self._vocabulary.size]]
+        at_ends = full.take(self.trie.node_of)
         if self._partial:
-            dead = [n for n in reached if states[n].shortest >= INFINITE]
+            dead = [n for n in distinct(at_ends, len(states)) if states[n].shortest >= INFINITE]
             at_ends[np.isin(at_ends, dead)] = 0
-        seen[:] = False
-        seen[at_ends] = True
-        seen[0] = False
-        ends = [states[number] for number in np.flatnonzero(seen).tolist()]
-        return Inner(pack_bits(at_ends > 0, self._vocabulary.words), None, (exits, ends))
+        ends = [states[number] for number in distinct(at_ends, len(states))]
+        bits = pack_bits(at_ends > 0, self._vocabulary.words)
+        return Inner(bits, None, (exit_nodes(self.trie, walk), ends))
 
 
-def _pairs(tokens: Words) -> tuple[Words, Words]:
-    """Sorted token ids as (word numbers, the bits set in them)."""
-    if not tokens.size:
-        return _NO_TOKENS, np.zeros(0, dtype=np.uint32)
-    where = tokens >> 5
-    what = np.uint32(1) << (tokens & 31).astype(np.uint32)
-    starts = np.flatnonzero(np.concatenate([[True], where[1:] != where[:-1]]))
-    return where[starts], np.bitwise_or.reduceat(what, starts)
+def _pairs(tokens: Collection[int]) -> tuple[Words, Words]:
+    """Token ids as (word numbers, the bits set in them)."""
+    words: dict[int, int] = {}
+    for token in tokens:
+        words[token >> 5] = words.get(token >> 5, 0) | 1 << (token & 31)
+    return np.array(list(words), dtype=np.intp), np.array(list(words.values()), dtype=np.uint32)

@@ -15,14 +15,14 @@ import numpy as np
 from ..errors import InvariantError
 from .vocabulary import Vocabulary
 
-Ints = np.ndarray  # int32 unless a comment says otherwise
+Ints = np.ndarray  # intp, as gathers want it, unless a comment says otherwise
 
 
 class TokenTrie:
-    """label uint8[N], parent int32[N], first int32[N+1], levels: node number where each level
-    starts (level 0 is the root), and the end. node_of int32[32 * words]: a token's node, 0 for
-    those that are not in the trie. tokens_from int32[N+1], tokens int32: node n carries the tokens
-    tokens[tokens_from[n] : tokens_from[n+1]] (several where their bytes agree).
+    """label[N], parent[N], first[N+1], levels: node number where each level starts (level 0 is the
+    root), and the end. node_of[V]: a token's node, 0 for those that are not in the trie.
+    tokens_from[N+1], tokens: node n carries the tokens tokens[tokens_from[n] : tokens_from[n+1]]
+    (several where their bytes agree). branches bool[N]: the node has children.
     longest: bytes of the longest token. single: the bytes that are tokens by themselves.
     """
 
@@ -32,10 +32,10 @@ class TokenTrie:
         texts = vocabulary.tokens
         order = [t for t in range(vocabulary.size) if texts[t] and t not in special]
         order.sort(key=texts.__getitem__)
-        self._build([texts[t] for t in order], np.array(order, dtype=np.int32))
+        self._build([texts[t] for t in order], np.array(order, dtype=np.intp))
         self.longest = len(self.levels) - 2
         # The same as Python objects: for walks of a few nodes these are faster than the arrays.
-        self.labels = self.label.tobytes()
+        self.labels = self.label.astype(np.uint8).tobytes()
         self.starts: list[int] = self.first.tolist()
         self.carries = (np.diff(self.tokens_from) > 0).tobytes()
         self._runs: dict[int, tuple[int, Ints] | None] = {}
@@ -45,8 +45,8 @@ class TokenTrie:
         lengths = np.array([len(text) for text in texts], dtype=np.int64)
         buffer = np.frombuffer(b"".join(texts), dtype=np.uint8)
         starts = np.cumsum(lengths) - lengths
-        at = np.zeros(len(texts), dtype=np.int32)  # each token's node so far
-        labels, parents, self.levels = [np.zeros(1, np.uint8)], [np.zeros(1, np.int32)], [0, 1]
+        at = np.zeros(len(texts), dtype=np.intp)  # each token's node so far
+        labels, parents, self.levels = [np.zeros(1, np.uint8)], [np.zeros(1, np.intp)], [0, 1]
         depth, active = 0, np.arange(len(texts))
         while active.size:
             byte, above = buffer[starts[active] + depth], at[active]
@@ -58,17 +58,18 @@ class TokenTrie:
             self.levels.append(self.levels[-1] + int(fresh.sum()))
             depth += 1
             active = active[lengths[active] > depth]
-        self.label = np.concatenate(labels)
+        self.label = np.concatenate(labels).astype(np.intp)
         self.parent = np.concatenate(parents)
         self.size = len(self.label)
         children = np.bincount(self.parent[1:], minlength=self.size)
-        self.first = np.concatenate([[1], 1 + np.cumsum(children)]).astype(np.int32)
-        self.node_of = np.zeros(self.vocabulary.words * 32, dtype=np.int32)
+        self.branches = children > 0
+        self.first = np.concatenate([[1], 1 + np.cumsum(children)]).astype(np.intp)
+        self.node_of = np.zeros(self.vocabulary.size, dtype=np.intp)
         self.node_of[order] = at
         by_node = np.argsort(at, kind="stable")
         self.tokens = order[by_node]
         carried = np.bincount(at, minlength=self.size) if len(at) else np.zeros(self.size, int)
-        self.tokens_from = np.concatenate([[0], np.cumsum(carried)]).astype(np.int32)
+        self.tokens_from = np.concatenate([[0], np.cumsum(carried)]).astype(np.intp)
 
     def child(self, node: int, byte: int) -> int:
         """The child of `node` along `byte`; 0 (the root, nobody's child) where there is none."""
@@ -77,7 +78,7 @@ class TokenTrie:
 
     def run(self, node: int) -> tuple[int, Ints] | None:
         """The chain of only children below `node` that repeats one byte: the byte and the nodes
-        (int32); None where it is shorter than four."""
+        ; None where it is shorter than four."""
         if node not in self._runs:
             chain: list[int] = []
             byte, at = self.labels[node], node
@@ -87,8 +88,13 @@ class TokenTrie:
                     break
                 chain.append(child)
                 at = child
-            self._runs[node] = (byte, np.array(chain, np.int32)) if len(chain) >= 4 else None
+            self._runs[node] = (byte, np.array(chain, np.intp)) if len(chain) >= 4 else None
         return self._runs[node]
+
+    def tokens_of(self, node: int) -> list[int]:
+        """The tokens that one node carries."""
+        found: list[int] = self.tokens[self.tokens_from[node] : self.tokens_from[node + 1]].tolist()
+        return found
 
     def tokens_at(self, nodes: Ints) -> Ints:
         """The tokens that the nodes carry."""

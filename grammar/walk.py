@@ -22,25 +22,63 @@ NARROW = 192  # nodes to look at up to which Python is faster than arrays
 DENSE = 0.15  # share of a level (of bytes, at the root) alive from which it is taken whole
 TABLE_LIMIT = 1 << 15  # numbered states (1 KiB each) before the table starts over
 
-_NONE = np.zeros(0, dtype=np.int32)
+_NONE = np.zeros(0, dtype=np.intp)
 
 
 class Walk:
-    """What a walk found: trie nodes (int32), and for each the index of its state in `states`.
+    """What a walk found, in one of three forms.
 
-    A walk that took whole levels gives `full` instead: int32 for every trie node, the index of its
-    state, 0 for those not reached.
+    pairs: trie nodes and their states, where there are few. nodes (intp) and index: for each node
+    the index of its state in `states`. full: int32 for every trie node, the index of its state, 0
+    for those not reached, where most are.
     """
 
-    __slots__ = ("full", "index", "nodes", "states")
+    __slots__ = ("full", "index", "nodes", "pairs", "states")
 
     def __init__(
-        self, states: list[Node], nodes: Ints = _NONE, index: Ints = _NONE, full: Ints | None = None
+        self,
+        states: list[Node],
+        nodes: Ints = _NONE,
+        index: Ints = _NONE,
+        *,
+        full: Ints | None = None,
+        pairs: list[tuple[int, Node]] | None = None,
     ) -> None:
         self.states = states
         self.nodes = nodes
         self.index = index
         self.full = full
+        self.pairs = pairs
+
+    def spread(self) -> Walk:
+        """The same in the second form."""
+        if self.full is not None:
+            nodes = np.flatnonzero(self.full > 0)
+            return Walk(self.states, nodes, self.full[nodes])
+        if self.pairs is not None:
+            numbers: dict[Node, int] = {}
+            index = [numbers.setdefault(state, len(numbers)) for _, state in self.pairs]
+            nodes = np.array([node for node, _ in self.pairs], dtype=np.intp)
+            return Walk(list(numbers), nodes, np.array(index, dtype=np.int32))
+        return self
+
+
+def distinct(numbers: Ints, size: int) -> list[int]:
+    """The numbers below `size` that occur, ascending, without 0."""
+    seen = np.zeros(size, dtype=bool)
+    seen[numbers] = True
+    seen[0] = False
+    found: list[int] = np.flatnonzero(seen).tolist()
+    return found
+
+
+def exit_nodes(trie: TokenTrie, walk: Walk) -> list[int]:
+    """In a walk over the whole trie, the nodes in a nullable state from which a token goes on."""
+    assert walk.full is not None
+    nullable = np.array([state.nullable for state in walk.states])
+    nullable[0] = False
+    found: list[int] = np.flatnonzero(nullable.take(walk.full) & trie.branches).tolist()
+    return found
 
 
 class StateTable:
@@ -110,13 +148,13 @@ class Fan:
     def __init__(self, trie: TokenTrie, sources: list[int]) -> None:
         self.is_root = sources == [0]
         at = np.array(sources, dtype=np.intp)
-        low, high = trie.first[at].astype(np.intp), trie.first[at + 1]
+        low, high = trie.first[at], trie.first[at + 1]
         counts = high - low
         children = np.repeat(low - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
         labels = trie.label[children]
         order = np.argsort(labels, kind="stable")
         self.nodes = children[order]
-        self.labels = labels[order].astype(np.intp)
+        self.labels = labels[order]
         self.count = len(self.nodes)
         self._starts: list[int] = np.searchsorted(self.labels, np.arange(257)).tolist()
         self._targets: list[int] = self.nodes.tolist()
@@ -132,10 +170,7 @@ class Walker:
         self._trie = trie
         self.table = StateTable(arena)
         self.root = Fan(trie, [0])
-        self._label = trie.label.astype(np.intp)
-        self._parent = trie.parent.astype(np.intp)
-        self._first = trie.first.astype(np.intp)
-        self._children = np.diff(self._first)
+        self._children = np.diff(trie.first)
 
     def walk(self, state: Node, sources: Fan) -> Walk:
         """Every node strictly below a source that `state` reaches without dying."""
@@ -153,10 +188,19 @@ class Walker:
                 return self._on_from(found, frontier)
             frontier = self._below(frontier)
             found = found + frontier
-        numbers: dict[Node, int] = {}
-        index = [numbers.setdefault(reached, len(numbers)) for _, reached in found]
-        nodes = [node for node, _ in found]
-        return Walk(list(numbers), np.array(nodes, dtype=np.int32), np.array(index, dtype=np.int32))
+        return Walk([], pairs=found)
+
+    def walk_full(self, state: Node) -> Walk:
+        """A walk from the root that always gives `full`."""
+        walk = self.walk(state, self.root)
+        if walk.full is not None:
+            return walk
+        own = walk.pairs is not None
+        walk = walk.spread()
+        # A small walk counts its states from 0, which in `full` is nobody's number.
+        full = np.zeros(self._trie.size, dtype=np.int32)
+        full[walk.nodes] = walk.index + own
+        return Walk([self._arena.empty, *walk.states] if own else walk.states, full=full)
 
     def _bytes(self, state: Node) -> int:
         """How many bytes `state` takes."""
@@ -213,7 +257,7 @@ class Walker:
                 level += 1
             nodes, states = self._frontier(nodes, states)
             parts.append((nodes, states))
-        every = np.concatenate([part[0] for part in parts]).astype(np.int32)
+        every = np.concatenate([part[0] for part in parts])
         return Walk(self.table.states, every, np.concatenate([part[1] for part in parts]))
 
     def _frontier(self, nodes: Ints, states: Ints) -> tuple[Ints, Ints]:
@@ -222,14 +266,14 @@ class Walker:
         if not total:
             return nodes[:0], states[:0]
         offset = np.cumsum(counts) - counts
-        below = np.repeat(self._first[nodes] - offset, counts) + np.arange(total)
-        after = self.table.next(np.repeat(states, counts), self._label[below])
+        below = np.repeat(self._trie.first[nodes] - offset, counts) + np.arange(total)
+        after = self.table.next(np.repeat(states, counts), self._trie.label[below])
         alive = after > 0
         return below[alive], after[alive]
 
     def _dense(self, level: int, parts: list[tuple[Ints, Ints]]) -> Walk:
         """Takes whole levels while they are wide, and the few nodes of the deep ones singly."""
-        levels, parent, label = self._trie.levels, self._parent, self._label
+        levels, parent, label = self._trie.levels, self._trie.parent, self._trie.label
         full = np.zeros(self._trie.size, dtype=np.int32)
         for nodes, states in parts:
             full[nodes] = states
@@ -237,7 +281,7 @@ class Walker:
         while last + 2 < len(levels) and levels[last + 2] - levels[last + 1] > NARROW:
             last += 1
             low, high = levels[last], levels[last + 1]
-            full[low:high] = self.table.next(full[parent[low:high]], label[low:high])
+            full[low:high] = self.table.next(full.take(parent[low:high]), label[low:high])
         low, high = levels[last], levels[last + 1]
         deep = np.flatnonzero(full[low:high] > 0) + low
         table = self.table.states

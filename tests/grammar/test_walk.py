@@ -26,14 +26,9 @@ WAYS = {"python": (10**9, 2.0), "frontier": (0, 2.0), "dense": (0, 0.0), "mixed"
 
 
 def _found(walked: Walk) -> dict[int, Node]:
-    if walked.full is not None:
-        return {
-            node: walked.states[number]
-            for node, number in enumerate(walked.full.tolist())
-            if number
-        }
-    pairs = zip(walked.nodes.tolist(), walked.index.tolist(), strict=True)
-    return {node: walked.states[number] for node, number in pairs}
+    spread = walked.spread()
+    pairs = zip(spread.nodes.tolist(), spread.index.tolist(), strict=True)
+    return {node: spread.states[number] for node, number in pairs}
 
 
 def _stepped(arena: Arena, state: Node, sources: list[int]) -> dict[int, Node]:
@@ -59,7 +54,11 @@ def test_walks_find_what_stepping_finds(way: str, term: ir.Regular, sources: lis
         patch.setattr(walk, "DENSE", WAYS[way][1])
         walker = Walker(arena, TRIE)
         state = lower(arena, term)
-        assert _found(walker.walk(state, walker.root)) == _stepped(arena, state, [0])
+        expected = _stepped(arena, state, [0])
+        assert _found(walker.walk(state, walker.root)) == expected
+        whole = walker.walk_full(state)
+        assert whole.full is not None
+        assert _found(whole) == expected
         # Sources of which none lies below another: a walk gives each node one state.
         apart = [node for node in sources if not _below_another(node, sources)]
         found = walker.walk(state, Fan(TRIE, apart))
