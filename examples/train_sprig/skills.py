@@ -144,7 +144,7 @@ def _fill_order(
             "I'll have",
         )
     )
-    quantity = 1 if not plural_only and rng.random() < 0.12 else rng.randint(2, 60)
+    quantity = 1 if not plural_only and rng.random() < 0.2 else rng.randint(2, 60)
     if quantity > 1 and rng.random() < 0.6:
         quantity = rng.randint(2, 12)
     elif quantity > 1 and rng.random() < 0.2:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import zlib
+from pathlib import Path
 
 _ONSETS = (
     "b br bl c ch cl cr d dr f fl fr g gl gr h j k kl kr l m n p pl pr qu r s sc sh sk sl sm sn "
@@ -26,8 +27,15 @@ def is_heldout_word(word: str) -> bool:
     return zlib.crc32(word.lower().encode()) % 8 == 0
 
 
+ENGLISH: dict[bool, list[str]] = {False: [], True: []}  # common words, by side
+for _word in (Path(__file__).parent / "english.txt").read_text(encoding="utf-8").split():
+    ENGLISH[is_heldout_word(_word)].append(_word)
+
+
 def make_word(rng: random.Random, heldout: bool, syllables: tuple[int, int] = (2, 3)) -> str:
-    """A lower-case pronounceable word that belongs to the asked side (W2)."""
+    """A lower-case word that belongs to the asked side (W2): syllables, or an English word."""
+    if rng.random() < 0.4:
+        return rng.choice(ENGLISH[heldout])
     while True:
         parts = []
         for _ in range(rng.randint(*syllables)):

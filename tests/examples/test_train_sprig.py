@@ -66,6 +66,8 @@ def test_made_words_belong_to_one_side() -> None:
     heldout = {words.make_word(rng, heldout=True) for _ in range(1000)}
     assert not train & heldout
     assert not any(words.is_heldout_word(word) for word in train)
+    listed = {word for name in HELDOUT.vocabulary for word in HELDOUT.vocabulary[name]}
+    assert not listed & {*words.ENGLISH[False], *(word.title() for word in words.ENGLISH[False])}
 
 
 def test_handwritten_cases_are_forty_and_no_training_text() -> None:
