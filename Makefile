@@ -17,13 +17,14 @@ ifeq ($(PY),.venv/bin/python)
 READY = .make/setup
 endif
 
-.PHONY: help setup fmt check test test-gpu bench bench-gpu demo dist clean
+.PHONY: help setup fmt check test cover test-gpu bench bench-gpu demo dist clean
 help:
 	@echo "make demo      a guided tour with the embedded model (no download), under a minute"
 	@echo "make setup     one environment under .venv, with everything the other targets need"
 	@echo "               (TORCH_INDEX=https://download.pytorch.org/whl/cpu takes torch from there)"
 	@echo "make check     format, lint, mypy --strict, pyright, import rules"
 	@echo "make test      every test that needs no GPU;  ARGS='-k radix' is handed to pytest"
+	@echo "make cover     the same, with line coverage and its floors"
 	@echo "make bench     the benchmarks that make README's table"
 	@echo "make test-gpu  the tests marked gpu;  make bench-gpu  the GPU benchmarks"
 	@echo "               (PY=python3 runs them, as anything else here, in your own environment)"
@@ -56,6 +57,14 @@ check: $(READY)
 
 test: $(READY)
 	$(PY) -m pytest -q -m "not gpu" --timeout=300 $(ARGS) tests
+
+# Lines run by the tests in their own process; each of these parts has a floor of 90%.
+cover: $(READY)
+	$(PY) -m pytest -q -m "not gpu" --timeout=300 --cov --cov-report= $(ARGS) tests
+	$(PY) -m coverage report --fail-under=90 --include='radix_cache/*'
+	$(PY) -m coverage report --fail-under=90 --include='grammar/*'
+	$(PY) -m coverage report --fail-under=90 --include='frontend_lang/*'
+	$(PY) -m coverage report --fail-under=90 --include='runtime/scheduler.py,runtime/sequence.py,runtime/waiting.py,runtime/step.py,runtime/plan.py,runtime/request.py'
 
 test-gpu: $(READY)
 	$(PY) -m pytest -q -m gpu $(ARGS) tests/gpu
