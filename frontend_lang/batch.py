@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InvalidRequestError, ProgramError
 from . import seeds
 from .backends.default import resolve
-from .session import Machine
+from .session import Machine, Session
 from .state import ProgramState
 
 if TYPE_CHECKING:
@@ -61,9 +62,12 @@ class _Runner:
         self.program = program
         self.options = dict(options)
         self.threads = threads
+        program.check_options(self.options)
         self.machine = Machine(resolve(options.get("backend")))
         seed = options.get("seed")
         self.seed = seeds.draw() if seed is None else seeds.checked(seed)
+        self._lock = threading.Lock()
+        self._running: set[Session] = set()
 
     def one(self, number: int, entry: Any) -> ProgramState:
         """One run; its failure is its state's."""
@@ -76,12 +80,25 @@ class _Runner:
             failure.__cause__ = error
             state.finish(failure)
             return state
+        with self._lock:
+            self._running.add(state.session)
         try:
             self.program.execute(state, arguments)
         except Exception as error:  # one fails alone; run_batch's caller finds it in error()
             state.session.wait()
             state.finish(self.program.failure(error))
+        finally:
+            with self._lock:
+                self._running.discard(state.session)
         return state
+
+    def stop(self, pool: ThreadPoolExecutor) -> None:
+        """Nobody waits for the rest any more."""
+        pool.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            running = list(self._running)
+        for session in running:
+            session.cancel("the batch was stopped")
 
     def _arguments(self, entry: Any) -> dict[str, Any]:
         if isinstance(entry, Mapping):
@@ -90,13 +107,20 @@ class _Runner:
             return self.program.bind_arguments(entry, {})
         raise InvalidRequestError(expected="a dict or a tuple of arguments", got=repr(entry)[:80])
 
+    def _sort_key(self, entry: Any) -> list[str]:
+        """The arguments in the program's order, as text."""
+        if isinstance(entry, Mapping):
+            entry = [entry.get(name) for name in self.program.arg_names]
+        return [repr(value) for value in entry] if isinstance(entry, Sequence) else [repr(entry)]
+
     def at_once(self, entries: list[Any], order: str, progress_bar: bool) -> Iterator[ProgramState]:
         """All entries, started in an order of our own."""
         if not entries:
             return iter(())
-        started = range(len(entries))
+        started: Sequence[int] = range(len(entries))
         if order == "prefix":
-            started = sorted(started, key=lambda at: _sort_key(entries[at]))  # type: ignore[assignment]
+            keys = [self._sort_key(entry) for entry in entries]
+            started = sorted(started, key=keys.__getitem__)
         with ExitStack() as stack:
             pool = stack.enter_context(
                 ThreadPoolExecutor(min(self.threads, len(entries)), "espalier-batch")
@@ -109,7 +133,7 @@ class _Runner:
             try:
                 states = [futures[at].result() for at in range(len(entries))]
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
+                self.stop(pool)
                 raise
         return iter(states)
 
@@ -131,7 +155,7 @@ class _Runner:
                         return
                     yield running.popleft().result()
             finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+                self.stop(pool)
 
 
 def _bar(stack: ExitStack, total: int | None, wanted: bool) -> Any:
@@ -141,11 +165,6 @@ def _bar(stack: ExitStack, total: int | None, wanted: bool) -> Any:
 
     bar = stack.enter_context(tqdm(total=total, unit="program"))
     return lambda _done: bar.update(1)
-
-
-def _sort_key(entry: Any) -> list[str]:
-    values = entry.values() if isinstance(entry, Mapping) else entry
-    return [repr(value) for value in values] if isinstance(values, Iterable) else [repr(entry)]
 
 
 def _threads(num_threads: int | str) -> int:

@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from ..errors import ProgramError
+
 
 class Driver:
     """An event loop in a daemon thread."""
@@ -79,3 +81,12 @@ def driver() -> Driver:
             _driver = Driver()
             atexit.register(_driver.close)
         return _driver
+
+
+def refuse_to_wait_here() -> None:
+    """Raise where waiting for a program's call would never end: on the thread that runs them."""
+    if _driver is not None and _driver.is_here():
+        raise ProgramError(
+            "a program's value is read on the thread that runs its calls",
+            hint="A backend's or a script's callback cannot wait for a program.",
+        )

@@ -216,9 +216,14 @@ class Program(Generic[P]):
         bound.apply_defaults()
         return dict(bound.arguments)
 
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Raise InvalidRequestError for a run's option that cannot be."""
+        _check_run(options)
+        _defaults(options)
+
     def start_state(self, options: Mapping[str, Any], machine: Machine) -> ProgramState:
         """A fresh state for one run."""
-        _check_run(options)
+        self.check_options(options)
         seed = options.get("seed")
         session = Session(
             machine,

@@ -6,8 +6,7 @@ state: what comes after is not reached, and says so.
 
 Invariants (checked by `check_invariants()`)
 - I1 An idle interpreter has an empty queue.
-- I2 A failed interpreter leaves no variable unfilled behind it: every op it was given is done,
-  failed or still queued.
+- I2 An idle interpreter has one record for each call it made, numbered in order.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from ..errors import EspalierError, InvariantError, ProgramError, RequestCancelledError
 from .calls import run_gen, run_select
 from .content import Content
-from .driver import driver
+from .driver import driver, refuse_to_wait_here
 from .expr import Expr, Gen, RoleBegin, RoleEnd, ScopeBegin, ScopeEnd, Select, Text, describe
 from .journal import Journal, since, text_of
 from .records import Node
@@ -82,11 +81,7 @@ class Interpreter:
         self.origin = content.journal
         if self.feed is not None and self.error is None:
             self.feed.put(content.text())
-        with self._lock:
-            if not self._queue:
-                self._busy = False
-                return
-        driver().call(self._start)
+        self._release()
 
     # -- from the program's thread -----------------------------------------------------------------
 
@@ -101,12 +96,20 @@ class Interpreter:
                 inline = False
             else:
                 self._busy = inline = True
-        if inline:
+        if not inline:
+            driver().call(self._start)
+            return
+        try:
             self._do(op)
-            with self._lock:
-                if not self._queue:
-                    self._busy = False
-                    return
+        finally:  # an interrupt must not leave the queue locked
+            self._release()
+
+    def _release(self) -> None:
+        """Let the loop go on with what has queued up meanwhile, if anything."""
+        with self._lock:
+            if not self._queue:
+                self._busy = False
+                return
         driver().call(self._start)
 
     def wait(self) -> None:
@@ -114,6 +117,7 @@ class Interpreter:
         with self._lock:
             if not self._busy:
                 return
+        refuse_to_wait_here()
         done: Future[None] = Future()
         self.submit(Op("sync", Where("", 0), action=lambda: done.set_result(None), always=True))
         done.result()
@@ -155,12 +159,12 @@ class Interpreter:
                 self._skip(op)
                 continue
             try:
-                if self._cancelled is not None:
+                if self._cancelled is not None or self.session.cancelled is not None:
                     raise asyncio.CancelledError
                 self._calling = True
                 await self._call(op)
             except asyncio.CancelledError:
-                reason = self._cancelled or "the process is ending"
+                reason = self._cancelled or self.session.cancelled or "the process is ending"
                 self._fail(op, RequestCancelledError(f"the program was cancelled: {reason}"))
             except Exception as error:  # every failure belongs to its variable and its reader
                 self._fail(op, error)
@@ -240,8 +244,11 @@ class Interpreter:
         with self._lock:
             if not self._busy and self._queue:
                 raise InvariantError("I1: idle with a queue", got=str(len(self._queue)))
-            if not self._busy and self._scopes and self.error is None:
-                raise InvariantError("I2: a scope was left open", got=", ".join(self._scopes))
+            numbers = [record.index for record in self.node.calls]
+            if not self._busy and numbers != list(range(self.calls)):
+                raise InvariantError(
+                    "I2: records and calls differ", expected=str(self.calls), got=str(numbers)
+                )
         self.content.check_invariants()
 
 

@@ -30,7 +30,7 @@ class Machine:
         self.chat = ChatFormat(backend.tokenizer)
 
 
-@dataclass
+@dataclass(eq=False)
 class Session:
     """See the module's docstring.
 
@@ -51,6 +51,7 @@ class Session:
     def __post_init__(self) -> None:
         self.started = time.monotonic()
         self.ended: float | None = None
+        self.cancelled: str | None = None
         self.body_thread: int | None = None
         self.finished = not self.stream
         self._progress = threading.Condition()
@@ -115,7 +116,8 @@ class Session:
                 interpreter.feed.close(interpreter.error or failure)
 
     def cancel(self, reason: str) -> None:
-        """Cancel every state's calls."""
+        """Cancel every state's calls, also those that are still to come."""
+        self.cancelled = reason
         for interpreter in self._all():
             interpreter.cancel(reason)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import EspalierError, from_wire
+from .driver import refuse_to_wait_here
 
 Listener = Callable[[], None]
 
@@ -120,4 +121,6 @@ class Variable:
 
     def wait(self) -> None:
         """Until it is filled."""
-        self._done.wait()
+        if not self._done.is_set():
+            refuse_to_wait_here()
+            self._done.wait()

@@ -154,6 +154,28 @@ def test_the_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == ""
 
 
+def test_a_batch_that_is_stopped_cancels_what_runs() -> None:
+    started = time.perf_counter()
+    entries = ({"topic": str(i)} for i in range(1000))
+    backend = esp.Scripted(lambda a: esp.Reply("x", delay=0.0 if "0:" in a.prompt else 60.0))
+    states = ask.run_batch(entries, backend=backend, generator_style=True, num_threads=4)
+    assert next(states)["answer"] == "x"
+    states.close()  # type: ignore[attr-defined]
+    assert time.perf_counter() - started < 30
+
+
+def test_an_interrupted_batch_cancels_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any) -> None:
+        time.sleep(0.1)  # let the programs begin
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("concurrent.futures.Future.result", interrupt)
+    started = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        ask.run_batch([("a",), ("b",)], backend=esp.Scripted("x", delay=60), num_threads=2)
+    assert time.perf_counter() - started < 30
+
+
 @pytest.mark.parametrize(
     ("batch", "options", "told"),
     [

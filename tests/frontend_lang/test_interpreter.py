@@ -70,7 +70,7 @@ def test_broken_interpreters_are_caught() -> None:
     with pytest.raises(InvariantError, match="I1"):
         made.check_invariants()
     made = interpreter()
-    made._scopes["x"] = None
+    made.calls = 1
     with pytest.raises(InvariantError, match="I2"):
         made.check_invariants()
 
@@ -247,6 +247,32 @@ state = body.run(backend=esp.Scripted("slow", delay=60), stream=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert time.perf_counter() - started < 30
+
+
+def test_an_interrupt_in_the_middle_of_an_op_leaves_the_queue_open() -> None:
+    made = interpreter()
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        made.submit(Op("x", AT, action=interrupted))
+    assert made.idle()
+
+
+def test_waiting_on_the_loops_own_thread_is_refused() -> None:
+    held: list[State] = []
+
+    @esp.function
+    def body(s: State) -> None:
+        held.append(s)
+        s += "a" + esp.gen("x")
+
+    for wait in (lambda s: s["x"], lambda s: s.sync()):
+        held.clear()
+        state = body.run(backend=esp.Scripted(lambda asked, wait=wait: wait(held[0])))
+        with pytest.raises(ProgramError, match="on the thread that runs its calls"):
+            state["x"]
 
 
 def test_interrupting_a_run_cancels_it() -> None:
