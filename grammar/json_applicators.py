@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import GrammarError
-from .json_assertions import without
-from .json_clauses import ANYTHING, Clause, Conj, Objects
+from .json_clauses import ANYTHING, Clause, Conj, Objects, without
 from .json_document import child
 from .json_keywords import Refusal, Schema
 
@@ -61,7 +60,10 @@ def _not_all_of(logic: Logic, location: str, schema: Schema) -> list[Clause]:
 def _any_of(logic: Logic, location: str, schema: Schema) -> list[Clause]:
     found: list[Clause] = []
     for part in _list(logic, location, schema, "anyOf"):
-        found = logic.union(found, logic.expand(part))
+        clauses = logic.expand(part)
+        if logic.annotating:  # all branches that hold evaluate, so sets of them are clauses too
+            clauses = logic.union(clauses, logic.product(found, clauses))
+        found = logic.union(found, clauses)
     return found
 
 
@@ -142,7 +144,7 @@ def _not_one_of(logic: Logic, location: str, schema: Schema) -> list[Clause]:
 
 def _if(logic: Logic, location: str, schema: Schema) -> list[Clause]:
     condition, then, other = _cases(logic, location, schema)
-    if then == other:
+    if then == other and not logic.annotating:
         return logic.expand(then)
     return logic.union(
         logic.product(logic.expand(condition), logic.expand(then)),

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING
 
+from ..errors import GrammarError
 from . import ir
-from .json_clauses import Arrays, least
+from .json_clauses import Arrays, both, least, negated
+from .json_states import State, states_expr
 from .json_text import Part, optional, sequence
 
 if TYPE_CHECKING:
     from .json_build import Builder
 
+_MAX_DEMANDS = 3
 _NESTED = 16
 """Optional prefix items nest this deep before the rest becomes a rule of its own."""
 
 
 def array_expr(build: Builder, rule: str, arrays: Arrays) -> ir.Expr:
     """The JSON texts of the arrays; an expression without alternatives where there are none."""
+    if arrays.demands:
+        return _counting(build, rule, arrays)
     layout = build.layout
     items = [build.value(conj) for conj in arrays.prefix[: arrays.high]]
     rest = build.value(arrays.rest)
@@ -58,3 +66,77 @@ def _tail(
         else:
             after = [optional(sequence(item))]
     return [items[0], *after] if items else []
+
+
+# -- counted items ---------------------------------------------------------------------------------
+
+
+def _counting(build: Builder, rule: str, arrays: Arrays) -> ir.Expr:
+    demands = tuple(demand for demand in arrays.demands if demand.low or demand.high is not None)
+    if not demands:
+        return array_expr(build, rule, replace(arrays, demands=()))
+    if len(demands) > _MAX_DEMANDS:
+        raise GrammarError(
+            f"`contains` {len(demands)} times over for one array",
+            expected=f"at most {_MAX_DEMANDS}",
+            where=rule,
+        )
+    return states_expr(build, rule, "[]", _Counting(build, replace(arrays, demands=demands)))
+
+
+class _Counting:
+    """Arrays of which so many items satisfy `contains`. State: items so far, then the counts.
+
+    An item that is not counted under an upper bound must lie outside the counted schema. Without
+    one it may be anything: not counting it only asks for more.
+    """
+
+    def __init__(self, build: Builder, arrays: Arrays) -> None:
+        self._build = build
+        self._arrays = arrays
+        self._width = max(
+            len(arrays.prefix), arrays.low, *(demand.start for demand in arrays.demands)
+        )
+        self.start: State = (0,) * (len(arrays.demands) + 1)
+
+    def steps(self, state: State) -> Iterator[tuple[list[Part], State]]:
+        index, *counts = state
+        arrays = self._arrays
+        if arrays.high is not None and index >= arrays.high:
+            return
+        after = index + 1 if arrays.high is not None else min(index + 1, self._width)
+        options: list[list[bool]] = []
+        for demand, count in zip(arrays.demands, counts, strict=True):
+            may = index >= demand.start and (
+                count < demand.low if demand.high is None else count < demand.high
+            )
+            options.append([False, True] if may else [False])
+        for picks in product(*options):
+            item = self._item(index, picks)
+            if item is not None:
+                following = [count + pick for count, pick in zip(counts, picks, strict=True)]
+                yield [item], (after, *following)
+
+    def _item(self, index: int, picks: tuple[bool, ...]) -> ir.Expr | None:
+        """An item at `index` that counts for the picked demands, and not for those with a bound."""
+        conjs = [self._arrays.item(index)]
+        for demand, picked in zip(self._arrays.demands, picks, strict=True):
+            if picked:
+                conjs = [both(conj, demand.conj) for conj in conjs]
+            elif demand.high is not None and index >= demand.start:
+                others = [(negated(literal),) for literal in demand.conj]
+                conjs = [both(conj, other) for conj in conjs for other in others]
+        choices = [
+            value
+            for conj in dict.fromkeys(conjs)
+            if not self._build.nothing(value := self._build.value(conj))
+        ]
+        if len(choices) <= 1:
+            return choices[0] if choices else None
+        return ir.Choice(tuple(choices))
+
+    def may_end(self, state: State) -> bool:
+        index, *counts = state
+        return index >= self._arrays.low and all(
+            count >= demand.low for demand, count in zip(self._arrays.demands, counts, strict=True)
+        )

@@ -9,16 +9,19 @@ from ..errors import GrammarError
 from .json_check import test_term
 from .json_clauses import (
     ANYTHING,
-    NOTHING,
     TOP,
     TYPES,
     Arrays,
     Clause,
     Conj,
+    Demand,
+    Exists,
     Members,
     Objects,
     Strings,
     Type,
+    outside,
+    without,
 )
 from .json_document import child
 from .json_formats import FORMATS
@@ -37,7 +40,7 @@ from .json_text import Const, Orders, const_of
 
 _NUMERIC = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
 _STRING = frozenset({"minLength", "maxLength", "pattern", "format"})
-_ARRAY = frozenset({"items", "prefixItems", "additionalItems", "minItems", "maxItems"})
+_ARRAY = frozenset({"items", "prefixItems", "additionalItems", "minItems", "maxItems", "contains"})
 _OBJECT = frozenset(
     {
         *("properties", "patternProperties", "additionalProperties", "propertyNames"),
@@ -50,14 +53,20 @@ class Assertions:
     """Reads the assertion keywords of one schema into clauses.
 
     `reference(location)` gives the conjunction for the subschema at a location. assert_formats:
-    whether known formats are enforced.
+    whether known formats are enforced. annotating: note what is evaluated, for `unevaluated*`.
     """
 
     def __init__(
-        self, reference: Callable[[str], Conj], *, assert_formats: bool, ascii: bool
+        self,
+        reference: Callable[[str], Conj],
+        *,
+        assert_formats: bool,
+        ascii: bool,
+        annotating: bool,
     ) -> None:
         self._reference = reference
         self._ascii = ascii
+        self._annotating = annotating
         self._assert_formats = assert_formats
         self.orders: Orders = {}
         self._groups = (
@@ -144,7 +153,13 @@ class Assertions:
         return Clause(values=frozenset.intersection(*sets)).reduced()
 
     def _not_values(self, location: str, schema: Schema) -> list[Clause]:
-        return [Clause(excluded=values) for values in self._value_sets(location, schema)]
+        found: list[Clause] = []
+        for values in self._value_sets(location, schema):
+            clauses = outside(values)
+            if clauses is None:
+                raise refuse("enum", location, "of so many arrays and objects cannot be negated")
+            found += clauses
+        return found
 
     # -- numbers
 
@@ -253,16 +268,36 @@ class Assertions:
         rest = self._reference(child(location, rest_word)) if rest_word in schema else ANYTHING
         return [self._reference(place) for place in places], rest
 
+    def _demand(self, location: str, schema: Schema) -> Demand | None:
+        if "contains" not in schema:
+            return None
+        low = read_count(location, schema, "minContains")
+        high = read_count(location, schema, "maxContains")
+        conj = self._reference(child(location, "contains"))
+        return Demand(conj, 0, 1 if low is None else low, high, self._annotating)
+
     def _array(self, location: str, schema: Schema) -> Clause | None:
         prefix, rest = self._items(location, schema)
         low = read_count(location, schema, "minItems") or 0
         high = read_count(location, schema, "maxItems")
-        return Clause(arrays=Arrays(tuple(prefix), rest, low, high)).reduced()
+        demand = self._demand(location, schema)
+        rest_word = "additionalItems" if isinstance(schema.get("items"), list) else "items"
+        arrays = Arrays(
+            tuple(prefix),
+            rest,
+            low,
+            high,
+            () if demand is None else (demand,),
+            len(prefix) if self._annotating else 0,
+            self._annotating and rest_word in schema,
+        )
+        return Clause(arrays=arrays).reduced()
 
     def _not_array(self, location: str, schema: Schema) -> list[Clause]:
         prefix, rest = self._items(location, schema)
         low = read_count(location, schema, "minItems")
         high = read_count(location, schema, "maxItems")
+        demand = self._demand(location, schema)
         parts: list[Arrays] = []
         if low:
             parts.append(Arrays(high=low - 1))
@@ -271,10 +306,12 @@ class Assertions:
         for index, item in enumerate(prefix):
             for contrary in _contraries(item):
                 parts.append(Arrays((ANYTHING,) * index + (contrary,), low=index + 1))
-        if rest == NOTHING:
-            parts.append(Arrays(low=len(prefix) + 1))
-        elif rest:
-            raise refuse("items", location, "cannot be negated", "Bound it with `maxItems`")
+        for contrary in _contraries(rest):
+            parts.append(Arrays(demands=(Demand(contrary, len(prefix)),), low=len(prefix) + 1))
+        if demand is not None and demand.low > 0:
+            parts.append(Arrays(demands=(Demand(demand.conj, 0, 0, demand.low - 1),)))
+        if demand is not None and demand.high is not None:
+            parts.append(Arrays(demands=(Demand(demand.conj, 0, demand.high + 1),)))
         return [Clause(types=frozenset({"array"}), arrays=part) for part in parts]
 
     # -- objects
@@ -293,7 +330,13 @@ class Assertions:
         others = ANYTHING
         if "additionalProperties" in schema:
             others = self._reference(child(location, "additionalProperties"))
-        return Members(named, patterns, others)
+        return Members(
+            named,
+            patterns,
+            others,
+            seen=self._annotating and bool(named or patterns),
+            all_seen=self._annotating and "additionalProperties" in schema,
+        )
 
     def _object(self, location: str, schema: Schema) -> Clause | None:
         members = self._members(location, schema)
@@ -317,13 +360,16 @@ class Assertions:
         for name, conj in members.named:
             for contrary in _contraries(conj):
                 parts.append(Objects((Members(((name, contrary),)),), required=(name,)))
-        for keyword, conj in (
-            *(("patternProperties", conj) for _, conj in members.patterns),
-            ("additionalProperties", members.others),
-            ("propertyNames", ANYTHING if "propertyNames" not in schema else NOTHING),
-        ):
-            if conj:
-                raise refuse(keyword, location, "cannot be negated")
+        for pattern, conj in members.patterns:
+            tests = frozenset({("pattern", pattern, True)})
+            parts += [_existing(Exists(contrary, tests)) for contrary in _contraries(conj)]
+        tests = frozenset(("pattern", pattern, False) for pattern, _ in members.patterns)
+        but = frozenset(name for name, _ in members.named)
+        for contrary in _contraries(members.others):
+            parts.append(_existing(Exists(contrary, tests, ANYTHING, but)))
+        if "propertyNames" in schema:
+            names = self._reference(child(location, "propertyNames"))
+            parts += [_existing(Exists(names=contrary)) for contrary in _contraries(names)]
         if low:
             parts.append(Objects(high=low - 1))
         if high is not None:
@@ -331,9 +377,8 @@ class Assertions:
         return [Clause(types=frozenset({"object"}), objects=part) for part in parts]
 
 
-def without(name: str) -> Objects:
-    """Objects that lack the member `name`."""
-    return Objects((Members(((name, NOTHING),)),))
+def _existing(exists: Exists) -> Objects:
+    return Objects(exists=(exists,), low=1)
 
 
 def _contraries(conj: Conj) -> list[Conj]:

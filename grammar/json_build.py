@@ -19,7 +19,7 @@ from .json_clauses import NOTHING, Arrays, Clause, Conj, Members, Objects, Strin
 from .json_document import child
 from .json_keywords import Refusal
 from .json_logic import Logic
-from .json_numbers import ALL_NUMBERS, Numbers
+from .json_numbers import Numbers
 from .json_numerals import numerals, point_numerals
 from .json_objects import object_expr
 from .json_strings import ANY_CHAR, StringText
@@ -90,9 +90,9 @@ class Builder:
             for scalar in self._scalars(clause, where):
                 scalars[scalar] = None
             if "array" in clause.types:
-                shapes[self._shape(clause.arrays, where, clause)] = None
+                shapes[self._shape(clause.arrays, where)] = None
             if "object" in clause.types:
-                shapes[self._shape(clause.objects, where, clause)] = None
+                shapes[self._shape(clause.objects, where)] = None
         choices: list[ir.Expr] = []
         if scalars:
             terms = tuple(scalars)
@@ -151,13 +151,17 @@ class Builder:
     def _decoded(self, strings: Strings, excluded: list[str]) -> ir.Regular:
         tests: list[ir.Regular] = []
         for kind, source, wanted in sorted(strings.tests, key=lambda test: not test[2]):
-            term = test_term(kind, source, self.logic.ascii)
-            tests.append(term if wanted else ir.Not(term))
+            tests.append(self.test(kind, source, wanted))
         if strings.low or strings.high is not None:
             tests.append(ir.Rep(ANY_CHAR, strings.low, strings.high))
         if excluded:
             tests.append(ir.Not(ir.Alt(tuple(map(ir.Lit, excluded)))))
         return tests[0] if len(tests) == 1 else ir.And(tuple(tests))
+
+    def test(self, kind: str, source: str, wanted: bool) -> ir.Regular:
+        """The decoded strings that pass a string test, or fail it."""
+        term = test_term(kind, source, self.logic.ascii)
+        return term if wanted else ir.Not(term)
 
     def name_terms(self, names: Conj) -> list[ir.Regular]:
         """Terms that a member's name must all match, as a decoded string; none for any name."""
@@ -202,20 +206,17 @@ class Builder:
             elif value[0] == "array":
                 items = tuple(((item, True),) for item in value[1:])
                 fixed = Arrays(items, NOTHING, len(items), len(items))
-                shapes[self._shape(fixed, where, clause)] = None
+                shapes[self._shape(fixed, where)] = None
             else:
                 names = self.logic.orders.get(value) or tuple(name for name, _ in value[1:])
                 by_name = dict(value[1:])
                 named = tuple((name, ((by_name[name], True),)) for name in names)
                 only = Objects((Members(named, (), NOTHING),), required=names)
-                shapes[self._shape(only, where, clause)] = None
+                shapes[self._shape(only, where)] = None
 
     # -- rules
 
-    def _shape(self, shape: Arrays | Objects, where: str, clause: Clause) -> ir.Ref:
-        kind = "array" if isinstance(shape, Arrays) else "object"
-        if clause.values is None and any(value[0] == kind for value in clause.excluded):
-            self._check_excluded(kind, clause, where)
+    def _shape(self, shape: Arrays | Objects, where: str) -> ir.Ref:
         found = self._shapes.get(shape)
         if found is None:
             name = self._name(where)
@@ -228,25 +229,6 @@ class Builder:
                 objects = shape
                 self._queue.append((name, lambda: object_expr(self, name, objects)))
         return found
-
-    def _check_excluded(self, kind: str, clause: Clause, where: str) -> None:
-        """Refuse to exclude an array or object that the rest of the clause would allow."""
-        bare = Clause(
-            clause.types,
-            None,
-            frozenset(),
-            ALL_NUMBERS,
-            clause.strings,
-            clause.arrays,
-            clause.objects,
-        )
-        for value in clause.excluded:
-            if value[0] == kind and clause_accepts(self.logic, bare, value):
-                raise GrammarError(
-                    f"`not` of a constant {kind} is not supported",
-                    where=where,
-                    hint="Tell the values apart by a member's constant",
-                )
 
     def _name(self, where: str) -> str:
         """A rule name not in use yet: where the schema stands, numbered if need be."""

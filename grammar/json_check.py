@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from . import ir
-from .json_clauses import NOTHING, Arrays, Clause, Conj, Objects, Strings, both
+from .json_clauses import NOTHING, Arrays, Clause, Conj, Exists, Objects, Strings, both
 from .json_formats import format_term
 from .json_match import matches
 from .json_text import Const
@@ -60,6 +60,10 @@ def _string(logic: Logic, strings: Strings, text: str) -> bool:
 def _array(logic: Logic, arrays: Arrays, items: tuple[Const, ...]) -> bool:
     if len(items) < arrays.low or (arrays.high is not None and len(items) > arrays.high):
         return False
+    for demand in arrays.demands:
+        count = sum(accepts(logic, demand.conj, item) for item in items[demand.start :])
+        if count < demand.low or (demand.high is not None and count > demand.high):
+            return False
     return all(accepts(logic, arrays.item(i), item) for i, item in enumerate(items))
 
 
@@ -68,7 +72,22 @@ def _object(logic: Logic, objects: Objects, members: tuple[Const, ...]) -> bool:
         return False
     if not {name for name, _ in members}.issuperset(objects.required):
         return False
+    for exists in objects.exists:
+        if not any(
+            name_exists(logic, exists, name) and accepts(logic, exists.value, value)
+            for name, value in members
+        ):
+            return False
     return all(accepts(logic, member(logic, objects, name), value) for name, value in members)
+
+
+def name_exists(logic: Logic, exists: Exists, name: str) -> bool:
+    """Whether a member of this name may be the one that `exists` asks for."""
+    return (
+        name not in exists.but
+        and _string(logic, Strings(exists.tests), name)
+        and (not exists.names or accepts(logic, exists.names, ("string", name)))
+    )
 
 
 def member(logic: Logic, objects: Objects, name: str) -> Conj:

@@ -10,9 +10,8 @@ the document (or a constant), taken as it is or negated.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal as OneOf
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Literal as OneOf, TypeVar
 
 from .json_numbers import ALL_NUMBERS, Numbers
 from .json_text import Const
@@ -21,11 +20,15 @@ Type = OneOf["null", "boolean", "number", "string", "array", "object"]
 TYPES: frozenset[Type] = frozenset(("null", "boolean", "number", "string", "array", "object"))
 
 Literal = tuple[str | Const, bool]
-"""(location in the document or constant, taken as it is): False negates it."""
+"""(what, taken as it is): False negates it. What: a location in the document, a constant,
+("nothing",), or ("either", conjunctions...)."""
 Conj = tuple[Literal, ...]
 """All of these; empty: any value."""
 ANYTHING: Conj = ()
 NOTHING: Conj = ((("nothing",), True),)
+
+
+_MAX_OUTSIDE = 2000
 
 
 def both(a: Conj, b: Conj) -> Conj:
@@ -61,13 +64,33 @@ class Strings:
 
 
 @dataclass(frozen=True)
+class Demand:
+    """Of the items from `start` on, `low` to `high` are in `conj`.
+
+    seen: these count as evaluated, for `unevaluatedItems`.
+    """
+
+    conj: Conj
+    start: int = 0
+    low: int = 1
+    high: int | None = None
+    seen: bool = False
+
+
+@dataclass(frozen=True)
 class Arrays:
-    """Item i is in `prefix[i]`, or in `rest` beyond the prefix; low, high: number of items."""
+    """Item i is in `prefix[i]`, or in `rest` beyond the prefix; low, high: number of items.
+
+    seen: how many items from the start some keyword evaluated, for `unevaluatedItems`.
+    """
 
     prefix: tuple[Conj, ...] = ()
     rest: Conj = ANYTHING
     low: int = 0
     high: int | None = None
+    demands: tuple[Demand, ...] = ()
+    seen: int = 0
+    all_seen: bool = False
 
     def item(self, index: int) -> Conj:
         return self.prefix[index] if index < len(self.prefix) else self.rest
@@ -79,20 +102,31 @@ class Arrays:
             both(self.rest, other.rest),
             max(self.low, other.low),
             least(self.high, other.high),
+            tuple(dict.fromkeys(self.demands + other.demands)),
+            max(self.seen, other.seen),
+            self.all_seen or other.all_seen,
         )
 
     @property
     def empty(self) -> bool:
+        if any(demand.high is not None and demand.low > demand.high for demand in self.demands):
+            return True
         return self.high is not None and self.low > self.high
 
 
 @dataclass(frozen=True)
 class Members:
-    """One schema's say over the members of an object: by name, by pattern, else `others`."""
+    """One schema's say over the members of an object: by name, by pattern, else `others`.
+
+    seen: its names and patterns count as evaluated, for `unevaluatedProperties`; all_seen: so do
+    all other members.
+    """
 
     named: tuple[tuple[str, Conj], ...] = ()
     patterns: tuple[tuple[str, Conj], ...] = ()
     others: Conj = ANYTHING
+    seen: bool = False
+    all_seen: bool = False
     _by_name: dict[str, Conj] = field(
         default_factory=dict, init=False, repr=False, compare=False, hash=False
     )
@@ -105,6 +139,17 @@ class Members:
 
 
 @dataclass(frozen=True)
+class Exists:
+    """At least one member with a value in `value` and a name that passes `tests` (as in
+    `Strings`), is in `names`, and is not one of `but`."""
+
+    value: Conj = ANYTHING
+    tests: frozenset[tuple[str, str, bool]] = frozenset()
+    names: Conj = ANYTHING
+    but: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Objects:
     """sources: every schema that speaks of members; names: what member names must be (as strings);
     required: names in order; low, high: number of members."""
@@ -114,6 +159,7 @@ class Objects:
     required: tuple[str, ...] = ()
     low: int = 0
     high: int | None = None
+    exists: tuple[Exists, ...] = ()
 
     def meet(self, other: Objects) -> Objects:
         return Objects(
@@ -122,6 +168,7 @@ class Objects:
             tuple(dict.fromkeys(self.required + other.required)),
             max(self.low, other.low),
             least(self.high, other.high),
+            tuple(dict.fromkeys(self.exists + other.exists)),
         )
 
     @property
@@ -134,7 +181,7 @@ ALL_STRINGS, ALL_ARRAYS, ALL_OBJECTS = Strings(), Arrays(), Objects()
 
 @dataclass(frozen=True)
 class Clause:
-    """values: a finite set to choose from (None: no such limit); excluded: values ruled out."""
+    """values: a finite set to choose from (None: no such limit); excluded: scalars ruled out."""
 
     types: frozenset[Type] = TYPES
     values: frozenset[Const] | None = None
@@ -197,6 +244,18 @@ class Clause:
             )
         return True
 
+    def unseen(self) -> Clause:
+        """The same values, with nothing evaluated: what `not` passes on."""
+        sources = tuple(
+            replace(source, seen=False, all_seen=False) for source in self.objects.sources
+        )
+        demands = tuple(replace(demand, seen=False) for demand in self.arrays.demands)
+        return replace(
+            self,
+            arrays=replace(self.arrays, demands=demands, seen=0, all_seen=False),
+            objects=replace(self.objects, sources=tuple(dict.fromkeys(sources))),
+        )
+
 
 TOP = Clause()
 
@@ -208,6 +267,43 @@ def _meet(a: _Part, b: _Part, top: _Part) -> _Part:
     if b is top or b == top:
         return a
     return b if a is top or a == top else a.meet(b)
+
+
+def without(name: str) -> Objects:
+    """Objects that lack the member `name`."""
+    return Objects((Members(((name, NOTHING),)),))
+
+
+def outside(values: frozenset[Const]) -> list[Clause] | None:
+    """Clauses whose union is every value but these; None where they would be too many."""
+    composite = sorted((value for value in values if value[0] in ("array", "object")), key=repr)
+    found = [Clause(excluded=values.difference(composite))]
+    for value in composite:
+        parts = _differing(value)
+        if len(found) * len(parts) > _MAX_OUTSIDE:
+            return None
+        met = (clause.meet(part) for clause in found for part in parts)
+        found = [clause for clause in met if clause is not None]
+    return found
+
+
+def _differing(value: Const) -> list[Clause]:
+    """Clauses whose union is every value but one array or object."""
+    kind: Type = value[0]
+    found = [Clause(types=TYPES - {kind})]
+    if kind == "array":
+        size = len(value) - 1
+        shapes = [Arrays(high=size - 1)] if size else []
+        shapes.append(Arrays(low=size + 1))
+        for index, item in enumerate(value[1:]):
+            prefix = (ANYTHING,) * index + (((item, False),),)
+            shapes.append(Arrays(prefix, low=index + 1))
+        return found + [Clause(frozenset({kind}), arrays=shape) for shape in shapes]
+    members = [Objects(exists=(Exists(but=frozenset(name for name, _ in value[1:])),), low=1)]
+    for name, item in value[1:]:
+        members.append(without(name))
+        members.append(Objects((Members(((name, ((item, False),)),)),), required=(name,)))
+    return found + [Clause(frozenset({kind}), objects=shape) for shape in members]
 
 
 def least(a: int | None, b: int | None) -> int | None:

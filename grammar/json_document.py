@@ -49,6 +49,7 @@ class Document:
         self._bases: dict[str, str] = {}
         self._resources: dict[str, str] = {"": "#"}
         self._anchors: dict[tuple[str, str], str] = {}
+        self._keywords: set[str] = set()
         self._index()
 
     def at(self, location: str) -> Any:
@@ -68,6 +69,10 @@ class Document:
                 where=location,
             )
         return here
+
+    def mentions(self, *keywords: str) -> bool:
+        """Whether some subschema has one of the keywords."""
+        return not self._keywords.isdisjoint(keywords)
 
     def exists(self, location: str) -> bool:
         """Whether a schema stands at a location."""
@@ -129,6 +134,7 @@ class Document:
                 raise GrammarError("schema too large", expected=f"at most {_MAX_NODES} subschemas")
             if not isinstance(schema, dict):
                 continue
+            self._keywords.update(schema)
             base = self._name(location, schema, base)
             todo.extend((place, child, base) for place, child in _children(location, schema))
 

@@ -17,12 +17,7 @@ from .json_text import decimal_of
 Schema = dict[str, Any]
 
 REFUSED = {
-    "contains": "Give the items a schema with `items` or `prefixItems`",
-    "minContains": "Give the items a schema with `items` or `prefixItems`",
-    "maxContains": "Give the items a schema with `items` or `prefixItems`",
     "uniqueItems": "Leave it out, or list the wanted arrays with `enum`",
-    "unevaluatedItems": "Use `items`",
-    "unevaluatedProperties": "Use `additionalProperties`",
     "$dynamicRef": "Use `$ref`",
     "$recursiveRef": "Use `$ref`",
 }
@@ -30,11 +25,7 @@ REFUSED = {
 
 _TRIVIAL: dict[str, tuple[Any, ...]] = {
     "uniqueItems": (False,),
-    "unevaluatedItems": (True,),
-    "unevaluatedProperties": (True,),
-    "minContains": (0,),
 }
-_NEEDS_CONTAINS = ("minContains", "maxContains")
 
 
 class Refusal(GrammarError):
@@ -55,8 +46,6 @@ def refusals(location: str, schema: Schema) -> list[Refusal]:
     found: list[Refusal] = []
     for keyword in REFUSED:
         if keyword not in schema or schema[keyword] in _TRIVIAL.get(keyword, ()):
-            continue
-        if keyword in _NEEDS_CONTAINS and "contains" not in schema:
             continue
         found.append(refuse(keyword, location))
     return found

@@ -16,9 +16,10 @@ from ..errors import GrammarError
 from .json_applicators import APPLICATORS
 from .json_assertions import Assertions
 from .json_check import member
-from .json_clauses import ANYTHING, NOTHING, TOP, Clause, Conj, Literal, negated
-from .json_document import Document
-from .json_keywords import Refusal, Schema, refusals
+from .json_clauses import ANYTHING, NOTHING, TOP, Clause, Conj, Literal, negated, outside
+from .json_document import Document, child
+from .json_keywords import Refusal, Schema, refusals, refuse
+from .json_unevaluated import unevaluated_items, unevaluated_members
 
 _MAX_CLAUSES = 20_000
 _MAX_DEPTH = 60
@@ -35,7 +36,10 @@ class Logic:
         self.document = document
         self.ascii = ascii
         self.lenient = lenient
-        self._assertions = Assertions(self.reference, assert_formats=assert_formats, ascii=ascii)
+        self.annotating = document.mentions("unevaluatedItems", "unevaluatedProperties")
+        self._assertions = Assertions(
+            self.reference, assert_formats=assert_formats, ascii=ascii, annotating=self.annotating
+        )
         self.orders = self._assertions.orders
         self._known: dict[Literal, list[Clause]] = {}
         self._expanded: dict[Conj, list[Clause]] = {}
@@ -74,7 +78,7 @@ class Logic:
         found: list[Clause] = []
         for literal in conj:
             found = self.union(found, self._literal(negated(literal)))
-        return found
+        return _distinct(clause.unseen() for clause in found) if self.annotating else found
 
     # -- literals
 
@@ -102,6 +106,8 @@ class Logic:
                 if self.document.legacy and "$ref" in schema:
                     schema = {"$ref": schema["$ref"]}
                 for refusal in refusals(place, schema):
+                    if not wanted:  # what is dropped under a negation would widen to nothing
+                        raise refusal
                     self.drop(refusal)
                 found = (self._holds if wanted else self._fails)(place, schema)
         finally:
@@ -114,11 +120,20 @@ class Logic:
         assert not isinstance(value, str)
         if value[0] == "nothing":
             return [] if wanted else [TOP]
-        clause = (
-            Clause(values=frozenset({value})) if wanted else Clause(excluded=frozenset({value}))
-        )
-        reduced = clause.reduced()
-        return [] if reduced is None else [reduced]
+        if value[0] == "either":
+            found: list[Clause] = [] if wanted else [TOP]
+            for conj in value[1:]:
+                if wanted:
+                    found = self.union(found, self.expand(conj))
+                else:
+                    found = self.product(found, self.contrary(conj))
+            return found
+        clause = Clause(values=frozenset({value})).reduced()
+        if wanted:
+            return [] if clause is None else [clause]
+        outer = outside(frozenset({value}))
+        assert outer is not None
+        return outer
 
     def _holds(self, location: str, schema: Schema) -> list[Clause]:
         """Clauses of the values that satisfy the schema."""
@@ -130,10 +145,29 @@ class Logic:
                     found = self.product(found, holds(self, location, schema))
                 except Refusal as refusal:
                     self.drop(refusal)
+        return self._unevaluated(location, schema, found) if self.annotating else found
+
+    def _unevaluated(self, location: str, schema: Schema, found: list[Clause]) -> list[Clause]:
+        """Bind what the schema's own keywords, and those applied in place, left unevaluated.
+
+        A clause of an `anyOf` exists for every set of branches that may hold together, so the one
+        that evaluates most is among them.
+        """
+        for keyword, bound in (
+            ("unevaluatedProperties", unevaluated_members),
+            ("unevaluatedItems", unevaluated_items),
+        ):
+            if keyword in schema:
+                conj = self.reference(child(location, keyword))
+                met = (clause.meet(bound(clause, conj)) for clause in found)
+                found = _distinct(clause for clause in met if clause is not None)
         return found
 
     def _fails(self, location: str, schema: Schema) -> list[Clause]:
         """Clauses of the values that do not satisfy the schema."""
+        for keyword in ("unevaluatedProperties", "unevaluatedItems"):
+            if keyword in schema:
+                raise refuse(keyword, location, "cannot be negated")
         found = self._assertions.contraries(location, schema)
         for keyword, (_, fails) in APPLICATORS.items():
             if keyword in schema:

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 
 from ..errors import GrammarError
 from . import ir
-from .json_check import member, test_term
-from .json_clauses import NOTHING, Conj, Objects, both, least
+from .json_check import member, name_exists
+from .json_clauses import NOTHING, Conj, Exists, Objects, both, least
+from .json_states import State, states_expr
 from .json_text import Part, optional, sequence
 
 if TYPE_CHECKING:
@@ -30,19 +31,23 @@ if TYPE_CHECKING:
 MAX_ANY_ORDER = 10
 _MAX_PATTERNS = 6
 _INLINE = 16
-_MAX_STEPS = 50_000
+_MAX_EXISTS = 3
 
 
 @dataclass(frozen=True)
 class _Member:
+    name: str
+    conj: Conj
     parts: tuple[Part, ...]
     required: bool
 
 
 @dataclass(frozen=True)
 class _Shape:
-    """declared: members in order; extra: any additional member, or None; low, high: how many."""
+    """names: all that are spoken of by name; declared: those that are possible, in order; extra:
+    any additional member, or None; low, high: how many."""
 
+    names: list[str]
     declared: list[_Member]
     extra: ir.Expr | None
     low: int
@@ -54,18 +59,24 @@ def object_expr(build: Builder, rule: str, objects: Objects) -> ir.Expr:
     shape = _shape(build, rule, objects)
     if shape is None:
         return build.NOTHING
-    counted = shape.low > 1 or shape.high is not None
-    if build.any_order and len(shape.declared) + (shape.extra is not None) > 1:
-        if len(shape.declared) > MAX_ANY_ORDER:
-            raise GrammarError(
-                f"an object with {len(shape.declared)} properties in any order",
-                expected=f"at most {MAX_ANY_ORDER}",
-                where=rule,
-                hint='Use property_order="declared"',
-            )
-        return _States(build, rule, shape, any_order=True).expr()
-    if counted and shape.declared:
-        return _States(build, rule, shape, any_order=False).expr()
+    if len(objects.exists) > _MAX_EXISTS:
+        raise GrammarError(
+            "an object that too many negated schemas ask a member of",
+            expected=f"at most {_MAX_EXISTS}",
+            where=rule,
+        )
+    any_order = build.any_order and len(shape.declared) + (shape.extra is not None) > 1
+    if any_order and len(shape.declared) > MAX_ANY_ORDER:
+        raise GrammarError(
+            f"an object with {len(shape.declared)} properties in any order",
+            expected=f"at most {MAX_ANY_ORDER}",
+            where=rule,
+            hint='Use property_order="declared"',
+        )
+    counted = shape.declared and (shape.low > 1 or shape.high is not None)
+    if any_order or counted or objects.exists:
+        automaton = _Counting(build, rule, objects, shape, any_order=any_order)
+        return states_expr(build, rule, "{}", automaton)
     return _in_order(build, rule, shape)
 
 
@@ -76,14 +87,16 @@ def _shape(build: Builder, rule: str, objects: Objects) -> _Shape | None:
     declared: list[_Member] = []
     all_names = list(dict.fromkeys([*names, *objects.required]))
     for name in all_names:
-        value = build.value(member(build.logic, objects, name))
+        conj = member(build.logic, objects, name)
+        value = build.value(conj)
         if build.nothing(value):
             if name in required:
                 build.blame(rule, name)
                 return None
             continue
-        declared.append(_Member((*build.layout.name(name), value), name in required))
-    extra = _extra(build, rule, objects, all_names)
+        parts = (*build.layout.name(name), value)
+        declared.append(_Member(name, conj, parts, name in required))
+    extra = _extra(build, rule, objects, all_names, [])
     low = max(objects.low, sum(item.required for item in declared))
     high = objects.high
     if extra is None:
@@ -102,14 +115,16 @@ def _shape(build: Builder, rule: str, objects: Objects) -> _Shape | None:
         low = 0
     if extra is None and high is not None and high >= len(declared):
         high = None
-    return _Shape(declared, extra, low, high)
+    return _Shape(all_names, declared, extra, low, high)
 
 
 # -- additional members ----------------------------------------------------------------------------
 
 
-def _extra(build: Builder, rule: str, objects: Objects, names: list[str]) -> ir.Expr | None:
-    """One additional member, by classes of names that fall under the same patterns."""
+def _extra(
+    build: Builder, rule: str, objects: Objects, names: list[str], exists: list[Exists]
+) -> ir.Expr | None:
+    """One additional member that meets all of `exists`, by classes of names under like patterns."""
     patterns = list(
         dict.fromkeys(pattern for source in objects.sources for pattern, _ in source.patterns)
     )
@@ -120,23 +135,29 @@ def _extra(build: Builder, rule: str, objects: Objects, names: list[str]) -> ir.
             where=rule,
         )
     allowed = build.name_terms(objects.names)
+    but: dict[str, None] = dict.fromkeys(names)
+    for one in exists:
+        allowed += build.name_terms(one.names)
+        allowed += [build.test(*test) for test in sorted(one.tests)]
+        but |= dict.fromkeys(sorted(one.but))
     choices: list[ir.Expr] = []
     for falls in product((True, False), repeat=len(patterns)):
         under = {pattern for pattern, does in zip(patterns, falls, strict=True) if does}
         conj = _class_conj(objects, under)
+        for one in exists:
+            conj = both(conj, one.value)
         if NOTHING[0] in conj or build.logic.empty(conj):
             continue
         value = build.value(conj)
         if build.nothing(value):
             continue
         tests = [
-            term if does else ir.Not(term)
+            build.test("pattern", pattern, does)
             for pattern, does in zip(patterns, falls, strict=True)
-            for term in [test_term("pattern", pattern, build.logic.ascii)]
         ]
         tests += allowed
-        if names:
-            tests.append(ir.Not(ir.Alt(tuple(ir.Lit(name) for name in names))))
+        if but:
+            tests.append(ir.Not(ir.Alt(tuple(ir.Lit(name) for name in but))))
         key = build.text.free
         if tests:
             key = build.text.canonical(tests[0] if len(tests) == 1 else ir.And(tuple(tests)))
@@ -229,62 +250,26 @@ def _nonempty(
 # -- any order, and limits on the number of members ------------------------------------------------
 
 
-class _States:
-    """One rule per state: which declared members may still come, and how many were written."""
+class _Counting:
+    """Objects by states: which declared members were written (a set in any order, else the last
+    one), how many members, and which of `exists` they have met."""
 
-    def __init__(self, build: Builder, rule: str, shape: _Shape, *, any_order: bool) -> None:
+    def __init__(
+        self, build: Builder, rule: str, objects: Objects, shape: _Shape, *, any_order: bool
+    ) -> None:
         self._build = build
         self._rule = rule
+        self._objects = objects
         self._shape = shape
         self._any_order = any_order
-        self._made: dict[tuple[int, int], ir.Ref] = {}
-        self._counted = 0
         self._counts = shape.low > 0 or shape.high is not None
-        self._cap = max(shape.low, (shape.high or 0) + 1 if shape.high is not None else 0)
+        self._cap = max(shape.low, 0 if shape.high is None else shape.high + 1)
+        self._names = [item.name for item in shape.declared]
+        self._extras: dict[int, ir.Expr | None] = {0: shape.extra}
+        self.start: State = (0 if any_order else -1, 0, 0)
 
-    def expr(self) -> ir.Expr:
-        layout = self._build.layout
-        start = (0 if self._any_order else -1, 0)
-        choices = [sequence([*parts, self._state(after)]) for parts, after in self._steps(start)]
-        choices = [sequence([choice, layout.space]) for choice in choices]
-        if self._may_end(start):
-            choices.append(ir.Seq(()))
-        return sequence([*layout.opening("{"), ir.Choice(tuple(choices)), ir.Lit("}")])
-
-    def _state(self, state: tuple[int, int]) -> ir.Ref:
-        """The rule for what may follow the members written so far."""
-        found = self._made.get(state)
-        if found is not None:
-            return found
-        name = f"{self._rule}@{state[0]}.{state[1]}"
-        found = self._made[state] = ir.Ref(name)
-        comma = self._build.layout.comma
-        loops: list[Part] = []
-        choices: list[ir.Expr] = []
-        for parts, after in self._steps(state):
-            self._count_step()
-            if after == state:
-                loops.append(ir.Loop(sequence([comma, *parts]), 0, None))
-            else:
-                choices.append(sequence([comma, *parts, self._state(after)]))
-        if self._may_end(state):
-            choices.append(ir.Seq(()))
-        self._build.define(name, sequence([*loops, ir.Choice(tuple(choices))]))
-        return found
-
-    def _count_step(self) -> None:
-        self._counted += 1
-        if self._counted > _MAX_STEPS:
-            raise GrammarError(
-                "an object with too many combinations of members",
-                expected=f"at most {_MAX_STEPS:,}",
-                where=self._rule,
-                hint='Use property_order="declared", or leave out `maxProperties`',
-            )
-
-    def _steps(self, state: tuple[int, int]) -> Iterator[tuple[tuple[Part, ...], tuple[int, int]]]:
-        """The members that may come next, each with the state after it."""
-        done, count = state
+    def steps(self, state: State) -> Iterator[tuple[list[Part], State]]:
+        done, count, met = state
         high = self._shape.high
         if high is not None and count >= high:
             return
@@ -294,17 +279,52 @@ class _States:
             used = done >> index & 1 if self._any_order else index <= done
             if used or blocked:
                 continue
-            yield item.parts, (done | 1 << index if self._any_order else index, after)
+            place = done | 1 << index if self._any_order else index
+            for parts, now in self._declared(item, met):
+                yield parts, (place, after, now)
             blocked = item.required and not self._any_order
-        if self._shape.extra is not None and not blocked:
-            last = done if self._any_order else len(self._shape.declared)
-            yield (self._shape.extra,), (last, after)
+        if not blocked:
+            place = done if self._any_order else len(self._shape.declared)
+            for wanted in self._subsets(met):
+                extra = self._extra(wanted)
+                if extra is not None:
+                    yield [extra], (place, after, met | wanted)
 
-    def _may_end(self, state: tuple[int, int]) -> bool:
-        done, count = state
-        if count < self._shape.low:
+    def may_end(self, state: State) -> bool:
+        done, count, met = state
+        if count < self._shape.low or met + 1 != 1 << len(self._objects.exists):
             return False
         return not any(
             item.required and not (done >> index & 1 if self._any_order else index <= done)
             for index, item in enumerate(self._shape.declared)
         )
+
+    def _subsets(self, met: int) -> Iterator[int]:
+        """Sets of what is not met yet, the empty one first."""
+        for wanted in range(1 << len(self._objects.exists)):
+            if not wanted & met:
+                yield wanted
+
+    def _chosen(self, wanted: int) -> list[Exists]:
+        return [one for i, one in enumerate(self._objects.exists) if wanted >> i & 1]
+
+    def _declared(self, item: _Member, met: int) -> Iterator[tuple[list[Part], int]]:
+        """A declared member, plain or such that it meets more of `exists`."""
+        logic = self._build.logic
+        for wanted in self._subsets(met):
+            conj = item.conj
+            for exists in self._chosen(wanted):
+                if not name_exists(logic, exists, item.name):
+                    break
+                conj = both(conj, exists.value)
+            else:
+                value = self._build.value(conj)
+                if not self._build.nothing(value):
+                    yield [*self._build.layout.name(item.name), value], met | wanted
+
+    def _extra(self, wanted: int) -> ir.Expr | None:
+        if wanted not in self._extras:
+            chosen = self._chosen(wanted)
+            names = self._shape.names
+            self._extras[wanted] = _extra(self._build, self._rule, self._objects, names, chosen)
+        return self._extras[wanted]

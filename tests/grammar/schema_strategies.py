@@ -76,6 +76,7 @@ def _object(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
             "propertyNames": inner,
             "maxProperties": _counts,
             "minProperties": st.integers(0, 1),
+            "unevaluatedProperties": st.one_of(st.booleans(), inner),
             "dependentRequired": st.dictionaries(
                 st.sampled_from(NAMES), st.lists(st.sampled_from(NAMES), max_size=2), max_size=1
             ),
@@ -122,6 +123,10 @@ def _grow(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
                 "prefixItems": lists,
                 "minItems": _counts,
                 "maxItems": _counts,
+                "contains": inner,
+                "minContains": st.integers(0, 2),
+                "maxContains": st.integers(0, 2),
+                "unevaluatedItems": inner,
             },
         ),
         st.fixed_dictionaries(
@@ -132,6 +137,8 @@ def _grow(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
                 "oneOf": lists,
                 "type": _types,
                 "not": inner,
+                "unevaluatedProperties": st.booleans(),
+                "unevaluatedItems": st.booleans(),
             },
         ),
         st.fixed_dictionaries({"if": inner}, optional={"then": inner, "else": inner}),

@@ -116,12 +116,49 @@ def test_equal_branches_exclude_each_other() -> None:
         ({"not": {"type": "string"}}, ['"a"'], ["1"]),
         ({"if": {"type": "string"}, "then": {"minLength": 2}}, ['"a"'], ['"ab"', "1"]),
         ({"if": {"type": "null"}, "else": {"minimum": 2}}, ["1"], ["null", "2", '"a"']),
+        ({"items": {"type": "null"}}, ["[1]", "[null, 1]"], ["[]", "[null]", "1"]),
+        (
+            {"prefixItems": [True], "items": {"type": "null"}},
+            ["[1, 2]", "[1, null, 3]"],
+            ["[]", "[1]", "[1, null]"],
+        ),
+        ({"contains": {"type": "null"}}, ["[]", "[1]"], ["[null]", "[1, null]", "1"]),
+        ({"contains": True}, ["[]"], ["[1]", "1"]),
+        (
+            {"contains": {"type": "null"}, "minContains": 2, "maxContains": 3},
+            ["[]", "[null, 1]", "[null, null, null, null]"],
+            ["[null, 1, null]", "[null, null, null]", "1"],
+        ),
+        ({"contains": {"type": "null"}, "minContains": 0}, [], []),
+        (
+            {"properties": {"a": True}, "additionalProperties": {"type": "null"}},
+            ['{"b": 1}', '{"a": 1, "b": null, "c": 1}'],
+            ["{}", '{"a": 1}', '{"b": null}', "1"],
+        ),
+        (
+            {"patternProperties": {"^a": {"type": "null"}}, "properties": {"ab": True}},
+            ['{"a": 1}', '{"ab": 1}', '{"b": 1, "ac": 1}'],
+            ["{}", '{"a": null, "ab": null}', '{"b": 1}', "1"],
+        ),
+        ({"additionalProperties": False}, ['{"a": 1}'], ["{}", "1"]),
+        ({"propertyNames": {"maxLength": 1}}, ['{"ab": 1}'], ["{}", '{"a": 1}', "1"]),
+        (
+            {"const": {"a": 1, "b": [2]}},
+            ["{}", '{"a": 1}', '{"a": 2, "b": [2]}', '{"a": 1, "b": [2], "c": 3}', "1"],
+            ['{"a": 1, "b": [2]}', '{"b": [2], "a": 1}'],
+        ),
+        (
+            {"enum": [[1, "a"], [], {}, 3]},
+            ["[1]", '[1, "b"]', '[1, "a", 2]', '{"a": 1}', "4"],
+            ['[1, "a"]', "[]", "{}", "3"],
+        ),
         (False, ["1", "null"], []),
     ],
     ids=str,
 )
 def test_negations(schema: Any, good: list[str], bad: list[str]) -> None:
-    check({"not": schema}, good, bad)
+    if good:
+        check({"not": schema}, good, bad)
     if schema is not False:
         check({"not": {"not": schema}}, bad, good)
 
@@ -182,12 +219,11 @@ def test_recursion_under_negation_is_bounded() -> None:
 @pytest.mark.parametrize(
     "schema",
     [
-        {"not": {"items": {"type": "string"}}},
-        {"not": {"additionalProperties": {"type": "string"}}},
-        {"not": {"patternProperties": {"a": {"type": "string"}}}},
-        {"not": {"propertyNames": {"minLength": 2}}},
-        {"not": {"const": {"a": 1}}},
-        {"not": {"enum": [[1]]}},
+        {"not": {"multipleOf": 7}},
+        {"not": {"uniqueItems": True}},
+        {"not": {"unevaluatedItems": False}},
+        {"not": {"properties": {"a": True}, "unevaluatedProperties": False}},
+        {"not": {"enum": [{chr(97 + i): i for i in range(9)}, [*range(9)], [*range(9, 30)]]}},
     ],
     ids=str,
 )
