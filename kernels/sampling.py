@@ -125,11 +125,13 @@ def masked_sample(
     scores = logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
     if keys is not None:
         warm = (temperature > 0).unsqueeze(-1)
-        scaled = scores / torch.where(warm, temperature.unsqueeze(-1), 1.0)
+        # Below the likeliest, so that a temperature near 0 overflows to -inf, never to a tie of inf.
+        best = scores.max(dim=-1, keepdim=True).values
+        scaled = (scores - best) / torch.where(warm, temperature.unsqueeze(-1), 1.0)
         if filtered:
             scaled = _keep_likeliest(scaled, top_k, top_p, min_p)
         scaled -= exponential_noise(keys, logits.shape[1]).log_()
         scores = torch.where(warm, scaled, scores)
-    best = scores.max(dim=-1, keepdim=True)
-    near = (scores >= best.values - NEAR_TIE).sum(dim=-1) > 1
-    return best.indices.squeeze(-1), near
+    chosen = scores.max(dim=-1, keepdim=True)
+    near = (scores >= chosen.values - NEAR_TIE).sum(dim=-1) > 1
+    return chosen.indices.squeeze(-1), near

@@ -68,13 +68,13 @@ class RequestBuilder:
         self, input_ids: Sequence[Sequence[int]], start: Sequence[int], namespace: str
     ) -> list[list[Request]]:
         """One request per prompt, that only scores `input_ids[i][start[i]:]`."""
-        input_ids = [token_ids(ids, f"input_ids[{i}]") for i, ids in enumerate(input_ids)]
-        start = token_ids(start, "start")
+        prompts = [token_ids(ids, f"input_ids[{i}]") for i, ids in enumerate(input_ids)]
+        starts = token_ids(start, "start")
         _check(None, 0, namespace, None)
-        if len(input_ids) != len(start):
+        if len(prompts) != len(starts):
             raise InvalidRequestError(
-                expected=f"one start per prompt ({len(input_ids)})",
-                got=str(len(start)),
+                expected=f"one start per prompt ({len(prompts)})",
+                got=str(len(starts)),
                 where="start",
             )
         return [
@@ -89,7 +89,7 @@ class RequestBuilder:
                     generate=False,
                 )
             ]
-            for ids, at in zip(input_ids, start, strict=True)
+            for ids, at in zip(prompts, starts, strict=True)
         ]
 
 

@@ -16,7 +16,8 @@ from .model_runner import Masks
 from .models import CausalLM
 from .plan import Plan, SeatParams, StepOutput
 
-_NEVER = -1e30  # a bias of -inf: finite, so that a grammar that leaves no other token still wins
+# A bias of -inf, finite so that a grammar that leaves no other token still wins; and the greatest.
+_NEVER = -1e30
 
 
 class _Launched(msgspec.Struct):
@@ -144,7 +145,7 @@ class TorchRunner:
             for token, value in params.bias:
                 rows.append(i)
                 tokens.append(token)
-                values.append(max(value, _NEVER))
+                values.append(min(max(value, _NEVER), -_NEVER))
             if params.banned and plan.sample_positions[i] < params.first + params.min_tokens:
                 rows.extend([i] * len(params.banned))
                 tokens.extend(params.banned)

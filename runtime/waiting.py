@@ -1,8 +1,8 @@
 """The waiting queue: who enters next.
 
 Order: retracted sequences first, then higher priority, then the longest cached prefix, then
-arrival. The one that has waited longest is passed over at most `age_bound` times, then it goes
-before all, so nobody starves. Each sequence hangs on the tree node where its match ends: the tree
+arrival. Of the others, the one that has waited longest is passed over at most `age_bound` times,
+then it goes before them, so nobody starves. Each sequence hangs on the tree node where its match ends: the tree
 reports those whose depth changed, so that a step's cost does not grow with the queue.
 """
 
@@ -73,8 +73,9 @@ class WaitingQueue:
 
     def remove(self, seq: Sequence) -> None:
         """Leave the queue (to run, or for good)."""
-        oldest = next(iter(self._by_age))
-        self._passed_over = 0 if oldest == seq.id else self._passed_over + 1
+        if not seq.retracted:
+            oldest = next(other for other in self._by_age.values() if not other.retracted)
+            self._passed_over = 0 if oldest is seq else self._passed_over + 1
         del self._by_age[seq.id], self._live[seq.id]
         if self._cache is not None:
             self._cache.unwatch(self._watchers.pop(seq.id))
