@@ -8,7 +8,8 @@ class StopStrings:
 
     `feed` returns what can be shown: text that might be the beginning of a stop string is held
     back until that is decided. After a match, `matched` names the string and the text ends before
-    it.
+    it. The first is the one that is complete first (then the longest), so that the answer does not
+    depend on the pieces in which the text comes.
     """
 
     def __init__(self, stops: tuple[str, ...]) -> None:
@@ -23,9 +24,9 @@ class StopStrings:
             return text
         text = self._held + text
         found = [(text.find(stop), stop) for stop in self._stops]
-        hits = [(at, -len(stop), stop) for at, stop in found if at >= 0]
+        hits = [(at + len(stop), at, stop) for at, stop in found if at >= 0]
         if hits:
-            at, _, self.matched = min(hits)
+            _, at, self.matched = min(hits)
             self._held = ""
             return text[:at]
         keep = self._may_begin_a_stop(text)

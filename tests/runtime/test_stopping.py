@@ -1,0 +1,77 @@
+"""Stop strings against str.find on the whole text."""
+
+from __future__ import annotations
+
+from hypothesis import given, strategies as st
+
+from espalier.runtime.stopping import StopStrings
+
+_TEXT = st.text("ab\n", max_size=12)
+_STOPS = st.lists(st.text("ab\n", min_size=1, max_size=4), max_size=3).map(tuple)
+
+
+def first_match(text: str, stops: tuple[str, ...]) -> tuple[int, str] | None:
+    """Where the text ends, and by which string: the first to be complete; of those that are
+    complete at once, the one that begins first, then the longest."""
+    for end in range(1, len(text) + 1):
+        done = [stop for stop in stops if text[:end].endswith(stop)]
+        if done:
+            longest = max(done, key=len)
+            return end - len(longest), longest
+    return None
+
+
+@given(pieces=st.lists(_TEXT, max_size=8), stops=_STOPS)
+def test_character_by_character_is_exact(pieces: list[str], stops: tuple[str, ...]) -> None:
+    text = "".join(pieces)
+    watcher = StopStrings(stops)
+    shown = ""
+    for character in text:
+        shown += watcher.feed(character)
+        if watcher.matched is not None:
+            break
+    found = first_match(text, stops)
+    if found is None:
+        assert watcher.matched is None
+        assert shown + watcher.flush() == text
+    else:
+        assert (len(shown), watcher.matched) == found
+        assert shown == text[: found[0]]
+
+
+@given(pieces=st.lists(_TEXT, max_size=8), stops=_STOPS)
+def test_pieces_of_any_size_end_alike(pieces: list[str], stops: tuple[str, ...]) -> None:
+    """Nothing that belongs to a stop string is ever shown; what is held back could begin one."""
+    watcher = StopStrings(stops)
+    shown, seen = "", ""
+    for piece in pieces:
+        shown += watcher.feed(piece)
+        seen += piece
+        if watcher.matched is not None:
+            break
+        held = seen[len(shown) :]
+        assert seen.startswith(shown)
+        assert all(seen.find(stop) < 0 for stop in stops)
+        assert not held or any(stop.startswith(held) for stop in stops)
+    found = first_match("".join(pieces), stops)
+    if found is None:
+        assert watcher.matched is None
+        assert shown + watcher.flush() == seen
+    else:
+        assert (shown, watcher.matched) == (seen[: found[0]], found[1])
+        assert seen.find(found[1]) == found[0]
+
+
+def test_without_stops_everything_is_shown_at_once() -> None:
+    watcher = StopStrings(())
+    assert watcher.feed("abc") == "abc"
+    assert watcher.flush() == ""
+    assert watcher.matched is None
+
+
+def test_a_beginning_is_held_back_until_it_is_decided() -> None:
+    watcher = StopStrings(("stop",))
+    assert watcher.feed("a st") == "a "
+    assert watcher.feed("art st") == "start "
+    assert watcher.feed("op it") == ""
+    assert watcher.matched == "stop"
