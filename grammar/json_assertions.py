@@ -120,7 +120,7 @@ class Assertions:
         if names is None:
             return Clause()
         whole = True if "integer" in names and "number" not in names else None
-        types = frozenset(_type_of(name) for name in names)
+        types: frozenset[Type] = frozenset(_type_of(name) for name in names)
         return Clause(types=types, numbers=Numbers(whole=whole)) if types else None
 
     def _not_type(self, location: str, schema: Schema) -> list[Clause]:
