@@ -98,8 +98,9 @@ def _keep_likeliest(scores: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor)
     scores: [S, V] after temperature."""
     vocab = scores.shape[1]
     least = _thresholds(scores, top_k, top_p, min_p, min(_BEST, vocab))
-    if bool(least.isnan().any()):
-        least = _thresholds(scores, top_k, top_p, min_p, vocab)
+    short = least.isnan()
+    if bool(short.any()):  # a row that is done keeps its own: no neighbour's needs change it (P3)
+        least = torch.where(short, _thresholds(scores, top_k, top_p, min_p, vocab), least)
     return scores.masked_fill(scores < least.unsqueeze(-1), -torch.inf)
 
 
@@ -125,7 +126,7 @@ def masked_sample(
     scores = logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
     if keys is not None:
         warm = (temperature > 0).unsqueeze(-1)
-        # Below the likeliest, so that a temperature near 0 overflows to -inf, never to a tie of inf.
+        # Below the likeliest: a temperature near 0 overflows to -inf then, never to a tie of inf.
         best = scores.max(dim=-1, keepdim=True).values
         scaled = (scores - best) / torch.where(warm, temperature.unsqueeze(-1), 1.0)
         if filtered:
