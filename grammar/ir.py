@@ -30,7 +30,7 @@ class Lit(_Node, frozen=True):
 
 
 class Chars(_Node, frozen=True):
-    """One code point out of inclusive, sorted, disjoint ranges (surrogates excluded by the machine).
+    """One code point out of inclusive, sorted, disjoint ranges (the machine leaves surrogates out).
     An empty tuple matches nothing."""
 
     ranges: tuple[tuple[int, int], ...]

@@ -24,9 +24,9 @@ class GrammarSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     kind, source: the spelling and its text (a JSON text for `json_schema` and `choices`).
     property_order: JSON objects list properties as declared, or in any order.
-    whitespace: "compact" (`{"a":1}`), "json" (as json.dumps writes: `{"a": 1}`) or "free" (bounded).
-    format: the `format` keyword is asserted or only annotated. ascii: `\\d \\w \\s` and JSON strings
-    keep to ASCII. lenient: drop what cannot be enforced, and list it, instead of refusing.
+    whitespace: "compact" (`{"a":1}`), "json" (as json.dumps: `{"a": 1}`) or "free" (bounded).
+    format: the `format` keyword is asserted or only annotated. ascii: `\\d \\w \\s` and strings in
+    JSON keep to ASCII. lenient: drop what cannot be enforced, and list it, instead of refusing.
     """
 
     kind: Kind

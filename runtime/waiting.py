@@ -2,8 +2,9 @@
 
 Order: retracted sequences first, then higher priority, then the longest cached prefix, then
 arrival. Of the others, the one that has waited longest is passed over at most `age_bound` times,
-then it goes before them, so nobody starves. Each sequence hangs on the tree node where its match ends: the tree
-reports those whose depth changed, so that a step's cost does not grow with the queue.
+then it goes before them, so nobody starves. Each sequence hangs on the tree node where its match
+ends: the tree reports those whose depth changed, so that a step's cost does not grow with the
+queue.
 """
 
 from __future__ import annotations

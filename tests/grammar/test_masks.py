@@ -7,8 +7,7 @@ from functools import cache
 
 import pytest
 import regex
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from espalier.errors import GrammarError
 from espalier.grammar import GrammarCompiler, GrammarSpec, Vocabulary
