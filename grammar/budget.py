@@ -79,7 +79,7 @@ class Budget:
             return self._state(expr.node)
         if expr.kind == CALL:
             if self._rules is None:
-                costs = self._machine.program.measure(self._state)
+                costs = self._machine.program.facts.measure(self._state)
                 self._rules = list(costs.values())
             return self._rules[expr.rule]
         if expr.kind == LOOP:

@@ -12,6 +12,7 @@ Kont has an alternative or is the end.
 
 from __future__ import annotations
 
+import heapq
 from typing import Any
 
 from ..errors import GrammarError, InvariantError
@@ -124,50 +125,65 @@ class Machine:
         known = threads.get(node)
         threads[node] = kont if known is None else self._either(known, kont)
 
-    def _enter(self, expr: Expr, kont: Kont, threads: dict[Node, Kont]) -> None:
-        """Adds the terminals that `expr` can begin with, each with at least one byte to take."""
-        waiting = [(expr, kont)]
-        seen: set[tuple[int, int]] = set()
+    def _enter(self, entering: dict[Expr, Kont]) -> dict[Node, Kont]:
+        """The terminals that the expressions can begin with, each with at least one byte to take.
+
+        What is entered in several ways is entered once, with all that may follow it: in the order
+        of `rank`, an expression comes after everything that leads to it.
+        """
+        threads: dict[Node, Kont] = {}
+        waiting = [(-expr.rank, expr.id, expr) for expr in entering]
+        heapq.heapify(waiting)
+
+        def lead(expr: Expr, kont: Kont) -> None:
+            known = entering.get(expr)
+            if known is None:
+                entering[expr] = kont
+                heapq.heappush(waiting, (-expr.rank, expr.id, expr))
+            elif known is not kont:
+                entering[expr] = self._either(known, kont)
+
         while waiting:
-            expr, kont = waiting.pop()
-            if (expr.id, kont.id) in seen:
-                continue
-            seen.add((expr.id, kont.id))
+            expr = heapq.heappop(waiting)[2]
+            kont = entering[expr]
             if expr.kind == TERM and expr.node is not None:
                 self._add(threads, expr.node, kont)
             elif expr.kind == SEQ:
-                waiting.append((expr.head, self._push(expr.tail, kont)))
+                lead(expr.head, self._push(expr.tail, kont))
                 if expr.head.nullable:
-                    waiting.append((expr.tail, kont))
+                    lead(expr.tail, kont)
             elif expr.kind == CHOICE:
-                waiting.extend((item, kont) for item in expr.items)
+                for item in expr.items:
+                    lead(item, kont)
             elif expr.kind == LOOP:
-                waiting.append((expr.head, self._push(self.program.less(expr), kont)))
+                lead(expr.head, self._push(self.program.less(expr), kont))
             elif expr.kind == CALL:
-                waiting.append((self.program.bodies[expr.rule], kont))
+                lead(self.program.bodies[expr.rule], kont)
             if len(threads) > MAX_THREADS:
                 raise GrammarError(
                     f"more than {MAX_THREADS} readings of the same text",
                     hint="The grammar is too ambiguous: give alternatives distinct beginnings.",
                 )
+        return threads
 
     def after(self, kont: Kont) -> Config:
         """The configuration in which `kont` is to be done next."""
         return kont.after or self._following(kont)
 
     def _following(self, kont: Kont) -> Config:
-        threads: dict[Node, Kont] = {}
+        entering: dict[Expr, Kont] = {}
         can_end = False
         waiting, seen = [kont], {kont.id}
         while waiting:
             current = waiting.pop()
             can_end |= current.end
             for expr, rest in current.alternatives:
-                self._enter(expr, rest, threads)
+                known = entering.get(expr)
+                entering[expr] = rest if known is None else self._either(known, rest)
                 if expr.nullable and rest.id not in seen:
                     seen.add(rest.id)
                     waiting.append(rest)
-        config = self._config(threads, can_end)
+        config = self._config(self._enter(entering), can_end)
         if config is None:
             raise GrammarError("nothing matches this grammar")
         kont.after = config
@@ -199,19 +215,19 @@ class Machine:
         can_end = config.can_end
         for byte in text:
             moved: dict[Node, Kont] = {}
-            can_end = False
+            ended: Kont | None = None  # what follows the terminals that may end here
             for node, kont in current.items():
                 target = step(arena, node, byte)
-                if target is arena.empty:
-                    continue
                 if target.nullable:
-                    following = kont.after or self._following(kont)
-                    can_end |= following.can_end
-                    for thread in following.threads:
-                        self._add(moved, *thread)
-                    if target is arena.epsilon:
-                        continue
-                self._add(moved, target, kont)
+                    ended = kont if ended is None else self._either(ended, kont)
+                if target is not arena.empty and target is not arena.epsilon:
+                    self._add(moved, target, kont)
+            can_end = False
+            if ended is not None:
+                following = ended.after or self._following(ended)
+                can_end = following.can_end
+                for thread in following.threads:
+                    self._add(moved, *thread)
             if not moved and not can_end:
                 return None
             current = moved

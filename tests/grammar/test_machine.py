@@ -5,11 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import assume, given, settings, strategies as st
 
 from espalier.errors import GrammarError, InvariantError
-from espalier.grammar import GrammarCompiler, Matcher, ir
+from espalier.grammar import Matcher, ir
 from espalier.grammar.machine import Config, Kont
 from tests.grammar.ir_oracle import Oracle
 
@@ -53,20 +52,15 @@ GRAMMARS = st.tuples(EXPRS, EXPRS, EXPRS).map(
 )
 
 
-def _load(grammar: ir.GrammarIR, compiler: GrammarCompiler = COMPILER) -> Matcher:
-    try:
-        return compiler.load(grammar).matcher()
-    except GrammarError as error:
-        assume("left recursion" in str(error))
-        raise
-
-
 def _may_fail(grammar: ir.GrammarIR) -> Matcher:
     try:
-        return COMPILER.load(grammar).matcher()
+        made = COMPILER.load(grammar)
     except GrammarError:
         assume(False)
         raise
+    # The oracle needs exponential time for some left recursion; test_left_recursion.py has its own.
+    assume(made.machine.program.facts.grammar is grammar)
+    return made.matcher()
 
 
 @settings(max_examples=150, deadline=None)
@@ -112,15 +106,13 @@ def test_refuses_exactly_what_matches_nothing(grammar: ir.GrammarIR) -> None:
     try:
         matcher = COMPILER.load(grammar).matcher()
     except GrammarError as error:
-        if "nothing matches" in str(error):
-            assert error.where in NAMES
-            short = ["", "a", "b", "ab", "1", "é", "aa", "b1", "ba", "aab", "bb"]
-            assert not any(oracle.accepts(text) for text in short)
-        else:
-            assert "left recursion" in str(error)
+        assert "nothing matches" in str(error)  # noqa: PT017
+        assert error.where in NAMES  # noqa: PT017
+        short = ["", "a", "b", "ab", "1", "é", "aa", "b1", "ba", "aab", "bb"]
+        assert not any(oracle.accepts(text) for text in short)
         return
     text = b"".join(VOCABULARY.tokens[token] for token in finish(matcher, SIZE)).decode()
-    if len(text) <= 40:
+    if len(text) <= 40 and matcher._grammar.machine.program.facts.grammar is grammar:
         assert oracle.accepts(text)
 
 

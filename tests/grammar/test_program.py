@@ -57,30 +57,12 @@ def test_what_cannot_be_is_pruned() -> None:
     assert body.node is program.arena.literal(b"a")
 
 
-@pytest.mark.parametrize(
-    ("rules", "loop"),
-    [
-        ({"start": ir.Choice((_lit("a"), ir.Seq((ir.Ref("start"), _lit("b")))))}, "start -> start"),
-        (
-            {
-                "start": ir.Seq((ir.Loop(_lit("x"), 0, None), ir.Ref("other"))),
-                "other": ir.Choice((_lit("a"), ir.Seq((ir.Ref("start"), _lit("b"))))),
-            },
-            "start -> other -> start",
-        ),
-    ],
-)
-def test_left_recursion_is_refused_by_name(rules: dict[str, ir.Expr], loop: str) -> None:
-    with pytest.raises(GrammarError, match="left recursion") as caught:
-        _program(**rules)
-    assert caught.value.got == loop
-
-
-def test_a_call_behind_something_that_takes_bytes_is_no_left_recursion() -> None:
+def test_a_call_behind_something_that_takes_bytes_is_no_cycle() -> None:
     program = _program(
         start=ir.Choice((_lit("a"), ir.Seq((_lit("["), ir.Ref("start"), ir.Ref("start")))))
     )
     assert program.start.nearest == 1
+    assert program.facts.left_cycles() == []
 
 
 def test_missing_rules() -> None:
