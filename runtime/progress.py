@@ -62,8 +62,10 @@ class Progress:
         return self.matched_stop is not None
 
     def chunk(self, result: Result | None = None) -> Chunk:
-        """What is new since the last chunk."""
+        """What is new since the last chunk; of a request that is no stream, the result alone."""
         seq = self.seq
+        if not seq.request.stream:
+            return Chunk(request_id=seq.id, index=seq.request.index, result=result)
         text = "".join(self._text[self._streamed_texts :])
         self._streamed_texts = len(self._text)
         self._shown += len(text)

@@ -11,6 +11,7 @@ from espalier.runtime.model_runner import DelayedRunner
 from espalier.runtime.options import SchedulerConfig
 from espalier.runtime.request import Request
 from espalier.runtime.scheduler import Scheduler
+from espalier.runtime.tokenizer import Tokenizer
 from espalier.types import Chunk, Result, SamplingParams
 from tests.simulated_runner import SimulatedRunner, Watched, answer
 
@@ -43,10 +44,11 @@ class Harness:
         age_bound: int = 256,
         overlap: bool = False,
         vocab: int = VOCAB,
+        tokenizer: Tokenizer | None = None,
         wrap: Callable[[Any], Any] = lambda runner: runner,
     ) -> None:
         self.clock = Clock()
-        self.vocab = vocab
+        self.vocab = vocab = vocab if tokenizer is None else tokenizer.vocab_size
         config = SchedulerConfig(
             capacity=capacity,
             page_size=page_size,
@@ -68,6 +70,7 @@ class Harness:
             self.scheduler,
             self.runner,
             self._emit,
+            tokenizer=tokenizer,
             vocab_size=vocab,
             max_context=capacity,
             overlap=overlap,
@@ -93,6 +96,7 @@ class Harness:
         score_from: int | None = None,
         generate: bool = True,
         stream: bool = False,
+        ignore_eos: bool = True,
         **params: Any,
     ) -> int:
         """Submit one request; a seed makes it sampled rather than greedy. Returns its id."""
@@ -100,7 +104,10 @@ class Harness:
             id=next(self._ids),
             prompt=list(prompt),
             params=SamplingParams(
-                max_tokens=max_tokens, temperature=1.0 if seed else 0.0, ignore_eos=True, **params
+                max_tokens=max_tokens,
+                temperature=1.0 if seed else 0.0,
+                ignore_eos=ignore_eos,
+                **params,
             ),
             seed=seed,
             index=index,
