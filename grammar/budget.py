@@ -23,13 +23,10 @@ from .masks import Rows
 from .program import CALL, CHOICE, LOOP, SEQ, TERM, Expr
 from .trie import TokenTrie
 from .vocabulary import pack_bits
-from .walk import Fan
+from .walk import Fan, Walk, distinct, exit_nodes
 
-KEPT_LEVELS = 64  # configurations whose filtered masks are kept
-MAX_LEVELS = 64  # distinct distances told apart in one mask
+KEPT_DISTANCES = 16  # configurations whose tokens' distances are kept (4 bytes a token)
 _FAR = np.iinfo(np.int32).max
-
-Levels = list[tuple[int, np.ndarray]]  # ascending distance: the tokens that lead that near
 
 
 class Budget:
@@ -41,7 +38,7 @@ class Budget:
         self._trie: TokenTrie = rows.trie
         self._arena: Arena = machine.arena
         self._rules: list[int] | None = None
-        self._levels: OrderedDict[Config, Levels] = OrderedDict()
+        self._far: OrderedDict[Config, np.ndarray] = OrderedDict()
 
     # -- distances ---------------------------------------------------------------------------------
 
@@ -149,42 +146,49 @@ class Budget:
     def _filtered(self, config: Config, left: int) -> np.ndarray:
         """The mask with tokens whose successor is at most `left` tokens from an end; the nearest
         ones where there is none and the text may not end."""
-        levels = self._levels.get(config)
-        if levels is None:
-            levels = self._levels[config] = self._make_levels(config)
-            if len(self._levels) > KEPT_LEVELS:
-                self._levels.popitem(last=False)
-        self._levels.move_to_end(config)
-        fitting = [bits for far, bits in levels if far <= left]
-        if not fitting and levels and not config.can_end:
-            fitting = [levels[0][1]]
-        bits = fitting[-1].copy() if fitting else np.zeros_like(self._rows.eos)
+        far = self._far.get(config)
+        if far is None:
+            far = self._far[config] = self._distances(config)
+            if len(self._far) > KEPT_DISTANCES:
+                self._far.popitem(last=False)
+        self._far.move_to_end(config)
+        fitting = far <= min(left, _FAR - 1)
+        if not config.can_end and not fitting.any():
+            fitting = far == far.min()
+        bits = pack_bits(fitting, self._trie.vocabulary.words)
         return bits | self._rows.eos if config.can_end else bits
 
-    def _make_levels(self, config: Config) -> Levels:
-        far = self._distances(config)
-        found = np.unique(far[far < _FAR])
-        if found.size > MAX_LEVELS:  # round up to fewer: withholds a little earlier
-            found = found[np.linspace(0, found.size - 1, MAX_LEVELS).astype(int)]
-        words = self._trie.vocabulary.words
-        return [(int(value), pack_bits(far <= value, words)) for value in found]
-
     def _distances(self, config: Config) -> np.ndarray:
-        """int32[V]: the distance after each token, as far as one reading tells."""
+        """int32[V]: the distance after each token, _FAR where the token is not allowed."""
         far = np.full(self._trie.vocabulary.size, _FAR, dtype=np.int32)
         waiting: list[tuple[Config, Fan]] = [(config, self._rows.walker.root)]
         while waiting:
             current, sources = waiting.pop()
             for node, kont in current.threads:
                 walk = self._rows.walker.walk(node, sources)
-                after = self._kont(kont)
-                ids, states, exits, walk = self._rows.token_states(walk)
-                costs = np.full(len(walk.states), _FAR, dtype=np.int64)
-                for number in np.unique(states).tolist():
-                    costs[number] = self._state(walk.states[number]) + after
-                far[ids] = np.minimum(far[ids], np.minimum(costs[states], _FAR))
+                exits = self._lower(far, walk, self._kont(kont))
                 if exits:
                     following = self._machine.after(kont)
                     if following.threads:
                         waiting.append((following, Fan(self._trie, exits)))
         return far
+
+    def _lower(self, far: np.ndarray, walk: Walk, after: int) -> list[int]:
+        """Lowers `far` to what `walk` shows, when `after` more tokens complete the text behind the
+        terminal. The exits of the walk."""
+        if walk.full is None:
+            tokens, states, exits, walk = self._rows.token_states(walk)
+            costs = self._costs(walk, np.unique(states).tolist(), after)
+            far[tokens] = np.minimum(far[tokens], costs.take(states))
+            return exits
+        states = walk.full.take(self._trie.node_of)
+        costs = self._costs(walk, distinct(states, len(walk.states)), after)
+        np.minimum(far, costs.take(states), out=far)
+        return exit_nodes(self._trie, walk)
+
+    def _costs(self, walk: Walk, numbers: list[int], after: int) -> np.ndarray:
+        """int32: by a state's number in the walk, the tokens from there to the end of the text."""
+        costs = np.full(max(len(walk.states), 1), _FAR, dtype=np.int32)
+        for number in numbers:
+            costs[number] = min(self._state(walk.states[number]) + after, _FAR)
+        return costs
