@@ -73,12 +73,24 @@ class Node:
 class Arena:
     """All nodes of one vocabulary. alphabet: the bytes strings may be completed with (None: all).
 
-    limit: nodes at most, beyond which GrammarError is raised.
+    Work is done in pieces, each begun by `begin`: a piece that makes more than `allowance` nodes
+    ends in a GrammarError, so that no grammar can take the others' time or memory. Between pieces
+    an arena of more than `full` nodes forgets those that nobody holds; `generation` counts that.
     """
 
-    def __init__(self, alphabet: frozenset[int] | None = None, *, limit: int = 2_000_000) -> None:
+    def __init__(
+        self,
+        alphabet: frozenset[int] | None = None,
+        *,
+        allowance: int = 100_000,
+        full: int = 400_000,
+    ) -> None:
         self.alphabet = None if alphabet is not None and len(alphabet) == 256 else alphabet
-        self.limit = limit
+        self.allowance = allowance
+        self.full = full
+        self.generation = 0
+        self._serial = 0
+        self._fence = allowance
         self._nodes: dict[tuple[Any, ...], Node] = {}
         self._unions: dict[tuple[int, ...], Node] = {}  # results of alt, by members
         self._joins: dict[tuple[Node, Node], Node] = {}  # results of cat, by parts
@@ -90,17 +102,36 @@ class Arena:
         self.epsilon.nullable = True
         self.everything = self._negation(self.empty)  # every byte string
         self.everything.decided = True
+        self._constants = dict(self._nodes)
 
     def __len__(self) -> int:
         return len(self._nodes)
 
+    def begin(self, allowance: int | None = None) -> None:
+        """Starts a piece of work. Nodes held from before stay good; they may be made again."""
+        if len(self._nodes) > self.full:
+            self._forget()
+        self._fence = self._serial + (self.allowance if allowance is None else allowance)
+
+    def _forget(self) -> None:
+        self.generation += 1
+        for node in self._nodes.values():
+            node.raw = node.clamped = None
+            if node.kind != BYTES:
+                node.segments = None
+        for table in (self._nodes, self._unions, self._joins, self.chars, self._tables):
+            table.clear()
+        self._nodes.update(self._constants)
+
     def _new(self, key: tuple[Any, ...], kind: int) -> Node:
-        if len(self._nodes) >= self.limit:
+        if self._serial >= self._fence:
             raise GrammarError(
-                f"the grammars in use need more than {self.limit} automaton states",
-                hint="Simplify the pattern: smaller counters inside counters, fewer alternatives.",
+                "the grammar needs too many automaton states at once",
+                hint="Simplify it: smaller counters inside counters, fewer alternatives that begin "
+                "alike.",
             )
-        node = Node(kind, len(self._nodes))
+        node = Node(kind, self._serial)
+        self._serial += 1
         self._nodes[key] = node
         return node
 

@@ -22,8 +22,6 @@ from .spec import GrammarSpec
 from .trie import TokenTrie
 from .vocabulary import Vocabulary
 
-ARENA_FULL = 400_000  # nodes after which grammars loaded next get a fresh arena
-
 
 class CompiledGrammar:
     """One grammar, ready for its vocabulary. dropped: what `lenient` dropped (JSON pointers)."""
@@ -57,19 +55,12 @@ class GrammarCompiler:
         self.vocabulary = vocabulary
         self.trie = TokenTrie(vocabulary)
         self.pool = MaskPool(vocabulary.words, vocabulary.allowed_in_free_text(), pool_bytes)
-        self._inner_bytes = inner_bytes
-        self._limits = limits
+        self.arena = Arena(self.trie.single)
+        self._rows = Rows(self.arena, self.trie, self.pool, inner_bytes)
+        self._limits = limits or Limits()
         self._keep = keep
         self._by_spec: OrderedDict[GrammarSpec, CompiledGrammar] = OrderedDict()
         self._by_content: OrderedDict[bytes, CompiledGrammar] = OrderedDict()
-        self._fresh_arena()
-
-    def _fresh_arena(self) -> None:
-        """Grammars loaded before keep the old one, and it goes when they go."""
-        self._arena = Arena(self.trie.single)
-        self._rows = Rows(self._arena, self.trie, self.pool, self._inner_bytes)
-        self._by_spec.clear()
-        self._by_content.clear()
 
     def compile(self, spec: GrammarSpec) -> CompiledGrammar:
         """Parses and loads, here and now. Raises GrammarError."""
@@ -89,9 +80,8 @@ class GrammarCompiler:
         content = grammar_ir.encode(grammar)
         found = self._by_content.get(content)
         if found is None:
-            if len(self._arena) > ARENA_FULL:
-                self._fresh_arena()
-            found = CompiledGrammar(self._rows, self._arena, grammar)
+            self.arena.begin(self._limits.states)
+            found = CompiledGrammar(self._rows, self.arena, grammar)
             self._by_content[content] = found
             if len(self._by_content) > self._keep:
                 self._by_content.popitem(last=False)

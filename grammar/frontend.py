@@ -39,7 +39,7 @@ def parse(spec: GrammarSpec, limits: Limits | None = None) -> GrammarIR:
         )
     try:
         grammar = _front_end(spec)
-        Program(Arena(limit=limits.states), grammar)
+        Program(Arena(allowance=limits.states), grammar)
     except RecursionError:
         raise GrammarError("the grammar is nested too deeply", where=spec.kind) from None
     return grammar

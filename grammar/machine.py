@@ -21,8 +21,8 @@ from .counters import clamp
 from .derivatives import step
 from .program import CALL, CHOICE, LOOP, NIL, SEQ, TERM, Expr, Program
 
-KEPT_CONFIGS = 1 << 15
-KEPT_STEPS = 1 << 12
+KEPT_CONFIGS = 1 << 13  # configurations made before a grammar starts to learn afresh
+KEPT_STEPS = 1 << 12  # successors remembered by one configuration
 MAX_THREADS = 4096  # of one configuration
 
 Thread = tuple[Node, "Kont"]
@@ -79,11 +79,22 @@ class Machine:
         self.arena = program.arena
         self.limit = limit
         self._partial = self.arena.alphabet is not None
+        self._serial = 1
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
+        """Forgets what was learnt. Configurations that somebody holds stay good."""
+        self._made = 0
         self._konts: dict[object, Kont] = {}
         self._configs: dict[object, Config] = {}
-        self.end = Kont(0, (), True, limit)
-        self._serial = 1
-        self.start = self._following(self._push(program.start, self.end))
+        self.end = Kont(0, (), True, self.limit)
+        self.start = self._following(self._push(self.program.start, self.end))
+
+    def begin(self) -> None:
+        """Starts a piece of work: one step, one mask."""
+        self.arena.begin()
+        if self._made > KEPT_CONFIGS:
+            self._start_afresh()
 
     # -- continuations -----------------------------------------------------------------------------
 
@@ -93,8 +104,6 @@ class Machine:
         key = (alternatives, end)
         kont = self._konts.get(key)
         if kont is None:
-            if len(self._konts) > KEPT_CONFIGS:
-                self._konts.clear()
             kont = self._konts[key] = Kont(self._serial, alternatives, end, self.limit)
             self._serial += 1
         return kont
@@ -201,8 +210,7 @@ class Machine:
         key = (tuple(found), can_end)
         config = self._configs.get(key)
         if config is None:
-            if len(self._configs) > KEPT_CONFIGS:
-                self._configs.clear()
+            self._made += 1
             config = self._configs[key] = Config(key[0], can_end)
         return config
 

@@ -88,6 +88,7 @@ class Rows:
         self.walker = Walker(arena, trie)
         vocabulary = trie.vocabulary
         self._vocabulary = vocabulary
+        self._generation = arena.generation
         self._inner: OrderedDict[Node, Inner] = OrderedDict()
         self._inner_bytes = 0
         self._inner_limit = inner_bytes
@@ -150,6 +151,8 @@ class Rows:
 
     def inner(self, node: Node) -> Inner:
         """The inner row of a terminal's state."""
+        if self._generation != self._arena.generation:
+            self._forget()
         found = self._inner.get(node)
         if found is not None:
             self._inner.move_to_end(node)
@@ -160,6 +163,14 @@ class Rows:
             _, dropped = self._inner.popitem(last=False)
             self._inner_bytes -= dropped.nbytes
         return found
+
+    def _forget(self) -> None:
+        """The arena has forgotten its nodes: rows kept for them would only keep them alive."""
+        self._generation = self._arena.generation
+        self._inner.clear()
+        self._inner_bytes = 0
+        self._counted.clear()
+        self.walker.table.reset()
 
     def _make_inner(self, node: Node) -> Inner:
         # Counts do not tell what a vocabulary without some bytes can complete.

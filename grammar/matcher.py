@@ -60,11 +60,13 @@ class Matcher:
 
     def distance(self) -> int:
         """Tokens needed to complete the text, at most (an upper bound, EOS not counted)."""
+        self._grammar.machine.begin()
         return self._grammar.budget.distance(self._place.config)
 
     def forced_bytes(self) -> bytes:
         """The bytes that every continuation must begin with; empty where the text may end."""
         machine, config = self._grammar.machine, self._place.config
+        machine.begin()
         forced = bytearray()
         while not config.can_end and not self._place.ended and len(forced) < FORCED_LIMIT:
             byte = self._only_byte([node for node, _ in config.threads])
@@ -109,6 +111,7 @@ class Matcher:
         grammar, place = self._grammar, self._place
         if place.ended:
             return grammar.rows.pool.add(grammar.rows.eos)[0]
+        grammar.machine.begin()
         if remaining is None:
             return grammar.rows.row(grammar.machine, place.config)
         return grammar.budget.row(place.config, remaining)
@@ -135,12 +138,14 @@ class Matcher:
         text = vocabulary.tokens[token]
         if place.ended or not text:
             return False
+        grammar.machine.begin()
         return self._move(grammar.machine.token(place.config, token, text))
 
     def accept_bytes(self, text: bytes) -> bool:
         """Takes `text` as if it were one token; False, and nothing changed, where it cannot."""
         if self._place.ended:
             return False
+        self._grammar.machine.begin()
         return self._move(self._grammar.machine.accept(self._place.config, text))
 
     def _move(self, config: Config | None) -> bool:

@@ -90,9 +90,9 @@ class StateTable:
 
     def __init__(self, arena: Arena) -> None:
         self._arena = arena
-        self._reset()
+        self.reset()
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
         self.states: list[Node] = [self._arena.empty]
         self._numbers: dict[Node, int] = {self._arena.empty: 0}
         self.delta = np.full((64, 256), -1, dtype=np.int32)
@@ -103,7 +103,7 @@ class StateTable:
     def begin(self) -> None:
         """Called before a walk: forgets everything if the table has grown too large."""
         if len(self.states) > TABLE_LIMIT:
-            self._reset()
+            self.reset()
 
     def number(self, state: Node) -> int:
         found = self._numbers.get(state)

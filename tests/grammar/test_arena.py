@@ -150,18 +150,37 @@ def test_equal_residuals_are_one_node() -> None:
     ],
 )  # fmt: skip
 def test_hostile_terms_stay_small(term: ir.Regular) -> None:
-    arena = Arena(limit=60_000)
+    arena = Arena(allowance=60_000)
     state = lower(arena, term)
     for byte in b"a" * 500:
         state = derivatives.step(arena, state, byte)
         assert state is not arena.empty
 
 
-def test_the_arena_has_a_limit() -> None:
-    arena = Arena(limit=50)
-    arena.literal(b"a")
-    with pytest.raises(GrammarError, match="more than 50 automaton states"):
-        lower(arena, ir.Alt(tuple(ir.Rep(ir.Lit(str(n)), n, n + 3) for n in range(2, 60))))
+def test_a_piece_of_work_has_an_allowance() -> None:
+    arena = Arena(allowance=50)
+    term = ir.Alt(tuple(ir.Rep(ir.Lit(str(n)), n, n + 3) for n in range(2, 60)))
+    with pytest.raises(GrammarError, match="too many automaton states"):
+        lower(arena, term)
+    arena.begin(1000)
+    assert lower(arena, term).shortest == 2
+
+
+@settings(max_examples=100, deadline=None)
+@given(REGULARS, st.text(alphabet="abé", max_size=8), st.integers(0, 8))
+def test_forgetting_loses_nothing(term: ir.Regular, text: str, when: int) -> None:
+    arena, steady = Arena(full=0), Arena()
+    node, other = lower(arena, term), lower(steady, term)
+    for index, byte in enumerate(text.encode()):
+        derivatives.segments(arena, node)
+        if index == when:
+            arena.begin()
+            assert arena.generation == 1
+        node = derivatives.step(arena, node, byte)
+        other = derivatives.step(steady, other, byte)
+        assert node.nullable == other.nullable
+        assert (node is arena.empty) == (other is steady.empty)
+    arena.check_invariants()
 
 
 def test_long_literals_are_chunks() -> None:

@@ -18,13 +18,12 @@ from espalier.grammar import (
     GrammarSpec,
     Matcher,
     Vocabulary,
-    compiler,
     ir,
     parse,
 )
 from tests.support import data_path
 
-from .machine_tools import allowed, finish, random_walk, regex_matcher, rich_compiler, vocabulary
+from .machine_tools import allowed, regex_matcher, rich_compiler, vocabulary
 
 
 def test_public_names_are_sorted_and_there() -> None:
@@ -54,18 +53,39 @@ def test_caches_are_bounded() -> None:
     assert len(one._by_spec) == len(one._by_content) == 2
 
 
-def test_a_full_arena_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiler, "ARENA_FULL", 200)
+def test_a_full_arena_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Grammars and matchers from before go on as if nothing had happened."""
+    monkeypatch.setattr("espalier.grammar.machine.KEPT_CONFIGS", 20)
+    one, steady = rich_compiler(), rich_compiler()
+    one.arena.full = 150
+    size = one.vocabulary.size
+    patterns = [f"(?:a{{{n}}}|b{{{n}}}|é1?){{2,9}}1" for n in range(1, 12)]
+    pairs = [(regex_matcher(p, one), regex_matcher(p, steady)) for p in patterns]
+    for turn in range(12):
+        for matcher, other in pairs:
+            assert allowed(matcher, size) == allowed(other, size)
+            assert allowed(matcher, size, turn) == allowed(other, size, turn)
+            mask = sorted(allowed(other, size) - {0}) or [0]
+            assert matcher.accept(mask[turn % len(mask)])
+            assert other.accept(mask[turn % len(mask)])
+    assert one.arena.generation > 3
+    assert len(one.arena) < 2000
+    one.arena.check_invariants()
+    for matcher, _ in pairs:
+        matcher._grammar.machine.check_invariants()
+
+
+def test_one_grammar_may_not_take_everything() -> None:
+    """A step that would need too many states fails alone; the next one goes on."""
     one = rich_compiler()
-    old = regex_matcher("(?:a|b){3,5}", one)
-    arenas = set()
-    for number in range(30):
-        matcher = regex_matcher(f"(?:a{{{number}}}|b{{{number}}}){{2,9}}1", one)
-        assert finish(matcher, one.vocabulary.size) is not None
-        arenas.add(id(one._arena))
-    assert len(arenas) > 1
-    assert regex_matcher("(?:a|b){3,5}", one).distance() == old.distance()
-    assert random_walk(old, one.vocabulary.size, 0, 1)[1]
+    good = regex_matcher("(?:ab)*", one)
+    greedy = regex_matcher("[ab]*a[ab]{9}", one)
+    one.arena.allowance = 3
+    with pytest.raises(GrammarError, match="too many automaton states"):
+        greedy.accept_bytes(b"abbabaabab")
+    one.arena.allowance = 1000
+    assert good.accept_bytes(b"abab")
+    assert allowed(good, one.vocabulary.size)
 
 
 def test_vocabularies_live_side_by_side() -> None:
