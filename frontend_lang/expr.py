@@ -138,11 +138,25 @@ class ExprList(Expr):
                 raise InvariantError("E1: two texts side by side", got=repr(self))
 
 
+def check_text(text: str, where: Where) -> None:
+    """Raise InvalidRequestError for text that UTF-8 cannot write (lone surrogates)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError(
+            expected="text that UTF-8 can write",
+            got=repr(text[error.start : error.end]),
+            where=str(where),
+            hint=f"Character {error.start} is half of a surrogate pair",
+        ) from None
+
+
 def as_expr(value: object) -> Expr:
     """An expression as it is, a string as a Text; anything else is refused."""
     if isinstance(value, Expr):
         return value
     if isinstance(value, str):
+        check_text(value, caller())
         return Text(value, caller())
     hint = "Only text and calls such as gen(...) can be added to a state."
     if value is None:

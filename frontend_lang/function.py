@@ -32,7 +32,7 @@ from typing import (
 )
 
 from ..errors import EspalierError, InvalidRequestError, NotSupportedError, ProgramError
-from ..types import check_names
+from ..types import SamplingParams, check_names
 from . import seeds
 from .backends.default import resolve
 from .interpreter import Interpreter
@@ -265,7 +265,7 @@ class Program(Generic[P]):
             raise
         state.finish()
 
-    def failure(self, error: Exception) -> EspalierError:
+    def failure(self, error: BaseException) -> EspalierError:
         """What the program's function raised, as a value that knows the line."""
         return program_failure(self.name, error, self.where)
 
@@ -274,12 +274,14 @@ class Program(Generic[P]):
         state.session.body_thread = threading.get_ident()
         try:
             self.call_body(state, arguments)
-        except Exception as error:  # it belongs to the readers of the stream
+        except BaseException as error:  # it belongs to the readers of the stream
             failure = self.failure(error)
             state.session.close_feeds(failure)
             state.session.cancel("the program raised")
-        state.session.wait()
-        state.finish(failure)
+        try:
+            state.session.wait()
+        finally:
+            state.finish(failure)
 
     def _split(self, kwargs: Mapping[str, Any]) -> _Given:
         """Which keywords are the program's arguments, and which the run's options."""
@@ -296,7 +298,7 @@ class Program(Generic[P]):
         return {"arguments": arguments, "options": options}
 
 
-def program_failure(name: str, error: Exception, where: Where) -> EspalierError:
+def program_failure(name: str, error: BaseException, where: Where) -> EspalierError:
     """An exception of the program's own code, as a value that knows the line."""
     if isinstance(error, ProgramError):
         return error
@@ -330,8 +332,15 @@ def _defaults(options: Mapping[str, Any]) -> dict[str, Any]:
     given = options.get("sampling_params")
     base: dict[str, Any] = {}
     if isinstance(given, Mapping):
-        base = dict(given)
+        check_names("sampling_params", given, [*SAMPLING_NAMES, "seed"])
+        base = sampling_fields(given)
+        if given.get("seed") is not None:
+            base["seed"] = given["seed"]
     elif given is not None:
+        if not isinstance(given, SamplingParams):
+            raise InvalidRequestError(
+                expected="SamplingParams or a dict", got=repr(given), where="sampling_params"
+            )
         base = {
             name: getattr(given, name)
             for name in given.__struct_fields__

@@ -12,7 +12,7 @@ from ..errors import InvalidRequestError, NotSupportedError
 from ..grammar.spec import GrammarSpec
 from ..types import check_names
 from .choices import resolve_method
-from .expr import Expr, ExprList, Gen, RoleBegin, RoleEnd, Select, Text, as_expr, join
+from .expr import Expr, ExprList, Gen, RoleBegin, RoleEnd, Select, Text, as_expr, check_text, join
 from .options import (
     GenOptions,
     TypedGenOptions,
@@ -182,6 +182,7 @@ def _checked_choices(choices: Any, where: Where) -> tuple[str, ...]:
                 where=str(where),
                 hint="Write str(...) around the values.",
             )
+        check_text(choice, where)
         if choices.count(choice) > 1:
             raise InvalidRequestError(
                 expected="distinct choices", got=f"{choice!r} twice", where=str(where)

@@ -9,11 +9,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any, Protocol
 
 import msgspec
@@ -99,7 +102,8 @@ class InlineLink:
     def drive(self) -> None:
         with self._lock:
             self._require_open()
-            self.core.step()
+            with uninterrupted():
+                self.core.step()
 
     def close(self) -> None:
         with self._lock:
@@ -111,8 +115,29 @@ class InlineLink:
             raise EngineDeadError(_SHUT_DOWN)
 
 
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold ^C back until the block is done: a step that is cut in two would keep its slots."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    caught: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, where: caught.append((number, where)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if caught:
+            handler(*caught[0])
+
+
 class ProcessLink:
-    """The core in a child process, over a socket pair; one thread of ours reads its answers."""
+    """The core in a child process, over a socket pair; one thread of ours reads its answers.
+
+    It belongs to the process that made it: a forked child has no thread that reads, and must not
+    write into its parent's stream.
+    """
 
     inline = False
 
@@ -124,6 +149,7 @@ class ProcessLink:
         self._send_lock = threading.Lock()
         self._dead: EspalierError | None = None
         self._closing = False
+        self._owner = os.getpid()
         self._frames = Frames()
         self._backlog: list[bytes] = []
         options.check()
@@ -184,6 +210,9 @@ class ProcessLink:
 
     def close(self) -> None:
         self._closing = True
+        if os.getpid() != self._owner:
+            self._sock.close()
+            return
         with contextlib.suppress(OSError):  # it may be gone already
             self._sock.shutdown(socket.SHUT_RDWR)
         try:
@@ -198,6 +227,11 @@ class ProcessLink:
     def _send(self, message: ToEngine) -> None:
         if self._dead is not None or self._closing:
             raise self._dead or EngineDeadError(_SHUT_DOWN)
+        if os.getpid() != self._owner:
+            raise EngineDeadError(
+                "this engine was started by the process that this one was forked from",
+                hint="Start an Engine in each process, or use the spawn start method",
+            )
         try:
             data = frame(message)
         except (TypeError, ValueError, OverflowError) as error:

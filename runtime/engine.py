@@ -15,7 +15,7 @@ from ..grammar.spec import GrammarSpec
 from ..types import Chunk, Result, SamplingParams, check_names
 from .client import InlineLink, Link, ProcessLink
 from .inbox import Inbox, Switchboard
-from .inputs import Prompts, as_prompts, per_prompt, sampling
+from .inputs import Prompts, as_prompts, per_prompt, sampling, token_ids
 from .locate import resolve_folder
 from .options import EngineOptions
 from .protocol import EngineInfo
@@ -58,7 +58,9 @@ class Engine:
         overlap: bool | None = None,
         tokenizer: str | None = None,
         vocab_size: int = 131_072,
+        **unknown: object,
     ) -> None:
+        check_names("Engine", unknown, EngineOptions.__struct_fields__)
         options = EngineOptions(
             model=str(model),
             device=device,
@@ -235,20 +237,22 @@ class Engine:
 
     def abort(self, request_id: int) -> None:
         """Stop a request; its caller gets what there is, with finish_reason "abort"."""
-        self._link.cancel([request_id])
+        self._link.cancel(token_ids([request_id], "request_id"))
 
     # -- the cache ---------------------------------------------------------------------------------
 
     def explain(self, input_ids: Sequence[int], namespace: str = "") -> dict[str, Any]:
         """How much of a prompt is cached, and why not more."""
         found: dict[str, Any] = self._call(
-            "explain", input_ids=list(input_ids), namespace=namespace
+            "explain", input_ids=token_ids(input_ids, "input_ids"), namespace=namespace
         )
         return found
 
     def pin(self, input_ids: Sequence[int], namespace: str = "", ttl: float | None = None) -> int:
         """Evict this prefix last, for `ttl` seconds or until `unpin`. Returns the pin's number."""
-        number: int = self._call("pin", input_ids=list(input_ids), namespace=namespace, ttl=ttl)
+        number: int = self._call(
+            "pin", input_ids=token_ids(input_ids, "input_ids"), namespace=namespace, ttl=ttl
+        )
         return number
 
     def unpin(self, pin: int) -> None:

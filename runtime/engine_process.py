@@ -114,7 +114,11 @@ class EngineProcess:
             self._open = False
             return
         for body in self._frames.feed(data):
-            message = to_engine(body)
+            try:
+                message = to_engine(body)
+            except msgspec.MsgspecError as error:  # it harms whoever sent it alone (P4)
+                _log.error("a message that cannot be read", exc_info=error)
+                continue
             if isinstance(message, Submit):
                 for request in message.requests:
                     built.core.submit(request)

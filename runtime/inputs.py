@@ -45,7 +45,7 @@ def as_prompts(
             chats = [chats]
         return [_chat(tokenizer(), chat, i) for i, chat in enumerate(chats)]
     rows = _listed(input_ids, "input_ids")
-    if rows and hasattr(rows[0], "__index__"):
+    if rows and not hasattr(rows[0], "__iter__"):
         return [token_ids(rows, "input_ids")]
     return [token_ids(row, f"input_ids[{i}]") for i, row in enumerate(rows)]
 
@@ -77,9 +77,9 @@ def _chat(tokenizer: Tokenizer, chat: Any, number: int) -> list[int]:
                 got=repr(message),
                 where=f"messages[{number}][{i}]",
             )
-    text = tokenizer.render_chat(messages, add_generation_prompt=True)
-    _check_text(text, f"messages[{number}]")
-    return tokenizer.encode(text, allow_special=True)
+        if isinstance(message["content"], str):
+            _check_text(message["content"], f"messages[{number}][{i}].content")
+    return tokenizer.encode_chat(messages, add_generation_prompt=True)
 
 
 def token_ids(row: Any, where: str) -> list[int]:

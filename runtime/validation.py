@@ -3,6 +3,8 @@ the same errors."""
 
 from __future__ import annotations
 
+import math
+
 from ..errors import InvalidRequestError, NotSupportedError
 from .request import Request
 
@@ -31,9 +33,11 @@ def check_request(
         raise InvalidRequestError(
             "stop strings need a tokenizer, and this engine has none", where="stop"
         )
-    if request.deadline is not None and not request.deadline > 0:
+    if request.deadline is not None and not 0 < request.deadline < math.inf:
         raise InvalidRequestError(
-            expected="seconds above 0", got=repr(request.deadline), where="deadline"
+            expected="a finite number of seconds above 0",
+            got=repr(request.deadline),
+            where="deadline",
         )
     _refuse_unbuilt(request)
 

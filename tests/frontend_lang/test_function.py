@@ -281,3 +281,35 @@ def test_a_failed_call_raises_in_the_program_where_it_is_read() -> None:
     assert caught.value.where is not None
     assert caught.value.where.startswith(f"{__file__}:")
     assert isinstance(caught.value.__cause__, EngineError)
+
+
+def test_sampling_params_of_a_run_take_every_spelling() -> None:
+    @esp.function
+    def program(s: esp.ProgramState) -> None:
+        s += esp.gen("x")
+
+    backend = esp.Scripted({"x": "a"})
+    assert program.run(backend=backend, sampling_params={"max_new_tokens": 3})["x"] == "a"
+    for bad in (5, {"max_new_token": 3}):
+        with pytest.raises(esp.InvalidRequestError):
+            program.run(backend=backend, sampling_params=bad)  # type: ignore[call-overload]
+
+
+def test_a_streamed_program_that_exits_ends_its_stream() -> None:
+    @esp.function
+    def program(s: esp.ProgramState) -> None:
+        s += "A"
+        raise SystemExit(1)
+
+    state = program.run(backend=esp.Scripted({}), stream=True)
+    with pytest.raises(esp.ProgramError, match="SystemExit"):
+        list(state.text_iter())
+
+
+def test_text_that_utf8_cannot_write_is_named_at_its_line() -> None:
+    @esp.function
+    def program(s: esp.ProgramState) -> None:
+        s += "\ud800"
+
+    with pytest.raises(esp.InvalidRequestError, match="surrogate"):
+        program.run(backend=esp.Scripted({}))["x"]
