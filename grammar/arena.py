@@ -17,57 +17,23 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..errors import GrammarError, InvariantError
-
-EMPTY, EPSILON, LITERAL, WORDS, BYTES, CAT, ALT, REP, AND, NOT = range(10)
-_NAMES = ["EMPTY", "EPSILON", "LITERAL", "WORDS", "BYTES", "CAT", "ALT", "REP", "AND", "NOT"]
-
-INFINITE = 1 << 60  # a length no string has
-CHUNK = 64  # bytes in one LITERAL
-
-Segments = tuple[tuple[int, int, "Node"], ...]
-
-
-class Node:
-    """One regular term.
-
-    nullable: the empty string is in it. shortest: bytes of its shortest string over the arena's
-    alphabet (INFINITE where there is none); for NOT, and AND before it is decided, a lower bound.
-    big: the largest counter that stands where a token could advance it. The other fields depend on
-    `kind`: text (LITERAL); table, low, high, depth (WORDS: the strings table[low:high] without
-    their first `depth` bytes); segments (BYTES); a, b (CAT: a then b; REP: a, low to high times;
-    NOT: a); items (ALT, AND).
-    """
-
-    __slots__ = (
-        "a", "atomic", "b", "big", "clamped", "decided", "depth", "high", "id", "items", "kind",
-        "low", "nullable", "pieces", "raw", "segments", "shortest", "table", "tail_cost", "text",
-    )  # fmt: skip
-
-    def __init__(self, kind: int, number: int) -> None:
-        self.kind = kind
-        self.id = number
-        self.nullable = False
-        self.shortest = 0
-        self.big = 0
-        self.decided = kind not in (AND, NOT)
-        self.segments: Segments | None = None
-        self.raw: Segments | None = None
-        self.text = b""
-        self.table: tuple[bytes, ...] = ()
-        self.low = 0
-        self.high: int | None = 0
-        self.depth = 0
-        self.a: Node = self
-        self.b: Node = self
-        self.items: tuple[Node, ...] = ()
-        # Found out later, by counters.py, counted.py and distance.py.
-        self.clamped: Node | None = None
-        self.atomic: bool | None = None
-        self.tail_cost: int | None = None
-        self.pieces: tuple[bytes | int, ...] | None = None
-
-    def __repr__(self) -> str:
-        return f"<{_NAMES[self.kind]} {self.id}>"
+from .alternatives import drop_tails, merge_counts, merge_heads
+from .node import (
+    ALT,
+    AND,
+    BYTES,
+    CAT,
+    CHUNK,
+    EMPTY,
+    EPSILON,
+    INFINITE,
+    LITERAL,
+    NOT,
+    REP,
+    WORDS,
+    Node,
+    Segments,
+)
 
 
 class Arena:
@@ -276,8 +242,8 @@ class Arena:
     def _union(self, flat: dict[int, Node]) -> Node:
         if self.everything.id in flat:
             return self.everything
-        self._drop_tails(flat)
-        members = self._merge_counts(self._merge_heads(flat))
+        drop_tails(flat)
+        members = merge_counts(self, merge_heads(self, flat))
         if any(m.nullable for m in members.values() if m is not self.epsilon):
             members.pop(self.epsilon.id, None)
         if len(members) == 1:
@@ -291,57 +257,6 @@ class Arena:
             node.shortest = min(item.shortest for item in node.items)
             node.big = max(item.big for item in node.items)
         return node
-
-    def _drop_tails(self, flat: dict[int, Node]) -> None:
-        """x y, with x nullable, contains y: drop y (and the rest of y's own chain)."""
-        for member in list(flat.values()):
-            if member.id in flat:
-                tail = member
-                while tail.kind == CAT and tail.a.nullable:
-                    tail = tail.b
-                    flat.pop(tail.id, None)
-
-    def _merge_heads(self, flat: dict[int, Node]) -> dict[int, Node]:
-        """x y and x z are x (y | z)."""
-        tails: dict[int, list[Node]] = {}
-        for member in flat.values():
-            head, tail = (member.a, member.b) if member.kind == CAT else (member, self.epsilon)
-            tails.setdefault(head.id, [head]).append(tail)
-        merged: dict[int, Node] = {}
-        for head, *rest in tails.values():
-            node = self.cat(head, self.alt(rest)) if len(rest) > 1 else self.cat(head, rest[0])
-            for member in node.items if node.kind == ALT else (node,):
-                merged[member.id] = member
-        return merged
-
-    def _merge_counts(self, members: dict[int, Node]) -> dict[int, Node]:
-        """x{1,3} y and x{2,5} y are x{1,5} y."""
-        groups: dict[tuple[int, int], list[tuple[int, int, Node]]] = {}
-        for member in members.values():
-            head, tail = (member.a, member.b) if member.kind == CAT else (member, self.epsilon)
-            if head.kind == REP:
-                high = INFINITE if head.high is None else head.high
-                groups.setdefault((head.a.id, tail.id), []).append((head.low, high, member))
-        for group in groups.values():
-            if len(group) < 2:
-                continue
-            group.sort(key=lambda entry: entry[:2])
-            low, high, first = group[0]
-            head, tail = (first.a, first.b) if first.kind == CAT else (first, self.epsilon)
-            runs = [[low, high]]
-            for low, high, _ in group[1:]:
-                if low <= runs[-1][1] + 1:
-                    runs[-1][1] = max(runs[-1][1], high)
-                else:
-                    runs.append([low, high])
-            if len(runs) < len(group):
-                for _, _, member in group:
-                    members.pop(member.id)
-                for low, high in runs:
-                    count = self.rep(head.a, low, None if high == INFINITE else high)
-                    node = self.cat(count, tail)
-                    members[node.id] = node
-        return members
 
     def rep(self, item: Node, low: int, high: int | None) -> Node:
         """`item`, low to high times."""

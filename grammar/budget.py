@@ -16,10 +16,11 @@ from collections import OrderedDict
 
 import numpy as np
 
-from .arena import INFINITE, Arena, Node
+from .arena import Arena
 from .distance import tokens
 from .machine import Config, Kont, Machine
 from .masks import Rows
+from .node import INFINITE, Node
 from .program import CALL, CHOICE, LOOP, SEQ, TERM, Expr
 from .trie import TokenTrie
 from .vocabulary import pack_bits

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .arena import CAT, REP, Arena, Node
+from .arena import Arena
 from .derivatives import segments
+from .node import CAT, REP, Node
 from .trie import TokenTrie
 from .walk import Walker, distinct, exit_nodes
 

@@ -7,7 +7,8 @@ on the spine of sequences and in alternatives. Inside products they decide empti
 
 from __future__ import annotations
 
-from .arena import ALT, CAT, REP, Arena, Node
+from .arena import Arena
+from .node import ALT, CAT, REP, Node
 
 
 def clamp(arena: Arena, node: Node, limit: int) -> Node:

@@ -13,20 +13,8 @@ from bisect import bisect_left
 from collections.abc import Callable
 from itertools import count
 
-from .arena import (
-    ALT,
-    AND,
-    CAT,
-    EMPTY,
-    INFINITE,
-    LITERAL,
-    NOT,
-    REP,
-    WORDS,
-    Arena,
-    Node,
-    Segments,
-)
+from .arena import Arena
+from .node import ALT, AND, CAT, EMPTY, INFINITE, LITERAL, NOT, REP, WORDS, Node, Segments
 
 SEARCH_LIMIT = 20_000  # states expanded for one decision
 

@@ -11,8 +11,9 @@ work and the property.
 
 from __future__ import annotations
 
-from .arena import ALT, AND, BYTES, CAT, CHUNK, INFINITE, LITERAL, NOT, REP, WORDS, Arena, Node
+from .arena import Arena
 from .derivatives import shortest
+from .node import ALT, AND, BYTES, CAT, CHUNK, INFINITE, LITERAL, NOT, REP, WORDS, Node
 from .trie import TokenTrie
 
 # Bytes to be tokenised together, and whole numbers for parts already counted in tokens.

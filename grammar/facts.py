@@ -10,8 +10,9 @@ from typing import TypeVar
 
 from ..errors import GrammarError
 from . import ir
-from .arena import INFINITE, Arena, Node
+from .arena import Arena
 from .lower import lower
+from .node import INFINITE, Node
 
 MAX_DEPTH = 150  # expressions inside expressions
 _Fact = TypeVar("_Fact")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ..errors import GrammarError
 from . import ir
-from .arena import Arena, Node
+from .arena import Arena
 from .charsets import ANY, Ranges, union
 from .derivatives import decide
+from .node import Node
 
 MAX_DEPTH = 250  # terms inside terms
 _SURROGATES = (0xD800, 0xDFFF)

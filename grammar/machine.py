@@ -16,9 +16,9 @@ import heapq
 from typing import Any
 
 from ..errors import GrammarError, InvariantError
-from .arena import INFINITE, Node
 from .counters import clamp
 from .derivatives import step
+from .node import INFINITE, Node
 from .program import CALL, CHOICE, LOOP, NIL, SEQ, TERM, Expr, Program
 
 KEPT_CONFIGS = 1 << 13  # configurations made before a grammar starts to learn afresh

@@ -13,9 +13,10 @@ from collections.abc import Collection
 
 import numpy as np
 
-from .arena import INFINITE, Arena, Node
+from .arena import Arena
 from .counted import Counted, shape
 from .machine import Config, Kont, Machine
+from .node import INFINITE, Node
 from .pool import MaskPool
 from .trie import TokenTrie
 from .vocabulary import pack_bits

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InvalidRequestError
-from .arena import Node
 from .derivatives import segments
 from .machine import Config
+from .node import Node
 
 if TYPE_CHECKING:
     from .compiler import CompiledGrammar

@@ -9,10 +9,11 @@ What cannot end is pruned here: alternatives that match nothing.
 from __future__ import annotations
 
 from . import ir
-from .arena import INFINITE, Arena, Node
+from .arena import Arena
 from .derivatives import nonempty
 from .facts import Facts
 from .left_recursion import remove_left_recursion
+from .node import INFINITE, Node
 
 NIL, TERM, SEQ, CHOICE, LOOP, CALL = range(6)
 

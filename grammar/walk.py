@@ -12,8 +12,9 @@ from bisect import bisect_left
 
 import numpy as np
 
-from .arena import INFINITE, Arena, Node
+from .arena import Arena
 from .derivatives import segments, step
+from .node import INFINITE, Node
 from .trie import TokenTrie
 
 Ints = np.ndarray

@@ -9,9 +9,10 @@ from hypothesis import example, given, settings, strategies as st
 
 from espalier.errors import GrammarError, InvariantError
 from espalier.grammar import derivatives, ir
-from espalier.grammar.arena import CHUNK, INFINITE, Arena, Node
+from espalier.grammar.arena import Arena
 from espalier.grammar.counters import clamp
 from espalier.grammar.lower import lower
+from espalier.grammar.node import CHUNK, INFINITE, Node
 from tests.grammar.ir_oracle import Oracle
 
 AB = ((97, 98),)

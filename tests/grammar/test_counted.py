@@ -7,11 +7,12 @@ import pytest
 from hypothesis import example, given, settings, strategies as st
 
 from espalier.grammar import MaskPool, Vocabulary, counted, ir
-from espalier.grammar.arena import Arena, Node
+from espalier.grammar.arena import Arena
 from espalier.grammar.counted import Counted, shape
 from espalier.grammar.derivatives import step
 from espalier.grammar.lower import lower
 from espalier.grammar.masks import Inner, Rows
+from espalier.grammar.node import Node
 from espalier.grammar.regex import regex_regular
 from espalier.grammar.trie import TokenTrie
 from espalier.grammar.walk import Walker

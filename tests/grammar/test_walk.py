@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from espalier.grammar import Vocabulary, ir, walk
-from espalier.grammar.arena import Arena, Node
+from espalier.grammar.arena import Arena
 from espalier.grammar.derivatives import step
 from espalier.grammar.lower import lower
+from espalier.grammar.node import Node
 from espalier.grammar.trie import TokenTrie
 from espalier.grammar.walk import Fan, Walk, Walker
 
