@@ -32,11 +32,11 @@ from typing import (
 )
 
 from ..errors import EspalierError, InvalidRequestError, NotSupportedError, ProgramError
-from ..types import SamplingParams, check_names
+from ..types import check_names
 from . import seeds
 from .backends.default import resolve
 from .interpreter import Interpreter
-from .options import SAMPLING_NAMES, SamplingOptions, check_fields, sampling_fields
+from .options import SAMPLING_NAMES, SamplingOptions, run_fields
 from .session import Machine, Session
 from .state import ProgramState
 from .where import Where
@@ -219,7 +219,7 @@ class Program(Generic[P]):
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Raise InvalidRequestError for a run's option that cannot be."""
         _check_run(options)
-        _defaults(options)
+        run_fields(options)
 
     def start_state(self, options: Mapping[str, Any], machine: Machine) -> ProgramState:
         """A fresh state for one run."""
@@ -227,7 +227,7 @@ class Program(Generic[P]):
         seed = options.get("seed")
         session = Session(
             machine,
-            defaults=_defaults(options),
+            defaults=run_fields(options),
             seed=seeds.draw() if seed is None else seeds.checked(seed),
             namespace=options.get("namespace", ""),
             priority=options.get("priority", 0),
@@ -326,29 +326,6 @@ def _check_run(options: Mapping[str, Any]) -> None:
         wrong = name in options and not isinstance(value, kind)
         if wrong or (name == "deadline" and value is not None and not value > 0):
             raise InvalidRequestError(expected=expected, got=repr(value), where=name)
-
-
-def _defaults(options: Mapping[str, Any]) -> dict[str, Any]:
-    given = options.get("sampling_params")
-    base: dict[str, Any] = {}
-    if isinstance(given, Mapping):
-        check_names("sampling_params", given, [*SAMPLING_NAMES, "seed"])
-        base = sampling_fields(given)
-        if given.get("seed") is not None:
-            base["seed"] = given["seed"]
-    elif given is not None:
-        if not isinstance(given, SamplingParams):
-            raise InvalidRequestError(
-                expected="SamplingParams or a dict", got=repr(given), where="sampling_params"
-            )
-        base = {
-            name: getattr(given, name)
-            for name in given.__struct_fields__
-            if name != "seed" or given.seed is not None
-        }
-    fields = {**base, **sampling_fields(options)}
-    check_fields(fields)
-    return fields
 
 
 def _place(body: Callable[..., Any]) -> Where:

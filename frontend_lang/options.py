@@ -116,6 +116,33 @@ def check_fields(fields: Mapping[str, Any]) -> None:
     SamplingParams(**{"max_tokens": None, **fields})
 
 
+def run_fields(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that a run's `sampling_params` (a struct or a dict) and own arguments give.
+
+    Raises InvalidRequestError, naming the field.
+    """
+    given = options.get("sampling_params")
+    base: dict[str, Any] = {}
+    if isinstance(given, Mapping):
+        check_names("sampling_params", given, [*SAMPLING_NAMES, "seed"])
+        base = sampling_fields(given)
+        if given.get("seed") is not None:
+            base["seed"] = given["seed"]
+    elif given is not None:
+        if not isinstance(given, SamplingParams):
+            raise InvalidRequestError(
+                expected="SamplingParams or a dict", got=repr(given), where="sampling_params"
+            )
+        base = {
+            name: getattr(given, name)
+            for name in given.__struct_fields__
+            if name != "seed" or given.seed is not None
+        }
+    fields = {**base, **sampling_fields(options)}
+    check_fields(fields)
+    return fields
+
+
 def sampling_params(run: Mapping[str, Any], call: Mapping[str, Any], seed: int) -> SamplingParams:
     """The run's fields, overridden by the call's; `seed` where the call named none."""
     merged = {**run, **call}

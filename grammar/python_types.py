@@ -94,7 +94,7 @@ def _pydantic_schema(adapter: Any, template: str) -> Schema:
 def _decode_custom(tp: type, value: Any) -> Any:
     adapter = _adapter(tp)
     if adapter is None:
-        raise NotImplementedError(f"values of {tp.__name__} cannot be decoded")
+        raise GrammarError(f"values of {tp.__name__} cannot be decoded", where=tp.__name__)
     return adapter.validate_python(value)
 
 
