@@ -103,7 +103,7 @@ class EngineProcess:
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
         worker = built.grammars.fileno()
-        if worker is not None:
+        if worker is not None and core.compiling:  # else nobody would read it, were it to die
             poll.register(worker, select.POLLIN)
         limit = None if seconds is None else math.ceil(min(seconds, _LONGEST_WAIT) * 1000)
         return any(fd == self._sock.fileno() for fd, _ in poll.poll(limit))

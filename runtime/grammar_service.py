@@ -95,7 +95,8 @@ class InlineGrammars:
 class WorkerGrammars:
     """Parses in a worker process, started at the first grammar and again after it had to be killed.
 
-    One job runs at a time; one that takes longer than `limit` seconds ends in GrammarError.
+    One job runs at a time; one that takes longer than `limit` seconds, or over which the worker
+    dies twice, ends in GrammarError.
     """
 
     def __init__(self, *, limit: float = 20.0) -> None:
@@ -104,6 +105,7 @@ class WorkerGrammars:
         self._frames = Frames()
         self._queue: list[GrammarSpec] = []
         self._since: float | None = None
+        self._tried_again = False
         self._number = 0
 
     def start(self, spec: GrammarSpec) -> None:
@@ -122,7 +124,7 @@ class WorkerGrammars:
             if outcome is None:
                 break
             done.append((self._queue.pop(0), outcome))
-            self._since = None
+            self._since, self._tried_again = None, False
             self._send_next()
         return done
 
@@ -145,7 +147,13 @@ class WorkerGrammars:
             data = os.read(fd, 1 << 20)
             if not data:
                 self.close()
-                return GrammarError("the grammar worker died over this grammar", where="grammar")
+                if self._tried_again:
+                    return GrammarError(
+                        "the grammar worker died over this grammar", where="grammar"
+                    )
+                self._tried_again, self._since = True, None  # it may have died before, of something
+                self._send_next()
+                return None
             for body in self._frames.feed(data):
                 answer = msgspec.msgpack.decode(body, type=Done)
                 if answer.id != self._number:
