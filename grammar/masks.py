@@ -13,6 +13,7 @@ from collections.abc import Collection
 
 import numpy as np
 
+from . import difference
 from .arena import Arena
 from .counted import Counted, shape
 from .machine import Config, Kont, Machine
@@ -187,6 +188,11 @@ class Rows:
             bits = pack_bits(counted.tokens(low, high), self._vocabulary.words)
             reach = (counted.leaving(low, high), counted.ends)
             return Inner(bits, None, reach, low * counted.turn_bytes)
+        other = None if self._partial else difference.base(self._arena, node)
+        if other is not None:
+            changes = difference.changes(self._arena, self.trie, node, other)
+            if changes is not None:
+                return self._changed(self.inner(other), changes)
         walk = self.walker.walk(node, self.walker.root)
         if walk.full is not None:
             return self._digest_full(walk)
@@ -196,6 +202,24 @@ class Rows:
         allowed = np.zeros(self._vocabulary.size, dtype=bool)
         allowed[tokens] = True
         return Inner(pack_bits(allowed, self._vocabulary.words), None, ends)
+
+    def _changed(self, inner: Inner, changes: difference.Changes) -> Inner:
+        """`inner` where some trie nodes are reached in other states."""
+        bits = np.zeros_like(self.eos) if inner.bits is None else inner.bits.copy()
+        if inner.sparse is not None:
+            bits[inner.sparse[0]] = inner.sparse[1]
+        exits = [node for node in inner.exits if node not in changes]
+        ends = dict.fromkeys(inner.ends)
+        for node, state in changes.items():
+            alive = state is not self._arena.empty
+            for token in self.trie.tokens_of(node):
+                bit = np.uint32(1 << (token & 31))
+                bits[token >> 5] = bits[token >> 5] | bit if alive else bits[token >> 5] & ~bit
+                if alive:
+                    ends[state] = None
+            if state.nullable and self.trie.branches[node]:
+                exits.append(node)
+        return Inner(bits, None, (exits, list(ends)), inner.more)
 
     def token_states(self, walk: Walk) -> tuple[Words, Words, list[int], Walk]:
         """The tokens of a walk, for each the index of the state it ends in, the exits, and the

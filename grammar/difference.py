@@ -1,0 +1,71 @@
+"""Rows by difference: a complement matters only where a text still runs along what it excludes.
+
+`and(x, not f) r` and `x r` reach the very same node as soon as a text has left `f` behind. So the
+two are walked side by side from the root, and only where they differ: for the keys that an object
+declares (which its other keys may not be) that is a handful of trie nodes, against a row as wide as
+a string's.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from itertools import pairwise
+
+from .arena import Arena
+from .derivatives import decide, segments
+from .node import AND, CAT, NOT, Node
+from .trie import TokenTrie
+
+LIMIT = 2000  # trie nodes that may differ; with more, a walk of its own is as good
+
+Changes = dict[int, Node]  # the state at each trie node where it is not what it is in the base
+
+
+def base(arena: Arena, node: Node) -> Node | None:
+    """`node` without the complements at its front; None where it has none, or nothing else."""
+    head, tail = (node.a, node.b) if node.kind == CAT else (node, arena.epsilon)
+    if head.kind != AND:
+        return None
+    positive = [item for item in head.items if item.kind != NOT]
+    if not positive or len(positive) == len(head.items):
+        return None
+    return arena.cat(decide(arena, arena.conjunction(positive)), tail)
+
+
+def changes(arena: Arena, trie: TokenTrie, node: Node, other: Node) -> Changes | None:
+    """Where a walk of `node` from the root finds another state (perhaps EMPTY) than one of `other`;
+    None where that is more than LIMIT trie nodes."""
+    found: Changes = {}
+    waiting = [(0, node, other)]
+    while waiting:
+        at, state, twin = waiting.pop()
+        child, end = trie.starts[at], trie.starts[at + 1]
+        if child == end:
+            continue
+        for low, high, one, two in _unlike(arena, state, twin):
+            child = bisect_left(trie.labels, low, child, end)
+            while child < end and trie.labels[child] <= high:
+                found[child] = one
+                waiting.append((child, one, two))
+                child += 1
+        if len(found) > LIMIT:
+            return None
+    return found
+
+
+def _unlike(arena: Arena, one: Node, two: Node) -> list[tuple[int, int, Node, Node]]:
+    """Ranges of bytes after which the two nodes are not the same, in order."""
+    left, right = segments(arena, one), segments(arena, two)
+    points = sorted({p for low, high, _ in (*left, *right) for p in (low, high + 1)})
+    found: list[tuple[int, int, Node, Node]] = []
+    i = j = 0
+    for start, end in pairwise(points):
+        while i < len(left) and left[i][1] < start:
+            i += 1
+        while j < len(right) and right[j][1] < start:
+            j += 1
+        a = left[i][2] if i < len(left) and left[i][0] <= start else arena.empty
+        b = right[j][2] if j < len(right) and right[j][0] <= start else arena.empty
+        if a is not b:
+            found.append((start, end - 1, a, b))
+    return found
