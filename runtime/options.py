@@ -35,6 +35,11 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self) -> None:
         """Raise for what cannot be."""
+        try:
+            msgspec.convert(msgspec.structs.asdict(self), EngineOptions)
+        except msgspec.ValidationError as error:
+            what, _, path = str(error).partition(" - at `$.")
+            raise InvalidRequestError(what, where=path.rstrip("`")) from None
         positive: dict[str, int | None] = {
             "page_size": self.page_size,
             "max_running": self.max_running,
@@ -43,17 +48,13 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
             "max_total_tokens": self.max_total_tokens,
         }
         for name, value in positive.items():
-            if value is not None and (isinstance(value, bool) or value < 1):
+            if value is not None and value < 1:
                 raise InvalidRequestError(expected="an integer >= 1", got=repr(value), where=name)
         if self.max_total_tokens is not None and self.max_total_tokens % self.page_size:
             raise InvalidRequestError(
                 expected=f"a multiple of page_size ({self.page_size})",
                 got=str(self.max_total_tokens),
                 where="max_total_tokens",
-            )
-        if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
-            raise InvalidRequestError(
-                expected="auto, float32, bfloat16 or float16", got=repr(self.dtype), where="dtype"
             )
         if self.deterministic:
             raise NotSupportedError(

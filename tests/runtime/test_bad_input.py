@@ -1,0 +1,240 @@
+"""Bad input: a typed error at the right place, and the engine goes on; inline and across the wire
+alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from espalier.errors import (
+    EspalierError,
+    GrammarError,
+    InvalidRequestError,
+    NotSupportedError,
+    OutOfSlotsError,
+)
+from espalier.grammar import GrammarSpec
+from espalier.runtime.client import InlineLink
+from espalier.runtime.engine import Engine
+from espalier.runtime.request import Request
+from espalier.types import SamplingParams
+from tests.tiny_tokenizers import save
+
+CAPACITY = 64
+SHORT = SamplingParams(max_tokens=2)
+
+
+@pytest.fixture(scope="module", params=["inline", "process"])
+def engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Engine]:
+    folder = save(tmp_path_factory.mktemp("tokenizer"), eos_token="<|end|>")
+    with Engine(
+        "null",
+        inline=request.param == "inline",
+        tokenizer=str(folder),
+        max_total_tokens=CAPACITY,
+    ) as made:
+        yield made
+        made.check_invariants()
+        stats = made.stats()
+        assert stats["failed_steps"] == 0
+        assert stats["free_slots"] + stats["evictable_slots"] == CAPACITY
+
+
+@pytest.fixture(autouse=True)
+def _goes_on(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After each test of an engine, an ordinary request is answered."""
+    yield
+    if "engine" not in request.fixturenames:
+        return
+    engine: Engine = request.getfixturevalue("engine")
+    [result] = engine.generate(input_ids=[[3, 4]], sampling_params=SHORT)
+    assert result.token_ids == [1, 1]
+
+
+def _refused(kind: type[EspalierError], where: str, ask: Callable[[], object]) -> EspalierError:
+    with pytest.raises(kind) as caught:
+        ask()
+    assert type(caught.value) is kind
+    assert where in (caught.value.where or "") + str(caught.value)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("where", "given"),
+    [
+        ("prompt", {"input_ids": [[]]}),
+        ("prompt[1]", {"input_ids": [[3, 10**6]]}),
+        ("prompt[0]", {"input_ids": [[-1, 3]]}),
+        ("prompt", {"input_ids": [[3] * CAPACITY]}),
+        ("prompt", {"prompts": ""}),
+        ("input_ids[0][1]", {"input_ids": [[3, 1.5]]}),
+        ("input_ids[0][0]", {"input_ids": [["3"]]}),
+        ("input_ids[0][0]", {"input_ids": [[2**64]]}),
+        ("input_ids[0][0]", {"input_ids": [[True]]}),
+        ("input_ids[0][0]", {"input_ids": [[None]]}),
+        ("input_ids[1]", {"input_ids": [[3], 4]}),
+        ("input_ids", {"input_ids": 5}),
+        ("input_ids", {"input_ids": "abc"}),
+        ("input_ids[0]", {"input_ids": ["abc"]}),
+        ("input_ids[0][0]", {"input_ids": np.array([[0.5]])}),
+        ("prompts", {"prompts": 5}),
+        ("prompts[1]", {"prompts": ["a", None]}),
+        ("prompts[0], character 1", {"prompts": "a\ud800"}),
+        ("prompts", {}),
+        ("prompts", {"prompts": "a", "input_ids": [[3]]}),
+        ("messages[0]", {"messages": ["hi"]}),
+        ("messages[0][0]", {"messages": [[{"role": "user"}]]}),
+        ("messages", {"messages": {"role": "user", "content": "x"}}),
+        ("messages", {"messages": [{"role": "user", "content": "no template"}]}),
+        ("sampling_params", {"input_ids": [[3]], "sampling_params": [SHORT, SHORT]}),
+        ("sampling_params", {"input_ids": [[3]], "sampling_params": 5}),
+        ("temprature", {"input_ids": [[3]], "sampling_params": {"temprature": 1}}),
+        ("temperature", {"input_ids": [[3]], "sampling_params": {"temperature": math.nan}}),
+        ("max_tokens", {"input_ids": [[3]], "sampling_params": {"max_tokens": 0}}),
+        ("max_tokens", {"input_ids": [[3]], "sampling_params": {"max_tokens": -5}}),
+        ("top_p", {"input_ids": [[3]], "sampling_params": {"top_p": 0}}),
+        ("stop", {"input_ids": [[3]], "sampling_params": {"stop": [""]}}),
+        ("stop_token_ids", {"input_ids": [[3]], "sampling_params": {"stop_token_ids": [10**6]}}),
+        ("logit_bias", {"input_ids": [[3]], "sampling_params": {"logit_bias": {10**6: 1}}}),
+        ("grammar", {"input_ids": [[3]], "grammar": "a+"}),
+        ("grammar", {"input_ids": [[3]], "grammar": [None, None]}),
+        ("priority", {"input_ids": [[3]], "priority": 0.5}),
+        ("priority", {"input_ids": [[3]], "priority": 2**40}),
+        ("namespace", {"input_ids": [[3]], "namespace": None}),
+        ("deadline", {"input_ids": [[3]], "deadline": 0}),
+        ("deadline", {"input_ids": [[3]], "deadline": -1.0}),
+        ("deadline", {"input_ids": [[3]], "deadline": math.nan}),
+        ("deadline", {"input_ids": [[3]], "deadline": "soon"}),
+        ("on_error", {"input_ids": [[3]], "on_error": "explode"}),
+        ("Did you mean 'priority'", {"input_ids": [[3]], "prioritty": 1}),
+        ("Did you mean 'max_tokens'", {"input_ids": [[3]], "sampling_params": {"max_token": 1}}),
+    ],
+)
+def test_generate(engine: Engine, where: str, given: dict[str, Any]) -> None:
+    _refused(InvalidRequestError, where, lambda: engine.generate(**given))
+
+
+@pytest.mark.parametrize(
+    ("where", "spec"),
+    [
+        ("choices", lambda: GrammarSpec.choices([])),
+        ("choices", lambda: GrammarSpec.choices("yes")),
+        ("regex", lambda: GrammarSpec.regex(5)),
+        ("column", lambda: GrammarSpec.regex("(")),
+        ("", lambda: GrammarSpec.regex(r"[^\s\S]")),
+        ("", lambda: GrammarSpec.json_schema("{")),
+        ("type", lambda: GrammarSpec.json_schema({"type": "bogus"})),
+        ("", lambda: GrammarSpec.json_schema(False)),
+    ],
+)
+def test_grammars(engine: Engine, where: str, spec: Callable[[], GrammarSpec]) -> None:
+    def ask() -> None:
+        engine.generate(input_ids=[[3]], sampling_params=SHORT, grammar=spec())
+
+    _refused(GrammarError, where, ask)
+
+
+def test_a_choice_that_begins_another_works(engine: Engine) -> None:
+    [result] = engine.generate("x", grammar=GrammarSpec.choices(["ab", "abc"]))
+    assert result.text in ("ab", "abc")
+    assert (result.finish_reason, result.incomplete) == ("stop", None)
+
+
+@pytest.mark.parametrize(
+    "params", [{"stop_regex": "a+"}, {"presence_penalty": 1}, {"repetition_penalty": 2.0}]
+)
+def test_what_is_not_built_yet_says_so(engine: Engine, params: dict[str, Any]) -> None:
+    name = next(iter(params))
+    error = _refused(
+        NotSupportedError, name, lambda: engine.generate(input_ids=[[3]], sampling_params=params)
+    )
+    assert error.hint is not None
+
+
+@pytest.mark.parametrize(
+    ("where", "ids", "start"),
+    [
+        ("start", [[3, 4]], [0]),
+        ("start", [[3, 4]], [2]),
+        ("start", [[3, 4]], [1, 1]),
+        ("start", [[3, 4]], 1),
+        ("start", [[3, 4]], [1.5]),
+        ("start", [[3]], [1]),
+        ("prompt", [[]], [1]),
+        ("input_ids[0]", [5], [1]),
+    ],
+)
+def test_score(engine: Engine, where: str, ids: Any, start: Any) -> None:
+    _refused(InvalidRequestError, where, lambda: engine.score(ids, start))
+
+
+def test_a_prompt_that_just_fits(engine: Engine) -> None:
+    [result] = engine.generate(input_ids=[[3] * (CAPACITY - 1)])
+    assert (result.generated_tokens, result.finish_reason) == (1, "length")
+    [scored] = engine.score([[3] * CAPACITY], [1])
+    assert len(scored.prompt_logprobs or []) == CAPACITY - 1
+
+
+def test_bad_ones_among_good_ones(engine: Engine) -> None:
+    results = engine.generate(
+        input_ids=[[3, i, 5] if i % 2 else [] for i in range(20)],
+        sampling_params=SHORT,
+        on_error="return",
+    )
+    assert [result.finish_reason for result in results] == ["error", "length"] * 10
+    for result in results[::2]:
+        assert isinstance(result.error, InvalidRequestError)
+        assert (result.computed_tokens, result.generated_tokens) == (0, 0)
+
+
+def test_the_wire_is_not_trusted(engine: Engine) -> None:
+    """What the client checks, the core checks too: other clients may come."""
+    wild = [
+        Request(id=10**6 + i, prompt=prompt, params=SHORT, seed=0, deadline=deadline)
+        for i, (prompt, deadline) in enumerate([([2**62], None), ([3], -1.0), ([3], math.nan)])
+    ]
+    inbox = engine._switchboard.open([request.id for request in wild])
+    engine.link.submit(wild)
+    while not inbox.complete:
+        engine._wait(inbox)
+    assert [type(result.error) for result in inbox.results()] == [InvalidRequestError] * 3
+    if isinstance(engine.link, InlineLink):
+        seq = Request(id=1, prompt=[3] * 65, params=SHORT, seed=0, generate=False, score_from=1)
+        with pytest.raises(InvalidRequestError):
+            engine.score([seq.prompt], [1])
+
+
+@pytest.mark.parametrize("inline", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "where", "options"),
+    [
+        (InvalidRequestError, "page_size", {"page_size": 0}),
+        (InvalidRequestError, "page_size", {"page_size": "1"}),
+        (InvalidRequestError, "max_total_tokens", {"max_total_tokens": -1}),
+        (InvalidRequestError, "max_total_tokens", {"max_total_tokens": 10, "page_size": 4}),
+        (InvalidRequestError, "max_running", {"max_running": 0}),
+        (InvalidRequestError, "max_running", {"max_running": None}),
+        (InvalidRequestError, "step_tokens", {"step_tokens": True}),
+        (InvalidRequestError, "vocab_size", {"vocab_size": 0}),
+        (InvalidRequestError, "dtype", {"dtype": "int8"}),
+        (InvalidRequestError, "device", {"device": 5}),
+        (InvalidRequestError, "overlap", {"overlap": "yes"}),
+        (NotSupportedError, "deterministic", {"deterministic": True}),
+    ],
+)
+def test_options(
+    inline: bool, kind: type[EspalierError], where: str, options: dict[str, Any]
+) -> None:
+    _refused(kind, where, lambda: Engine("null", inline=inline, **options))
+
+
+def test_no_room_at_all() -> None:
+    with Engine("null", inline=True, max_total_tokens=1) as tiny:
+        _refused(InvalidRequestError, "prompt", lambda: tiny.generate(input_ids=[[3]]))
+    assert issubclass(OutOfSlotsError, EspalierError)
