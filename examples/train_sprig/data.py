@@ -1,7 +1,6 @@
 """Training rows: chats packed into token rows, one step at a time, by (seed, step).
 
-Step k's chats depend on nothing but the seed and k, so a resumed run goes on with the same data
-(but for how BPE dropout splits their words: the tokenizers library takes no seed for that).
+Step k's chats depend on nothing but the seed and k, so a resumed run goes on with the same data.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from .world import TRAIN
 
 TOKENS_PER_STEP = 2048
 LENGTHS = (256, 512, 1024)
-EARLY_WEIGHTS, LATE_WEIGHTS = (94, 4, 2), (70, 20, 10)  # short rows first: they are cheaper
+EARLY_WEIGHTS, LATE_WEIGHTS = (95, 4, 1), (80, 15, 5)  # short rows first: they are cheaper
 PROMPT_WEIGHT = 0.03  # loss weight of tokens that the assistant does not write
 SHORT_ANSWER = 8.0  # an answer weighs at least this many tokens: a verdict is one or two
 
@@ -32,23 +31,19 @@ class Batch:
 
 
 class Packer:
-    """Packs chats; now and then encodes what others said with BPE dropout, so that copying holds
-    for unusual splits too."""
+    """Packs chats until a row is full."""
 
     def __init__(self, tokenizer: Tokenizer, seed: int) -> None:
-        self._plain = tokenizer
-        self._dropout = Tokenizer.from_str(tokenizer.to_str())
-        self._dropout.model.dropout = 0.1
+        self._tokenizer = tokenizer
         self._seed = seed
         self._special = {token.strip("<|>"): index for index, token in enumerate(SPECIAL)}
 
-    def encode(self, turns: list[Turn], dropout: bool = False) -> tuple[list[int], list[float]]:
+    def encode(self, turns: list[Turn]) -> tuple[list[int], list[float]]:
         """A chat's ids and loss weights."""
         ids, weights = [self._special["bos"]], [PROMPT_WEIGHT]
         for turn in turns:
             mine = turn.role == "assistant"
-            tokenizer = self._dropout if dropout and not mine else self._plain
-            content = tokenizer.encode(turn.content, add_special_tokens=False).ids
+            content = self._tokenizer.encode(turn.content, add_special_tokens=False).ids
             ids += [self._special[turn.role], *content, self._special["end"]]
             weight = 1.0 if mine else PROMPT_WEIGHT
             if turn.exchange is None or turn.exchange.skill == "recall_statement":
@@ -68,7 +63,7 @@ class Packer:
             long_chat = length > 256 and rng.random() < 0.6
             while len(ids) <= length:
                 rounds = length // 60 if long_chat else None
-                more, more_weights = self.encode(chat(rng, TRAIN, rounds), rng.random() < 0.04)
+                more, more_weights = self.encode(chat(rng, TRAIN, rounds))
                 ids += more
                 weights += more_weights
             rows.append(ids[: length + 1])

@@ -33,7 +33,7 @@ MIX = {
     "judging": 9,
     "sums": 5,
     "recall": 14,
-    "repeat": 3,
+    "repeat": 6,
     "drill": 1,
     "small_talk": 1,
 }

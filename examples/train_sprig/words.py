@@ -20,6 +20,7 @@ ONSETS = [*_ONSETS, ""]
 VOWELS = "a e i o u ai ea ee ia ie io oa oo ou y ei au á é ö ü ø ã í".split()
 COMMON_VOWELS = "a e i o u".split()
 CODAS = "b ck d f g k l ll m n nd ng nt p r rd rn rt s sh ss st t th v x z".split() + [""] * 14
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def is_heldout_word(word: str) -> bool:
@@ -33,15 +34,19 @@ for _word in (Path(__file__).parent / "english.txt").read_text(encoding="utf-8")
 
 
 def make_word(rng: random.Random, heldout: bool, syllables: tuple[int, int] = (2, 3)) -> str:
-    """A lower-case word that belongs to the asked side (W2): syllables, or an English word."""
+    """A lower-case word that belongs to the asked side (W2): syllables, an English word, or (in
+    training) any letters, so that every token is copied now and then."""
     if rng.random() < 0.4:
         return rng.choice(ENGLISH[heldout])
+    any_letters = not heldout and rng.random() < 0.15
     while True:
         parts = []
         for _ in range(rng.randint(*syllables)):
             vowels = COMMON_VOWELS if rng.random() < 0.8 else VOWELS
             parts.append(rng.choice(ONSETS) + rng.choice(vowels) + rng.choice(CODAS))
         word = "".join(parts)
+        if any_letters:
+            word = "".join(rng.choice(LETTERS) for _ in word)
         if 3 <= len(word) <= 12 and is_heldout_word(word) == heldout:
             return word
 
