@@ -222,6 +222,7 @@ class Arena:
             node.nullable = first.nullable and second.nullable
             node.shortest = min(first.shortest + second.shortest, INFINITE)
             node.big = max(first.big, second.big)
+            node.deep = max(first.deep, second.deep)
         return node
 
     def alt(self, items: Iterable[Node]) -> Node:
@@ -256,6 +257,7 @@ class Arena:
             node.nullable = any(item.nullable for item in node.items)
             node.shortest = min(item.shortest for item in node.items)
             node.big = max(item.big for item in node.items)
+            node.deep = max(item.deep for item in node.items)
         return node
 
     def rep(self, item: Node, low: int, high: int | None) -> Node:
@@ -282,6 +284,7 @@ class Arena:
             node.nullable = low == 0
             node.shortest = min(low * item.shortest, INFINITE) if low else 0
             node.big = max(low, high or 0)
+            node.deep = max(node.big, item.deep)
         return node
 
     # -- products ----------------------------------------------------------------------------------
@@ -307,6 +310,7 @@ class Arena:
             node.items = tuple(flat[number] for number in sorted(flat))
             node.nullable = all(member.nullable for member in members)
             node.shortest = max(member.shortest for member in members)
+            node.deep = max(member.deep for member in members)
         return node
 
     def negation(self, node: Node) -> Node:
@@ -325,6 +329,7 @@ class Arena:
             made.a = node
             made.nullable = not node.nullable
             made.shortest = 0 if made.nullable else 1
+            made.deep = node.deep
         return made
 
     # -- checks ------------------------------------------------------------------------------------

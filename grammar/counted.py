@@ -61,7 +61,7 @@ def shape(arena: Arena, node: Node) -> Shape | None:
 
 
 def _told_apart(arena: Arena, found: Shape) -> Shape | None:
-    if not _atomic(arena, found.loop.a) or not _atomic(arena, found.before):
+    if not atomic(arena, found.loop.a) or not atomic(arena, found.before):
         return None
     turn, rest = segments(arena, found.loop.a), segments(arena, found.rest)
     if sum(high - low + 1 for low, high, _ in turn) < WIDE:
@@ -70,7 +70,7 @@ def _told_apart(arena: Arena, found: Shape) -> Shape | None:
     return None if overlap else found
 
 
-def _atomic(arena: Arena, node: Node) -> bool:
+def atomic(arena: Arena, node: Node) -> bool:
     """Whether no text of `node` begins another one."""
     if node.atomic is None:
         seen = {node}
@@ -101,11 +101,8 @@ class Counted:
         walk = walker.walk_full(arena.cat(found.before, boundary))
         states, full = walk.states, walk.full
         assert full is not None
-        begins = np.ones(256, dtype=np.int16)
-        for low, high, _ in segments(arena, turn):
-            begins[low : high + 1] = 2
-        at_boundary = states.index(boundary) if boundary in states else -1
-        tags = _tags(trie, full, at_boundary, found.before is arena.epsilon, begins)
+        between = full == (states.index(boundary) if boundary in states else -1)
+        tags = tags_of(trie, between, found.before is arena.epsilon, begins(arena, turn))
 
         ends = full.take(trie.node_of)
         self.codes = (tags.take(trie.node_of) + 1) * (ends > 0)
@@ -132,18 +129,25 @@ def _most(high: int | None) -> int:
     return np.iinfo(np.int16).max if high is None else high
 
 
-def _tags(trie: TokenTrie, full: Ints, at_boundary: int, from_boundary: bool, begins: Ints) -> Ints:
-    """int16[N]: the tags of the nodes that were reached; `begins` is what a byte adds to a tag
-    between two turns."""
+def begins(arena: Arena, turn: Node) -> Ints:
+    """int16[256]: what a byte adds to the tag of a node between two turns."""
+    adds = np.ones(256, dtype=np.int16)
+    for low, high, _ in segments(arena, turn):
+        adds[low : high + 1] = 2
+    return adds
+
+
+def tags_of(trie: TokenTrie, between: Ints, from_between: bool, adds: Ints) -> Ints:
+    """int16[N]: the tags of the nodes that were reached. between bool[N]: the nodes whose state
+    stands between two turns; from_between: whether the root's does."""
     tags = np.zeros(trie.size, dtype=np.int16)
-    here = full == at_boundary
-    here[0] = from_boundary
-    adds = begins.take(trie.label)
+    between[0] = from_between
+    added = adds.take(trie.label)
     parent, levels = trie.parent, trie.levels
     for level in range(1, len(levels) - 1):
         low, high = levels[level], levels[level + 1]
         above = parent[low:high]
         before = tags.take(above)
-        starts = here.take(above) & (before & 1 == 0)
-        tags[low:high] = before + starts * adds[low:high]
+        starts = between.take(above) & (before & 1 == 0)
+        tags[low:high] = before + starts * added[low:high]
     return tags

@@ -9,7 +9,8 @@ tokens exactly where the configuration may end.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -19,9 +20,20 @@ from .counted import Counted, shape
 from .machine import Config, Kont, Machine
 from .node import INFINITE, Node
 from .pool import MaskPool
+from .products import (
+    Products,
+    ProductShape,
+    TooLarge,
+    can_be_closed,
+    product_shape,
+    unbounded,
+)
 from .trie import TokenTrie
 from .vocabulary import pack_bits
 from .walk import Fan, Walk, Walker, distinct, exit_nodes
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 Words = np.ndarray
 Reach = tuple[list[int], list[Node]]  # trie nodes to leave by, states at the ends of tokens
@@ -67,6 +79,29 @@ class Inner:
         return self._fan
 
 
+class Kept(Generic[_Key, _Value]):
+    """The `limit` values that were wanted last."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._values: OrderedDict[_Key, _Value] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get(self, key: _Key, make: Callable[[], _Value]) -> _Value:
+        found = self._values.get(key)
+        if found is None:
+            found = self._values[key] = make()
+            if len(self._values) > self._limit:
+                self._values.popitem(last=False)
+        self._values.move_to_end(key)
+        return found
+
+    def clear(self) -> None:
+        self._values.clear()
+
+
 class Crossing:
     """What follows a terminal's end within a token: the tokens, and where they leave it."""
 
@@ -86,7 +121,8 @@ class Rows:
         self.pool = pool
         self.trie = trie
         self._arena = arena
-        self._counted: OrderedDict[tuple[Node, Node, Node], Counted] = OrderedDict()
+        self._loops: Kept[tuple[Node, ...], Counted] = Kept(KEPT_LOOPS)
+        self._products: Kept[tuple[Node, ...], Products | TooLarge] = Kept(KEPT_LOOPS)
         self.walker = Walker(arena, trie)
         vocabulary = trie.vocabulary
         self._vocabulary = vocabulary
@@ -171,23 +207,14 @@ class Rows:
         self._generation = self._arena.generation
         self._inner.clear()
         self._inner_bytes = 0
-        self._counted.clear()
+        self._loops.clear()
+        self._products.clear()
         self.walker.table.reset()
 
     def _make_inner(self, node: Node) -> Inner:
-        # Counts do not tell what a vocabulary without some bytes can complete.
-        loop = None if self._partial else shape(self._arena, node)
-        if loop is not None:
-            counted = self._counted.get(loop.key)
-            if counted is None:
-                counted = Counted(self._arena, self.trie, self.walker, loop)
-                self._counted[loop.key] = counted
-                if len(self._counted) > KEPT_LOOPS:
-                    self._counted.popitem(last=False)
-            low, high = loop.loop.low, loop.loop.high
-            bits = pack_bits(counted.tokens(low, high), self._vocabulary.words)
-            reach = (counted.leaving(low, high), counted.ends)
-            return Inner(bits, None, reach, low * counted.turn_bytes)
+        found = None if self._partial else self._counted_inner(node)
+        if found is not None:
+            return found
         other = None if self._partial else difference.base(self._arena, node)
         if other is not None:
             changes = difference.changes(self._arena, self.trie, node, other)
@@ -202,6 +229,53 @@ class Rows:
         allowed = np.zeros(self._vocabulary.size, dtype=bool)
         allowed[tokens] = True
         return Inner(pack_bits(allowed, self._vocabulary.words), None, ends)
+
+    def _counted_inner(self, node: Node) -> Inner | None:
+        """The row of a state that is a counted loop or product; None for any other.
+
+        Not for a vocabulary without some bytes: counts do not tell what it can complete.
+        """
+        words = self._vocabulary.words
+        loop = shape(self._arena, node)
+        if loop is not None:
+            low, high = loop.loop.low, loop.loop.high
+            made = self._loops.get(
+                loop.key, lambda: Counted(self._arena, self.trie, self.walker, loop)
+            )
+            reach = (made.leaving(low, high), made.ends)
+            return Inner(
+                pack_bits(made.tokens(low, high), words), None, reach, low * made.turn_bytes
+            )
+        product = product_shape(self._arena, node)
+        if product is None:
+            return None
+        open_end = self._unbounded_inner(product)
+        if open_end is not None:
+            return open_end
+        if not can_be_closed(self._arena, product):
+            return None
+        closed = self._products.get(product.key, lambda: self._close(product))
+        if isinstance(closed, TooLarge):
+            return None
+        low, high = product.loop.low, product.loop.high
+        tokens, tail = closed.tokens(low, high)
+        reach = (closed.leaving(low, high), closed.ends)
+        return Inner(pack_bits(tokens, words), None, reach, tail)
+
+    def _unbounded_inner(self, product: ProductShape) -> Inner | None:
+        """The row without the upper bound of the count, where the bound lies so far off that it
+        cannot matter: no token takes more turns than bytes, nor does what completes it."""
+        high, longest = product.loop.high, self.trie.longest
+        if high is None or high <= longest:
+            return None
+        inner = self.inner(unbounded(self._arena, product))
+        return inner if high >= longest + inner.tail else None
+
+    def _close(self, product: ProductShape) -> Products | TooLarge:
+        try:
+            return Products(self._arena, self.trie, self.walker, product)
+        except TooLarge as error:
+            return error
 
     def _changed(self, inner: Inner, changes: difference.Changes) -> Inner:
         """`inner` where some trie nodes are reached in other states."""

@@ -16,15 +16,17 @@ class Node:
 
     nullable: the empty string is in it. shortest: bytes of its shortest string over the arena's
     alphabet (INFINITE where there is none); for NOT, and AND before it is decided, a lower bound.
-    big: the largest counter that stands where a token could advance it. The other fields depend on
-    `kind`: text (LITERAL); table, low, high, depth (WORDS: the strings table[low:high] without
-    their first `depth` bytes); segments (BYTES); a, b (CAT: a then b; REP: a, low to high times;
-    NOT: a); items (ALT, AND).
+    big: the largest counter that stands where a token could advance it; deep: the largest of all.
+
+    The other fields depend on `kind`: text (LITERAL); table, low, high, depth (WORDS: the strings
+    table[low:high] without their first `depth` bytes); segments (BYTES); a, b (CAT: a then b; REP:
+    a, low to high times; NOT: a); items (ALT, AND).
     """
 
     __slots__ = (
-        "a", "atomic", "b", "big", "clamped", "decided", "depth", "high", "id", "items", "kind",
-        "low", "nullable", "pieces", "raw", "segments", "shortest", "table", "tail_cost", "text",
+        "a", "atomic", "b", "big", "clamped", "decided", "deep", "depth", "high", "id", "items",
+        "kind", "low", "nullable", "pieces", "raw", "segments", "shortest", "table", "tail_cost",
+        "text",
     )  # fmt: skip
 
     def __init__(self, kind: int, number: int) -> None:
@@ -33,6 +35,7 @@ class Node:
         self.nullable = False
         self.shortest = 0
         self.big = 0
+        self.deep = 0
         self.decided = kind not in (AND, NOT)
         self.segments: Segments | None = None
         self.raw: Segments | None = None

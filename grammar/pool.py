@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import InvariantError
 
+MOST_ROWS = 1 << 16
 Words = np.ndarray
 
 
@@ -23,13 +24,14 @@ class MaskPool:
 
     budget: bytes of rows at most, but never fewer than 64 rows, and rows handed out since the last
     `begin_step` are never recycled: the pool grows past the budget before it would do that.
-    `rows` is replaced when the pool grows; row numbers stay.
+    `rows` is replaced when that happens; row numbers stay. `rows[:used]` is what was ever written.
     """
 
     def __init__(self, words: int, free_text: Words, budget: int = 256 << 20) -> None:
         self.words = words
-        self.limit = max(budget // (words * 4), 64)
-        self.rows = np.zeros((min(self.limit, 64), words), dtype=np.uint32)
+        self.limit = min(max(budget // (words * 4), 64), MOST_ROWS)
+        # All of it at once: pages that were never written take no memory, and growing would copy.
+        self.rows = np.zeros((self.limit, words), dtype=np.uint32)
         self.used = 0  # rows ever written: a device copy needs this many
         self._free: list[int] = []
         self._by_content: dict[bytes, int] = {}
@@ -91,11 +93,9 @@ class MaskPool:
             return self._free.pop()
         row = self.used
         if row == len(self.rows):
-            grown = min(2 * row, self.limit) if row < self.limit else row + 64
-            self.rows = np.concatenate(
-                [self.rows, np.zeros((grown - row, self.words), dtype=np.uint32)]
-            )
-            self._last = np.concatenate([self._last, np.zeros(grown - row, dtype=np.int64)])
+            more = max(row // 4, 64)
+            self.rows = np.concatenate([self.rows, np.zeros((more, self.words), dtype=np.uint32)])
+            self._last = np.concatenate([self._last, np.zeros(more, dtype=np.int64)])
         self.used += 1
         self._content.append(b"")
         self._generation.append(0)

@@ -138,7 +138,7 @@ def test_loop_bodies_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = _rows(arena)
     for char in range(40, 50):
         rows.inner(lower(arena, ir.Rep(ir.Chars(((char, 0x10FFFF),)), 0, 9)))
-    assert len(rows._counted) == 3
+    assert len(rows._loops) == 3
 
 
 def test_turns_and_exits() -> None:
