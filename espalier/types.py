@@ -54,8 +54,14 @@ class SamplingParams(_Params, frozen=True, kw_only=True):
     leaves no other; a stop string still ends the text.
     temperature: 0 is greedy. top_k: 0 means all. top_p in (0, 1], min_p in [0, 1].
     stop: strings; the text ends before the first that appears. stop_token_ids: ids that end it too.
+    stop_regex: regular expressions (Python's syntax, without anchors and lookaround); the text ends
+    before the first match, which is over with the first character that completes one.
     ignore_eos: the model's end tokens are ordinary tokens.
-    logit_bias: token id -> added to its logit before everything else.
+    logit_bias: token id -> added to its logit before everything else; -inf bans the token, and a
+    request that has nothing else left ends in an error.
+    repetition_penalty: divides the positive logits of tokens in the prompt or the output, and
+    multiplies the negative ones (1: none). frequency_penalty, presence_penalty in [-2, 2]: taken
+    off a token's logit for each time it was generated, and once if it ever was.
     seed: None draws one, which `Result.seed` reports; the noise of a token depends on (seed,
     sample index, absolute position, token id) alone (P3).
     n: samples of the same prompt. logprobs: how many alternatives per generated token (0: the

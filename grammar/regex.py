@@ -19,7 +19,7 @@ from typing import Literal
 from ..errors import GrammarError
 from . import charsets
 from .ir import Alt, Cat, Chars, Lit, Regular, Rep
-from .regex_parser import Anchor, Items, Node, Parser, Repeat
+from .regex_parser import Anchor, Bare, Items, Node, Parser, Repeat
 from .regex_scanner import Options
 
 _ANY_TEXT = Rep(Chars(charsets.ANY), 0, None)
@@ -37,6 +37,27 @@ def pattern_regular(pattern: str, *, search: bool = True, ascii: bool = False) -
     Raises GrammarError with a column.
     """
     return _regular(pattern, Options(dialect="ecma", ascii=ascii), search=search)
+
+
+def unanchored_regular(pattern: str) -> Regular:
+    """As `regex_regular`, for a pattern to be looked for anywhere in a text: anchors are refused.
+    Raises GrammarError with a column."""
+    node = Parser(pattern, Options(dialect="python")).parse()
+    if not isinstance(node, Bare):
+        anchor = _first_anchor(node)
+        raise GrammarError(
+            f"regex: the anchor {anchor.kind} means nothing in a text that is still being written",
+            where=f"column {anchor.column}",
+            hint="Leave it out.",
+        )
+    return node.regular
+
+
+def _first_anchor(node: Anchor | Items | Repeat) -> Anchor:
+    while not isinstance(node, Anchor):
+        parts = node.items if isinstance(node, Items) else (node.item,)
+        node = next(part for part in parts if not isinstance(part, Bare))
+    return node
 
 
 def _regular(pattern: str, options: Options, *, search: bool) -> Regular:

@@ -1,8 +1,8 @@
 """Masked sampling: from logits to tokens. The torch reference, which is the CPU path too.
 
-Order: bias, mask, temperature, top-k, top-p (of what top-k left, renormalised), min-p (against the
-likeliest), then the Gumbel-max draw. The noise of a token depends on (seed, sample index, position
-of the new token, token id) alone, never on the row, the batch or the device (P3).
+Order: bias, penalties, mask, temperature, top-k, top-p (of what top-k left, renormalised), min-p
+(against the likeliest), then the Gumbel-max draw. The noise of a token depends on (seed, sample
+index, position of the new token, token id) alone, never on the row, the batch or the device (P3).
 
 The hash is the 32-bit finaliser of MurmurHash3 (Appleby, public domain) over a counter; int32
 arithmetic wraps as it should on every backend.
@@ -104,6 +104,28 @@ def _keep_likeliest(scores: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor)
     return scores.masked_fill(scores < least.unsqueeze(-1), -torch.inf)
 
 
+def penalise(
+    logits: Tensor,
+    counts: Tensor,
+    seen: Tensor,
+    *,
+    repetition: Tensor,
+    frequency: Tensor,
+    presence: Tensor,
+) -> Tensor:
+    """Logits with penalties on tokens that were there before, in this order: `repetition` divides
+    a positive logit of a token in the prompt or the output and multiplies a negative one;
+    `frequency` is taken off once per time the token was generated, `presence` once if it ever was.
+
+    logits [S, V] float32; counts [S, V] int32: how often each token was generated; seen [S, V]
+    bool: whether it is in the prompt; the penalties [S] float32.
+    """
+    here = counts > 0
+    factor = torch.where(here | seen, repetition.unsqueeze(-1), 1.0)
+    logits = torch.where(logits > 0, logits / factor, logits * factor)
+    return logits - frequency.unsqueeze(-1) * counts - presence.unsqueeze(-1) * here
+
+
 def masked_sample(
     logits: Tensor,
     *,
@@ -117,9 +139,10 @@ def masked_sample(
 ) -> tuple[Tensor, Tensor]:
     """Choose one token per row.
 
-    logits [S, V] float32, biased already. temperature, top_p, min_p [S] float32; top_k [S] int64
-    (0: all). keys [S, 2] int32 from `noise_keys`, None when every row is greedy (temperature 0).
-    allowed [S, V] bool or None. filtered: whether any row uses top_k, top_p or min_p.
+    logits [S, V] float32, biased and penalised already. temperature, top_p, min_p [S] float32;
+    top_k [S] int64 (0: all). keys [S, 2] int32 from `noise_keys`, None when every row is greedy
+    (temperature 0). allowed [S, V] bool or None. filtered: whether any row uses top_k, top_p or
+    min_p.
     Returns tokens [S] int64 and near_ties [S] bool: whether another token was within NEAR_TIE of
     the chosen one. Of equal tokens the lowest id wins.
     """

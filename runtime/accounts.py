@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import msgspec
 
 from .sequence import Sequence
+
+if TYPE_CHECKING:
+    from .scheduler import Scheduler
 
 
 class Counters(msgspec.Struct):
@@ -37,3 +42,16 @@ class Counters(msgspec.Struct):
         new = max(0, min(stop, seq.prompt_len) - max(start, seq.accounted))
         self.add(seq, computed=new)
         self.recomputed_tokens += stop - start - new
+
+
+def counters_of(scheduler: Scheduler) -> dict[str, Any]:
+    """Totals and the present state, as plain numbers."""
+    now: dict[str, Any] = msgspec.structs.asdict(scheduler.counters)
+    now.update(
+        running=len(scheduler.running),
+        waiting=len(scheduler.waiting),
+        capacity=scheduler.config.capacity,
+        free_slots=scheduler.allocator.available,
+        evictable_slots=scheduler.cache.evictable,
+    )
+    return now

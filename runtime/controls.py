@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 
 from ..errors import EspalierError, InvalidRequestError
-from .core import EngineCore, counters_of
+from .accounts import counters_of
+from .core import EngineCore
 
 
 def call(core: EngineCore, name: str, args: dict[str, Any]) -> Any:

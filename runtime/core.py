@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 
 from ..errors import (
@@ -24,6 +23,7 @@ from ..errors import (
     InvalidRequestError,
     InvariantError,
 )
+from ..grammar.search import Search
 from ..types import Chunk, FinishReason, Result, TokenLogprob
 from .grammars import Grammars
 from .model_runner import Masks, Runner
@@ -95,6 +95,7 @@ class EngineCore:
                 max_context=self._max_context,
                 has_tokenizer=self._tokenizer is not None,
             )
+            searches = tuple(map(Search, request.params.stop_regex))
         except EspalierError as error:
             self._refuse(request, error)
             return
@@ -109,7 +110,7 @@ class EngineCore:
             stop_ids=stops if params.ignore_eos else stops | self._eos,
             submitted=now,
         )
-        progress = Progress(seq, self._tokenizer)
+        progress = Progress(seq, self._tokenizer, searches)
         self._live[request.id] = progress
         self.scheduler.counters.prompt_tokens += seq.prompt_len
         if request.deadline is not None:
@@ -279,6 +280,9 @@ class EngineCore:
             if progress is None or seq.state != "running":
                 continue  # it ended one step ago: this token never was
             progress.near_ties += output.near_ties[i]
+            if i in output.banned:
+                self._finish(progress, "error", _all_banned(progress))
+                continue
             if i in output.logprobs:
                 progress.logprobs.append(TokenLogprob(output.tokens[i], *output.logprobs[i]))
             try:
@@ -382,14 +386,10 @@ class EngineCore:
             )
 
 
-def counters_of(scheduler: Scheduler) -> dict[str, Any]:
-    """Totals and the present state, as plain numbers."""
-    now: dict[str, Any] = msgspec.structs.asdict(scheduler.counters)
-    now.update(
-        running=len(scheduler.running),
-        waiting=len(scheduler.waiting),
-        capacity=scheduler.config.capacity,
-        free_slots=scheduler.allocator.available,
-        evictable_slots=scheduler.cache.evictable,
+def _all_banned(progress: Progress) -> EspalierError:
+    what = "the grammar allows next" if progress.seq.constrained else "may come next"
+    return InvalidRequestError(
+        f"logit_bias bans (-inf) every token that {what}, after {progress.seq.generated} tokens",
+        where="logit_bias",
+        hint="Ban fewer tokens, or use a large negative bias, which leaves them a last resort.",
     )
-    return now

@@ -14,6 +14,18 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 
 
+class Penalties(msgspec.Struct, frozen=True):
+    """Penalties on tokens that were there before, as OpenAI (frequency, presence: of generated
+    ones) and transformers (repetition: of the prompt's too) define them. prompt, generated: the
+    tokens the sequence has when it takes its seat."""
+
+    repetition: float
+    frequency: float
+    presence: float
+    prompt: Ints
+    generated: Ints
+
+
 class SeatParams(msgspec.Struct, frozen=True):
     """How the runner samples for the sequence in a seat, sent once when the seat is taken.
 
@@ -33,6 +45,7 @@ class SeatParams(msgspec.Struct, frozen=True):
     min_tokens: int
     first: int
     logprobs: int | None
+    penalties: Penalties | None = None
 
 
 class TableDelta(msgspec.Struct, frozen=True):
@@ -82,9 +95,11 @@ class StepOutput(msgspec.Struct):
 
     tokens [S]; near_ties [S]: True where another token was within 1e-4 of the chosen one.
     logprobs: per sample (token's own, alternatives) where asked. scores: per scored token, alike.
+    banned: samples for which a logit_bias of -inf left no token.
     """
 
     tokens: list[int]
     near_ties: list[bool] = []
     logprobs: dict[int, tuple[float, list[tuple[int, float]]]] = {}
     scores: list[tuple[float, list[tuple[int, float]]]] = []
+    banned: list[int] = []

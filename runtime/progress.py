@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from ..types import Chunk, FinishReason, Result, Times, TokenLogprob
 from .sequence import Sequence
-from .stopping import StopStrings
+from .stopping import StopWatch
 
 if TYPE_CHECKING:
     from ..errors import EspalierError
     from ..grammar.compiler import CompiledGrammar
     from ..grammar.matcher import Matcher
+    from ..grammar.search import Search
     from .detokenize import Detokenizer
     from .tokenizer import Tokenizer
 
@@ -24,7 +25,9 @@ class Progress:
     stop string, so that its pieces, joined, are the result's text and tokens.
     """
 
-    def __init__(self, seq: Sequence, tokenizer: Tokenizer | None) -> None:
+    def __init__(
+        self, seq: Sequence, tokenizer: Tokenizer | None, searches: tuple[Search, ...] = ()
+    ) -> None:
         self.seq = seq
         self._tokenizer = tokenizer
         self.grammar: CompiledGrammar | None = None
@@ -33,13 +36,13 @@ class Progress:
         self.near_ties = 0
         self.matched_stop: str | int | None = None
         params = seq.request.params
-        watch = bool(params.stop) or seq.request.stream
+        watch = bool(params.stop or searches) or seq.request.stream
         self._detokenizer: Detokenizer | None = None
         if watch and tokenizer is not None:
             from .detokenize import Detokenizer
 
             self._detokenizer = Detokenizer(tokenizer)
-        self._stops = StopStrings(params.stop)
+        self._stops = StopWatch(params.stop, searches)
         self._text: list[str] = []
         self._text_length = 0
         self._ends: list[tuple[int, bool]] = []  # after each token: text length, no half character
@@ -72,7 +75,7 @@ class Progress:
         first = self._streamed_tokens
         if result is not None:
             stop = len(result.token_ids)
-        elif seq.request.params.stop:
+        elif seq.request.params.stop or seq.request.params.stop_regex:
             stop = self._tokens_before(self._shown, first)
         else:
             stop = seq.generated

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ..types import TokenLogprob
-from .plan import Ints, SeatParams
+from .plan import Ints, Penalties, SeatParams
 from .request import Request
 
 if TYPE_CHECKING:
@@ -186,4 +186,13 @@ class Sequence:
             min_tokens=params.min_tokens,
             first=self.prompt_len,
             logprobs=params.logprobs,
+            penalties=self._penalties(),
         )
+
+    def _penalties(self) -> Penalties | None:
+        params = self.request.params
+        factors = (params.repetition_penalty, params.frequency_penalty, params.presence_penalty)
+        if factors == (1.0, 0.0, 0.0):
+            return None
+        prompt, generated = self.ids[: self.prompt_len], self.ids[self.prompt_len : self.known]
+        return Penalties(*factors, prompt.copy(), generated.copy())

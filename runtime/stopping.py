@@ -1,37 +1,54 @@
-"""Stop strings: where the text ends, and how much of it may be shown already."""
+"""Stop strings and expressions: where the text ends, and how much of it may be shown already."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-class StopStrings:
-    """Watches a growing text for the first of several strings.
+if TYPE_CHECKING:
+    from ..grammar.search import Search
 
-    `feed` returns what can be shown: text that might be the beginning of a stop string is held
-    back until that is decided. After a match, `matched` names the string and the text ends before
+
+class StopWatch:
+    """Watches a growing text for the first of several strings and regular expressions.
+
+    `feed` returns what can be shown: text that might belong to a match is held back until that is
+    decided. After a match, `matched` names the string or the expression, and the text ends before
     it. The first is the one that is complete first (then the longest), so that the answer does not
     depend on the pieces in which the text comes.
     """
 
-    def __init__(self, stops: tuple[str, ...]) -> None:
+    def __init__(self, stops: tuple[str, ...], searches: Sequence[Search] = ()) -> None:
         self._stops = stops
+        self._searches = searches
         self._longest = max(map(len, stops), default=0)
         self._held = ""
+        self._held_from = 0  # where in the whole text `_held` begins
         self.matched: str | None = None
 
     def feed(self, text: str) -> str:
-        """Add text; return what is certain to come before any stop string."""
-        if not self._stops:
+        """Add text; return what is certain to come before any match. Raises GrammarError where an
+        expression grows too large."""
+        if not self._stops and not self._searches:
             return text
+        hits: list[tuple[int, int, str]] = []
+        for search in self._searches:
+            if (hit := search.feed(text)) is not None:
+                hits.append((hit[1], hit[0], search.pattern))
         text = self._held + text
-        found = [(text.find(stop), stop) for stop in self._stops]
-        hits = [(at + len(stop), at, stop) for at, stop in found if at >= 0]
+        base = self._held_from
+        for stop in self._stops:
+            if (at := text.find(stop)) >= 0:
+                hits.append((base + at + len(stop), base + at, stop))
         if hits:
             _, at, self.matched = min(hits)
             self._held = ""
-            return text[:at]
-        keep = self._may_begin_a_stop(text)
-        self._held = text[len(text) - keep :]
-        return text[: len(text) - keep]
+            return text[: at - base]
+        shown = len(text) - self._may_begin_a_stop(text)
+        for search in self._searches:
+            shown = min(shown, search.may_begin - base)
+        self._held, self._held_from = text[shown:], base + shown
+        return text[:shown]
 
     def flush(self) -> str:
         """The end has come without a match: what was held back."""

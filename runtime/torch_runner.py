@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -14,10 +16,14 @@ from .batch import ForwardBatch
 from .kv_cache import KVCache
 from .model_runner import Masks
 from .models import CausalLM
+from .penalties import PenaltyTable
 from .plan import Plan, SeatParams, StepOutput
 
-# A bias of -inf, finite so that a grammar that leaves no other token still wins; and the greatest.
-_NEVER = -1e30
+# Three ranks of unwanted tokens, all finite so that their order holds: by the strongest bias, by
+# min_tokens (taken still where a grammar leaves no other), by a bias of -inf (never taken).
+_MOST = 1e28
+_HELD = -1e30
+_BANNED = -1e33
 
 
 class _Launched(msgspec.Struct):
@@ -25,6 +31,7 @@ class _Launched(msgspec.Struct):
     logits: Tensor | None
     tokens: Tensor | None = None
     near: Tensor | None = None
+    banned: Tensor | None = None
 
 
 class TorchRunner:
@@ -41,6 +48,7 @@ class TorchRunner:
         self._floats = np.zeros((3, max_running), dtype=np.float32)  # temperature, top_p, min_p
         self._ints = np.zeros((3, max_running), dtype=np.int64)  # top_k, seed, index
         self._pool = torch.zeros((0, 0), dtype=torch.int32, device=self.device)
+        self._penalties = PenaltyTable(max_running, model.config.vocab_size, self.device)
 
     @torch.inference_mode()
     def launch(self, plan: Plan) -> _Launched:
@@ -62,7 +70,7 @@ class TorchRunner:
             return
         assert handle.logits is not None
         logits = handle.logits[self._index(plan.sample_from)]
-        self._bias(logits, plan)
+        bans = self._adjust(logits, plan)
         seats = plan.sample_seats
         temperature, top_p, min_p = self._floats[:, seats]
         top_k, seeds, indices = self._ints[:, seats]
@@ -81,7 +89,11 @@ class TorchRunner:
             allowed=self._allowed(masks, len(seats), logits.shape[1]),
             filtered=bool(top_k.any() or (top_p < 1).any() or min_p.any()),
         )
+        if bans:
+            chosen = logits.gather(1, handle.tokens.unsqueeze(1)).squeeze(1)
+            handle.banned = chosen < 10 * _HELD
         self._last[self._index(seats)] = handle.tokens
+        self._penalties.count(handle.tokens, seats)
 
     @torch.inference_mode()
     def collect(self, handle: _Launched) -> StepOutput:
@@ -90,6 +102,8 @@ class TorchRunner:
         if handle.tokens is not None and handle.near is not None:
             out.tokens = handle.tokens.tolist()
             out.near_ties = handle.near.tolist()
+            if handle.banned is not None:
+                out.banned = handle.banned.nonzero().flatten().tolist()
             for i, seat in enumerate(plan.sample_seats):
                 params = self._params[seat]
                 if params is not None and params.logprobs is not None:
@@ -107,6 +121,7 @@ class TorchRunner:
         self._params[seat] = params
         self._floats[:, seat] = params.temperature, params.top_p, params.min_p
         self._ints[:, seat] = params.top_k, params.seed, params.index
+        self._penalties.sit(params)
 
     def _batch(self, plan: Plan) -> ForwardBatch:
         input_ids = self._index(plan.input_ids)
@@ -128,31 +143,41 @@ class TorchRunner:
             logits_at=self._index(plan.logits_at),
         )
 
-    def _index(self, numbers: list[int]) -> Tensor:
+    def _index(self, numbers: Sequence[int]) -> Tensor:
         return torch.tensor(numbers, dtype=torch.int64, device=self.device)
 
     def _put(self, array: Any) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
-    def _bias(self, logits: Tensor, plan: Plan) -> None:
-        """Add each row's logit_bias and hold back end tokens before `min_tokens`, in place."""
-        rows: list[int] = []
-        tokens: list[int] = []
-        values: list[float] = []
+    def _adjust(self, logits: Tensor, plan: Plan) -> bool:
+        """Logit biases, then penalties, then what must not come: bans, and end tokens before
+        `min_tokens`; in place. True if any token is banned."""
+        biases: list[tuple[int, int, float]] = []
+        bans: list[tuple[int, int, float]] = []
+        banned = False
         for i, seat in enumerate(plan.sample_seats):
             params = self._params[seat]
             assert params is not None
             for token, value in params.bias:
-                rows.append(i)
-                tokens.append(token)
-                values.append(min(max(value, _NEVER), -_NEVER))
+                if value == -math.inf:
+                    bans.append((i, token, _BANNED))
+                    banned = True
+                else:
+                    biases.append((i, token, min(max(value, -_MOST), _MOST)))
             if params.banned and plan.sample_positions[i] < params.first + params.min_tokens:
-                rows.extend([i] * len(params.banned))
-                tokens.extend(params.banned)
-                values.extend([_NEVER] * len(params.banned))
-        if rows:
-            where = (self._index(rows), self._index(tokens))
-            logits.index_put_(where, torch.tensor(values, device=self.device), accumulate=True)
+                bans.extend((i, token, _HELD) for token in params.banned)
+        self._add(logits, biases)
+        self._penalties.apply(logits, plan.sample_seats)
+        self._add(logits, bans)
+        return banned
+
+    def _add(self, logits: Tensor, changes: list[tuple[int, int, float]]) -> None:
+        """Add (row, token, value)s, in place."""
+        if not changes:
+            return
+        rows, tokens, values = zip(*changes, strict=True)
+        where = (self._index(rows), self._index(tokens))
+        logits.index_put_(where, torch.tensor(values, device=self.device), accumulate=True)
 
     def _update_pool(self, masks: Masks) -> None:
         if masks.new_words is None or not masks.new_rows:

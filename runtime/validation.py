@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import math
 
-from ..errors import InvalidRequestError, NotSupportedError
+from ..errors import InvalidRequestError
 from .request import Request
 
 
 def check_request(
     request: Request, *, vocab_size: int, max_context: int, has_tokenizer: bool
 ) -> None:
-    """Raise InvalidRequestError or NotSupportedError for what cannot run."""
+    """Raise InvalidRequestError for what cannot run."""
     _check_prompt(request, vocab_size, max_context)
     params = request.params
     for name, tokens in (
@@ -29,17 +29,17 @@ def check_request(
         raise InvalidRequestError(
             expected=f"a position in 1..{last}", got=str(request.score_from), where="start"
         )
-    if params.stop and not has_tokenizer:
-        raise InvalidRequestError(
-            "stop strings need a tokenizer, and this engine has none", where="stop"
-        )
+    for name, asked in (("stop", params.stop), ("stop_regex", params.stop_regex)):
+        if asked and not has_tokenizer:
+            raise InvalidRequestError(
+                f"{name} needs a tokenizer, and this engine has none", where=name
+            )
     if request.deadline is not None and not 0 < request.deadline < math.inf:
         raise InvalidRequestError(
             expected="a finite number of seconds above 0",
             got=repr(request.deadline),
             where="deadline",
         )
-    _refuse_unbuilt(request)
 
 
 def _check_prompt(request: Request, vocab_size: int, max_context: int) -> None:
@@ -65,19 +65,3 @@ def _check_prompt(request: Request, vocab_size: int, max_context: int) -> None:
             where="prompt",
             hint="Shorten the prompt, or raise max_total_tokens if that is what bounds it",
         )
-
-
-def _refuse_unbuilt(request: Request) -> None:
-    """Options that later releases bring are refused, not ignored."""
-    params = request.params
-    unbuilt = {
-        "stop_regex": bool(params.stop_regex),
-        "presence_penalty": params.presence_penalty != 0,
-        "frequency_penalty": params.frequency_penalty != 0,
-        "repetition_penalty": params.repetition_penalty != 1,
-    }
-    for name, asked in unbuilt.items():
-        if asked:
-            raise NotSupportedError(
-                f"{name} is not built yet", where=name, hint="Leave it at its default"
-            )

@@ -74,6 +74,15 @@ Hello, I need
     .strip("|")
     .split("|")
 )
+ORDER_FOR = (
+    """
+Send|Mail|Bring|Put aside|Wrap|Get ready|Prepare|Hand|Find|Can you bring|Could somebody mail
+Would you wrap|We owe|We have to send|I promised|They sold|I sold|We packed|Someone left|Please mail
+You can give|Let's send|Take|The driver brings|We have|There are|It's|That makes|Load
+""".replace("\n", "|")
+    .strip("|")
+    .split("|")
+)
 ORDER_PRICE = (
     """
  at ${price} each| for ${price} each| at ${price} apiece| at {price} dollars each
@@ -230,6 +239,8 @@ def person(rng: random.Random) -> str:
 
 def order(rng: random.Random) -> str:
     """Who wants how many of what, at what price."""
+    if rng.random() < 0.25:
+        return _order_for(rng)
     subject = rng.choice(ORDER_THIRD if rng.random() < 0.55 else ORDER_FIRST)
     tail = rng.choice(ORDER_TAILS)
     price = rng.choice(ORDER_PRICE) if rng.random() < 0.85 else ""
@@ -237,6 +248,47 @@ def order(rng: random.Random) -> str:
     polite = ", please" if rng.random() < 0.1 and "." not in price else ""
     question = subject.startswith(("Could", "Can", "May", "Would", "Is ")) and "." not in price
     return f"{subject} {{quantity}} {{item}}{middle}{polite}{'?' if question else '.'}"
+
+
+def _order_for(rng: random.Random) -> str:
+    """The buyer last, or before the wares."""
+    verb, price = rng.choice(ORDER_FOR), rng.choice(ORDER_PRICE)
+    buyer = rng.choice(
+        [
+            "{customer}",
+            "{customer}",
+            "Mr. {customer}",
+            "our client {customer}",
+            "my aunt {customer}",
+        ]
+    )
+    style = rng.random()
+    if style < 0.55:
+        who = f"{rng.choice(['to', 'for', 'for'])} {buyer}"
+        if "." in price:
+            return f"{verb} {{quantity}} {{item}} {who}{price}."
+        first, second = (f" {who}", price) if rng.random() < 0.5 else (price, f" {who}")
+        return f"{verb} {{quantity}} {{item}}{first}{second}."
+    if style < 0.75:
+        lead = rng.choice(
+            [
+                "From",
+                "Request from",
+                "Call from",
+                "Note for",
+                "Invoice for",
+                "Bill for",
+                "Mail from",
+            ]
+        )
+        return f"{lead} {buyer}: {{quantity}} {{item}}{price}."
+    pays = rng.choice(
+        ["pays", "will pay", "gave us", "has paid", "offers", "paid", "is charged", "owes us"]
+    )
+    each = rng.choice(["${price} each", "${price} for each", "{price} dollars apiece"])
+    when = rng.choice(["", "", " today", " on {weekday}", " this week", " by {weekday}"])
+    joint = rng.choice(["; ", " and ", ", ", ". "])
+    return f"{verb} {{quantity}} {{item}}{when}{joint}{buyer} {pays} {each}."
 
 
 def event(rng: random.Random) -> str:

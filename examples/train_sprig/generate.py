@@ -31,10 +31,10 @@ MIX = {
     "tools": 21,
     "sentiment": 12,
     "judging": 9,
-    "sums": 5,
-    "recall": 14,
+    "sums": 7,
+    "recall": 15,
     "repeat": 6,
-    "drill": 1,
+    "drill": 4,
     "small_talk": 1,
 }
 

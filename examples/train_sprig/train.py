@@ -307,6 +307,9 @@ def main() -> None:
         "--compile", action="store_true", help="by torch.compile, half as fast again (needs c++)"
     )
     options = parser.parse_args()
+    # Before any thread starts, for they inherit it: sharp attention makes numbers that cost a CPU
+    # a hundred times the time of ordinary ones.
+    torch.set_flush_denormal(True)
     if options.threads:
         torch.set_num_threads(options.threads)
     Run(options).train()

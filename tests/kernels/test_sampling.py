@@ -15,6 +15,7 @@ from espalier.kernels.sampling import (
     exponential_noise,
     masked_sample,
     noise_keys,
+    penalise,
     unpack_mask,
 )
 
@@ -278,3 +279,29 @@ def test_unpack_mask(vocab: int) -> None:
 def test_a_mask_narrower_than_the_logits_allows_nothing_beyond() -> None:
     rows = torch.tensor([[-1]], dtype=torch.int32)
     assert unpack_mask(rows, 40).tolist() == [[True] * 32 + [False] * 8]
+
+
+@given(data=st.data())
+def test_penalise_against_the_definition(data: st.DataObject) -> None:
+    rows, vocab = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 6))
+    number = st.floats(-5, 5, width=32)
+    logits = [[data.draw(number) for _ in range(vocab)] for _ in range(rows)]
+    counts = [[data.draw(st.integers(0, 3)) for _ in range(vocab)] for _ in range(rows)]
+    seen = [[data.draw(st.booleans()) for _ in range(vocab)] for _ in range(rows)]
+    repetition = [data.draw(st.floats(0.25, 4, width=32)) for _ in range(rows)]
+    frequency = [data.draw(st.floats(-2, 2, width=32)) for _ in range(rows)]
+    presence = [data.draw(st.floats(-2, 2, width=32)) for _ in range(rows)]
+    got = penalise(
+        _tensor(logits),
+        _tensor(counts, torch.int32),
+        _tensor(seen, torch.bool),
+        repetition=_tensor(repetition),
+        frequency=_tensor(frequency),
+        presence=_tensor(presence),
+    )
+    for i in range(rows):
+        for token, value in enumerate(logits[i]):
+            if counts[i][token] or seen[i][token]:
+                value = value / repetition[i] if value > 0 else value * repetition[i]
+            value -= frequency[i] * counts[i][token] + presence[i] * (counts[i][token] > 0)
+            assert got[i, token].item() == pytest.approx(value, abs=1e-5, rel=1e-5)

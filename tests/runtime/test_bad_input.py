@@ -147,14 +147,19 @@ def test_a_choice_that_begins_another_works(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    "params", [{"stop_regex": "a+"}, {"presence_penalty": 1}, {"repetition_penalty": 2.0}]
+    ("pattern", "says"),
+    [
+        ("a*", "empty text"),
+        ("a(?=b)", "lookahead"),
+        ("x$", "column 2"),
+        ("^x", "column 1"),
+        ("(", "column"),
+        (r"(a)\1", "backreference"),
+    ],
 )
-def test_what_is_not_built_yet_says_so(engine: Engine, params: dict[str, Any]) -> None:
-    name = next(iter(params))
-    error = _refused(
-        NotSupportedError, name, lambda: engine.generate(input_ids=[[3]], sampling_params=params)
-    )
-    assert error.hint is not None
+def test_a_stop_regex_that_cannot_be_followed(engine: Engine, pattern: str, says: str) -> None:
+    with pytest.raises(GrammarError, match=says):
+        engine.generate("x", sampling_params={"stop_regex": pattern})
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import torch
+import transformers
 
+from espalier.errors import InvalidRequestError
 from espalier.runtime.engine import Engine
 from espalier.types import Result, SamplingParams
 
@@ -162,10 +165,118 @@ def test_alternatives_are_each_requests_own(engine: Engine) -> None:
     assert results[2].logprobs is None
 
 
-def test_penalties_are_refused_until_they_are_built(engine: Engine) -> None:
-    for more in ({"presence_penalty": 0.5}, {"repetition_penalty": 1.1}, {"stop_regex": "a+"}):
-        [result] = engine.generate(
-            input_ids=[PROMPT], sampling_params=SamplingParams(**more), on_error="return"
+def test_repetition_penalty_is_transformers(engine: Engine, tiny_model: Callable[..., Any]) -> None:
+    model = transformers.AutoModelForCausalLM.from_pretrained(tiny_model("qwen3").folder)
+    for penalty in (0.6, 1.3, 3.0):
+        [expected] = model.generate(
+            torch.tensor([PROMPT]),
+            attention_mask=torch.ones(1, len(PROMPT), dtype=torch.int64),
+            max_new_tokens=24,
+            min_new_tokens=24,
+            do_sample=False,
+            repetition_penalty=penalty,
+            eos_token_id=None,
+            pad_token_id=0,
         )
-        assert type(result.error).__name__ == "NotSupportedError"
-        assert next(iter(more)) in str(result.error)
+        ours = _run(engine, max_tokens=24, ignore_eos=True, repetition_penalty=penalty)
+        assert ours.token_ids == expected[len(PROMPT) :].tolist()
+
+
+def _naive_penalised(
+    model: Any,
+    count: int,
+    repetition: float,
+    frequency: float,
+    presence: float,
+    bias: dict[int, float],
+) -> list[int]:
+    """Greedy decoding by the definition, one token and one whole forward at a time."""
+    generated: list[int] = []
+    for _ in range(count):
+        with torch.inference_mode():
+            logits = model(torch.tensor([PROMPT + generated])).logits[0, -1].double().tolist()
+        for token, value in bias.items():
+            logits[token] += value
+        for token in {*PROMPT, *generated}:
+            value = logits[token]
+            logits[token] = value / repetition if value > 0 else value * repetition
+        for token in set(generated):
+            logits[token] -= frequency * generated.count(token) + presence
+        generated.append(max(range(len(logits)), key=logits.__getitem__))
+    return generated
+
+
+PENALTIES = [
+    (1.0, 1.5, 0.0, {}),
+    (1.0, 0.0, 2.0, {}),
+    (1.4, 0.3, -0.5, {33: 0.2}),
+    (0.8, -0.1, 0.4, {}),
+    (1.0, -2.0, 0.0, {}),
+]
+
+
+def test_penalties_are_what_their_definition_says(
+    engine: Engine, tiny_model: Callable[..., Any]
+) -> None:
+    """Alone, and all in one batch with requests that ask for none."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(tiny_model("qwen3").folder)
+    expected = [_naive_penalised(model, 20, *penalties) for penalties in PENALTIES]
+    plain = _run(engine, max_tokens=20, ignore_eos=True).token_ids
+    assert all(tokens != plain for tokens in expected)
+    params = [
+        SamplingParams(
+            max_tokens=20,
+            ignore_eos=True,
+            repetition_penalty=repetition,
+            frequency_penalty=frequency,
+            presence_penalty=presence,
+            logit_bias=bias,
+        )
+        for repetition, frequency, presence, bias in PENALTIES
+    ]
+    alone = [
+        engine.generate(input_ids=[PROMPT], sampling_params=each)[0].token_ids for each in params
+    ]
+    assert alone == expected
+    free = SamplingParams(max_tokens=20, ignore_eos=True)
+    mixed = [free, *params, free]
+    together = engine.generate(input_ids=[PROMPT] * len(mixed), sampling_params=mixed)
+    assert [result.token_ids for result in together] == [plain, *expected, plain]
+
+
+def test_penalties_survive_a_retract(tiny_model: Callable[..., Any]) -> None:
+    """Sequences thrown out in the middle come back with the counts they had."""
+    params = SamplingParams(
+        max_tokens=40, ignore_eos=True, frequency_penalty=0.7, presence_penalty=0.3
+    )
+    prompts = [[*PROMPT, 40 + i] for i in range(6)]
+    folder = str(tiny_model("qwen3").folder)
+    with Engine(folder, inline=True, device="cpu") as roomy:
+        alone = [roomy.generate(input_ids=[p], sampling_params=params)[0] for p in prompts]
+    with Engine(folder, inline=True, device="cpu", max_total_tokens=120) as tight:
+        results = tight.generate(input_ids=prompts, sampling_params=params)
+        assert tight.stats()["retractions"] > 0
+    assert [r.token_ids for r in results] == [r.token_ids for r in alone]
+
+
+def test_banning_all_that_may_come_is_an_error(engine: Engine) -> None:
+    vocab = 199
+    everything = dict.fromkeys(range(vocab), -math.inf)
+    [bad, good] = engine.generate(
+        input_ids=[PROMPT] * 2,
+        sampling_params=[
+            SamplingParams(max_tokens=3, logit_bias=everything, temperature=0.7),
+            SamplingParams(max_tokens=3, ignore_eos=True),
+        ],
+        on_error="return",
+    )
+    assert isinstance(bad.error, InvalidRequestError)
+    assert (bad.error.where, bad.finish_reason) == ("logit_bias", "error")
+    assert good.finish_reason == "length"
+    last = engine.generate(
+        input_ids=[PROMPT],
+        sampling_params=SamplingParams(
+            max_tokens=3, logit_bias=dict.fromkeys(range(vocab), -1e300)
+        ),
+    )
+    assert last[0].error is None

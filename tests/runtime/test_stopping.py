@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
+import pytest
+import regex
 from hypothesis import given, strategies as st
 
-from espalier.runtime.stopping import StopStrings
+from espalier.errors import GrammarError
+from espalier.grammar.search import Search
+from espalier.runtime.stopping import StopWatch
 
 _TEXT = st.text("ab\n", max_size=12)
 _STOPS = st.lists(st.text("ab\n", min_size=1, max_size=4), max_size=3).map(tuple)
@@ -24,7 +30,7 @@ def first_match(text: str, stops: tuple[str, ...]) -> tuple[int, str] | None:
 @given(pieces=st.lists(_TEXT, max_size=8), stops=_STOPS)
 def test_character_by_character_is_exact(pieces: list[str], stops: tuple[str, ...]) -> None:
     text = "".join(pieces)
-    watcher = StopStrings(stops)
+    watcher = StopWatch(stops)
     shown = ""
     for character in text:
         shown += watcher.feed(character)
@@ -42,7 +48,7 @@ def test_character_by_character_is_exact(pieces: list[str], stops: tuple[str, ..
 @given(pieces=st.lists(_TEXT, max_size=8), stops=_STOPS)
 def test_pieces_of_any_size_end_alike(pieces: list[str], stops: tuple[str, ...]) -> None:
     """Nothing that belongs to a stop string is ever shown; what is held back could begin one."""
-    watcher = StopStrings(stops)
+    watcher = StopWatch(stops)
     shown, seen = "", ""
     for piece in pieces:
         shown += watcher.feed(piece)
@@ -63,15 +69,73 @@ def test_pieces_of_any_size_end_alike(pieces: list[str], stops: tuple[str, ...])
 
 
 def test_without_stops_everything_is_shown_at_once() -> None:
-    watcher = StopStrings(())
+    watcher = StopWatch(())
     assert watcher.feed("abc") == "abc"
     assert watcher.flush() == ""
     assert watcher.matched is None
 
 
 def test_a_beginning_is_held_back_until_it_is_decided() -> None:
-    watcher = StopStrings(("stop",))
+    watcher = StopWatch(("stop",))
     assert watcher.feed("a st") == "a "
     assert watcher.feed("art st") == "start "
     assert watcher.feed("op it") == ""
     assert watcher.matched == "stop"
+
+
+_PATTERNS = st.sampled_from(
+    ["a+", "ab|abb", "a.b", "[ab]{2,3}\\n", "(?:ab)+\\n", "b(?:a|\\n)*b", "a.*b", "\\n\\n?b"]
+)
+
+
+@given(
+    pieces=st.lists(_TEXT, max_size=6),
+    stops=_STOPS,
+    patterns=st.lists(_PATTERNS, max_size=2, unique=True),
+)
+def test_expressions_against_re(
+    pieces: list[str], stops: tuple[str, ...], patterns: list[str]
+) -> None:
+    """The first end of any match, and of those the first start, by trying every pair with `re`;
+    what is held back is the beginning of a match, by `regex`'s partial matching."""
+    text = "".join(pieces)
+    every = [*(re.escape(stop) for stop in stops), *patterns]
+    found = next(
+        (
+            (start, end)
+            for end in range(1, len(text) + 1)
+            for start in range(end)
+            if any(re.fullmatch(pattern, text[start:end]) for pattern in every)
+        ),
+        None,
+    )
+    watcher = StopWatch(stops, [Search(pattern) for pattern in patterns])
+    shown, seen = "", ""
+    for piece in pieces:
+        shown += watcher.feed(piece)
+        seen += piece
+        if watcher.matched is not None:
+            break
+        held = seen[len(shown) :]
+        assert not held or any(regex.fullmatch(p, held, partial=True) for p in every)
+    if found is None:
+        assert watcher.matched is None
+        assert shown + watcher.flush() == seen
+    else:
+        assert watcher.matched is not None
+        assert shown == text[: found[0]]
+
+
+def test_expressions_are_of_characters() -> None:
+    watcher = StopWatch((), [Search("ü.?!")])
+    assert watcher.feed("für") == "f"
+    assert watcher.feed("ch") == "ürch"
+    assert watcher.feed("dü€!x") == "d"
+    assert watcher.matched == "ü.?!"
+
+
+def test_an_expression_too_large_to_follow_is_an_error() -> None:
+    watcher = StopWatch((), [Search("a[^b]{400}b")])
+    text = "a" * 300
+    with pytest.raises(GrammarError, match="at once"):
+        watcher.feed(text)
