@@ -64,6 +64,8 @@ class SamplingParams(_Params, frozen=True, kw_only=True):
     off a token's logit for each time it was generated, and once if it ever was.
     seed: None draws one, which `Result.seed` reports; the noise of a token depends on (seed,
     sample index, absolute position, token id) alone (P3).
+    deterministic: the same answer to the last bit, near-ties included, whatever else runs (P3); at
+    a price: a token costs what 16 do, and prefixes are shared only with others who ask for it.
     n: samples of the same prompt. logprobs: how many alternatives per generated token (0: the
     token's own alone); of the raw logits, before mask, bias and temperature.
     Raises InvalidRequestError, naming the field.
@@ -87,6 +89,7 @@ class SamplingParams(_Params, frozen=True, kw_only=True):
     logprobs: int | None = None
     prompt_logprobs: int | None = None
     ignore_eos: bool = False
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         for name, kinds in (("stop", str), ("stop_regex", str), ("stop_token_ids", int)):
@@ -103,10 +106,10 @@ class SamplingParams(_Params, frozen=True, kw_only=True):
                 raise InvalidRequestError(
                     expected="a stop string of at least one character", got=repr(text), where="stop"
                 )
-        if not isinstance(self.ignore_eos, bool):
-            raise InvalidRequestError(
-                expected="True or False", got=repr(self.ignore_eos), where="ignore_eos"
-            )
+        for name in ("ignore_eos", "deterministic"):
+            value = getattr(self, name)
+            if not isinstance(value, bool):
+                raise InvalidRequestError(expected="True or False", got=repr(value), where=name)
 
     def _check_integers(self) -> None:
         bounds = {

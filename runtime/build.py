@@ -88,7 +88,11 @@ def _build_model(
     context = min(config.context_length, capacity)
     pages = -(-context // options.page_size)  # a table holds whole pages
     runner = TorchRunner(
-        model, kv, max_running=options.max_running, max_context=pages * options.page_size
+        model,
+        kv,
+        max_running=options.max_running,
+        max_context=pages * options.page_size,
+        deterministic=options.deterministic,
     )
     info = EngineInfo(
         model=options.model,

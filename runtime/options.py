@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from ..errors import InvalidRequestError, NotSupportedError
+from ..errors import InvalidRequestError
 
 
 class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,9 +15,10 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     model: "sprig" (embedded), "null" (no arithmetic), a folder, or a hub id. device: "auto", "cpu",
     "cuda", "cuda:N". dtype: "auto" (the checkpoint's), "float32", "bfloat16", "float16".
     max_total_tokens: KV slots; None takes a share of the free memory. page_size: slots handed out
-    together. enable_radix_cache: share prefixes. max_running: sequences at once. step_tokens: rows
-    per step. overlap: plan and launch step n+1 before reading step n; None: on CUDA.
-    tokenizer: folder of one for "null", or in place of the model's own. vocab_size: of "null".
+    together. deterministic: for every request (see SamplingParams). enable_radix_cache: share
+    prefixes. max_running: sequences at once. step_tokens: rows per step. overlap: plan and launch
+    step n+1 before reading step n; None: on CUDA. tokenizer: folder of one for "null", or in place
+    of the model's own. vocab_size: of "null".
     """
 
     model: str = "sprig"
@@ -55,13 +56,6 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
                 expected=f"a multiple of page_size ({self.page_size})",
                 got=str(self.max_total_tokens),
                 where="max_total_tokens",
-            )
-        if self.deterministic:
-            raise NotSupportedError(
-                "deterministic=True is not built yet",
-                where="deterministic",
-                hint="Tokens already depend on prompt, parameters and seed alone, but for "
-                "near-ties, which Result.near_ties counts",
             )
 
 

@@ -46,6 +46,7 @@ class SeatParams(msgspec.Struct, frozen=True):
     first: int
     logprobs: int | None
     penalties: Penalties | None = None
+    deterministic: bool = False
 
 
 class TableDelta(msgspec.Struct, frozen=True):

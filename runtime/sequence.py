@@ -24,6 +24,7 @@ from .request import Request
 if TYPE_CHECKING:
     from ..radix_cache.node import Node
 
+DETERMINISTIC = "\0deterministic"  # ends the namespace of those who ask for it
 State = Literal["compiling", "waiting", "running", "finished"]
 _NO_SLOTS: Ints = np.empty(0, dtype=np.int64)
 
@@ -85,6 +86,9 @@ class Sequence:
         self.request = request
         self.id = request.id
         self.namespace = request.namespace
+        # Its KV is of fixed shapes: no other may stand in for it.
+        if request.params.deterministic:
+            self.namespace += DETERMINISTIC
         self.priority = request.priority
         self.constrained = request.grammar is not None
         self.stop_ids = stop_ids
@@ -187,6 +191,7 @@ class Sequence:
             first=self.prompt_len,
             logprobs=params.logprobs,
             penalties=self._penalties(),
+            deterministic=params.deterministic,
         )
 
     def _penalties(self) -> Penalties | None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..kernels.sampling import masked_sample, noise_keys, unpack_mask
 from .batch import ForwardBatch
+from .fixed_shapes import BLOCK, forward_mixed
 from .kv_cache import KVCache
 from .model_runner import Masks
 from .models import CausalLM
@@ -37,11 +38,20 @@ class _Launched(msgspec.Struct):
 class TorchRunner:
     """A model, its KV cache, and per seat: slot table, sampling parameters, last token."""
 
-    def __init__(self, model: CausalLM, kv: KVCache, *, max_running: int, max_context: int) -> None:
+    def __init__(
+        self,
+        model: CausalLM,
+        kv: KVCache,
+        *,
+        max_running: int,
+        max_context: int,
+        deterministic: bool = False,
+    ) -> None:
         self.model = model
         self.kv = kv
         self.device = kv.device
-        self._tables = torch.zeros((max_running, max_context + 1), dtype=torch.int64)
+        self._deterministic = deterministic
+        self._tables = torch.zeros((max_running, max_context + BLOCK), dtype=torch.int64)
         self._tables = self._tables.to(self.device)
         self._last = torch.zeros(max_running, dtype=torch.int64, device=self.device)
         self._params: list[SeatParams | None] = [None] * max_running
@@ -60,7 +70,7 @@ class TorchRunner:
             self._tables[delta.seat, delta.start : stop] = slots.to(self.device)
         if not plan.positions:
             return _Launched(plan=plan, logits=None)
-        return _Launched(plan=plan, logits=self.model.forward(self._batch(plan), self.kv))
+        return _Launched(plan=plan, logits=self._forward(plan))
 
     @torch.inference_mode()
     def sample(self, handle: _Launched, masks: Masks) -> None:
@@ -72,28 +82,48 @@ class TorchRunner:
         logits = handle.logits[self._index(plan.sample_from)]
         bans = self._adjust(logits, plan)
         seats = plan.sample_seats
+        allowed = self._allowed(masks, len(seats), logits.shape[1])
+        alone = [i for i, seat in enumerate(seats) if self._fixed(seat)]
+        if not alone:
+            handle.tokens, handle.near = self._choose(logits, plan, allowed)
+        else:
+            groups = [[i] for i in alone]
+            if len(alone) < len(seats):
+                groups.append([i for i in range(len(seats)) if i not in set(alone)])
+            handle.tokens = torch.empty(len(seats), dtype=torch.int64, device=self.device)
+            handle.near = torch.empty(len(seats), dtype=torch.bool, device=self.device)
+            for group in groups:
+                at = self._index(group)
+                mask = None if allowed is None else allowed[at]
+                handle.tokens[at], handle.near[at] = self._choose(logits[at], plan, mask, group)
+        if bans:
+            chosen = logits.gather(1, handle.tokens.unsqueeze(1)).squeeze(1)
+            handle.banned = chosen < 10 * _HELD
+        self._last[self._index(seats)] = handle.tokens
+        self._penalties.count(handle.tokens, seats)
+
+    def _choose(
+        self, logits: Tensor, plan: Plan, allowed: Tensor | None, which: list[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens and near ties of the samples `which` (None: all), whose logits these are."""
+        samples = range(len(plan.sample_seats)) if which is None else which
+        seats = [plan.sample_seats[i] for i in samples]
         temperature, top_p, min_p = self._floats[:, seats]
         top_k, seeds, indices = self._ints[:, seats]
-        warm = bool(temperature.any())
         keys = None
-        if warm:
-            positions = np.array(plan.sample_positions, dtype=np.int64)
+        if temperature.any():
+            positions = np.array([plan.sample_positions[i] for i in samples], dtype=np.int64)
             keys = noise_keys(*(self._put(x) for x in (seeds, indices, positions)))
-        handle.tokens, handle.near = masked_sample(
+        return masked_sample(
             logits,
             temperature=self._put(temperature),
             top_k=self._put(top_k),
             top_p=self._put(top_p),
             min_p=self._put(min_p),
             keys=keys,
-            allowed=self._allowed(masks, len(seats), logits.shape[1]),
+            allowed=allowed,
             filtered=bool(top_k.any() or (top_p < 1).any() or min_p.any()),
         )
-        if bans:
-            chosen = logits.gather(1, handle.tokens.unsqueeze(1)).squeeze(1)
-            handle.banned = chosen < 10 * _HELD
-        self._last[self._index(seats)] = handle.tokens
-        self._penalties.count(handle.tokens, seats)
 
     @torch.inference_mode()
     def collect(self, handle: _Launched) -> StepOutput:
@@ -123,11 +153,21 @@ class TorchRunner:
         self._ints[:, seat] = params.top_k, params.seed, params.index
         self._penalties.sit(params)
 
-    def _batch(self, plan: Plan) -> ForwardBatch:
+    def _fixed(self, seat: int) -> bool:
+        params = self._params[seat]
+        return self._deterministic or (params is not None and params.deterministic)
+
+    def _forward(self, plan: Plan) -> Tensor:
         input_ids = self._index(plan.input_ids)
         if plan.device_rows:
             last = self._last[self._index(plan.device_seats)]
             input_ids[self._index(plan.device_rows)] = last
+        fixed = [self._fixed(seat) for seat in plan.seats]
+        if any(fixed):
+            return forward_mixed(self.model, self.kv, plan, input_ids, self._tables, fixed)
+        return self.model.forward(self._batch(plan, input_ids), self.kv)
+
+    def _batch(self, plan: Plan, input_ids: Tensor) -> ForwardBatch:
         longest = max(plan.seq_len)
         if len(plan.seats) == 1:
             tables = self._tables[plan.seats[0] : plan.seats[0] + 1, :longest]

@@ -14,7 +14,6 @@ from espalier.errors import (
     EspalierError,
     GrammarError,
     InvalidRequestError,
-    NotSupportedError,
     OutOfSlotsError,
 )
 from espalier.grammar import GrammarSpec
@@ -230,7 +229,6 @@ def test_the_wire_is_not_trusted(engine: Engine) -> None:
         (InvalidRequestError, "dtype", {"dtype": "int8"}),
         (InvalidRequestError, "device", {"device": 5}),
         (InvalidRequestError, "overlap", {"overlap": "yes"}),
-        (NotSupportedError, "deterministic", {"deterministic": True}),
     ],
 )
 def test_options(

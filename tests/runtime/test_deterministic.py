@@ -1,0 +1,137 @@
+"""deterministic: the same to the last bit, whatever else runs and however a prompt is cut."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from espalier.runtime.engine import Engine
+from espalier.types import Result, SamplingParams
+
+Make = Callable[..., Any]
+
+
+def _prompts() -> list[list[int]]:
+    rng = random.Random(5)
+    stem = [rng.randrange(3, 190) for _ in range(37)]
+    prompts = []
+    for _ in range(9):
+        tail = [rng.randrange(3, 190) for _ in range(rng.randrange(1, 30))]
+        prompts.append(stem[: rng.randrange(5, 38)] + tail)
+    return prompts
+
+
+def _params(number: int, **more: Any) -> SamplingParams:
+    return SamplingParams(
+        max_tokens=20,
+        ignore_eos=True,
+        temperature=(0.0, 0.9)[number % 2],
+        seed=number,
+        logprobs=3,
+        **more,
+    )
+
+
+def _bits(result: Result) -> tuple[Any, ...]:
+    """Tokens and logprobs, compared exactly."""
+    logprobs = [(entry.logprob, entry.top) for entry in result.logprobs or []]
+    return tuple(result.token_ids), tuple(map(repr, logprobs))
+
+
+def _engine(tiny_model: Make, **options: Any) -> Engine:
+    return Engine(str(tiny_model("qwen3").folder), inline=True, device="cpu", **options)
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_model: Make) -> list[tuple[Any, ...]]:
+    """Each prompt by itself, nothing cached."""
+    found = []
+    with _engine(tiny_model, enable_radix_cache=False) as engine:
+        for number, prompt in enumerate(_prompts()):
+            params = _params(number, deterministic=True)
+            found += engine.generate(input_ids=[prompt], sampling_params=params)
+    return [_bits(result) for result in found]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"step_tokens": 7},
+        {"page_size": 16, "max_total_tokens": 1600},
+        {"max_total_tokens": 200},
+        {"overlap": True},
+    ],
+    ids=["together", "chunks of 7", "pages of 16", "retracted", "one step late"],
+)
+def test_bit_for_bit(
+    tiny_model: Make, alone: list[tuple[Any, ...]], options: dict[str, Any]
+) -> None:
+    params = [_params(number, deterministic=True) for number in range(len(alone))]
+    with _engine(tiny_model, **options) as engine:
+        results = engine.generate(input_ids=_prompts(), sampling_params=params)
+        again = engine.generate(input_ids=_prompts()[::-1], sampling_params=params[::-1])
+        retractions = engine.stats()["retractions"]
+    assert [_bits(result) for result in results] == alone
+    assert [_bits(result) for result in again[::-1]] == alone
+    assert any(result.cached_tokens for result in again)
+    assert bool(retractions) == (options.get("max_total_tokens") == 200)
+
+
+def test_beside_others_that_do_not_ask(tiny_model: Make, alone: list[tuple[Any, ...]]) -> None:
+    """Their prefixes are the same, and are not shared with it."""
+    free = SamplingParams(max_tokens=20, ignore_eos=True)
+    with _engine(tiny_model) as engine:
+        engine.generate(input_ids=_prompts(), sampling_params=free)
+        prompts = [prompt for prompt in _prompts() for _ in range(2)]
+        params = [
+            each
+            for number in range(len(alone))
+            for each in (free, _params(number, deterministic=True))
+        ]
+        results = engine.generate(input_ids=prompts, sampling_params=params)
+        engine.check_invariants()
+        [plain] = engine.generate(input_ids=_prompts()[:1], sampling_params=free)
+    assert [_bits(result) for result in results[1::2]] == alone
+    assert results[0].token_ids == plain.token_ids
+
+
+def test_a_whole_engine_of_it(tiny_model: Make, alone: list[tuple[Any, ...]]) -> None:
+    with _engine(tiny_model, deterministic=True) as engine:
+        params = [_params(number) for number in range(len(alone))]
+        results = engine.generate(input_ids=_prompts(), sampling_params=params)
+    assert [_bits(result) for result in results] == alone
+
+
+def test_numbers_are_the_models(tiny_model: Make) -> None:
+    """Not only the same each time, but right: as without, to rounding."""
+    params = {"max_tokens": 12, "ignore_eos": True, "logprobs": 0, "prompt_logprobs": 0}
+    with _engine(tiny_model) as engine:
+        for prompt in _prompts()[:4]:
+            [plain] = engine.generate(input_ids=[prompt], sampling_params=params)
+            [fixed] = engine.generate(
+                input_ids=[prompt], sampling_params={**params, "deterministic": True}
+            )
+            assert fixed.token_ids == plain.token_ids
+            ours = [*(fixed.logprobs or []), *(fixed.prompt_logprobs or [])]
+            theirs = [*(plain.logprobs or []), *(plain.prompt_logprobs or [])]
+            assert len(ours) == len(theirs) == 12 + len(prompt)
+            for one, other in zip(ours, theirs, strict=True):
+                assert (one is None) == (other is None)
+                if one is not None and other is not None:
+                    assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
+
+
+def test_up_to_the_end_of_the_context(tiny_model: Make) -> None:
+    """The last block reaches beyond it."""
+    with _engine(tiny_model, max_total_tokens=60) as engine:
+        prompt = list(range(3, 40))
+        [fixed] = engine.generate(
+            input_ids=[prompt],
+            sampling_params={"max_tokens": None, "ignore_eos": True, "deterministic": True},
+        )
+        assert fixed.finish_reason == "length"
+        assert len(prompt) + len(fixed.token_ids) == 60
