@@ -1,4 +1,6 @@
-"""Freeing slots: the least recently used leaves first, pinned prefixes last.
+"""Freeing slots: the leaves that the policy gives up first, pinned prefixes last.
+
+The policy is "lru" (the least recently used) or "density" (what earns least by staying, reuse.py).
 
 A leaf is trimmed from its tail in whole pages when less than all of it is needed. When nothing
 unpinned is left, pins are lost one by one, the oldest first, until something is. The cost is that
@@ -17,14 +19,26 @@ from .structure import Structure
 _TRIM_BLOCK = 4096
 
 
-def evict(structure: Structure, losses: Losses, need: int, now: float, step: int | None) -> bytes:
-    """Takes runs of at least `need` slots out of the tree, or all it can; returns their slots."""
+def evict(
+    structure: Structure,
+    losses: Losses,
+    need: int,
+    now: float,
+    step: int | None,
+    *,
+    spare: bool = False,
+) -> bytes:
+    """Takes runs of at least `need` slots out of the tree, or all it can; returns their slots.
+
+    spare: leave what is pinned, and, if the policy knows it, what waiting requests want.
+    """
     parts: list[bytes] = []
     freed = 0
     while freed < need:
-        leaf = structure.ages.oldest()
+        reuse = structure.reuse
+        leaf = structure.ages.oldest() if reuse is None else reuse.worst(spare)
         if leaf is None:
-            if not _lose_oldest_pin(structure):
+            if spare or not _lose_oldest_pin(structure):
                 break
             continue
         leaf = _tail(structure, leaf, need - freed)
@@ -32,6 +46,8 @@ def evict(structure: Structure, losses: Losses, need: int, now: float, step: int
         size = len(run) // WIDTH
         parts.append(leaf.slot_run)
         freed += size
+        if reuse is not None and parent is not None:
+            reuse.evicted(leaf, parent, structure.page_bytes)
         structure.detach(leaf)
         if parent is not None:
             losses.record(parent, run, Loss("evicted", size, now, step))

@@ -15,6 +15,7 @@ I7   pending: the nodes registered for a step are those that say so.
 I8   watchers: each hangs at the node and depth where its match ends, under the page it wants next.
 I9   namespaces: a root has nodes, locks or watchers, and stands under its own name.
 I10  counts of nodes and tokens are those of the tree.
+I11  leaves: the set to choose from, where a policy keeps one, is the leaves of the list of ages.
 (A1, A2: the allocator's own, see slots.py.)
 """
 
@@ -135,6 +136,11 @@ def _check_ages(structure: Structure, nodes: list[Node]) -> None:
             _fail("I6", "the links of the list of ages disagree", node)
         last_use = node.last_use
         place[id(node)] = index
+    if structure.reuse is not None:
+        leaves = structure.reuse.leaves
+        inside = [node for node in structure.ages if node.children is None]
+        if len(leaves) != len(inside) or not all(node in leaves for node in inside):
+            _fail("I11", "the evictable leaves are not those of the list of ages")
     for node in nodes:
         if id(node) in expected and id(node) not in place:
             _fail("I6", "an evictable node is missing from the list of ages", node)

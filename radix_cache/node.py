@@ -28,10 +28,12 @@ class Node:
     is pinned. So "held" and "pinned" each cover whole paths from the root, and taking or dropping
     one stops at the first ancestor that stays so.
     older, newer: neighbours in the list of ages; OUT where the node is in no list.
+    place: in the set of evictable leaves; -1 outside. uses, used_at, digest: reuse.py's.
     """
 
     __slots__ = (
         "children",
+        "digest",
         "end",
         "holds",
         "last_use",
@@ -43,9 +45,12 @@ class Node:
         "parent",
         "pending",
         "pins",
+        "place",
         "run",
         "slot_run",
         "spots",
+        "used_at",
+        "uses",
     )
 
     def __init__(
@@ -66,6 +71,8 @@ class Node:
         self.newer: Node = OUT
         self.own_pins: list[Pin] | None = None
         self.spots: dict[int, Spot] | None = None
+        self.place = -1
+        self.digest = self.used_at = self.uses = 0
 
     @property
     def size(self) -> int:

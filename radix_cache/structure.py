@@ -14,6 +14,7 @@ from ..errors import InvariantError
 from .ages import Ages
 from .node import OUT, Node
 from .pins import PinRegistry
+from .reuse import Reuse
 from .runs import WIDTH
 from .watch import WatchIndex
 
@@ -23,10 +24,11 @@ class Structure:
 
     Counts in slots: tokens (all), evictable (nodes not held), pinned (nodes pinned, held or not).
     locks: taken and not given back, on living nodes. pending: step -> its nodes, oldest first.
-    tick: the logical time of uses.
+    tick: the logical time of uses. reuse: what is learned from uses, for a policy that asks.
     """
 
-    def __init__(self, page_size: int) -> None:
+    def __init__(self, page_size: int, reuse: Reuse | None = None) -> None:
+        self.reuse = reuse
         self.page_bytes = page_size * WIDTH
         self.roots: dict[str, Node] = {}
         self.ages = Ages()
@@ -66,7 +68,10 @@ class Structure:
         self.nodes += 1
         self.tokens += len(run) // WIDTH
         self.evictable += len(run) // WIDTH
-        self.ages.push(node)
+        if self.reuse is not None:
+            self.reuse.leaves.discard(parent)
+            self.reuse.attached(node, self.page_bytes)
+        self._list(node)
         if pending is not None:
             node.pending = pending
             self.pending.setdefault(pending, {})[node] = None
@@ -93,6 +98,8 @@ class Structure:
             upper.pending = node.pending
             upper.holds += 1
             self.pending[node.pending][upper] = None
+        if self.reuse is not None:
+            self.reuse.split(node, upper)
         if node.newer is not OUT:
             self.ages.put_after(upper, node)
         if node.spots is not None:
@@ -106,7 +113,7 @@ class Structure:
         if parent is None or leaf.newer is OUT or leaf.children is not None:
             raise InvariantError("I6: only a leaf of the list of ages can leave", got=repr(leaf))
         self._unlink_from(parent, leaf)
-        self.ages.unlink(leaf)
+        self._unlist(leaf)
         size = len(leaf.run) // WIDTH
         self.nodes -= 1
         self.tokens -= size
@@ -152,7 +159,7 @@ class Structure:
         if node.pins:
             self.pinned -= size
         if node.newer is not OUT:
-            self.ages.unlink(node)
+            self._unlist(node)
         if node.pending is not None:
             self._settle(node, node.pending)
         if node.spots is not None:
@@ -166,6 +173,8 @@ class Structure:
         del children[child.run[: self.page_bytes]]
         if not children:
             parent.children = None
+            if self.reuse is not None and parent.newer is not OUT:
+                self.reuse.leaves.add(parent)
 
     def reap_if_root(self, node: Node) -> None:
         """`reap` for a node that may be a root."""
@@ -192,13 +201,18 @@ class Structure:
 
     def hold(self, node: Node) -> None:
         """One more reason against evicting `node`, and with it all its ancestors."""
+        reuse = self.reuse
+        if reuse is not None and node.holds:
+            reuse.used(node)
         at: Node | None = node
         while at is not None:
             at.holds += 1
             if at.holds > 1:
                 return
             if at.newer is not OUT:
-                self.ages.unlink(at)
+                self._unlist(at)
+            if reuse is not None:
+                reuse.used(at)
             self.evictable -= len(at.run) // WIDTH
             at = at.parent
 
@@ -217,7 +231,7 @@ class Structure:
             self.evictable += len(at.run) // WIDTH
             if not at.pins:
                 at.last_use = self.tick
-                self.ages.push(at)
+                self._list(at)
             elif at.own_pins is not None:
                 self.pins.wake(at)
             at = parent
@@ -230,7 +244,7 @@ class Structure:
             if at.pins > 1:
                 return
             if at.newer is not OUT:
-                self.ages.unlink(at)
+                self._unlist(at)
             self.pinned += len(at.run) // WIDTH
             at = at.parent
 
@@ -246,8 +260,19 @@ class Structure:
             self.pinned -= len(at.run) // WIDTH
             if parent is not None and not at.holds:
                 at.last_use = self.tick
-                self.ages.push(at)
+                self._list(at)
             at = parent
+
+    def _list(self, node: Node) -> None:
+        """`node` is neither held nor pinned any more: it may be evicted."""
+        self.ages.push(node)
+        if self.reuse is not None and node.children is None:
+            self.reuse.leaves.add(node)
+
+    def _unlist(self, node: Node) -> None:
+        self.ages.unlink(node)
+        if self.reuse is not None:
+            self.reuse.leaves.discard(node)
 
 
 def preorder(top: Node) -> Iterator[Node]:

@@ -15,28 +15,30 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from ..errors import InvalidRequestError, InvariantError, NotSupportedError
+from ..errors import InvalidRequestError, InvariantError
 from . import eviction, invariants
 from .explain import Explanation, Loss, Losses, explain
 from .layout import KVLayout
 from .node import Node
 from .pins import Pin
 from .results import CacheStats, Discarded, Insertion, Match, NodeView
+from .reuse import Reuse
 from .runs import WIDTH, Ints, join, to_run
 from .slots import SlotAllocator
 from .structure import Structure
 from .walk import descend
 from .watch import Watcher
 
-_POLICIES_TO_COME = ("segmented",)
+POLICIES = ("lru", "density")
 
 
 class RadixCache:
     """The prefix tree over one allocator's slots.
 
     layout: what a slot holds; kept for others to read, and refused if the tree cannot keep it.
-    policy: "lru". pin_share: the part of the capacity that pins may cover at most. clock: seconds,
-    for the expiry of pins and the record of evictions.
+    policy: which leaf is evicted first (eviction.py). pin_share: the part of the capacity that
+    pins may cover at most. clock: seconds, for the expiry of pins and the record of
+    evictions.
     """
 
     def __init__(
@@ -48,12 +50,10 @@ class RadixCache:
         pin_share: float = 0.5,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if policy in _POLICIES_TO_COME:
-            raise NotSupportedError(
-                f"policy {policy!r} is not built yet", where="policy", hint='Use policy="lru".'
+        if policy not in POLICIES:
+            raise InvalidRequestError(
+                expected=f"one of {', '.join(POLICIES)}", got=repr(policy), where="policy"
             )
-        if policy != "lru":
-            raise InvalidRequestError(expected="policy 'lru'", got=repr(policy), where="policy")
         if not 0 <= pin_share <= 1:
             raise InvalidRequestError(
                 expected="a share in 0..1", got=repr(pin_share), where="pin_share"
@@ -66,7 +66,8 @@ class RadixCache:
         self._clock = clock
         pages = math.floor(allocator.capacity * pin_share) // self.page_size
         self._pin_room = pages * self.page_size
-        self._structure = Structure(self.page_size)
+        reuse = Reuse(allocator.capacity) if policy == "density" else None
+        self._structure = Structure(self.page_size, reuse)
         self._page = self._structure.page_bytes
         self._losses = Losses(self._page)
         self._step: int | None = None
@@ -235,19 +236,30 @@ class RadixCache:
             self._structure.locks -= 1
             self._structure.release(node)
 
+    def unheld(self, node: Node) -> int:
+        """Slots of `node`'s path that nobody holds: what a lock on it takes from `evictable`."""
+        count, at = 0, node
+        while at.parent is not None and not at.holds:
+            count += at.size
+            at = at.parent
+        return count
+
     @property
     def evictable(self) -> int:
         """Slots that `evict` could free now."""
         return self._structure.evictable
 
-    def evict(self, n: int) -> int:
+    def evict(self, n: int, *, spare: bool = False) -> int:
         """Frees at least `n` slots into the allocator if it can; returns how many.
 
-        The least recently used first, a leaf from its tail in whole pages; pinned prefixes last,
-        the oldest pins first. Never what is locked or pending. O(what is evicted).
+        In the policy's order, a leaf from its tail in whole pages; pinned prefixes last, the
+        oldest pins first. Never what is locked or pending. O(what is evicted).
+        spare: nor what is pinned, nor (under "density") what a watcher waits for.
         """
         self._expire_pins()
-        freed = eviction.evict(self._structure, self._losses, n, self._clock(), self._step)
+        freed = eviction.evict(
+            self._structure, self._losses, n, self._clock(), self._step, spare=spare
+        )
         count = len(freed) // WIDTH
         if count:
             self.allocator.free(join([freed]))

@@ -7,7 +7,7 @@ Every failure belongs to one request, or to the requests of one failed step (P4)
 
 from __future__ import annotations
 
-import heapq
+import contextlib
 import itertools
 import logging
 import time
@@ -25,6 +25,7 @@ from ..errors import (
 )
 from ..grammar.search import Search
 from ..types import Chunk, FinishReason, Result, TokenLogprob
+from .deadlines import Deadlines
 from .grammars import Grammars
 from .model_runner import Masks, Runner
 from .plan import Ints, StepOutput
@@ -33,7 +34,7 @@ from .request import Request
 from .scheduler import Scheduler
 from .sequence import Sequence
 from .step import Step
-from .validation import check_request
+from .validation import all_banned, check_request
 
 if TYPE_CHECKING:
     from ..grammar.compiler import CompiledGrammar, GrammarCompiler
@@ -77,7 +78,7 @@ class EngineCore:
         # A tokenizer may name ids that the model has no row for: it can never choose them.
         self._eos = frozenset(token for token in eos_ids if token < vocab_size)
         self._live: dict[int, Progress] = {}
-        self._deadlines: list[tuple[float, int]] = []
+        self._deadlines = Deadlines()
         self._launched: tuple[Step, Any] | None = None
         self._resend = False
         self._pins: dict[int, Pin] = {}
@@ -114,7 +115,7 @@ class EngineCore:
         self._live[request.id] = progress
         self.scheduler.counters.prompt_tokens += seq.prompt_len
         if request.deadline is not None:
-            heapq.heappush(self._deadlines, (now + request.deadline, request.id))
+            self._deadlines.add(request.id, now + request.deadline)
         try:
             if request.grammar is None:
                 self.scheduler.add(seq)
@@ -189,9 +190,9 @@ class EngineCore:
             return True
         if not step.plan.constrained:
             self._sample(step, handle)
-            self._collect()
+            self._collect(step, handle)
         else:
-            self._collect()  # the masks depend on the tokens of the step before
+            self._collect(step, handle)  # the masks depend on the tokens of the step before
             if step.plan.step in self.scheduler.in_flight:
                 self._sample(step, handle)
         if step.plan.step in self.scheduler.in_flight:
@@ -232,8 +233,8 @@ class EngineCore:
             masks.new_words = pool.rows[np.array(masks.new_rows)]
         return masks
 
-    def _collect(self) -> bool:
-        """Collect and commit the launched step, if there is one."""
+    def _collect(self, later: Step | None = None, later_handle: Any = None) -> bool:
+        """Collect and commit the launched step, if there is one. later: launched after it."""
         if self._launched is None:
             return False
         step, handle = self._launched
@@ -241,10 +242,22 @@ class EngineCore:
         try:
             output = self._runner.collect(handle)
         except Exception as error:
+            if later is not None:
+                self._abandon(later, later_handle)
             self._step_failed(step, error)
             return True
         self._commit(step, output)
         return True
+
+    def _abandon(self, step: Step, handle: Any) -> None:
+        """Nobody wants what comes of a step that follows a failed one. But it may still write its
+        slots, so that nothing of it may be freed before it is over."""
+        if step.plan.step not in self.scheduler.in_flight:
+            return  # its sampler failed, and it with it
+        with contextlib.suppress(Exception):
+            if step.plan.constrained:
+                self._runner.sample(handle, Masks())
+            self._runner.collect(handle)
 
     def _step_failed(self, step: Step, error: Exception) -> None:
         _log.error("step %d failed", step.plan.step, exc_info=error)
@@ -275,18 +288,21 @@ class EngineCore:
             ):
                 asked = seq.request.params.prompt_logprobs or 0
                 seq.scores.append(TokenLogprob(token, logprob, top[:asked]))
-        for i, seq in enumerate(step.samples):
-            progress = self._live.get(seq.id)
+        live, near, logprobs = self._live, output.near_ties, output.logprobs
+        banned = output.banned
+        for i, (seq, token) in enumerate(zip(step.samples, output.tokens, strict=True)):
+            progress = live.get(seq.id)
             if progress is None or seq.state != "running":
                 continue  # it ended one step ago: this token never was
-            progress.near_ties += output.near_ties[i]
-            if i in output.banned:
-                self._finish(progress, "error", _all_banned(progress))
+            if near[i]:
+                progress.near_ties += 1
+            if i in banned:
+                self._finish(progress, "error", all_banned(seq.constrained, seq.generated))
                 continue
-            if i in output.logprobs:
-                progress.logprobs.append(TokenLogprob(output.tokens[i], *output.logprobs[i]))
+            if i in logprobs:
+                progress.logprobs.append(TokenLogprob(token, *logprobs[i]))
             try:
-                self._take_token(progress, output.tokens[i])
+                self._take_token(progress, token)
             except Exception as error:  # its matcher's or its text's, and so its own (P4)
                 self._fail_one(progress, error)
         self.scheduler.retire(step)
@@ -329,11 +345,8 @@ class EngineCore:
 
     def _expire(self) -> None:
         now = self.clock()
-        while self._deadlines and self._deadlines[0][0] <= now:
-            _, request_id = heapq.heappop(self._deadlines)
-            progress = self._live.get(request_id)
-            if progress is None:
-                continue
+        while (request_id := self._deadlines.pop_due(now)) is not None:
+            progress = self._live[request_id]
             error = None
             if progress.seq.generated == 0:
                 error = DeadlineError(
@@ -345,15 +358,15 @@ class EngineCore:
 
     def next_deadline(self) -> float | None:
         """Seconds until the next deadline, if any."""
-        if not self._deadlines:
-            return None
-        return max(0.0, self._deadlines[0][0] - self.clock())
+        at = self._deadlines.next()
+        return None if at is None else max(0.0, at - self.clock())
 
     def _finish(
         self, progress: Progress, reason: FinishReason, error: EspalierError | None = None
     ) -> None:
         seq = progress.seq
         del self._live[seq.id]
+        self._deadlines.discard(seq.id)
         self.scheduler.finish(seq)
         result = progress.result(reason, self.clock(), error)
         self._emit(progress.chunk(result))
@@ -384,12 +397,3 @@ class EngineCore:
                 got=f"nowhere: {sorted(set(self._live) - held)}, "
                 f"without a request: {sorted(held - set(self._live))}",
             )
-
-
-def _all_banned(progress: Progress) -> EspalierError:
-    what = "the grammar allows next" if progress.seq.constrained else "may come next"
-    return InvalidRequestError(
-        f"logit_bias bans (-inf) every token that {what}, after {progress.seq.generated} tokens",
-        where="logit_bias",
-        hint="Ban fewer tokens, or use a large negative bias, which leaves them a last resort.",
-    )

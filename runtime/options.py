@@ -62,7 +62,8 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
 class SchedulerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """capacity: slots. page_size: slots handed out together. max_running: seats. step_tokens: rows
     per step. use_cache: whether prefixes are shared at all. headroom: slots a running sequence is
-    granted ahead when somebody new is admitted."""
+    granted ahead when somebody new is admitted. eviction: which prefixes are given up first
+    (radix_cache/eviction.py)."""
 
     capacity: int
     page_size: int = 1
@@ -71,3 +72,4 @@ class SchedulerConfig(msgspec.Struct, frozen=True, kw_only=True):
     use_cache: bool = True
     age_bound: int = 256
     headroom: int = 16
+    eviction: Literal["density", "lru"] = "density"

@@ -57,15 +57,25 @@ class TableDelta(msgspec.Struct, frozen=True):
     slots: Ints
 
 
+class TableGrowth(msgspec.Struct, frozen=True):
+    """A page of slots for each of several seats: the table of `seats[i]` gets `slots[i]` (an array
+    [n, page_size]) from `starts[i]` on."""
+
+    seats: list[int]
+    starts: list[int]
+    slots: Ints
+
+
 class Plan(msgspec.Struct):
     """One step.
 
-    input_ids [T]: 0 where the input is a token not yet read back; such rows are listed in
-    `device_rows`, and `device_seats` tells whose last token it is. positions [T]. slot_of [T]: KV
-    slot each row writes; the runner's trash slot (its number is the pool's capacity) for rows
-    whose KV is there already. seats [B], query_start [B+1], seq_len [B]: keys each sequence's last
-    row sees. logits_at [N]: rows of T. sample_from [S]: logits row of each sample (rows repeat:
-    identical prompts); sample_seats [S]; sample_positions [S]: absolute position of the new token.
+    deltas, growth: what the tables get before the step runs. input_ids [T]: 0 where the input is a
+    token not yet read back; such rows are listed in `device_rows`, and `device_seats` tells whose
+    last token it is. positions [T]. slot_of [T]: KV slot each row writes; the runner's trash slot
+    (its number is the pool's capacity) for rows whose KV is there already. seats [B],
+    query_start [B+1], seq_len [B]: keys each sequence's last row sees. logits_at [N]: rows of T.
+    sample_from [S]: logits row of each sample (rows repeat: identical prompts); sample_seats [S];
+    sample_positions [S]: absolute position of the new token.
     constrained: indices of samples that need a mask. score_rows, score_tokens [K]: logits row and
     token to report the log probability of; score_top: alternatives to report beside it.
     """
@@ -80,6 +90,7 @@ class Plan(msgspec.Struct):
     query_start: list[int] = msgspec.field(default_factory=lambda: [0])
     seq_len: list[int] = []
     deltas: list[TableDelta] = []
+    growth: TableGrowth | None = None
     new_seats: list[SeatParams] = []
     logits_at: list[int] = []
     sample_from: list[int] = []

@@ -11,12 +11,12 @@ S2. A running sequence's first `tree_len` slots are the tree's, up to the end of
     alive.
 S3. Every running or leaving sequence holds a seat of its own; free seats are the rest.
 S4. Running sequences keep `pos <= length`, `tree_len <= kv_len <= room`.
-S5. Launched steps name exactly the sequences that count themselves in flight, and these hold a
-    seat.
+S5. The sequences that launched steps name hold a seat, and each knows the latest of them.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -41,7 +41,7 @@ class Scheduler:
         self.config = config
         self.clock = clock
         self.allocator = SlotAllocator(config.capacity, config.page_size)
-        self.cache = RadixCache(self.allocator, clock=clock)
+        self.cache = RadixCache(self.allocator, policy=config.eviction, clock=clock)
         shared = self.cache if config.use_cache else None
         self.waiting = WaitingQueue(shared, age_bound=config.age_bound)
         self.running: dict[int, Sequence] = {}
@@ -51,6 +51,7 @@ class Scheduler:
         self.in_flight: dict[int, Step] = {}
         self.leaving: dict[int, Sequence] = {}  # finished, but named by a launched step
         self.deferred: dict[int, list[Ints]] = {}  # slots to free when that step retires
+        self._newcomers = 0  # of the step being planned
 
     # -- in and out --------------------------------------------------------------------------------
 
@@ -95,11 +96,18 @@ class Scheduler:
         """Decide the next step; None when no row can run now."""
         step = Step(self._steps, self.config.capacity)
         budget = self.config.step_tokens
-        running = list(self.running.values())
-        for prefill in (False, True):
-            for seq in running:
-                if seq.prefilling == prefill and seq.runnable and budget > 0:
-                    budget -= self._run(step, seq, budget)
+        decoding: list[Sequence] = []
+        prefilling: list[Sequence] = []
+        for seq in self.running.values():
+            if seq.pos < seq.prefill_end:
+                prefilling.append(seq)
+            elif seq.pos < seq.length < seq.max_length:
+                decoding.append(seq)
+        budget -= self._decode(step, decoding[:budget])
+        for seq in prefilling:
+            if seq.runnable and budget > 0:
+                budget -= self._run(step, seq, budget)
+        self._newcomers = 0
         while budget > 0 and self.free_seats:
             waiting = self.waiting.peek()
             if waiting is None or not self._admit(step, waiting):
@@ -111,26 +119,26 @@ class Scheduler:
         self.counters.steps += 1
         self.counters.rows += len(step.plan.positions)
         self.in_flight[step.plan.step] = step
-        for seq in step.named.values():
-            seq.inflight += 1
         return step
 
     def retire(self, step: Step) -> None:
         """The step's KV and tokens are real now: free what waited for it."""
         self.cache.commit(step.plan.step)
-        for seq_id, kv_end in step.kv_end.items():
-            step.named[seq_id].kv_ready = kv_end
         self._close(step)
 
     def fail(self, step: Step) -> list[Sequence]:
         """The step failed: nothing that it or a later one wrote counts. Returns the running
         sequences it named, for the caller to finish; those that only later steps named start over.
+
+        Call it when the later steps have come to their end, too: it frees what they write.
         """
         self.counters.failed_steps += 1
         number = step.plan.step
         later = [other for key, other in self.in_flight.items() if key > number]
         for lost in self.cache.discard(number):
             self.allocator.free(lost.slots)
+        for other in (step, *later):
+            other.unwrite()
         for other in (step, *later):
             self._close(other)
         for other in later:
@@ -143,23 +151,33 @@ class Scheduler:
         del self.in_flight[step.plan.step]
         for slots in self.deferred.pop(step.plan.step, ()):
             self.allocator.free(slots)
-        for seq in step.named.values():
-            seq.inflight -= 1
+        for seq in list(self.leaving.values()):
             self._let_go(seq)
+
+    def _busy(self, seq: Sequence) -> bool:
+        """Whether a launched step names it, or may: steps retire in the order of their numbers."""
+        return seq.last_step >= next(iter(self.in_flight), math.inf)
 
     # -- planning one sequence ---------------------------------------------------------------------
 
     def _admit(self, step: Step, seq: Sequence) -> bool:
         """Give a waiting sequence a seat if its whole prompt can be expected to fit."""
         match = None
+        need = seq.known + self.config.page_size
         if self.config.use_cache:
+            if not self._has_room(need - self.waiting.depth(seq)):
+                return False
             match = self.cache.match(seq.key(seq.known), seq.namespace)
-            self.cache.lock(match.node)
-        cached = 0 if match is None else match.length
-        if not self._has_room(seq.known - cached + self.config.page_size):
-            if match is not None:
-                self.cache.unlock(match.node)
+            need += self.cache.unheld(match.node) - match.length
+        if not self._has_room(need):
             return False
+        if self._newcomers and match is not None:  # a step's first comes at any price
+            short = seq.known - match.length + self.config.page_size - self.allocator.available
+            if short > 0 and self.cache.evict(short, spare=True) < short:
+                return False
+        self._newcomers += 1
+        if match is not None:
+            self.cache.lock(match.node)
         self.waiting.remove(seq)
         seq.state = "running"
         seq.seat = self.free_seats.pop()
@@ -209,6 +227,18 @@ class Scheduler:
             seq.node = match.node
             self._adopt(step, seq, match.slots, match.pending)
 
+    def _decode(self, step: Step, seqs: list[Sequence]) -> int:
+        """Plan one row each of sequences that decode; returns how many."""
+        page = self.config.page_size
+        full = [seq for seq in seqs if seq.pos == seq.room]
+        if full:
+            slots = self._take(len(full) * page)
+            if slots is None:  # too few: one by one, while there are any
+                return sum([self._run(step, seq, 1) for seq in seqs if seq.runnable])
+            step.grow(full, slots.reshape(-1, page))
+        step.decode(seqs)
+        return len(seqs)
+
     def _run(self, step: Step, seq: Sequence, budget: int) -> int:
         """Plan as many rows of a sequence as it wants and the budget allows; returns how many."""
         prefill, end = seq.prefilling, seq.end
@@ -229,7 +259,7 @@ class Scheduler:
         first = step.rows(seq, start, stop, write_from)
         if prefill:
             self.counters.add_rows(seq, start, stop)
-            self._score_rows(step, seq, start, stop, first)
+            step.score_rows(seq, start, stop, first)
         if stop == end and seq.request.generate:
             place = step.logits(first + stop - 1 - start)
             if prefill:
@@ -254,19 +284,6 @@ class Scheduler:
         if at == seq.end and seq.request.generate:
             step.sample(seq, place)
             seq.length += 1
-
-    def _score_rows(self, step: Step, seq: Sequence, start: int, stop: int, first: int) -> None:
-        """Report the log probabilities of the prompt tokens that follow rows [start, stop)."""
-        begin = seq.request.score_from
-        if begin is None or not seq.wants_scores:
-            return
-        low, high = max(start, begin - 1), min(stop, seq.prompt_len - 1)
-        if low >= high:
-            return
-        places = [step.logits(first + at - start) for at in range(low, high)]
-        if low == begin - 1:
-            step.remember(seq, begin, places[0])
-        step.score(seq, places[0], low + 1, high - low)
 
     def _grow(self, step: Step, seq: Sequence, stop: int) -> bool:
         """Get slots for positions up to `stop`, evicting and retracting as needed."""
@@ -322,13 +339,13 @@ class Scheduler:
         """Free slots once no launched step can write or read them."""
         if not len(slots):
             return
-        if seq.inflight:
+        if self._busy(seq):
             self.deferred.setdefault(max(self.in_flight), []).append(slots.copy())
         else:
             self.allocator.free(slots.copy())
 
     def _let_go(self, seq: Sequence) -> None:
-        if seq.inflight == 0 and seq.id in self.leaving:
+        if seq.id in self.leaving and not self._busy(seq):
             del self.leaving[seq.id]
             self._release(seq)
 
@@ -336,7 +353,7 @@ class Scheduler:
         """Seat and slots come back; what KV is real and whole enters the tree first."""
         if self.config.use_cache and seq.node is not None:
             page = self.config.page_size
-            stop = min(seq.kv_ready, seq.known) // page * page
+            stop = min(seq.kv_len, seq.known) // page * page
             if stop > seq.tree_len and seq.node.alive:
                 start = seq.tree_len
                 added = self.cache.insert(
@@ -355,7 +372,7 @@ class Scheduler:
     def _victim(self, step: Step, seq: Sequence) -> Sequence | None:
         """The youngest running sequence that nothing launched or planned depends on."""
         for candidate in reversed(self.running.values()):
-            if candidate.inflight == 0 and candidate.id not in step.named:
+            if candidate.id not in step.named and not self._busy(candidate):
                 return candidate
             if candidate is seq:
                 return None

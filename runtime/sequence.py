@@ -5,8 +5,9 @@ Positions count from the prompt's first token.
 - `known`: tokens whose ids the host has read; `length - known` (0 or 1) more are sampled by a
   launched step;
 - `room`: slots in `table`; `kv_len <= room`: positions whose KV is there or is being written by a
-  launched step, `kv_ready`: those whose step retired. The first `tree_len` slots belong to the
-  tree (the path to `node`, which is locked), the rest to the sequence;
+  launched step. The first `tree_len` slots belong to the tree (the path to `node`, which is
+  locked), the rest to the sequence;
+- `last_step`: the number of the latest step that names it;
 - `pos`: the next position to run. It is below `kv_len` where KV is cached but logits are wanted:
   from `must_run_from` on.
 """
@@ -47,10 +48,10 @@ class Sequence:
         "grammar_seconds",
         "id",
         "ids",
-        "inflight",
         "known",
         "kv_len",
-        "kv_ready",
+        "last_step",
+        "last_token",
         "length",
         "max_length",
         "must_run_from",
@@ -98,7 +99,8 @@ class Sequence:
         self.known = self.length = self.prompt_len
         self.state: State = "compiling"
         self.retracted = False
-        self.arrival = self.inflight = self.seat = 0
+        self.arrival = self.seat = 0
+        self.last_step = self.last_token = -1
         self.cached = self.computed = self.shared = self.accounted = 0
         self.scores: list[TokenLogprob] = []
         self.wants_scores = request.score_from is not None
@@ -111,7 +113,7 @@ class Sequence:
     def clear_kv(self) -> None:
         """Forget where its KV was."""
         self.table: Ints = _NO_SLOTS
-        self.room = self.kv_len = self.kv_ready = self.tree_len = self.pos = 0
+        self.room = self.kv_len = self.tree_len = self.pos = 0
         self.node: Node | None = None
 
     def restart(self) -> None:
@@ -158,17 +160,21 @@ class Sequence:
             grown = np.empty(max(64, 2 * self.known), dtype=np.int64)
             grown[: self.known] = self.ids[: self.known]
             self.ids = grown
-        self.ids[self.known] = token
+        self.ids[self.known] = self.last_token = token
         self.known += 1
 
     def set_slots(self, start: int, slots: Ints) -> None:
         """Write `table[start : start + len(slots)]`, growing it as needed."""
         stop = start + len(slots)
         if stop > len(self.table):
-            grown = np.empty(max(stop, 2 * len(self.table), 64), dtype=np.int64)
-            grown[: len(self.table)] = self.table
-            self.table = grown
+            self.enlarge(stop)
         self.table[start:stop] = slots
+
+    def enlarge(self, stop: int) -> None:
+        """Make place in `table` for `stop` slots at least."""
+        grown = np.empty(max(stop, 2 * len(self.table), 64), dtype=np.int64)
+        grown[: len(self.table)] = self.table
+        self.table = grown
 
     def key(self, stop: int) -> Ints:
         """Cache keys of the first `stop` tokens (today the token ids themselves)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .plan import Ints, Plan, TableDelta
+from .plan import Ints, Plan, TableDelta, TableGrowth
 from .sequence import Sequence
 
 
@@ -11,7 +11,7 @@ class Step:
 
     named: sequences whose slots, KV, tokens or scores depend on this step, by id. samples: the
     sequence of each sampled token, in the plan's order. scored: sequence and count, in the plan's
-    order. kv_end: positions of each named sequence whose KV is there once the step retires.
+    order.
     """
 
     def __init__(self, number: int, trash_slot: int) -> None:
@@ -19,7 +19,6 @@ class Step:
         self.named: dict[int, Sequence] = {}
         self.samples: list[Sequence] = []
         self.scored: list[tuple[Sequence, int]] = []
-        self.kv_end: dict[int, int] = {}
         self._trash_slot = trash_slot
         self._row_of_prefix: dict[tuple[str, bytes], int] = {}
         self._logits_row: dict[int, int] = {}
@@ -65,9 +64,74 @@ class Step:
         self.name(seq)
         return first
 
+    def grow(self, seqs: list[Sequence], slots: Ints) -> None:
+        """Each sequence's table is full and gets a page: a row of `slots` [n, page_size]."""
+        seats, starts = [], []
+        page = slots.shape[1]
+        pages = slots.ravel().tolist() if page == 1 else slots
+        for seq, given in zip(seqs, pages, strict=True):
+            room = seq.room
+            stop = seq.room = room + page
+            if stop > len(seq.table):
+                seq.enlarge(stop)
+            if page == 1:
+                seq.table[room] = given
+            else:
+                seq.table[room:stop] = given
+            seats.append(seq.seat)
+            starts.append(room)
+        self.plan.growth = TableGrowth(seats=seats, starts=starts, slots=slots)
+
+    def decode(self, seqs: list[Sequence]) -> None:
+        """One row of each sequence, which has a slot for it, and a sample from that row.
+
+        Does what `rows`, `logits` and `sample` do, for many at once: it runs for every sequence at
+        every step.
+        """
+        plan = self.plan
+        number, first, place = plan.step, len(plan.positions), len(plan.logits_at)
+        stop = first + len(seqs)
+        seats, ends = [], []
+        for row, seq in enumerate(seqs, first):
+            at = seq.pos
+            if at < seq.known:
+                plan.input_ids.append(seq.last_token)
+            else:
+                plan.input_ids.append(0)
+                plan.device_rows.append(row)
+                plan.device_seats.append(seq.seat)
+            plan.positions.append(at)
+            plan.slot_of.append(seq.table.item(at))
+            end = seq.pos = seq.kv_len = at + 1
+            seq.length = end + 1
+            seq.last_step = number
+            seats.append(seq.seat)
+            ends.append(end)
+            self.named[seq.id] = seq
+        plan.constrained.extend(
+            [i for i, seq in enumerate(seqs, len(self.samples)) if seq.constrained]
+        )
+        self.samples.extend(seqs)
+        plan.seats.extend(seats)
+        plan.sample_seats.extend(seats)
+        plan.seq_len.extend(ends)
+        plan.sample_positions.extend(ends)
+        plan.query_start.extend(range(first + 1, stop + 1))
+        plan.logits_at.extend(range(first, stop))
+        plan.sample_from.extend(range(place, place + len(seqs)))
+
+    def unwrite(self) -> None:
+        """The step failed: the KV its rows were to write is not there."""
+        plan = self.plan
+        by_seat = {seq.seat: seq for seq in self.named.values()}
+        for i, seat in enumerate(plan.seats):
+            seq = by_seat[seat]
+            first = plan.seq_len[i] - (plan.query_start[i + 1] - plan.query_start[i])
+            seq.kv_len = max(seq.tree_len, min(seq.kv_len, first))
+
     def name(self, seq: Sequence) -> None:
         self.named[seq.id] = seq
-        self.kv_end[seq.id] = seq.kv_len
+        seq.last_step = self.plan.step
 
     def logits(self, row: int) -> int:
         """Ask for the logits of a row; returns their place among the step's logits."""
@@ -97,6 +161,20 @@ class Step:
         plan.score_top = max(plan.score_top, seq.request.params.prompt_logprobs or 0)
         self.scored.append((seq, count))
         self.name(seq)
+
+    def score_rows(self, seq: Sequence, start: int, stop: int, first: int) -> None:
+        """Report the log probabilities of the prompt tokens that follow rows [start, stop), the
+        first of which is row `first`."""
+        begin = seq.request.score_from
+        if begin is None or not seq.wants_scores:
+            return
+        low, high = max(start, begin - 1), min(stop, seq.prompt_len - 1)
+        if low >= high:
+            return
+        places = [self.logits(first + at - start) for at in range(low, high)]
+        if low == begin - 1:
+            self.remember(seq, begin, places[0])
+        self.score(seq, places[0], low + 1, high - low)
 
     def remember(self, seq: Sequence, stop: int, place: int) -> None:
         """The logits at `place` follow the sequence's first `stop` tokens."""

@@ -65,3 +65,13 @@ def _check_prompt(request: Request, vocab_size: int, max_context: int) -> None:
             where="prompt",
             hint="Shorten the prompt, or raise max_total_tokens if that is what bounds it",
         )
+
+
+def all_banned(constrained: bool, generated: int) -> InvalidRequestError:
+    """The error of a sample for which logit_bias left no token."""
+    what = "the grammar allows next" if constrained else "may come next"
+    return InvalidRequestError(
+        f"logit_bias bans (-inf) every token that {what}, after {generated} tokens",
+        where="logit_bias",
+        hint="Ban fewer tokens, or use a large negative bias, which leaves them a last resort.",
+    )

@@ -72,6 +72,10 @@ class WaitingQueue:
                 return seq
             heapq.heappop(self._heap)
 
+    def depth(self, seq: Sequence) -> int:
+        """How much of a waiting sequence is cached."""
+        return self._watchers[seq.id].depth if self._cache is not None else 0
+
     def remove(self, seq: Sequence) -> None:
         """Leave the queue (to run, or for good)."""
         if not seq.retracted:

@@ -80,6 +80,11 @@ class SimulatedRunner:
             self._last[params.seat] = -1
         for delta in plan.deltas:
             self._tables[delta.seat, delta.start : delta.start + len(delta.slots)] = delta.slots
+        if plan.growth is not None:
+            for seat, start, slots in zip(
+                plan.growth.seats, plan.growth.starts, plan.growth.slots, strict=True
+            ):
+                self._tables[seat, start : start + len(slots)] = slots
         self.steps += 1
         try:
             contents = self._run(plan)
@@ -177,16 +182,23 @@ class Watched:
     """Any runner, with two things kept in `found`, since an engine makes no more than a failed step
     of an error: what a runner below asserted about a step that counts, and breaches of the host's
     own rule, that while a step is launched and not collected, no later one writes a slot that it
-    reads or writes. A device that works in order would forgive these."""
+    reads or writes. A device that works in order would forgive these. A step that follows a failed
+    one counts for nothing, but uses its slots until it is collected all the same."""
 
     def __init__(self, inner: Any, *, capacity: int, max_running: int) -> None:
         self._inner = inner
         self._capacity = capacity
         self._tables = np.full((max_running, capacity + 1), -1, dtype=np.int64)
         self._in_flight: dict[int, set[int]] = {}
+        self._abandoned: set[int] = set()
         self.found: list[AssertionError] = []
 
     def launch(self, plan: Plan) -> tuple[int, Any]:
+        if plan.growth is not None:
+            for seat, start, slots in zip(
+                plan.growth.seats, plan.growth.starts, plan.growth.slots, strict=True
+            ):
+                self._tables[seat, start : start + len(slots)] = slots
         for delta in plan.deltas:
             self._tables[delta.seat, delta.start : delta.start + len(delta.slots)] = delta.slots
         written = {slot for slot in plan.slot_of if slot != self._capacity}
@@ -219,10 +231,10 @@ class Watched:
         try:
             yield
         except Exception as error:
-            if isinstance(error, AssertionError):
+            if isinstance(error, AssertionError) and step not in self._abandoned:
                 self.found.append(error)
-            for late in [other for other in self._in_flight if other >= step]:
-                del self._in_flight[late]  # abandoned, and never collected
+            self._in_flight.pop(step, None)
+            self._abandoned.update(other for other in self._in_flight if other > step)
             raise
 
 

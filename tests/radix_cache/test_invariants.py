@@ -244,7 +244,11 @@ def test_a_broken_invariant_is_named(name: str, damage: Callable[[Garden], None]
 
 
 def test_every_numbered_invariant_is_broken_here() -> None:
-    assert {name for name, _ in BREAKS} == {"A1", "A2", *(f"I{n}" for n in range(1, 11))}
+    assert {name for name, _ in BREAKS} == {
+        "A1",
+        "A2",
+        *(f"I{n}" for n in range(1, 11)),
+    }  # I11: test_reuse.py
 
 
 def test_a_parent_older_than_its_child_is_named() -> None:

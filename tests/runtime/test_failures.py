@@ -10,7 +10,8 @@ from hypothesis import given, settings, strategies as st
 
 from espalier.errors import EngineError
 from espalier.runtime.core import EngineCore
-from espalier.runtime.model_runner import DelayedRunner
+from espalier.runtime.model_runner import DelayedRunner, Masks
+from espalier.runtime.sequence import Sequence
 from espalier.runtime.step import Step
 from tests.cores import Harness
 from tests.simulated_runner import FailingRunner, answer
@@ -221,3 +222,36 @@ def test_a_failure_that_is_no_requests_is_not_hidden(monkeypatch: pytest.MonkeyP
     harness.core._emit = emit.__get__(harness.core)  # type: ignore[attr-defined]
     with pytest.raises(RuntimeError, match="nobody to tell"):
         harness.core.step()
+
+
+@pytest.mark.parametrize("constrained", [False, True])
+def test_a_step_that_follows_a_failed_one_is_over_before_its_slots_are_freed(
+    constrained: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device runs it all the same, and late: it would write what others were given."""
+    harness = Harness(overlap=True, wrap=failing({"collect": {3}}, late=True))
+    delayed = harness.runner._inner
+    assert isinstance(delayed, DelayedRunner)
+    for prompt in ([1, 2], [1, 3, 3]):
+        harness.submit(prompt, 10)
+    if constrained:  # sampled only once the step before it has been collected
+        monkeypatch.setattr(harness.core, "_masks", lambda step: Masks())
+        add = Step.decode
+
+        def decode(self: Step, seqs: list[Sequence]) -> None:
+            add(self, seqs)
+            self.plan.constrained = [0]
+
+        monkeypatch.setattr(Step, "decode", decode)
+    fail = harness.scheduler.fail
+    waiting: list[int] = []
+
+    def note(step: Step) -> list[Sequence]:
+        waiting.append(len(delayed._todo))
+        return fail(step)
+
+    monkeypatch.setattr(harness.scheduler, "fail", note)
+    harness.run()
+    assert waiting == [0]
+    assert {r.finish_reason for r in harness.results.values()} == {"error"}
+    harness.check_all_returned()

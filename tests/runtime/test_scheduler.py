@@ -428,7 +428,7 @@ def _break_s4(scheduler: Scheduler) -> None:
 
 
 def _break_s5(scheduler: Scheduler) -> None:
-    next(iter(scheduler.running.values())).inflight += 1
+    next(iter(scheduler.running.values())).last_step -= 1
 
 
 def _break_s5_stranger(scheduler: Scheduler) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
+import pytest
 
 from espalier.runtime.request import Request
 from espalier.runtime.sequence import Sequence
@@ -115,3 +117,68 @@ def test_a_changed_table_is_a_delta_and_names_its_sequence() -> None:
     [delta] = step.plan.deltas
     assert (delta.seat, delta.start, delta.slots.tolist()) == (3, 2, [40, 41])
     assert set(step.named) == {3}
+
+
+def _decoding(number: int, known: int, page: int) -> Sequence:
+    seq = sequence(number, list(range(10 * number, 10 * number + 5 + number)))
+    seq.constrained = number % 2 == 0
+    seq.pos = seq.kv_len = seq.length = seq.prompt_len
+    seq.length += 1
+    if known:
+        seq.append(70 + number)
+    seq.room = -(-seq.pos // page) * page
+    return seq
+
+
+@pytest.mark.parametrize("page", [1, 4])
+def test_many_decode_rows_at_once_are_what_they_are_one_by_one(page: int) -> None:
+    """Beside a prefill's rows, that come first here."""
+    plans, states = [], []
+    for at_once in (False, True):
+        step = Step(3, TRASH)
+        other = sequence(9, [1, 2, 3])
+        step.sample(other, step.logits(step.rows(other, 0, 3, 0) + 2))
+        seqs = [_decoding(number, known=number != 2, page=page) for number in range(1, 5)]
+        full = [seq for seq in seqs if seq.pos == seq.room]
+        assert 0 < len(full) <= len(seqs)
+        slots = 100 + np.arange(len(full) * page).reshape(-1, page)
+        if at_once:
+            step.grow(full, slots)
+            assert step.plan.growth is not None
+            growth = step.plan.growth
+            told = zip(growth.seats, growth.starts, growth.slots.tolist(), strict=True)
+            step.decode(seqs)
+        else:
+            for seq, given in zip(full, slots, strict=True):
+                seq.set_slots(seq.room, given)
+                step.slots(seq, seq.room, given)
+                seq.room += page
+            told = [(d.seat, d.start, d.slots.tolist()) for d in step.plan.deltas]
+            for seq in seqs:
+                at = seq.pos
+                seq.kv_len = seq.pos = at + 1
+                step.sample(seq, step.logits(step.rows(seq, at, at + 1, at)))
+                seq.length += 1
+        plans.append(msgspec.structs.replace(step.plan, deltas=[], growth=None))
+        states.append(
+            (
+                list(told),
+                sorted(step.named),
+                [seq.id for seq in step.samples],
+                [(s.pos, s.kv_len, s.length, s.room, s.last_step) for s in seqs],
+                [s.table[: s.room].tolist() for s in seqs],
+            )
+        )
+    assert plans[0] == plans[1]
+    assert states[0] == states[1]
+
+
+def test_what_a_failed_step_was_to_write_is_not_there() -> None:
+    step = Step(0, TRASH)
+    fresh, cached = sequence(1, [1, 2, 3, 4]), sequence(2, [1, 2, 3, 4])
+    step.rows(fresh, 1, 4, 1)
+    step.rows(cached, 2, 4, 2)
+    fresh.kv_len = cached.kv_len = 4
+    cached.tree_len = 3
+    step.unwrite()
+    assert (fresh.kv_len, cached.kv_len) == (1, 3)  # the tree answers for what it holds

@@ -1,0 +1,176 @@
+"""How soon a cached run is likely to be used again, learned from what was.
+
+Hit density (after Beckmann, Chen and Cidon, LHD, NSDI 2018): of the runs that were used k times
+and not since `age` tokens ago, the share that is used again before some later age, over the tokens
+until then, for the best such later age. It is what a slot earns by staying. Under a steady loop
+longer than the cache it is the youngest that earn the least, under a working set that drifts the
+oldest, and of what nobody asks for twice all earn nothing: no rule is set beforehand. Ages count in
+tokens used, the cache's own time.
+
+Runs that were evicted are remembered for a while by the hash of their prefix, so that uses that
+came too late are learned from, too; without them a loop that never hits would teach nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from .leaves import Leaves
+from .node import Node
+
+_CLASSES = 3  # used once, twice, more often
+_PER_OCTAVE = 4
+_BINS = _PER_OCTAVE * 32
+_FINEST = 16  # tokens; ages below it are one
+_SAMPLE = 32  # leaves looked at per choice
+_REMEMBERED = 1 << 16  # evicted runs
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+_EDGES = _FINEST * (2.0 ** (np.arange(_BINS + 1) / _PER_OCTAVE) - 1)
+
+
+class Reuse:
+    """What is known of uses, and the choice of the leaf that earns the least.
+
+    capacity: slots, the scale of what is worth remembering. clock: tokens used so far.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.clock = 0
+        self.leaves = Leaves()
+        self._capacity = capacity
+        self._hits = np.zeros((_CLASSES, _BINS))
+        self._entered = np.zeros(_CLASSES)
+        self._density: list[list[float]] = []
+        self._youngest: list[list[float]] = []  # the least density at this age or a younger one
+        self._built_at = -1
+        self._lost: OrderedDict[tuple[int, bytes], tuple[int, int, int]] = OrderedDict()
+        self._trimmed: Node | None = None
+        self._powers: npt.NDArray[np.uint64] = np.ones(1, np.uint64)
+
+    # What happens to nodes
+
+    def attached(self, node: Node, page: int) -> None:
+        """`node` is new under its parent: its first use, unless it was here before."""
+        parent = node.parent
+        assert parent is not None
+        node.digest = self._digest(parent.digest, node.run)
+        size = node.size
+        known = self._lost.pop((parent.digest, node.run[:page]), None)
+        if known is not None:
+            used_at, uses, lost = known
+            self._hit(uses, self.clock - used_at, lost)
+            node.uses = min(uses + 1, _CLASSES)
+        else:
+            node.uses = 1
+        self._entered[node.uses - 1] += size
+        self.clock += size
+        node.used_at = self.clock
+
+    def used(self, node: Node) -> None:
+        """Somebody takes hold of `node`, and so of all above it, which count only if held by
+        nobody else."""
+        age = self.clock - node.used_at
+        if not age or not node.end:
+            return  # it is the use that brought it, or a root
+        size = node.size
+        self._hit(node.uses, age, size)
+        node.uses = min(node.uses + 1, _CLASSES)
+        self._entered[node.uses - 1] += size
+        self.clock += size
+        node.used_at = self.clock
+
+    def split(self, lower: Node, upper: Node) -> None:
+        """`upper` took the upper half of `lower`."""
+        parent = upper.parent
+        assert parent is not None
+        upper.digest = self._digest(parent.digest, upper.run)
+        upper.uses, upper.used_at = lower.uses, lower.used_at
+
+    def evicted(self, leaf: Node, parent: Node, page: int) -> None:
+        """`leaf` is about to leave. What is left of its run, its parent, is the next to go."""
+        place = (parent.digest, leaf.run[:page])
+        self._lost[place] = (leaf.used_at, leaf.uses, leaf.size)
+        self._lost.move_to_end(place)
+        if len(self._lost) > _REMEMBERED:
+            self._lost.popitem(last=False)
+        rest = parent.used_at == leaf.used_at and parent.uses == leaf.uses
+        self._trimmed = parent if rest else None
+
+    # The choice
+
+    def worst(self, spare: bool = False) -> Node | None:
+        """The evictable leaf that earns the least, of those looked at; None if there is none.
+
+        One that a waiting request wants goes after all that none does. spare: not one that is
+        wanted, nor one that earns more than it did when it was younger: under a loop, better ones
+        to evict come as soon as those that run now are done.
+        """
+        trimmed = self._trimmed
+        if trimmed is not None and trimmed in self.leaves and trimmed.spots is None:
+            return trimmed
+        self._trimmed = None
+        self._build()
+        density, clock = self._density, self.clock
+        best, least = None, (True, math.inf, 0, 0)
+        for node in self.leaves.sample(_SAMPLE):
+            earns = density[node.uses - 1][_bin(clock - node.used_at)]
+            rank = (node.spots is not None, earns, node.uses, node.used_at)
+            if best is None or rank < least:
+                best, least = node, rank
+        if spare and best is not None:
+            age = _bin(clock - best.used_at)
+            if least[0] or least[1] > self._youngest[best.uses - 1][age]:
+                return None
+        return best
+
+    def _hit(self, uses: int, age: int, size: int) -> None:
+        self._hits[uses - 1, _bin(age)] += size
+
+    def _build(self) -> None:
+        """Densities by class and age, anew when enough has happened."""
+        if self._built_at >= 0 and self.clock - self._built_at < self._capacity // 64:
+            return
+        self._built_at = self.clock
+        if self._entered.sum() > 64 * self._capacity:
+            self._entered /= 2
+            self._hits /= 2
+        self._density, self._youngest = [], []
+        for hits, entered in zip(self._hits, self._entered, strict=True):
+            density = _densities(hits, entered)
+            self._density.append(density.tolist())
+            self._youngest.append(np.minimum.accumulate(density).tolist())
+
+    def _digest(self, before: int, run: bytes) -> int:
+        """A hash of a prefix that does not depend on how it is split into runs."""
+        keys = np.frombuffer(run, np.uint64)
+        count = len(keys)
+        if count >= len(self._powers):
+            grown = np.full(2 * count + 64, _MULTIPLIER, np.uint64)
+            grown[0] = 1
+            self._powers = np.multiply.accumulate(grown)
+        powers = self._powers
+        own = int(np.dot(keys + np.uint64(1), powers[count - 1 :: -1] if count else powers[:0]))
+        return (before * int(powers[count]) + own) & 0xFFFFFFFFFFFFFFFF
+
+
+def _bin(age: int) -> int:
+    return min(_BINS - 1, int(_PER_OCTAVE * math.log2(age / _FINEST + 1)))
+
+
+def _densities(hits: npt.NDArray[np.float64], entered: float) -> npt.NDArray[np.float64]:
+    """By age: the best of (share used again until a later age) / (tokens until then)."""
+    if not hits.any():
+        return np.zeros(_BINS)
+    last = int(np.flatnonzero(hits)[-1]) + 1
+    before = np.concatenate(([0.0], np.cumsum(hits[:last])))
+    left = np.maximum(entered - before[:-1], 1e-9)
+    gained = before[None, 1:] - before[:-1, None]
+    until = np.maximum(_EDGES[None, 1 : last + 1] - _EDGES[:last, None], 1.0)
+    shares = np.triu(gained / until)
+    found = np.zeros(_BINS)
+    found[:last] = shares.max(axis=1) / left
+    return found

@@ -1,0 +1,197 @@
+"""Eviction by what was learned of uses: loops, drifting sets, headers among one-time tails."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from espalier.errors import InvariantError
+from espalier.radix_cache import RadixCache, SlotAllocator
+from espalier.radix_cache.leaves import Leaves
+from espalier.radix_cache.node import Node
+from tests.radix_cache.building import cache_of, cached, key, put
+
+
+def _serve(cache: RadixCache, tokens: np.ndarray) -> int:
+    """As the scheduler does: match, lock, make room, insert, unlock. Returns tokens not cached."""
+    match = cache.match(tokens)
+    cache.lock(match.node)
+    missing = len(tokens) - match.length
+    cache.evict(missing - cache.allocator.available)
+    slots = cache.allocator.alloc(missing)
+    assert slots is not None
+    node = cache.insert(tokens, slots, after=match.node).node
+    cache.lock(node)
+    cache.unlock(match.node)
+    cache.unlock(node)
+    return missing
+
+
+def _missed(policy: str, capacity: int, prompts: list[np.ndarray]) -> int:
+    cache = cache_of(capacity, policy=policy)
+    missed = sum(_serve(cache, prompt) for prompt in prompts)
+    cache.check_invariants()
+    return missed
+
+
+def _prompt(number: int, length: int = 40) -> np.ndarray:
+    return np.arange(length) + 1000 * number
+
+
+def test_a_loop_longer_than_the_cache_hits() -> None:
+    """LRU evicts each of twenty runs right before its turn; ten of them fit."""
+    loop = [_prompt(turn % 20) for turn in range(400)]
+    assert _missed("lru", 400, loop) == 400 * 40
+    assert _missed("density", 400, loop) < 0.65 * 400 * 40  # Belady: 0.5 and the first turn
+
+
+def test_a_set_that_drifts_is_followed() -> None:
+    rng = random.Random(0)
+    drift = [_prompt(turn // 20 + rng.randrange(6)) for turn in range(800)]
+    assert _missed("density", 320, drift) <= 1.1 * _missed("lru", 320, drift)
+
+
+def test_a_loop_that_ends_is_forgotten() -> None:
+    """After a long loop, a working set that fits: all of it stays soon."""
+    loop = [_prompt(turn % 20) for turn in range(400)]
+    after = [_prompt(100 + turn % 9) for turn in range(300)]
+    extra = _missed("density", 400, loop + after) - _missed("density", 400, loop)
+    assert extra < 5 * 9 * 40
+
+
+def test_headers_outlive_tails_that_nobody_asks_for_again() -> None:
+    rng = random.Random(1)
+    prompts = [
+        np.concatenate((_prompt(rng.randrange(12), 60), 50_000 + np.arange(20) + 20 * number))
+        for number in range(300)
+    ]
+    tails = 300 * 20
+    assert _missed("lru", 900, prompts) > 1.5 * (tails + 12 * 60)
+    assert _missed("density", 900, prompts) < 1.2 * (tails + 12 * 60)
+
+
+def test_what_a_waiting_request_wants_goes_last() -> None:
+    cache = cache_of(policy="density")
+    for text in ("aa", "bb", "cc"):
+        put(cache, text)
+    watcher = cache.watch(key("aab"), "", None)
+    assert cache.evict(2) == 2
+    assert cached(cache) == ["aa", "cc"]
+    assert cache.evict(4, spare=True) == 2
+    assert cached(cache) == ["aa"]
+    cache.unwatch(watcher)
+    assert cache.evict(2, spare=True) == 2
+
+
+def test_pins_are_spared_too() -> None:
+    cache = cache_of(policy="density")
+    put(cache, "aa")
+    cache.pin(key("aa"))
+    assert cache.evict(2, spare=True) == 0
+    assert cache.evict(2) == 2
+
+
+def test_a_leaf_that_was_begun_is_finished() -> None:
+    cache = cache_of(policy="density")
+    for text in ("aaaaaaaa", "bbbbbbbb", "cccccccc"):
+        put(cache, text)
+    for _ in range(8):
+        assert cache.evict(1) == 1
+    assert len(cached(cache)) == 2
+
+
+def test_nothing_but_what_is_free_to_go() -> None:
+    cache = cache_of(policy="density")
+    cache.lock(put(cache, "ab").node)
+    put(cache, "abcd")
+    put(cache, "xy", pending=1)
+    assert cache.evict(100) == 2
+    assert cached(cache) == ["ab", "xy"]
+
+
+def test_a_prefix_has_one_hash_however_it_is_split() -> None:
+    digests = set()
+    for cuts in ((), (3,), (1, 5), (2, 3, 7)):
+        cache = cache_of(policy="density")
+        for cut in cuts:
+            put(cache, "abcdefgh"[:cut])
+        digests.add(put(cache, "abcdefgh").node.digest)
+        cache = cache_of(policy="density")
+        node = put(cache, "abcdefgh").node
+        for cut in cuts:
+            cache.match(key("abcdefgh"[:cut]))
+        digests.add(node.digest)
+    assert len(digests) == 1
+    assert put(cache_of(policy="density"), "abcdefgi").node.digest not in digests
+
+
+@pytest.mark.parametrize("page", [1, 4])
+def test_invariants_through_a_thousand_events(page: int) -> None:
+    rng = random.Random(page)
+    cache = RadixCache(SlotAllocator(160, page), policy="density")
+    locked: list[Node] = []
+    watchers = []
+    for number in range(1000):
+        tokens = np.array([rng.randrange(3) for _ in range(rng.randrange(1, 8) * page)])
+        kind = rng.randrange(8)
+        if kind < 4:
+            slots = cache.allocator.alloc(len(tokens))
+            if slots is not None:
+                done = cache.insert(tokens, slots, pending=number if kind == 3 else None)
+                cache.allocator.free(done.duplicates)
+        elif kind == 4:
+            node = cache.match(tokens).node
+            cache.lock(node)
+            locked.append(node)
+        elif kind == 5:
+            cache.evict(rng.randrange(20), spare=rng.random() < 0.3)
+        elif kind == 6:
+            watchers.append(cache.watch(tokens, "", None))
+            cache.pin(tokens)
+        else:
+            while locked:
+                cache.unlock(locked.pop())
+            while watchers:
+                cache.unwatch(watchers.pop())
+            for lost in cache.discard(number - 3):
+                cache.allocator.free(lost.slots)
+            cache.commit(number)
+        cache.check_invariants()
+    while locked:
+        cache.unlock(locked.pop())
+    cache.commit(1000)
+    cache.reset()
+    assert cache.allocator.available == 160
+
+
+def test_broken_leaves_are_named() -> None:
+    cache = cache_of(policy="density")
+    put(cache, "ab")
+    node = put(cache, "abc").node
+    reuse = cache._structure.reuse
+    assert reuse is not None
+    reuse.leaves.discard(node)
+    with pytest.raises(InvariantError, match=r"^I11:"):
+        cache.check_invariants()
+
+
+def test_leaves_come_and_go_in_any_order() -> None:
+    rng = random.Random(0)
+    leaves = Leaves()
+    nodes = [Node("", None, b"", b"", 1) for _ in range(50)]
+    inside: set[int] = set()
+    for _ in range(2000):
+        i = rng.randrange(50)
+        if i in inside:
+            inside.discard(i)
+            leaves.discard(nodes[i])
+        else:
+            inside.add(i)
+            leaves.add(nodes[i])
+        leaves.discard(Node("", None, b"", b"", 1))
+        assert len(leaves) == len(inside)
+        assert all((node in leaves) == (j in inside) for j, node in enumerate(nodes))
+        assert {id(node) for node in leaves.sample(50)} == {id(nodes[j]) for j in inside}
+        assert all(node in leaves for node in leaves.sample(3))
