@@ -10,6 +10,8 @@ from torch import Tensor
 from ..kernels.sampling import penalise
 from .plan import SeatParams
 
+_NOBODY = np.empty(0, dtype=np.int64)
+
 
 class PenaltyTable:
     """One row of counts per seat that asks for penalties; V the vocabulary's size.
@@ -82,6 +84,8 @@ class PenaltyTable:
 
     def _asking(self, seats: list[int]) -> tuple[np.ndarray, np.ndarray]:
         """Which of the samples ask for penalties, and the rows of their seats."""
+        if len(self._free) == len(self._counts):
+            return _NOBODY, _NOBODY
         rows = self._row_of[seats]
         asking = np.flatnonzero(rows >= 0)
         return asking, rows[asking]

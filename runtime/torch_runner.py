@@ -50,7 +50,9 @@ class TorchRunner:
         self.model = model
         self.kv = kv
         self.device = kv.device
-        self._deterministic = deterministic
+        # The seats whose rows run in fixed shapes; all of them in an engine that promises it.
+        self._fixed = set(range(max_running)) if deterministic else set[int]()
+        self._always_fixed = deterministic
         self._tables = torch.zeros((max_running, max_context + BLOCK), dtype=torch.int64)
         self._tables = self._tables.to(self.device)
         self._last = torch.zeros(max_running, dtype=torch.int64, device=self.device)
@@ -85,7 +87,7 @@ class TorchRunner:
         bans = self._adjust(logits, plan)
         seats = plan.sample_seats
         allowed = self._allowed(masks, len(seats), logits.shape[1])
-        alone = [i for i, seat in enumerate(seats) if self._fixed(seat)]
+        alone = [i for i, seat in enumerate(seats) if seat in self._fixed] if self._fixed else []
         if not alone:
             handle.tokens, handle.near = self._choose(logits, plan, allowed)
         else:
@@ -154,6 +156,10 @@ class TorchRunner:
         self._floats[:, seat] = params.temperature, params.top_p, params.min_p
         self._ints[:, seat] = params.top_k, params.seed, params.index
         self._penalties.sit(params)
+        if params.deterministic:
+            self._fixed.add(seat)
+        elif not self._always_fixed:
+            self._fixed.discard(seat)
 
     def _grow(self, growth: TableGrowth) -> None:
         slots = self._put(growth.slots)
@@ -161,17 +167,13 @@ class TorchRunner:
         where = starts[:, None] + torch.arange(slots.shape[1], device=self.device)
         self._tables[seats[:, None], where] = slots
 
-    def _fixed(self, seat: int) -> bool:
-        params = self._params[seat]
-        return self._deterministic or (params is not None and params.deterministic)
-
     def _forward(self, plan: Plan) -> Tensor:
         input_ids = self._index(plan.input_ids)
         if plan.device_rows:
             last = self._last[self._index(plan.device_seats)]
             input_ids[self._index(plan.device_rows)] = last
-        fixed = [self._fixed(seat) for seat in plan.seats]
-        if any(fixed):
+        if self._fixed and not self._fixed.isdisjoint(plan.seats):
+            fixed = [seat in self._fixed for seat in plan.seats]
             return forward_mixed(self.model, self.kv, plan, input_ids, self._tables, fixed)
         return self.model.forward(self._batch(plan, input_ids), self.kv)
 
