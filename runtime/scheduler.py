@@ -1,8 +1,8 @@
 """The scheduler: which rows run in the next step, and where their KV lives. Ints only, no torch.
 
 Each step it lets running sequences go on (decode rows first, then prefill chunks, oldest first),
-admits waiting ones while tokens, seats and slots last, and retracts the youngest when slots run
-out. A sequence's new prompt KV enters the tree as soon as it is planned, so that the next sequence
+admits waiting ones while tokens, seats and slots last, and retracts when slots run out (memory.py).
+A sequence's new prompt KV enters the tree as soon as it is planned, so that the next sequence
 planned in the same step already reads it.
 
 Invariants, checked by `check_invariants`:
@@ -23,7 +23,7 @@ from collections.abc import Callable
 from ..errors import OutOfSlotsError
 from ..radix_cache.slots import SlotAllocator
 from ..radix_cache.tree import RadixCache
-from . import invariants
+from . import invariants, memory
 from .accounts import Counters
 from .options import SchedulerConfig
 from .plan import Ints
@@ -52,6 +52,7 @@ class Scheduler:
         self.leaving: dict[int, Sequence] = {}  # finished, but named by a launched step
         self.deferred: dict[int, list[Ints]] = {}  # slots to free when that step retires
         self._newcomers = 0  # of the step being planned
+        self._room: memory.Room | None = None  # of the same step, once it was asked for
 
     # -- in and out --------------------------------------------------------------------------------
 
@@ -107,12 +108,7 @@ class Scheduler:
         for seq in prefilling:
             if seq.runnable and budget > 0:
                 budget -= self._run(step, seq, budget)
-        self._newcomers = 0
-        while budget > 0 and self.free_seats:
-            waiting = self.waiting.peek()
-            if waiting is None or not self._admit(step, waiting):
-                break
-            budget -= self._run(step, waiting, budget)
+        self._admit_waiting(step, budget)
         if step.empty:
             return None
         self._steps += 1
@@ -160,16 +156,26 @@ class Scheduler:
 
     # -- planning one sequence ---------------------------------------------------------------------
 
+    def _admit_waiting(self, step: Step, budget: int) -> None:
+        self._newcomers, self._room = 0, None
+        while budget > 0 and self.free_seats:
+            waiting = self.waiting.peek()
+            if waiting is None or not self._admit(step, waiting):
+                break
+            budget -= self._run(step, waiting, budget)
+            if self._room is not None:
+                self._room.admitted(waiting)
+
     def _admit(self, step: Step, seq: Sequence) -> bool:
         """Give a waiting sequence a seat if its whole prompt can be expected to fit."""
         match = None
         need = seq.known + self.config.page_size
         if self.config.use_cache:
-            if not self._has_room(need - self.waiting.depth(seq)):
+            if not self._has_room(need - self.waiting.depth(seq), seq):
                 return False
             match = self.cache.match(seq.key(seq.known), seq.namespace)
             need += self.cache.unheld(match.node) - match.length
-        if not self._has_room(need):
+        if not self._has_room(need, seq):
             return False
         if self._newcomers and match is not None:  # a step's first comes at any price
             short = seq.known - match.length + self.config.page_size - self.allocator.available
@@ -191,16 +197,14 @@ class Scheduler:
             self._adopt(step, seq, match.slots, match.pending)
         return True
 
-    def _has_room(self, tokens: int) -> bool:
+    def _has_room(self, tokens: int, seq: Sequence) -> bool:
         """Whether a newcomer fits beside what running sequences will want soon. One that is alone
         always does."""
         if not (self.running or self.leaving):
             return True
-        headroom, total = self.config.headroom, tokens
-        for seq in self.running.values():
-            ahead = min(seq.max_length - seq.length, headroom)
-            total += max(0, seq.prefill_end - seq.kv_len) + ahead
-        return total <= self.free_tokens()
+        if self._room is None:
+            self._room = memory.Room(self.running.values(), self.config.headroom)
+        return tokens + self._room.beside(seq) <= self.free_tokens()
 
     def _adopt(self, step: Step, seq: Sequence, slots: Ints, pending: int) -> None:
         """The tree's slots serve the positions from `tree_len` on."""
@@ -291,9 +295,9 @@ class Scheduler:
         need = -(-(stop - seq.room) // page) * page
         slots = self._take(need)
         while slots is None:
-            victim = self._victim(step, seq)
-            if victim is None:
-                return False
+            victim = memory.victim(self.running.values())
+            if victim.id in step.named or self._busy(victim):
+                return False  # what it uses cannot be taken from it now
             self._retract(victim)
             if victim is seq:
                 return False
@@ -368,15 +372,6 @@ class Scheduler:
             self.allocator.free(seq.table[seq.tree_len : seq.room].copy())
         self.free_seats.append(seq.seat)
         seq.clear_kv()
-
-    def _victim(self, step: Step, seq: Sequence) -> Sequence | None:
-        """The youngest running sequence that nothing launched or planned depends on."""
-        for candidate in reversed(self.running.values()):
-            if candidate.id not in step.named and not self._busy(candidate):
-                return candidate
-            if candidate is seq:
-                return None
-        return None
 
     def _retract(self, seq: Sequence) -> None:
         """Back to the queue's front; its KV stays in the tree for as long as nobody needs it."""

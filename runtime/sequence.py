@@ -63,6 +63,7 @@ class Sequence:
         "prompt_len",
         "request",
         "retracted",
+        "retractions",
         "room",
         "scores",
         "seat",
@@ -99,6 +100,7 @@ class Sequence:
         self.known = self.length = self.prompt_len
         self.state: State = "compiling"
         self.retracted = False
+        self.retractions = 0
         self.arrival = self.seat = 0
         self.last_step = self.last_token = -1
         self.cached = self.computed = self.shared = self.accounted = 0
@@ -119,6 +121,7 @@ class Sequence:
     def restart(self) -> None:
         """Run again from the start, keeping the tokens it has."""
         self.retracted = True
+        self.retractions += 1
         self.length = self.prefill_end = self.known
         if self.wants_scores and len(self.scores) < self.scores_due:
             self.scores = []
