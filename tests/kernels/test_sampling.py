@@ -305,3 +305,31 @@ def test_penalise_against_the_definition(data: st.DataObject) -> None:
                 value = value / repetition[i] if value > 0 else value * repetition[i]
             value -= frequency[i] * counts[i][token] + presence[i] * (counts[i][token] > 0)
             assert got[i, token].item() == pytest.approx(value, abs=1e-5, rel=1e-5)
+
+
+SAMPLERS = [
+    {"temperature": 0.5},
+    {"temperature": 2.0},
+    {"top_k": 3},
+    {"top_p": 0.75},
+    {"min_p": 0.2},
+    {"allowed": [True, False, True, True, True, False, True]},
+    {"temperature": 1.5, "top_k": 5, "top_p": 0.9, "min_p": 0.1},
+]
+
+
+@pytest.mark.parametrize("more", SAMPLERS, ids=[" ".join(each) for each in SAMPLERS])
+def test_each_sampler_follows_its_distribution(more: dict[str, Any]) -> None:
+    """20,000 draws against the probabilities of what the filters leave, renormalised."""
+    count, probs = 20_000, np.array([0.4, 0.25, 0.15, 0.1, 0.06, 0.03, 0.01])
+    allowed = np.array(more.get("allowed", [True] * 7))
+    scaled = np.where(allowed, np.log(probs) / more.get("temperature", 1.0), -1e9)
+    kept = _kept(scaled, more.get("top_k", 0), more.get("top_p", 1.0), more.get("min_p", 0.0))
+    kept &= allowed
+    expected = np.where(kept, np.exp(scaled), 0)
+    expected *= count / expected.sum()
+    given = {**more, "allowed": [allowed.tolist()] * count if "allowed" in more else None}
+    tokens, _ = _sample([np.log(probs).tolist()] * count, keys=_keys(list(range(count))), **given)
+    observed = np.bincount(tokens, minlength=7)
+    assert observed[~kept].sum() == 0
+    assert abs(_chi_square(observed[kept], expected[kept])) < 4
