@@ -38,14 +38,20 @@ if TYPE_CHECKING:
     )
     from .frontend_lang import (
         Anthropic as Anthropic,
+        Crusoe as Crusoe,
         Forks as Forks,
         HTTPBackend as HTTPBackend,
+        LiteLLM as LiteLLM,
         OpenAI as OpenAI,
         Program as Program,
         ProgramState as ProgramState,
         Reply as Reply,
         Report as Report,
+        Runtime as Runtime,
+        RuntimeEndpoint as RuntimeEndpoint,
         Scripted as Scripted,
+        ServerArgs as ServerArgs,
+        VertexAI as VertexAI,
         assistant as assistant,
         assistant_begin as assistant_begin,
         assistant_end as assistant_end,
@@ -54,6 +60,8 @@ if TYPE_CHECKING:
         gen as gen,
         gen_int as gen_int,
         gen_string as gen_string,
+        get_server_info as get_server_info,
+        global_config as global_config,
         greedy_token_selection as greedy_token_selection,
         image as image,
         select as select,
@@ -89,8 +97,9 @@ for _module, _names in {
     "IncompleteError InvalidRequestError InvariantError ModelLoadError NotSupportedError "
     "OutOfSlotsError ProgramError RequestCancelledError VariableError",
     "types": "Chunk Result SamplingParams Times TokenLogprob",
-    "frontend_lang": "Anthropic Forks HTTPBackend OpenAI Program ProgramState Reply Report "
-    "Scripted assistant assistant_begin assistant_end flush_cache function gen gen_int gen_string "
+    "frontend_lang": "Anthropic Crusoe Forks HTTPBackend LiteLLM OpenAI Program ProgramState Reply "
+    "Report Runtime RuntimeEndpoint Scripted ServerArgs VertexAI assistant assistant_begin "
+    "assistant_end flush_cache function gen gen_int gen_string get_server_info global_config "
     "greedy_token_selection image select separate_reasoning set_default_backend system "
     "system_begin system_end token_length_normalized unconditional_likelihood_normalized user "
     "user_begin user_end video",

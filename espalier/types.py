@@ -240,6 +240,18 @@ class Result(msgspec.Struct, kw_only=True):
     samples: list[Result] = []
 
 
+class Hold(msgspec.Struct, frozen=True):
+    """A soft pin on what a request leaves cached, in the name of whoever may go on from there.
+
+    key: whose it is; a key has one hold, the longest asked for. tokens: how many of the sequence's
+    first tokens it covers, None all. seconds: how long at most.
+    """
+
+    key: int
+    tokens: int | None = None
+    seconds: float | None = None
+
+
 class Chunk(msgspec.Struct, kw_only=True):
     """One piece of a stream: the text and tokens that are new. The last one carries `result`."""
 

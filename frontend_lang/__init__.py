@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from .backends.default import flush_cache, set_default_backend
-from .backends.later import Anthropic, HTTPBackend, OpenAI
+from .backends.default import flush_cache, get_server_info, set_default_backend
+from .backends.later import (
+    Anthropic,
+    Crusoe,
+    HTTPBackend,
+    LiteLLM,
+    OpenAI,
+    Runtime,
+    RuntimeEndpoint,
+    ServerArgs,
+    VertexAI,
+    global_config,
+)
 from .backends.scripted import Reply, Scripted
 from .choices import (
     greedy_token_selection,
@@ -35,14 +46,20 @@ from .state import ProgramState
 
 __all__ = [
     "Anthropic",
+    "Crusoe",
     "Forks",
     "HTTPBackend",
+    "LiteLLM",
     "OpenAI",
     "Program",
     "ProgramState",
     "Reply",
     "Report",
+    "Runtime",
+    "RuntimeEndpoint",
     "Scripted",
+    "ServerArgs",
+    "VertexAI",
     "assistant",
     "assistant_begin",
     "assistant_end",
@@ -51,6 +68,8 @@ __all__ = [
     "gen",
     "gen_int",
     "gen_string",
+    "get_server_info",
+    "global_config",
     "greedy_token_selection",
     "image",
     "select",

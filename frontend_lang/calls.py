@@ -43,6 +43,7 @@ async def run_gen(state: Interpreter, expr: Gen[Any], variable: Variable, index:
             path=state.node.path,
             index=index,
             where=str(expr.where),
+            holds=state.take_holds(),
         )
         streamed = session.stream and params.n == 1
         if streamed:
@@ -113,6 +114,7 @@ async def run_select(state: Interpreter, expr: Select, variable: Variable, index
             state.node.path,
             index,
             _remaining(session.remaining()),
+            state.take_holds,
         )
     except BaseException as error:
         record.error = str(error) or type(error).__name__

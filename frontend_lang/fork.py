@@ -27,8 +27,8 @@ OnBranchError = Literal["raise", "keep"]
 def fork_states(parent: ProgramState, size: int) -> list[ProgramState]:
     """`size` branches of `parent`."""
     source = parent._interpreter
-    number = parent._forks
-    parent._forks += 1
+    number = source.forks
+    source.forks += 1
     children: list[Interpreter] = []
     for branch in range(size):
         node = Node(path=(*source.node.path, number, branch))
@@ -40,7 +40,8 @@ def fork_states(parent: ProgramState, size: int) -> list[ProgramState]:
             child.node.after = source.calls
             if source.error is not None:
                 child.fail_from(source.error, source.cause)
-            child.begin(source.content.fork())
+            content = source.content.fork()
+            child.begin(content, source.holds(len(content.tokens)))
 
     where = caller()
     source.submit(Op(f"fork({size})", where, action=hand_over, always=True))

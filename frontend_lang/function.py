@@ -130,7 +130,7 @@ class Program(Generic[P]):
                 name=f"espalier-{self.name}",
                 daemon=True,
             ).start()
-            return state
+            return state.for_readers()
         self.execute(state, arguments)
         return state
 
@@ -263,6 +263,8 @@ class Program(Generic[P]):
         except BaseException:
             session.cancel("the program raised")
             raise
+        finally:
+            session.holds.close()
         state.finish()
 
     def failure(self, error: BaseException) -> EspalierError:
@@ -271,7 +273,6 @@ class Program(Generic[P]):
 
     def _run_streaming(self, state: ProgramState, arguments: Mapping[str, Any]) -> None:
         failure: EspalierError | None = None
-        state.session.body_thread = threading.get_ident()
         try:
             self.call_body(state, arguments)
         except BaseException as error:  # it belongs to the readers of the stream
@@ -281,6 +282,7 @@ class Program(Generic[P]):
         try:
             state.session.wait()
         finally:
+            state.session.holds.close()
             state.finish(failure)
 
     def _split(self, kwargs: Mapping[str, Any]) -> _Given:

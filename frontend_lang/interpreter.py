@@ -19,10 +19,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from ..errors import EspalierError, InvariantError, ProgramError, RequestCancelledError
+from ..types import Hold
 from .calls import run_gen, run_select
 from .content import Content
 from .driver import driver, refuse_to_wait_here
 from .expr import Expr, Gen, RoleBegin, RoleEnd, ScopeBegin, ScopeEnd, Select, Text, describe
+from .holds import SECONDS
 from .journal import Journal, since, text_of
 from .records import Node
 from .session import Session
@@ -56,7 +58,7 @@ class Interpreter:
         self.content = content
         self.error: EspalierError | None = None
         self.cause: str = ""
-        self.calls = 0
+        self.calls = self.forks = 0
         self.feed = Feed() if session.stream else None
         self.origin: Journal | None = self.content.journal
         self._lock = threading.Lock()
@@ -66,6 +68,8 @@ class Interpreter:
         self._scopes: dict[str, Journal | None] = {}
         self._cancelled: str | None = None
         self._calling = False
+        self._number = session.holds.number(self)
+        self._above: tuple[Hold, ...] = ()
         session.add(self)
 
     @classmethod
@@ -75,9 +79,10 @@ class Interpreter:
         made._busy = True
         return made
 
-    def begin(self, content: Content) -> None:
-        """The branch's content is there: work off what has queued up."""
+    def begin(self, content: Content, above: tuple[Hold, ...] = ()) -> None:
+        """The branch's content is there: work off what has queued up. above: for `holds`."""
         self.content = content
+        self._above = above
         self.origin = content.journal
         if self.feed is not None and self.error is None:
             self.feed.put(content.text())
@@ -214,6 +219,16 @@ class Interpreter:
             await run_gen(self, op.expr, op.variable, index)
         elif isinstance(op.expr, Select):
             await run_select(self, op.expr, op.variable, index)
+
+    def holds(self, tokens: int | None = None) -> tuple[Hold, ...]:
+        """What its next call holds: the state's own tokens (the first `tokens`), and before its
+        first call what the states above it had said, which nobody may have computed yet."""
+        return (Hold(self._number, tokens, SECONDS), *self._above)
+
+    def take_holds(self, tokens: int | None = None) -> tuple[Hold, ...]:
+        """`holds`, for the call that is made now."""
+        holds, self._above = self.holds(tokens), ()
+        return self.session.holds.give(holds)
 
     # -- failing -----------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ..errors import EspalierError
 from ..types import Result, Times
 
 
@@ -50,6 +51,14 @@ class CallRecord:
         data = {key: value for key, value in self.__dict__.items() if key != "times"}
         data["times"] = {name: getattr(self.times, name) for name in Times.__struct_fields__}
         return data
+
+
+@dataclass
+class Outcome:
+    """What a program's function came to: what it returned, or the error that it raised."""
+
+    ret_value: Any = None
+    failure: EspalierError | None = None
 
 
 @dataclass

@@ -12,12 +12,12 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InvalidRequestError
-from ..types import Result
+from ..types import Hold, Result
 from .backends.base import Scoring
 from .choices import scores, softmax
 from .content import Candidates, Content
@@ -50,8 +50,10 @@ async def choose(
     path: tuple[int, ...],
     index: int,
     deadline: float | None,
+    hold: Callable[[int], tuple[Hold, ...]],
 ) -> Choice:
-    """Score and choose. Raises what the backend raises."""
+    """Score and choose. hold: what a prefix of so many tokens is held by. Raises what the backend
+    raises."""
     candidates = content.candidates(expr.choices)
     ends = _ends(session) if has_prefix_pair(expr.choices) else []
 
@@ -71,6 +73,7 @@ async def choose(
             index=index,
             where=str(expr.where),
             unconditional=unconditional,
+            holds=hold(len(given.prefix)) if given.prefix and not unconditional else (),
         )
         results = await session.backend.score(scoring)
         return _gather(results, choice_of, len(expr.choices), bool(ends))

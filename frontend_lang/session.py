@@ -13,6 +13,7 @@ from ..errors import EspalierError
 from . import seeds
 from .backends.base import Backend
 from .content import Content
+from .holds import Holds
 from .records import Node
 from .roles import ChatFormat
 from .tokens import TextEncoder
@@ -52,8 +53,8 @@ class Session:
         self.started = time.monotonic()
         self.ended: float | None = None
         self.cancelled: str | None = None
-        self.body_thread: int | None = None
         self.finished = not self.stream
+        self.holds = Holds(self.backend)
         self._progress = threading.Condition()
         self._lock = threading.Lock()
         self._interpreters: WeakSet[Interpreter] = WeakSet()  # a busy one is held by its task
@@ -77,7 +78,7 @@ class Session:
         with self._lock:
             self._interpreters.add(interpreter)
 
-    # -- a streaming run's function, which runs in a thread of its own ---------------------------
+    # -- a streaming run's function, which runs in a thread of its own -----------------------------
 
     def said(self, change: Callable[[], None]) -> None:
         """Do what readers of other threads may be waiting for."""
@@ -86,10 +87,8 @@ class Session:
             self._progress.notify_all()
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
-        """Until `ready()` holds or the function has ended; at once for the function's own thread,
-        for which nobody else can make it hold."""
-        if self.finished or threading.get_ident() == self.body_thread:
-            return
+        """Until `ready()` holds or the function has ended. Not for the function itself and the
+        threads that it starts, for which the function might wait in turn."""
         with self._progress:
             self._progress.wait_for(lambda: self.finished or ready())
 

@@ -9,14 +9,16 @@ kept in order in `s.unnamed()`.
 from __future__ import annotations
 
 import asyncio
+import copy
 import difflib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ..errors import EspalierError, InvalidRequestError, NotSupportedError, VariableError
 from .expr import Expr, Gen, RoleBegin, RoleEnd, ScopeBegin, ScopeEnd, Select, as_expr, flatten
 from .interpreter import Interpreter, op_of
+from .records import Outcome
 from .report import Report
 from .session import Session
 from .streams import follow, follow_async
@@ -28,9 +30,11 @@ if TYPE_CHECKING:
 
 
 class ProgramState:
-    """What a program reads and writes. Made by `run` and `fork`, never by hand."""
+    """What a program reads and writes. Made by `run` and `fork`, never by hand.
 
-    ret_value: Any = None
+    A streaming run has it twice: its function (and every thread that this starts) reads what has
+    been said so far; whoever called `run` waits for what the function is still to say.
+    """
 
     def __init__(
         self,
@@ -43,9 +47,24 @@ class ProgramState:
         self._inherited = dict(self._variables)
         self._unnamed: list[Variable] = []
         self._loops = loops
-        self._forks = 0
-        self._failure: EspalierError | None = None
+        self._outcome = Outcome()
         self._open_scopes: list[str] = []
+        self._awaits_function = False
+
+    @property
+    def ret_value(self) -> Any:
+        """What the program's function returned."""
+        return self._outcome.ret_value
+
+    @ret_value.setter
+    def ret_value(self, value: Any) -> None:
+        self._outcome.ret_value = value
+
+    def for_readers(self) -> ProgramState:
+        """The same state, whose reads wait for a streaming run's function (for the runner)."""
+        reader = copy.copy(self)
+        reader._awaits_function = True
+        return reader
 
     # -- saying ------------------------------------------------------------------------------------
 
@@ -238,16 +257,16 @@ class ProgramState:
         return self._interpreter.content.messages()
 
     def sync(self) -> ProgramState:
-        """Wait until all that was added is done (in a streaming run, until its function has ended
-        too). Failures wait for their reads."""
-        self.session.wait_until(lambda: False)
+        """Wait until all that was added is done (for the caller of a streaming run, until its
+        function has ended too). Failures wait for their reads."""
+        self._await_function(lambda: False)
         self._interpreter.wait()
         return self
 
     def error(self) -> EspalierError | None:
         """The first thing that failed in this state, once all is done; None if nothing did."""
         self.sync()
-        return self._failure or self._interpreter.error
+        return self._outcome.failure or self._interpreter.error
 
     def cancel(self, reason: str = "by its owner") -> None:
         """Cancel what this state still runs."""
@@ -270,7 +289,8 @@ class ProgramState:
     # -- streaming ---------------------------------------------------------------------------------
 
     def text_iter(self, var_name: str | None = None) -> Iterator[str]:
-        """The text (or one variable's) as it comes; raises at its end what ended it."""
+        """The text (or one variable's) as it comes; raises at its end what ended it. Inside the
+        program the whole text comes at once: as much of it as has been said."""
         return (text for text, _ in follow(self._feed(var_name)))
 
     @overload
@@ -295,7 +315,7 @@ class ProgramState:
         """What a stream follows."""
         if name is not None:
             return self._variable(name).feed
-        if self._interpreter.feed is not None:
+        if self._awaits_function and self._interpreter.feed is not None:
             return self._interpreter.feed
         feed = Feed()
         self.sync()
@@ -305,17 +325,21 @@ class ProgramState:
 
     def finish(self, failure: EspalierError | None = None) -> None:
         """The program's function has ended and all its calls are done (for the runner)."""
-        self._failure = failure
+        self._outcome.failure = failure
         self.session.close_feeds(failure)
         self.session.finish()
 
+    def _await_function(self, ready: Callable[[], bool]) -> None:
+        if self._awaits_function:
+            self.session.wait_until(ready)
+
     def _variable(self, name: str) -> Variable:
-        self.session.wait_until(lambda: name in self._variables)
+        self._await_function(lambda: name in self._variables)
         found = self._variables.get(name)
         if found is not None:
             return found
-        if self._failure is not None:
-            raise again(self._failure)
+        if self._outcome.failure is not None:
+            raise again(self._outcome.failure)
         near = difflib.get_close_matches(str(name), list(self._variables), n=1)
         known = ", ".join(map(repr, self._variables)) or "none"
         raise VariableError(

@@ -53,8 +53,11 @@ class GrammarSpec(msgspec.Struct, frozen=True, kw_only=True):
         ascii: bool = False,
         lenient: bool = False,
     ) -> GrammarSpec:
-        """The output is one JSON text that the schema (a dict, a bool or JSON text) accepts."""
-        source = schema if isinstance(schema, str) else json.dumps(schema, ensure_ascii=False)
+        """The output is one JSON text that the schema (a dict, a bool or JSON text) accepts.
+
+        Raises GrammarError for a schema that JSON cannot write.
+        """
+        source = schema if isinstance(schema, str) else _json("json_schema", schema)
         return cls(
             kind="json_schema",
             source=source,
@@ -90,6 +93,16 @@ class GrammarSpec(msgspec.Struct, frozen=True, kw_only=True):
         from .python_types import schema_of
 
         return cls.json_schema(schema_of(tp), whitespace=whitespace)
+
+
+def _json(what: str, value: object) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        got = "one that is nested too deeply"
+    except (TypeError, ValueError) as error:  # no JSON type, or a schema that contains itself
+        got = str(error)
+    raise GrammarError(expected="a schema that JSON can write", got=got, where=what)
 
 
 def _text(what: str, value: object) -> str:

@@ -12,6 +12,7 @@ from .pins import Pin
 from .results import CacheStats, Discarded, Insertion, Match, NodeView
 from .slots import SlotAllocator
 from .tree import RadixCache
+from .view import HotPrefix, TreeNode, TreeView
 from .watch import Watcher
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Discarded",
     "ExplainedRun",
     "Explanation",
+    "HotPrefix",
     "Insertion",
     "KVGroup",
     "KVLayout",
@@ -28,5 +30,7 @@ __all__ = [
     "Pin",
     "RadixCache",
     "SlotAllocator",
+    "TreeNode",
+    "TreeView",
     "Watcher",
 ]

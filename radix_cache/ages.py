@@ -67,6 +67,13 @@ class Ages:
             last = node
             node = node.parent
 
+    def newest_first(self) -> Iterator[Node]:
+        """All nodes, the last used first. Change nothing meanwhile."""
+        node = self._ends.older
+        while node is not self._ends:
+            yield node
+            node = node.older
+
     def __iter__(self) -> Iterator[Node]:
         node = self._ends.newer
         while node is not self._ends:

@@ -1,7 +1,8 @@
 """Soft pins: prefixes that are evicted last. Losing one costs recomputation, never progress.
 
-The registry answers three questions in O(log pins) or better: which pin is the oldest, which have
-expired, and which is the oldest whose prefix nobody holds (the next to lose under pressure).
+The registry answers three questions in O(log pins) or better: which pin goes first, which have
+expired, and which goes first of those whose prefix nobody holds (the next to lose under pressure).
+Weak pins go before the others, and the older before the younger.
 """
 
 from __future__ import annotations
@@ -16,17 +17,19 @@ class Pin:
     """A handle on a pinned prefix.
 
     length: tokens it covers from the root (0: nothing was cached). expires: clock time or None.
-    active: False once dropped, expired or lost. `node` is the tree's own.
+    active: False once dropped, expired or lost. weak: lost before all others. `node` is the tree's
+    own.
     """
 
-    __slots__ = ("active", "expires", "length", "namespace", "node", "parked", "serial")
+    __slots__ = ("active", "expires", "length", "namespace", "node", "parked", "serial", "weak")
 
-    def __init__(self, node: Node, serial: int, expires: float | None) -> None:
+    def __init__(self, node: Node, serial: int, expires: float | None, weak: bool) -> None:
         self.node = node
         self.namespace = node.namespace
         self.length = node.end
         self.serial = serial
         self.expires = expires
+        self.weak = weak
         self.active = True
         self.parked = False  # out of the heap of droppable pins until its node is held no more
 
@@ -39,24 +42,25 @@ class PinRegistry:
     """The active pins by age, by expiry, and those that pressure may take. Counts nothing."""
 
     def __init__(self) -> None:
-        self._by_age: OrderedDict[Pin, None] = OrderedDict()
+        self._weak: OrderedDict[Pin, None] = OrderedDict()  # by age, as the others
+        self._strong: OrderedDict[Pin, None] = OrderedDict()
         self._by_expiry: list[tuple[float, int, Pin]] = []
-        self._droppable: list[tuple[int, Pin]] = []  # lazily cleaned of inactive ones
+        self._droppable: list[tuple[bool, int, Pin]] = []  # lazily cleaned of inactive ones
         self._serial = 0
 
     def __len__(self) -> int:
-        return len(self._by_age)
+        return len(self._weak) + len(self._strong)
 
     def active(self) -> list[Pin]:
-        """All active pins, the oldest first."""
-        return list(self._by_age)
+        """All active pins, in the order in which they go."""
+        return [*self._weak, *self._strong]
 
-    def add(self, node: Node, expires: float | None) -> Pin:
-        """A new pin, the youngest."""
+    def add(self, node: Node, expires: float | None, weak: bool) -> Pin:
+        """A new pin, the youngest of its kind."""
         self._serial += 1
-        pin = Pin(node, self._serial, expires)
-        self._by_age[pin] = None
-        heapq.heappush(self._droppable, (pin.serial, pin))
+        pin = Pin(node, self._serial, expires, weak)
+        self._kind(pin)[pin] = None
+        self._push(pin)
         if expires is not None:
             heapq.heappush(self._by_expiry, (expires, pin.serial, pin))
         if node.own_pins is None:
@@ -67,22 +71,22 @@ class PinRegistry:
     def remove(self, pin: Pin) -> None:
         """Forgets an active pin."""
         pin.active = False
-        del self._by_age[pin]
+        del self._kind(pin)[pin]
         own = pin.node.own_pins or []
         own.remove(pin)
         if not own:
             pin.node.own_pins = None
-        bound = 2 * len(self._by_age) + 64
+        bound = 2 * len(self) + 64
         if len(self._droppable) > bound:
-            self._droppable = [entry for entry in self._droppable if entry[1].active]
+            self._droppable = [entry for entry in self._droppable if entry[2].active]
             heapq.heapify(self._droppable)
         if len(self._by_expiry) > bound:
             self._by_expiry = [entry for entry in self._by_expiry if entry[2].active]
             heapq.heapify(self._by_expiry)
 
-    def oldest(self) -> Pin | None:
-        """The oldest active pin."""
-        return next(iter(self._by_age), None)
+    def first(self) -> Pin | None:
+        """The active pin that goes first."""
+        return next(iter(self._weak or self._strong), None)
 
     def next_expired(self, now: float) -> Pin | None:
         """An active pin whose time is up, or None."""
@@ -94,10 +98,11 @@ class PinRegistry:
         return None
 
     def next_droppable(self) -> Pin | None:
-        """The oldest active pin whose node is not held; held ones wait until `wake`."""
+        """The active pin that goes first of those whose nodes are not held; held ones wait until
+        `wake`."""
         heap = self._droppable
         while heap:
-            pin = heapq.heappop(heap)[1]
+            pin = heapq.heappop(heap)[2]
             if not pin.active:
                 continue
             if pin.node.holds:
@@ -111,4 +116,10 @@ class PinRegistry:
         for pin in node.own_pins or ():
             if pin.parked:
                 pin.parked = False
-                heapq.heappush(self._droppable, (pin.serial, pin))
+                self._push(pin)
+
+    def _kind(self, pin: Pin) -> OrderedDict[Pin, None]:
+        return self._weak if pin.weak else self._strong
+
+    def _push(self, pin: Pin) -> None:
+        heapq.heappush(self._droppable, (not pin.weak, pin.serial, pin))

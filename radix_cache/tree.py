@@ -26,6 +26,7 @@ from .reuse import Reuse
 from .runs import WIDTH, Ints, join, to_run
 from .slots import SlotAllocator
 from .structure import Structure
+from .view import TreeView, view
 from .walk import descend
 from .watch import Watcher
 
@@ -253,7 +254,7 @@ class RadixCache:
         """Frees at least `n` slots into the allocator if it can; returns how many.
 
         In the policy's order, a leaf from its tail in whole pages; pinned prefixes last, the
-        oldest pins first. Never what is locked or pending. O(what is evicted).
+        weak and the oldest pins first. Never what is locked or pending. O(what is evicted).
         spare: nor what is pinned, nor (under "density") what a watcher waits for.
         """
         self._expire_pins()
@@ -270,25 +271,28 @@ class RadixCache:
         """Drops all that is neither locked nor pending, pinned or not; returns the slots freed."""
         return self.evict(self.evictable)
 
-    def pin(self, key: Ints, namespace: str = "", ttl: float | None = None) -> Pin:
+    def pin(
+        self, key: Ints, namespace: str = "", ttl: float | None = None, *, weak: bool = False
+    ) -> Pin:
         """Asks that the cached prefix of `key` be evicted last; at most the pins' share of it.
 
-        ttl: seconds until the pin expires. Beyond the share the oldest pins are lost. What is
-        inserted later is not pinned; with nothing cached the pin is never active.
+        ttl: seconds until the pin expires. Beyond the share pins are lost, the weak ones first,
+        then the oldest. What is inserted later is not pinned; with nothing cached the pin is never
+        active.
         """
         if ttl is not None and not ttl > 0:
             raise InvalidRequestError(expected="a ttl > 0 or None", got=repr(ttl), where="ttl")
         self._expire_pins()
         node = self.match(key[: self._pin_room], namespace).node
         if node.end == 0:
-            pin = Pin(node, 0, None)
+            pin = Pin(node, 0, None, weak)
             pin.active = False
             return pin
         structure = self._structure
         structure.pin(node)
-        pin = structure.pins.add(node, None if ttl is None else self._clock() + ttl)
-        while structure.pinned > self._pin_room and (oldest := structure.pins.oldest()) is not None:
-            self.unpin(oldest)
+        pin = structure.pins.add(node, None if ttl is None else self._clock() + ttl, weak)
+        while structure.pinned > self._pin_room and (first := structure.pins.first()) is not None:
+            self.unpin(first)
         return pin
 
     def unpin(self, pin: Pin) -> None:
@@ -380,6 +384,16 @@ class RadixCache:
                     last_use=node.last_use,
                 )
                 stack.extend((child, level + 1) for child in reversed(children.values()))
+
+    def view(
+        self, running: Iterable[Node], *, max_nodes: int, hottest: int, text_tokens: int
+    ) -> TreeView:
+        """At most `max_nodes` nodes: those of running sequences, pinned ones, those used last.
+
+        hottest: how many prefixes to name. text_tokens: how many of each one's ids to give.
+        """
+        self._expire_pins()
+        return view(self._structure, running, max_nodes, hottest, text_tokens)
 
     def check_invariants(self, running: Iterable[Ints] = ()) -> None:
         """Checks I1..I10 of invariants.py. running: slots that running requests own themselves.

@@ -53,5 +53,6 @@ def counters_of(scheduler: Scheduler) -> dict[str, Any]:
         capacity=scheduler.config.capacity,
         free_slots=scheduler.allocator.available,
         evictable_slots=scheduler.cache.evictable,
+        pinned_slots=scheduler.cache.stats().pinned,
     )
     return now

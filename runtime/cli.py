@@ -32,6 +32,7 @@ first steps
   espalier demo                         a guided tour with the embedded model, under a minute
   espalier demo --text "Ida is 41 and lives in Bergen."
   espalier run FILE.py                  run a program of gen, select and fork, and see its report
+  espalier top FILE.py                  the same, watching the engine at work
   espalier chat                         talk to a model, and watch what is cached
 
 every command explains itself: espalier run --help"""
@@ -47,6 +48,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "demo": Command("cli_demo", "a guided tour: typed JSON, forks, tools, and what sharing saves"),
     "run": Command("cli_run", "run a program from a file"),
+    "top": Command("cli_top", "run a program and watch its engine at work"),
     "chat": Command("cli_chat", "talk to a model"),
     "serve": Command("cli_serve", "an OpenAI-compatible server (not built yet)"),
     "bench": Command("cli_bench", "measure something by name"),

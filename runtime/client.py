@@ -34,6 +34,7 @@ from .protocol import (
     FromEngine,
     Outputs,
     Ready,
+    Release,
     Reply,
     Submit,
     ToEngine,
@@ -58,6 +59,8 @@ class Link(Protocol):
     def submit(self, requests: list[Request]) -> None: ...
 
     def cancel(self, ids: list[int]) -> None: ...
+
+    def release(self, keys: list[int]) -> None: ...
 
     def call(self, name: str, args: dict[str, Any]) -> Any: ...
 
@@ -91,6 +94,10 @@ class InlineLink:
         with self._lock:
             for request_id in ids:
                 self.core.cancel(request_id)
+
+    def release(self, keys: list[int]) -> None:
+        with self._lock:
+            self.core.pins.release(keys)
 
     def call(self, name: str, args: dict[str, Any]) -> Any:
         from .controls import call
@@ -191,6 +198,9 @@ class ProcessLink:
 
     def cancel(self, ids: list[int]) -> None:
         self._send(Cancel(ids))
+
+    def release(self, keys: list[int]) -> None:
+        self._send(Release(keys))
 
     def call(self, name: str, args: dict[str, Any]) -> Any:
         pending = _Pending()

@@ -24,7 +24,7 @@ def call(core: EngineCore, name: str, args: dict[str, Any]) -> Any:
 
 
 def _stats(core: EngineCore) -> dict[str, Any]:
-    return counters_of(core.scheduler)
+    return counters_of(core.scheduler) | {"held": core.pins.held}
 
 
 def _check_invariants(core: EngineCore) -> None:
@@ -41,12 +41,21 @@ def _explain(core: EngineCore, input_ids: list[int], namespace: str) -> Any:
     return msgspec.to_builtins(found)
 
 
+def _tree(core: EngineCore, max_nodes: int, hottest: int, text_tokens: int) -> Any:
+    scheduler = core.scheduler
+    running = [seq.node for seq in scheduler.running.values() if seq.node is not None]
+    found = scheduler.cache.view(
+        running, max_nodes=max_nodes, hottest=hottest, text_tokens=text_tokens
+    )
+    return msgspec.to_builtins(found)
+
+
 def _pin(core: EngineCore, input_ids: list[int], namespace: str, ttl: float | None) -> int:
-    return core.pin(np.array(input_ids, dtype=np.int64), namespace, ttl)
+    return core.pins.pin(np.array(input_ids, dtype=np.int64), namespace, ttl)
 
 
 def _unpin(core: EngineCore, pin: int) -> None:
-    core.unpin(pin)
+    core.pins.unpin(pin)
 
 
 CONTROLS: dict[str, Callable[..., Any]] = {
@@ -55,6 +64,7 @@ CONTROLS: dict[str, Callable[..., Any]] = {
     "flush_cache": _flush_cache,
     "explain": _explain,
     "pin": _pin,
+    "tree": _tree,
     "unpin": _unpin,
 }
 

@@ -8,7 +8,6 @@ Every failure belongs to one request, or to the requests of one failed step (P4)
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -28,7 +27,8 @@ from ..types import Chunk, FinishReason, Result, TokenLogprob
 from .deadlines import Deadlines
 from .grammars import Grammars
 from .model_runner import Masks, Runner
-from .plan import Ints, StepOutput
+from .pins import Pins
+from .plan import StepOutput
 from .progress import Progress
 from .request import Request
 from .scheduler import Scheduler
@@ -38,7 +38,6 @@ from .validation import all_banned, check_request
 
 if TYPE_CHECKING:
     from ..grammar.compiler import CompiledGrammar, GrammarCompiler
-    from ..radix_cache.pins import Pin
     from .grammar_service import GrammarService
     from .tokenizer import Tokenizer
 
@@ -81,8 +80,7 @@ class EngineCore:
         self._deadlines = Deadlines()
         self._launched: tuple[Step, Any] | None = None
         self._resend = False
-        self._pins: dict[int, Pin] = {}
-        self._pin_numbers = itertools.count(1)
+        self.pins = Pins(scheduler.cache)
 
     # -- requests ----------------------------------------------------------------------------------
 
@@ -177,6 +175,7 @@ class EngineCore:
         """Do one step's work. False when there was none."""
         self._take_grammars()
         self._expire()
+        self.pins.settle()
         step = self.scheduler.plan()
         if step is None:
             return self._collect()
@@ -368,22 +367,10 @@ class EngineCore:
         del self._live[seq.id]
         self._deadlines.discard(seq.id)
         self.scheduler.finish(seq)
+        if reason in ("stop", "length"):
+            self.pins.ended(seq)
         result = progress.result(reason, self.clock(), error)
         self._emit(progress.chunk(result))
-
-    def pin(self, key: Ints, namespace: str, ttl: float | None) -> int:
-        """Pin a prefix softly; returns the pin's number."""
-        number = next(self._pin_numbers)
-        self._pins[number] = self.scheduler.cache.pin(key, namespace, ttl)
-        return number
-
-    def unpin(self, number: int) -> None:
-        pin = self._pins.pop(number, None)
-        if pin is None:
-            raise InvalidRequestError(
-                expected="a pin this engine gave", got=str(number), where="pin"
-            )
-        self.scheduler.cache.unpin(pin)
 
     def check_invariants(self) -> None:
         """C1: every live request is compiling, waiting or running, and nobody else is."""

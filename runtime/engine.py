@@ -6,16 +6,26 @@ thread, where whoever waits for a result also does the steps.
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import InvalidRequestError
 from ..grammar.spec import GrammarSpec
-from ..types import Chunk, Result, SamplingParams, check_names
-from .client import InlineLink, Link, ProcessLink
-from .inbox import Inbox, Switchboard
-from .inputs import Prompts, as_prompts, per_prompt, sampling, token_ids
+from ..types import Chunk, Hold, Result, SamplingParams, check_names
+from .client import Link
+from .exchange import Exchange
+from .inputs import (
+    Prompts,
+    as_prompts,
+    checked_count,
+    checked_namespace,
+    checked_pin,
+    checked_ttl,
+    per_prompt,
+    sampling,
+    token_ids,
+)
 from .locate import resolve_folder
 from .options import EngineOptions
 from .protocol import EngineInfo
@@ -23,8 +33,10 @@ from .request import Request
 from .submission import OnError, RequestBuilder, check_on_error, gather
 from .tokenizer import Tokenizer
 
+if TYPE_CHECKING:
+    from ..radix_cache.view import TreeView
+
 Params = SamplingParams | dict[str, Any] | None
-_BEGUN = Chunk(request_id=0)
 
 
 class Engine:
@@ -77,45 +89,36 @@ class Engine:
         )
         self._options = options
         self._builder = RequestBuilder(seed)
-        self._switchboard = Switchboard()
         self._tokenizer: Tokenizer | None = None
-        self._closed = False
-        self._link: Link
-        if inline:
-            self._link = InlineLink(options, self._switchboard.deliver)
-        else:
-            self._link = ProcessLink(options, self._switchboard.deliver, self._switchboard.fail)
+        self._exchange = Exchange(options, inline=inline)
 
     # -- what it is --------------------------------------------------------------------------------
 
     @property
     def info(self) -> EngineInfo:
         """Model, sizes, device and start-up seconds."""
-        return self._link.info
+        return self._exchange.link.info
 
     @property
     def max_context(self) -> int:
         """Tokens that one sequence may have, prompt and generated."""
-        return self._link.info.max_context
+        return self._exchange.link.info.max_context
 
     @property
     def link(self) -> Link:
         """The way to the core (tests reach an inline core through it)."""
-        return self._link
+        return self._exchange.link
 
     @property
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer. Raises InvalidRequestError where the model has none."""
-        if self._tokenizer is None:
-            source = self._options.tokenizer or self._options.model
-            folder = None if source == "null" else resolve_folder(source)
-            if folder is None or not (folder / "tokenizer.json").exists():
-                raise InvalidRequestError(
-                    f"the model {self._options.model!r} has no tokenizer",
-                    hint="Give input_ids instead of text, or start the engine with tokenizer=",
-                )
-            self._tokenizer = Tokenizer.from_folder(folder)
-        return self._tokenizer
+        found = self._tokenizer_or_none()
+        if found is None:
+            raise InvalidRequestError(
+                f"the model {self._options.model!r} has no tokenizer",
+                hint="Give input_ids instead of text, or start the engine with tokenizer=",
+            )
+        return found
 
     # -- generating --------------------------------------------------------------------------------
 
@@ -143,7 +146,7 @@ class Engine:
         check_on_error(on_error)
         given = as_prompts(lambda: self.tokenizer, prompts, messages, input_ids)
         groups = self._requests(given, sampling_params, grammar, priority, namespace, deadline)
-        return gather(self._run(groups), groups, on_error)
+        return gather(self._exchange.run(groups), groups, on_error)
 
     async def agenerate(
         self,
@@ -156,15 +159,19 @@ class Engine:
         priority: int = 0,
         namespace: str = "",
         deadline: float | None = None,
+        holds: Sequence[Hold] = (),
         on_error: OnError = "raise",
         **unknown: object,
     ) -> list[Result]:
-        """`generate` for asyncio; cancelling the task cancels the requests."""
+        """`generate` for asyncio; cancelling the task cancels the requests. holds: soft pins on
+        what the first sample of each prompt leaves cached, until `release`."""
         _no_unknown("agenerate", unknown)
         check_on_error(on_error)
         given = as_prompts(lambda: self.tokenizer, prompts, messages, input_ids)
-        groups = self._requests(given, sampling_params, grammar, priority, namespace, deadline)
-        return gather(await self._arun(groups), groups, on_error)
+        groups = self._requests(
+            given, sampling_params, grammar, priority, namespace, deadline, holds=holds
+        )
+        return gather(await self._exchange.arun(groups), groups, on_error)
 
     def stream(
         self,
@@ -186,9 +193,7 @@ class Engine:
         groups = self._requests(
             given, sampling_params, grammar, priority, namespace, deadline, stream=True
         )
-        chunks = self._chunks(self._open(groups))
-        next(chunks)  # a generator that has begun is closed when it is dropped, and then cancels
-        return chunks
+        return self._exchange.chunks(groups)
 
     async def astream(
         self,
@@ -201,62 +206,100 @@ class Engine:
         priority: int = 0,
         namespace: str = "",
         deadline: float | None = None,
+        holds: Sequence[Hold] = (),
         **unknown: object,
     ) -> AsyncIterator[Chunk]:
         """`stream` for asyncio."""
         _no_unknown("astream", unknown)
         given = as_prompts(lambda: self.tokenizer, prompt, messages, input_ids)
         groups = self._requests(
-            given, sampling_params, grammar, priority, namespace, deadline, stream=True
+            given,
+            sampling_params,
+            grammar,
+            priority,
+            namespace,
+            deadline,
+            stream=True,
+            holds=holds,
         )
-        inbox = self._open(groups, listen=True)
-        try:
-            while not inbox.drained:
-                if not inbox.complete:
-                    await self._wait_async(inbox)
-                for chunk in inbox.take():
-                    _raise_failed(chunk)
-                    yield chunk
-        finally:
-            self._close_inbox(inbox)
+        async with contextlib.aclosing(self._exchange.achunks(groups)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     def score(
-        self, input_ids: Sequence[Sequence[int]], start: Sequence[int], *, namespace: str = ""
+        self,
+        input_ids: Sequence[Sequence[int]],
+        start: Sequence[int],
+        *,
+        priority: int = 0,
+        namespace: str = "",
+        deadline: float | None = None,
     ) -> list[Result]:
         """Raw log probabilities of given tokens: `prompt_logprobs` of each result are those of
         `input_ids[i][start[i]:]`, each given all before it. Shared prefixes are computed once."""
-        groups = self._builder.scores(input_ids, start, namespace)
-        return gather(self._run(groups), groups, "raise")
+        groups = self._builder.scores(input_ids, start, namespace, priority, deadline)
+        return gather(self._exchange.run(groups), groups, "raise")
 
     async def ascore(
-        self, input_ids: Sequence[Sequence[int]], start: Sequence[int], *, namespace: str = ""
+        self,
+        input_ids: Sequence[Sequence[int]],
+        start: Sequence[int],
+        *,
+        priority: int = 0,
+        namespace: str = "",
+        deadline: float | None = None,
+        holds: Sequence[Hold] = (),
     ) -> list[Result]:
-        """`score` for asyncio."""
-        groups = self._builder.scores(input_ids, start, namespace)
-        return gather(await self._arun(groups), groups, "raise")
+        """`score` for asyncio. holds: soft pins on what the first prompt leaves cached."""
+        groups = self._builder.scores(input_ids, start, namespace, priority, deadline, holds)
+        return gather(await self._exchange.arun(groups), groups, "raise")
 
     def abort(self, request_id: int) -> None:
         """Stop a request; its caller gets what there is, with finish_reason "abort"."""
-        self._link.cancel(token_ids([request_id], "request_id"))
+        self._exchange.link.cancel(token_ids([request_id], "request_id"))
 
     # -- the cache ---------------------------------------------------------------------------------
 
     def explain(self, input_ids: Sequence[int], namespace: str = "") -> dict[str, Any]:
         """How much of a prompt is cached, and why not more."""
         found: dict[str, Any] = self._call(
-            "explain", input_ids=token_ids(input_ids, "input_ids"), namespace=namespace
+            "explain",
+            input_ids=token_ids(input_ids, "input_ids"),
+            namespace=checked_namespace(namespace),
         )
         return found
+
+    def tree(self, *, max_nodes: int = 256, hottest: int = 8, text_tokens: int = 64) -> TreeView:
+        """A picture of the cache: at most `max_nodes` nodes (of running sequences, then pinned
+        ones, then those used last), and the text of the `hottest` prefixes, of each at most the
+        first and last half of `text_tokens` tokens. Costs what it shows, whatever is cached."""
+        from .tree_text import told
+
+        found = self._call(
+            "tree",
+            max_nodes=checked_count("max_nodes", max_nodes, 1, 100_000),
+            hottest=checked_count("hottest", hottest, 0, 1_000),
+            text_tokens=checked_count("text_tokens", text_tokens, 1, 65_536),
+        )
+        return told(found, self._tokenizer_or_none())
 
     def pin(self, input_ids: Sequence[int], namespace: str = "", ttl: float | None = None) -> int:
         """Evict this prefix last, for `ttl` seconds or until `unpin`. Returns the pin's number."""
         number: int = self._call(
-            "pin", input_ids=token_ids(input_ids, "input_ids"), namespace=namespace, ttl=ttl
+            "pin",
+            input_ids=token_ids(input_ids, "input_ids"),
+            namespace=checked_namespace(namespace),
+            ttl=checked_ttl(ttl),
         )
         return number
 
     def unpin(self, pin: int) -> None:
-        self._call("unpin", pin=pin)
+        """Let a pinned prefix be evicted like any other."""
+        self._call("unpin", pin=checked_pin(pin))
+
+    def release(self, keys: Sequence[int]) -> None:
+        """Drop the holds of these keys; does not wait."""
+        self._exchange.link.release(token_ids(keys, "keys"))
 
     def flush_cache(self) -> int:
         """Drop every cached prefix that nobody uses; returns how many tokens that were."""
@@ -274,9 +317,7 @@ class Engine:
 
     def shutdown(self) -> None:
         """End the engine; unfinished requests end in EngineDeadError."""
-        if not self._closed:
-            self._closed = True
-            self._link.close()
+        self._exchange.close()
 
     def __enter__(self) -> Self:
         return self
@@ -284,14 +325,18 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self.shutdown()
 
-    def __del__(self) -> None:
-        if hasattr(self, "_link"):
-            self.shutdown()
-
     # -- inside ------------------------------------------------------------------------------------
 
+    def _tokenizer_or_none(self) -> Tokenizer | None:
+        if self._tokenizer is None:
+            source = self._options.tokenizer or self._options.model
+            folder = None if source == "null" else resolve_folder(source)
+            if folder is not None and (folder / "tokenizer.json").exists():
+                self._tokenizer = Tokenizer.from_folder(folder)
+        return self._tokenizer
+
     def _call(self, name: str, **args: Any) -> Any:
-        return self._link.call(name, args)
+        return self._exchange.link.call(name, args)
 
     def _requests(
         self,
@@ -303,82 +348,16 @@ class Engine:
         deadline: float | None,
         *,
         stream: bool = False,
+        holds: Sequence[Hold] = (),
     ) -> list[list[Request]]:
         """One group per prompt, of `n` requests that differ in `index` alone."""
         count = len(prompts)
         params = [sampling(p) for p in per_prompt("sampling_params", sampling_params, count)]
         grammars = per_prompt("grammar", grammar, count)
         return [
-            self._builder.group(ids, chosen, spec, priority, namespace, deadline, stream)
+            self._builder.group(ids, chosen, spec, priority, namespace, deadline, stream, holds)
             for ids, chosen, spec in zip(prompts, params, grammars, strict=True)
         ]
-
-    def _open(self, groups: list[list[Request]], *, listen: bool = False) -> Inbox:
-        requests = [request for group in groups for request in group]
-        inbox = self._switchboard.open([request.id for request in requests])
-        if listen:
-            inbox.listen()
-        try:
-            self._link.submit(requests)
-        except BaseException:
-            self._close_inbox(inbox, cancel=False)
-            raise
-        return inbox
-
-    def _close_inbox(self, inbox: Inbox, *, cancel: bool = True) -> None:
-        left = inbox.unfinished
-        self._switchboard.close(left)
-        if left and cancel and not self._closed:
-            self._link.cancel(left)
-
-    def _run(self, groups: list[list[Request]]) -> list[Result]:
-        inbox = self._open(groups)
-        try:
-            while not inbox.complete:
-                self._wait(inbox)
-        finally:
-            self._close_inbox(inbox)
-        return inbox.results()
-
-    async def _arun(self, groups: list[list[Request]]) -> list[Result]:
-        inbox = self._open(groups, listen=True)
-        try:
-            while not inbox.complete:
-                await self._wait_async(inbox)
-        finally:
-            self._close_inbox(inbox)
-        return inbox.results()
-
-    def _wait(self, inbox: Inbox) -> None:
-        if self._link.inline:
-            self._link.drive()
-        else:
-            inbox.wait()
-
-    async def _wait_async(self, inbox: Inbox) -> None:
-        if not self._link.inline:
-            await inbox.wait_async()
-            return
-        await asyncio.sleep(0)  # let neighbours submit, so that their rows share the step
-        if not inbox.complete:
-            self._link.drive()
-
-    def _chunks(self, inbox: Inbox) -> Iterator[Chunk]:
-        try:
-            yield _BEGUN
-            while not inbox.drained:
-                if not inbox.complete:
-                    self._wait(inbox)
-                for chunk in inbox.take():
-                    _raise_failed(chunk)
-                    yield chunk
-        finally:
-            self._close_inbox(inbox)
-
-
-def _raise_failed(chunk: Chunk) -> None:
-    if chunk.result is not None and chunk.result.error is not None:
-        raise chunk.result.error
 
 
 def _no_unknown(what: str, unknown: dict[str, object]) -> None:

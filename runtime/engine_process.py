@@ -29,6 +29,7 @@ from .protocol import (
     FromEngine,
     Outputs,
     Ready,
+    Release,
     Reply,
     Submit,
     frame,
@@ -125,6 +126,8 @@ class EngineProcess:
             elif isinstance(message, Cancel):
                 for request_id in message.ids:
                     built.core.cancel(request_id)
+            elif isinstance(message, Release):
+                built.core.pins.release(message.keys)
             elif isinstance(message, Call):
                 self._send(self._answer(built, message))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -98,6 +99,44 @@ def token_ids(row: Any, where: str) -> list[int]:
         if ids[i] is None or isinstance(token, bool) or not _LOWEST <= ids[i] <= _HIGHEST:
             raise InvalidRequestError(expected="a token id", got=repr(token), where=f"{where}[{i}]")
     return ids
+
+
+def checked_namespace(namespace: Any) -> str:
+    """Raises InvalidRequestError unless it is a string."""
+    if not isinstance(namespace, str):
+        raise InvalidRequestError(expected="a string", got=repr(namespace), where="namespace")
+    _check_text(namespace, "namespace")
+    return namespace
+
+
+def checked_ttl(ttl: Any) -> float | None:
+    """A pin's seconds to live as a plain float, or None for ever."""
+    number = isinstance(ttl, int | float) and not isinstance(ttl, bool)
+    if ttl is not None and not (number and 0 < ttl <= sys.float_info.max):
+        raise InvalidRequestError(
+            expected="a finite number of seconds above 0, or None", got=repr(ttl), where="ttl"
+        )
+    return None if ttl is None else float(ttl)
+
+
+def checked_pin(pin: Any) -> int:
+    """A pin's number as a plain int."""
+    if isinstance(pin, bool) or not isinstance(pin, int) or not 0 <= pin <= _HIGHEST:
+        raise InvalidRequestError(expected="a pin this engine gave", got=repr(pin), where="pin")
+    return pin
+
+
+def checked_count(name: str, value: Any, low: int, high: int) -> int:
+    """A plain int in low..high."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = low - 1
+    if isinstance(value, bool) or not low <= number <= high:
+        raise InvalidRequestError(
+            expected=f"an integer in {low}..{high}", got=repr(value), where=name
+        )
+    return number
 
 
 def per_prompt(name: str, value: _T | Sequence[_T], count: int) -> list[_T]:

@@ -27,6 +27,12 @@ class Cancel(msgspec.Struct, tag=True):
     ids: list[int]
 
 
+class Release(msgspec.Struct, tag=True):
+    """Client to engine: nobody needs what these keys hold."""
+
+    keys: list[int]
+
+
 class Call(msgspec.Struct, tag=True):
     """Client to engine: one of `EngineCore.controls` by name."""
 
@@ -74,7 +80,7 @@ class EngineInfo(msgspec.Struct, kw_only=True):
     seconds: dict[str, float] = {}
 
 
-ToEngine = Submit | Cancel | Call
+ToEngine = Submit | Cancel | Release | Call
 FromEngine = Ready | Outputs | Reply | Failed
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ..grammar.spec import GrammarSpec
-from ..types import SamplingParams
+from ..types import Hold, SamplingParams
 
 
 class Request(msgspec.Struct, kw_only=True):
@@ -16,7 +16,7 @@ class Request(msgspec.Struct, kw_only=True):
     priority: higher goes first. deadline: seconds from submission.
     score_from: report the raw log probability of each prompt token from this position (>= 1) on.
     generate: False ends the request after its scores. stream: report tokens as they come.
-    group: id of the first of the n samples.
+    holds: soft pins on the sequence, once it has ended by itself.
     """
 
     id: int
@@ -31,3 +31,4 @@ class Request(msgspec.Struct, kw_only=True):
     score_from: int | None = None
     generate: bool = True
     stream: bool = False
+    holds: list[Hold] = []

@@ -11,8 +11,8 @@ import msgspec
 
 from ..errors import InvalidRequestError, NotSupportedError
 from ..grammar.spec import GrammarSpec
-from ..types import Result, SamplingParams
-from .inputs import token_ids
+from ..types import Hold, Result, SamplingParams
+from .inputs import checked_ttl, token_ids
 from .request import Request
 
 OnError = Literal["raise", "return"]
@@ -35,12 +35,14 @@ class RequestBuilder:
         namespace: str,
         deadline: float | None,
         stream: bool,
+        holds: Sequence[Hold] = (),
     ) -> list[Request]:
         """The `n` requests of one prompt; they differ in `index` alone.
 
         Raises for what the wire to the engine's process would not carry.
         """
         _check(grammar, priority, namespace, deadline)
+        _check_holds(holds)
         if stream and params.n > 1:
             raise NotSupportedError(
                 "a stream of n > 1 samples", where="n", hint="Start one stream per sample"
@@ -60,17 +62,25 @@ class RequestBuilder:
                 deadline=None if deadline is None else float(deadline),
                 score_from=1 if scored and index == 0 else None,  # one tells for all samples
                 stream=stream,
+                holds=[*holds] if index == 0 else [],
             )
             for index in range(params.n)
         ]
 
     def scores(
-        self, input_ids: Sequence[Sequence[int]], start: Sequence[int], namespace: str
+        self,
+        input_ids: Sequence[Sequence[int]],
+        start: Sequence[int],
+        namespace: str,
+        priority: int,
+        deadline: float | None,
+        holds: Sequence[Hold] = (),
     ) -> list[list[Request]]:
         """One request per prompt, that only scores `input_ids[i][start[i]:]`."""
         prompts = [token_ids(ids, f"input_ids[{i}]") for i, ids in enumerate(input_ids)]
         starts = token_ids(start, "start")
-        _check(None, 0, namespace, None)
+        _check(None, priority, namespace, deadline)
+        _check_holds(holds)
         if len(prompts) != len(starts):
             raise InvalidRequestError(
                 expected=f"one start per prompt ({len(prompts)})",
@@ -85,11 +95,14 @@ class RequestBuilder:
                     params=SamplingParams(),
                     seed=0,
                     namespace=namespace,
+                    priority=priority,
+                    deadline=None if deadline is None else float(deadline),
                     score_from=at,
                     generate=False,
+                    holds=[*holds] if number == 0 else [],
                 )
             ]
-            for ids, at in zip(prompts, starts, strict=True)
+            for number, (ids, at) in enumerate(zip(prompts, starts, strict=True))
         ]
 
 
@@ -112,6 +125,15 @@ def _check(grammar: object, priority: object, namespace: object, deadline: objec
     for name, (expected, value, right) in wanted.items():
         if not right:
             raise InvalidRequestError(expected=expected, got=repr(value), where=name)
+
+
+def _check_holds(holds: Sequence[Hold]) -> None:
+    for i, hold in enumerate(holds):
+        where = f"holds[{i}]"
+        if not isinstance(hold, Hold):
+            raise InvalidRequestError(expected="a Hold", got=repr(hold), where=where)
+        token_ids([hold.key, hold.tokens or 0], where)
+        checked_ttl(hold.seconds)
 
 
 def _is_int32(value: object) -> bool:

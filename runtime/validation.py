@@ -40,6 +40,11 @@ def check_request(
             got=repr(request.deadline),
             where="deadline",
         )
+    for i, hold in enumerate(request.holds):
+        if hold.seconds is not None and not hold.seconds > 0:
+            raise InvalidRequestError(
+                expected="seconds above 0, or None", got=repr(hold.seconds), where=f"holds[{i}]"
+            )
 
 
 def _check_prompt(request: Request, vocab_size: int, max_context: int) -> None:

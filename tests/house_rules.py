@@ -31,6 +31,8 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("radix_cache", ("radix_cache",)),
     ("grammar", ("grammar",)),
     ("kernels", ("kernels",)),
+    # A script's answers are held to their grammars, by the grammar part itself.
+    ("frontend_lang.backends.conform", ("frontend_lang", "grammar")),
     (
         "frontend_lang.backends",
         ("frontend_lang", "grammar.spec", "grammar.python_types", "runtime.engine"),

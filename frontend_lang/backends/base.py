@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from ...grammar.spec import GrammarSpec
-from ...types import Chunk, Result, SamplingParams
+from ...types import Chunk, Hold, Result, SamplingParams
 
 
 class Tokenizer(Protocol):
@@ -45,7 +45,8 @@ class Call:
 
     input_ids: the prompt. name, path, index, where: the variable, the path of forks, the number of
     the call in its state, and the program's line; for scripts and reports, never for the model.
-    deadline: seconds from now.
+    deadline: seconds from now. holds: soft pins on what the call leaves cached (of n samples, the
+    first); a backend without a cache lets them be.
     """
 
     input_ids: list[int]
@@ -58,6 +59,7 @@ class Call:
     path: tuple[int, ...] = ()
     index: int = 0
     where: str = ""
+    holds: tuple[Hold, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,7 @@ class Scoring:
     index: int = 0
     where: str = ""
     unconditional: bool = False
+    holds: tuple[Hold, ...] = ()
 
 
 @runtime_checkable
@@ -112,8 +115,16 @@ class Backend(Protocol):
         """Drop a pin."""
         ...
 
+    def release(self, holds: Sequence[int]) -> None:
+        """Drop the holds of these keys, without waiting; unknown ones hold nothing."""
+        ...
+
     def flush_cache(self) -> int:
         """Forget every cached prefix that nobody uses; returns how many tokens that were."""
+        ...
+
+    def info(self) -> dict[str, Any]:
+        """What it is, as plain data."""
         ...
 
     def stats(self) -> dict[str, Any]:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import functools
-import importlib
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ...grammar.spec import GrammarSpec
+
+if TYPE_CHECKING:
+    from ...grammar import CompiledGrammar
 
 Verdict = Literal["complete", "prefix", "no"]
 _END = 256
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(grammar: GrammarSpec) -> Any:
-    # Loaded by name, and only when a script is checked: the language itself needs no compiler.
-    grammars = importlib.import_module("...grammar", __package__)
-    vocabulary = grammars.Vocabulary(
+def _compiled(grammar: GrammarSpec) -> CompiledGrammar:
+    # Loaded only when a script is checked: the language itself needs no compiler.
+    from ...grammar import GrammarCompiler, Vocabulary
+
+    vocabulary = Vocabulary(
         [bytes([byte]) for byte in range(256)] + [b"<|end|>"], special_ids=[_END], eos_ids=[_END]
     )
-    return grammars.GrammarCompiler(vocabulary).compile(grammar)
+    return GrammarCompiler(vocabulary).compile(grammar)
 
 
 def conforms(grammar: GrammarSpec, text: str) -> Verdict:

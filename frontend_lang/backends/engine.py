@@ -5,11 +5,11 @@ The one file of the frontend that may know `runtime`'s client; it imports it for
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from ...errors import DeadlineError
+import msgspec
+
 from ...types import Chunk, Result
 from .base import Call, Scoring, Tokenizer
 
@@ -40,6 +40,7 @@ class EngineBackend:
             namespace=call.namespace,
             priority=call.priority,
             deadline=call.deadline,
+            holds=call.holds,
         )
         return results[0]
 
@@ -51,16 +52,18 @@ class EngineBackend:
             namespace=call.namespace,
             priority=call.priority,
             deadline=call.deadline,
+            holds=call.holds,
         )
 
     async def score(self, scoring: Scoring) -> list[Result]:
-        try:
-            async with asyncio.timeout(scoring.deadline):
-                return await self.engine.ascore(
-                    scoring.input_ids, scoring.start, namespace=scoring.namespace
-                )
-        except TimeoutError:
-            raise DeadlineError("the deadline passed before the choices were scored") from None
+        return await self.engine.ascore(
+            scoring.input_ids,
+            scoring.start,
+            namespace=scoring.namespace,
+            priority=scoring.priority,
+            deadline=scoring.deadline,
+            holds=scoring.holds,
+        )
 
     def pin(self, input_ids: Sequence[int], namespace: str, ttl: float | None) -> int:
         return self.engine.pin(input_ids, namespace=namespace, ttl=ttl)
@@ -68,8 +71,14 @@ class EngineBackend:
     def unpin(self, pin: int) -> None:
         self.engine.unpin(pin)
 
+    def release(self, holds: Sequence[int]) -> None:
+        self.engine.release(holds)
+
     def flush_cache(self) -> int:
         return self.engine.flush_cache()
+
+    def info(self) -> dict[str, Any]:
+        return msgspec.structs.asdict(self.engine.info)
 
     def stats(self) -> dict[str, Any]:
         return self.engine.stats()

@@ -1,32 +1,98 @@
-"""Backends that are not built yet: their names exist, and say so when used."""
+"""SGLang's names that are not built, or not needed here: they exist, and say so when used."""
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from ...errors import NotSupportedError
 
 
-def _later(name: str, hint: str) -> NoReturn:
-    raise NotSupportedError(f"{name} is not built yet", where=name, hint=hint)
+class _Later:
+    """A name whose use raises NotSupportedError with `hint`."""
+
+    reason: ClassVar[str] = "is not built yet"
+    hint: ClassVar[str]
+
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+        name = type(self).__name__
+        raise NotSupportedError(f"{name} {self.reason}", where=name, hint=self.hint)
 
 
-class HTTPBackend:
+class HTTPBackend(_Later):
     """A program's backend over HTTP to `espalier serve`. Not built yet."""
 
-    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
-        _later("HTTPBackend", "Use esp.Engine(...) in this process.")
+    hint = "Use esp.Engine(...) in this process."
 
 
-class OpenAI:
+class RuntimeEndpoint(_Later):
+    """SGLang's name for a backend over HTTP; here it will be `HTTPBackend`. Not built yet."""
+
+    hint = "Use esp.Engine(...) in this process."
+
+
+class OpenAI(_Later):
     """An OpenAI-compatible API as a backend. Not built yet."""
 
-    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
-        _later("OpenAI", "Use esp.Engine(...), or esp.Scripted(...) in tests.")
+    hint = "Use esp.Engine(...), or esp.Scripted(...) in tests."
 
 
-class Anthropic:
+class Anthropic(_Later):
     """An Anthropic-compatible API as a backend. Not built yet."""
 
-    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
-        _later("Anthropic", "Use esp.Engine(...), or esp.Scripted(...) in tests.")
+    hint = "Use esp.Engine(...), or esp.Scripted(...) in tests."
+
+
+class LiteLLM(_Later):
+    """LiteLLM's many APIs as a backend. Not built yet."""
+
+    hint = "Use esp.Engine(...), or esp.Scripted(...) in tests."
+
+
+class VertexAI(_Later):
+    """Google's Vertex AI as a backend. Not built yet."""
+
+    hint = "Use esp.Engine(...), or esp.Scripted(...) in tests."
+
+
+class Crusoe(_Later):
+    """Crusoe's API as a backend. Not built yet."""
+
+    hint = "Use esp.Engine(...), or esp.Scripted(...) in tests."
+
+
+class Runtime(_Later):
+    """SGLang's server in a process of its own. Not a thing of its own here."""
+
+    reason = "is not a thing of its own here"
+    hint = "Use esp.Engine(model): it runs in a process of its own, and is itself a backend."
+
+
+class ServerArgs(_Later):
+    """SGLang's options of an engine. Not a thing of its own here."""
+
+    reason = "is not a thing of its own here"
+    hint = "Give the options to esp.Engine(...) by name."
+
+
+class _GlobalConfig:
+    """SGLang's module-wide settings: here there are none."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)  # what tools ask of every object
+        self._refuse(name)
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        self._refuse(name)
+
+    def _refuse(self, name: str) -> NoReturn:
+        raise NotSupportedError(
+            f"global_config.{name}: no settings are shared by all engines",
+            where="global_config",
+            hint="Use esp.set_default_backend(...) for the backend, and options of esp.Engine(...) "
+            "or of run(...) for the rest.",
+        )
+
+
+global_config = _GlobalConfig()
+"""See `_GlobalConfig`."""

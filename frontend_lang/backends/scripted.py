@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 
 from ...errors import EngineError, InvalidRequestError
 from ...grammar.spec import GrammarSpec
-from ...types import Chunk, FinishReason, Result, SamplingParams, TokenLogprob
+from ...types import Chunk, FinishReason, Hold, Result, SamplingParams, TokenLogprob
 from .base import Call, Scoring
 from .byte_tokenizer import ByteTokenizer, spelled
 from .conform import conforms
@@ -83,6 +83,7 @@ class Scripted:
         self.tokenizer = ByteTokenizer()
         self.asked: list[Asked] = []
         self.pins: dict[int, list[int]] = {}
+        self.held: dict[int, Hold] = {}
         self._script = script
         self._default = default
         self._delay = delay
@@ -101,6 +102,7 @@ class Scripted:
     async def generate(self, call: Call) -> Result:
         """The scripted answers, one per sample."""
         results = [await self._sample(call, index) for index in range(call.params.n)]
+        self.held.update((hold.key, hold) for hold in call.holds)
         if len(results) > 1:
             results[0].samples = [_copy(results[0]), *results[1:]]
         return results[0]
@@ -114,6 +116,7 @@ class Scripted:
             logprobs = None if call.params.logprobs is None else _certain(ids)
             yield Chunk(request_id=result.request_id, text=text, token_ids=ids, logprobs=logprobs)
             await asyncio.sleep(0)
+        self.held.update((hold.key, hold) for hold in call.holds)
         yield Chunk(request_id=result.request_id, result=result)
 
     async def score(self, scoring: Scoring) -> list[Result]:
@@ -131,6 +134,7 @@ class Scripted:
         weights = dict.fromkeys(scoring.choices, 1.0)
         if not scoring.unconditional:
             weights = await self._weights(asked)
+        self.held.update((hold.key, hold) for hold in scoring.holds)
         return [self._row(scoring, row, weights) for row in range(len(scoring.input_ids))]
 
     def pin(self, input_ids: Sequence[int], namespace: str, ttl: float | None) -> int:  # noqa: ARG002
@@ -141,9 +145,16 @@ class Scripted:
     def unpin(self, pin: int) -> None:
         del self.pins[pin]
 
+    def release(self, holds: Sequence[int]) -> None:
+        for key in holds:
+            self.held.pop(key, None)
+
     def flush_cache(self) -> int:
         """Nothing is cached."""
         return 0
+
+    def info(self) -> dict[str, Any]:
+        return {"model": "scripted"}
 
     def stats(self) -> dict[str, Any]:
         return {"requests": len(self.asked)}

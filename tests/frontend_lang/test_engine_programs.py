@@ -232,6 +232,29 @@ def test_the_adapter(engine: esp.Engine) -> None:
     assert isinstance(backend.stats(), dict)
 
 
+def test_a_select_asks_with_the_runs_priority(
+    engine: esp.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    submit = engine.link.submit
+    monkeypatch.setattr(engine.link, "submit", lambda given: (asked.extend(given), submit(given)))
+
+    @esp.function
+    def body(s: State) -> None:
+        s += "The quick" + esp.select("x", [" brown", " red"]) + esp.gen("y", 2)
+
+    assert body.run(backend=engine, priority=3, deadline=60).error() is None
+    assert [request.priority for request in asked] == [3, 3, 3]
+    assert all(0 < request.deadline <= 60 for request in asked)
+
+
+def test_server_info(engine: esp.Engine) -> None:
+    info = esp.get_server_info(engine)
+    assert info["model"] == engine.info.model
+    assert info["stats"]["capacity"] == info["capacity"]
+    assert esp.get_server_info(esp.Scripted("x"))["stats"] == {"requests": 0}
+
+
 def test_an_engine_of_its_own_process(tiny: tuple[Path, Any]) -> None:
     with esp.Engine(str(tiny[0])) as engine:
         state = story.run(who="foxes", backend=engine, seed=2)

@@ -165,8 +165,29 @@ def test_names_of_later_issues_say_so() -> None:
         (esp.HTTPBackend, "Engine"),
         (esp.OpenAI, "Engine"),
         (esp.Anthropic, "Engine"),
+        (esp.LiteLLM, "Engine"),
+        (esp.VertexAI, "Engine"),
+        (esp.Crusoe, "Engine"),
+        (lambda: esp.Runtime(model_path="m"), "esp.Engine(model)"),
+        (lambda: esp.RuntimeEndpoint("http://localhost:30000"), "Engine"),
+        (lambda: esp.ServerArgs(model_path="m"), "Engine"),
+        (lambda: esp.global_config.default_backend, "set_default_backend"),
+        (lambda: setattr(esp.global_config, "default_backend", None), "set_default_backend"),
     ):
         assert hint in _refusal(call)
+
+
+def test_every_name_of_sglangs_frontend_is_there() -> None:
+    # `sglang.__all__` of 0.5, its version apart.
+    names = (
+        "Anthropic Crusoe Engine LiteLLM OpenAI Runtime RuntimeEndpoint ServerArgs VertexAI "
+        "assistant assistant_begin assistant_end flush_cache function gen gen_int gen_string "
+        "get_server_info global_config greedy_token_selection image select separate_reasoning "
+        "set_default_backend system system_begin system_end token_length_normalized "
+        "unconditional_likelihood_normalized user user_begin user_end video"
+    )
+    assert {*names.split()} <= {*esp.__all__}
+    assert repr(esp.global_config)  # and tools may look at it
 
 
 def test_a_call_in_an_f_string_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -261,6 +262,50 @@ def test_reads_wait_for_a_streaming_program() -> None:
     state = run(body, {"x": "1", "later": "2"}, stream=True)
     assert state["later"] == "2"
     assert state.text() == "a1b: 12"
+
+
+@pytest.mark.timeout(300)
+def test_a_streaming_program_may_wait_for_its_own_threads() -> None:
+    """The function waits for a thread of its own that reads the state: neither may wait for the
+    function's end."""
+    seen: dict[str, Any] = {}
+
+    def body(s: State) -> None:
+        s += "a" + esp.gen("x")
+
+        def help_out() -> None:
+            seen["x"] = s["x"]
+            seen["text"] = s.text()
+            seen["pieces"] = "".join(s.text_iter())
+            seen["error"] = s.error()
+            try:
+                s["later"]
+            except VariableError as error:
+                seen["later"] = error
+
+        helper = threading.Thread(target=help_out)
+        helper.start()
+        helper.join()
+        s += "b" + esp.gen("later")
+
+    state = run(body, {"x": "1", "later": "2"}, stream=True)
+    assert state["later"] == "2"
+    assert "".join(state.text_iter()) == "a1b2"
+    assert seen.pop("later").where is not None
+    assert seen == {"x": "1", "text": "a1", "pieces": "a1", "error": None}
+
+
+@pytest.mark.timeout(300)
+def test_a_streaming_program_may_follow_its_branches() -> None:
+    def body(s: State) -> str:
+        s += "a"
+        forks = s.fork(2)
+        forks += esp.gen("x")
+        return "".join("".join(branch.text_iter()) for branch in forks)
+
+    state = run(body, {"x": "1"}, stream=True)
+    assert state.text() == "a"
+    assert state.ret_value == "a1a1"
 
 
 def test_repr_waits_for_nothing() -> None:

@@ -333,3 +333,14 @@ def test_hostile_schemas_end_soon(name: str) -> None:
     with contextlib.suppress(GrammarError):
         grammar(HOSTILE[name])
     assert time.process_time() - begin < 2.5
+
+
+def test_a_schema_that_json_cannot_write() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(100_000):
+        deep = {"not": deep}
+    loop: dict[str, Any] = {}
+    loop["not"] = loop
+    for schema, said in ((deep, "too deeply"), (loop, "Circular"), ({"enum": [{1}]}, "set")):
+        with pytest.raises(GrammarError, match=said):
+            GrammarSpec.json_schema(schema)

@@ -28,6 +28,23 @@ def test_pinned_goes_last_and_the_oldest_pin_first() -> None:
     cache.check_invariants()
 
 
+def test_weak_pins_go_first_whatever_their_age() -> None:
+    cache = cache_of(16, pin_share=0.5)
+    for text in ("aa", "bb", "cc"):
+        put(cache, text)
+    strong = cache.pin(key("aa"))
+    weak = [cache.pin(key("bb"), weak=True), cache.pin(key("cc"), weak=True)]
+    assert cache.evict(1) == 1
+    assert [pin.active for pin in (strong, *weak)] == [True, False, True]
+    put(cache, "dddddd")
+    other = cache.pin(key("dddddd"))  # beyond the share of 8
+    assert [pin.active for pin in (strong, weak[1], other)] == [True, False, True]
+    put(cache, "ee")
+    assert not cache.pin(key("ee"), weak=True).active  # the strong fill the share
+    assert [pin.active for pin in (strong, other)] == [True, True]
+    cache.check_invariants()
+
+
 def test_pressure_spares_pins_whose_prefix_is_held() -> None:
     cache = cache_of()
     held = put(cache, "aa").node
@@ -144,11 +161,11 @@ def test_the_registrys_heaps_stay_small() -> None:
     pins = PinRegistry()
     node = Node("", None, b"", b"", 4)
     for _ in range(1000):
-        pins.remove(pins.add(node, expires=1e9))
+        pins.remove(pins.add(node, expires=1e9, weak=False))
     assert len(pins._droppable) < 100
     assert len(pins._by_expiry) < 100
     assert node.own_pins is None
-    keep = pins.add(node, expires=5.0)
+    keep = pins.add(node, expires=5.0, weak=False)
     assert pins.next_droppable() is keep
     assert pins.next_expired(4.9) is None
     assert pins.next_expired(5.0) is keep

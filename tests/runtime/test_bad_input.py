@@ -178,6 +178,33 @@ def test_score(engine: Engine, where: str, ids: Any, start: Any) -> None:
     _refused(InvalidRequestError, where, lambda: engine.score(ids, start))
 
 
+@pytest.mark.parametrize(
+    ("where", "given"),
+    [
+        ("namespace", {"namespace": 5}),
+        ("namespace", {"namespace": None}),
+        ("namespace", {"namespace": "\ud800"}),
+        *(("ttl", {"ttl": ttl}) for ttl in (0, -1.0, True, "1", math.nan, math.inf, 10**400)),
+        ("input_ids[0]", {"input_ids": ["a"]}),
+    ],
+)
+def test_pins(engine: Engine, where: str, given: dict[str, Any]) -> None:
+    error = _refused(InvalidRequestError, where, lambda: engine.pin(**{"input_ids": [3]} | given))
+    assert error.expected is not None
+    if where != "ttl":
+        _refused(InvalidRequestError, where, lambda: engine.explain(**{"input_ids": [3]} | given))
+
+
+@pytest.mark.parametrize("pin", [None, "1", 1.0, True, -1, 2**63, 12345])
+def test_unpin(engine: Engine, pin: Any) -> None:
+    _refused(InvalidRequestError, "pin", lambda: engine.unpin(pin))
+
+
+def test_a_pins_seconds_may_be_any_number(engine: Engine) -> None:
+    for ttl in (1, 0.5, np.float64(2.0), 1e300, None):
+        engine.unpin(engine.pin([3], ttl=ttl))
+
+
 def test_a_prompt_that_just_fits(engine: Engine) -> None:
     [result] = engine.generate(input_ids=[[3] * (CAPACITY - 1)])
     assert (result.generated_tokens, result.finish_reason) == (1, "length")
@@ -203,10 +230,10 @@ def test_the_wire_is_not_trusted(engine: Engine) -> None:
         Request(id=10**6 + i, prompt=prompt, params=SHORT, seed=0, deadline=deadline)
         for i, (prompt, deadline) in enumerate([([2**62], None), ([3], -1.0), ([3], math.nan)])
     ]
-    inbox = engine._switchboard.open([request.id for request in wild])
+    inbox = engine._exchange.switchboard.open([request.id for request in wild])
     engine.link.submit(wild)
     while not inbox.complete:
-        engine._wait(inbox)
+        engine._exchange.wait(inbox)
     assert [type(result.error) for result in inbox.results()] == [InvalidRequestError] * 3
     if isinstance(engine.link, InlineLink):
         seq = Request(id=1, prompt=[3] * 65, params=SHORT, seed=0, generate=False, score_from=1)

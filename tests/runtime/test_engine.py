@@ -16,6 +16,7 @@ import pytest
 
 import espalier
 from espalier.errors import (
+    DeadlineError,
     EngineDeadError,
     EspalierError,
     InvalidRequestError,
@@ -127,6 +128,19 @@ def test_score_tells_only_what_was_asked(engine: Engine) -> None:
     assert {result.finish_reason for result in results} == {"stop"}
     [again] = asyncio.run(engine.ascore([[3, 4, 5]], [2]))
     assert again.prompt_logprobs is not None
+
+
+def test_scores_wait_their_turn(engine: Engine) -> None:
+    for name, given in (("priority", {"priority": 1.5}), ("deadline", {"deadline": "soon"})):
+        with pytest.raises(InvalidRequestError, match=name):
+            engine.score([[3, 4]], [1], **given)  # type: ignore[arg-type]
+    [request] = engine._builder.scores([[3, 4]], [1], "", 7, 2)[0]
+    assert (request.priority, request.deadline) == (7, 2.0)
+
+
+def test_a_score_that_comes_too_late(engine: Engine) -> None:
+    with pytest.raises(DeadlineError, match="deadline"):
+        engine.score([[3, 4]], [1], deadline=1e-9)
 
 
 def test_what_it_is(engine: Engine) -> None:

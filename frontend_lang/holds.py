@@ -1,0 +1,69 @@
+"""What a living state keeps in the cache: a soft pin on its tokens, evicted last.
+
+Each state has a number. Its calls ask the backend to hold, under that number, what they leave
+cached; a branch's first call holds what the states above it had said, too, under theirs. A hold
+that is lost (its time has passed, or memory is short) costs recomputation and nothing else.
+
+A hold is released when its state is collected, or at the latest when its run ends. The collector
+only notes the number: it may strike while a message is being written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import weakref
+from collections import deque
+from typing import Any
+
+from ..errors import EngineError
+from ..types import Hold
+from .backends.base import Backend
+
+SECONDS = 600.0
+"""How long a state that calls nothing keeps its hold."""
+
+_numbers = itertools.count(1)  # of all runs of this process: they may share an engine
+
+
+class Holds:
+    """The holds of one run."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._given: set[int] = set()
+        self._dead: deque[int] = deque()
+        self._closed = False
+
+    def number(self, state: Any) -> int:
+        """A number for a state, until nobody holds it any more."""
+        number = next(_numbers)
+        weakref.finalize(state, self._dead.append, number).atexit = False
+        return number
+
+    def give(self, holds: tuple[Hold, ...]) -> tuple[Hold, ...]:
+        """The holds that a call may ask for; none once the run has ended."""
+        if self._closed:
+            return ()
+        self._given.update(hold.key for hold in holds)
+        self._release_dead()
+        return holds
+
+    def close(self) -> None:
+        """The run has ended: release all."""
+        self._closed = True
+        self._release([*self._given])
+        self._given.clear()
+
+    def _release_dead(self) -> None:
+        dead = []
+        with contextlib.suppress(IndexError):
+            while True:
+                dead.append(self._dead.popleft())
+        self._release([number for number in dead if number in self._given])
+        self._given.difference_update(dead)
+
+    def _release(self, numbers: list[int]) -> None:
+        if numbers:
+            with contextlib.suppress(EngineError):  # an engine that is gone holds nothing
+                self._backend.release(numbers)

@@ -1,0 +1,132 @@
+"""Requests go out, results come back: whoever asked waits, in a thread or on an event loop.
+
+Whoever waits for an inline core does its steps meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+
+from ..types import Chunk, Result
+from .client import InlineLink, Link, ProcessLink
+from .inbox import Inbox, Switchboard
+from .options import EngineOptions
+from .request import Request
+
+Groups = list[list[Request]]
+_BEGUN = Chunk(request_id=0)
+
+
+class Exchange:
+    """The client's end of a link. `close` ends it, and so does nobody holding it any more."""
+
+    def __init__(self, options: EngineOptions, *, inline: bool) -> None:
+        self.switchboard = Switchboard()
+        self._closed = False
+        self.link: Link
+        if inline:
+            self.link = InlineLink(options, self.switchboard.deliver)
+        else:
+            self.link = ProcessLink(options, self.switchboard.deliver, self.switchboard.fail)
+
+    def run(self, groups: Groups) -> list[Result]:
+        """The requests' results, in order."""
+        inbox = self._open(groups)
+        try:
+            while not inbox.complete:
+                self.wait(inbox)
+        finally:
+            self._leave(inbox)
+        return inbox.results()
+
+    async def arun(self, groups: Groups) -> list[Result]:
+        """`run` for asyncio; cancelling the task cancels the requests."""
+        inbox = self._open(groups, listen=True)
+        try:
+            while not inbox.complete:
+                await self._wait_async(inbox)
+        finally:
+            self._leave(inbox)
+        return inbox.results()
+
+    def chunks(self, groups: Groups) -> Iterator[Chunk]:
+        """The results in pieces; a failed one raises. Closing the iterator cancels the requests."""
+        chunks = self._chunks(self._open(groups))
+        next(chunks)  # a generator that has begun is closed when it is dropped, and then cancels
+        return chunks
+
+    async def achunks(self, groups: Groups) -> AsyncGenerator[Chunk, None]:
+        """`chunks` for asyncio."""
+        inbox = self._open(groups, listen=True)
+        try:
+            while not inbox.drained:
+                if not inbox.complete:
+                    await self._wait_async(inbox)
+                for chunk in inbox.take():
+                    _raise_failed(chunk)
+                    yield chunk
+        finally:
+            self._leave(inbox)
+
+    def close(self) -> None:
+        """End the engine; unfinished requests end in EngineDeadError."""
+        if not self._closed:
+            self._closed = True
+            self.link.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "link"):
+            self.close()
+
+    def wait(self, inbox: Inbox) -> None:
+        """Until something comes, or one step more is done."""
+        if self.link.inline:
+            self.link.drive()
+        else:
+            inbox.wait()
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _open(self, groups: Groups, *, listen: bool = False) -> Inbox:
+        requests = [request for group in groups for request in group]
+        inbox = self.switchboard.open([request.id for request in requests])
+        if listen:
+            inbox.listen()
+        try:
+            self.link.submit(requests)
+        except BaseException:
+            self.switchboard.close(inbox.unfinished)
+            raise
+        return inbox
+
+    def _leave(self, inbox: Inbox) -> None:
+        left = inbox.unfinished
+        self.switchboard.close(left)
+        if left and not self._closed:
+            self.link.cancel(left)
+
+    async def _wait_async(self, inbox: Inbox) -> None:
+        if not self.link.inline:
+            await inbox.wait_async()
+            return
+        await asyncio.sleep(0)  # let neighbours submit, so that their rows share the step
+        if not inbox.complete:
+            self.link.drive()
+
+    def _chunks(self, inbox: Inbox) -> Iterator[Chunk]:
+        try:
+            yield _BEGUN
+            while not inbox.drained:
+                if not inbox.complete:
+                    self.wait(inbox)
+                for chunk in inbox.take():
+                    _raise_failed(chunk)
+                    yield chunk
+        finally:
+            self._leave(inbox)
+
+
+def _raise_failed(chunk: Chunk) -> None:
+    if chunk.result is not None and chunk.result.error is not None:
+        raise chunk.result.error
