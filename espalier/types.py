@@ -216,7 +216,7 @@ class Result(msgspec.Struct, kw_only=True):
     that ended before its grammar did, the reason; None otherwise (P2).
     near_ties: tokens chosen between logits closer than 1e-4 (P3). samples: all of them, this one
     first, when n > 1. seed: the seed used. error: set when finish_reason is "error", or "deadline"
-    before the first token.
+    before the first token. embedding: float32 bytes, where that is what was asked for.
     """
 
     request_id: int
@@ -233,6 +233,7 @@ class Result(msgspec.Struct, kw_only=True):
     incomplete: str | None = None
     logprobs: list[TokenLogprob] | None = None
     prompt_logprobs: list[TokenLogprob | None] | None = None
+    embedding: bytes | None = None
     seed: int = 0
     near_ties: int = 0
     times: Times = msgspec.field(default_factory=Times)

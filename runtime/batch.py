@@ -33,6 +33,8 @@ class ForwardBatch:
     seq_len: list[int]
     slot_tables: Tensor
     logits_at: Tensor
+    hidden_at: Tensor | None = None
+    hidden: Tensor | None = None
 
     @classmethod
     def from_host(

@@ -21,6 +21,7 @@ from ..errors import (
     EspalierError,
     InvalidRequestError,
     InvariantError,
+    NotSupportedError,
 )
 from ..grammar.search import Search
 from ..types import Chunk, FinishReason, Result, TokenLogprob
@@ -80,7 +81,7 @@ class EngineCore:
         self._deadlines = Deadlines()
         self._launched: tuple[Step, Any] | None = None
         self._resend = False
-        self.pins = Pins(scheduler.cache)
+        self.pins = Pins(scheduler)
 
     # -- requests ----------------------------------------------------------------------------------
 
@@ -304,12 +305,26 @@ class EngineCore:
                 self._take_token(progress, token)
             except Exception as error:  # its matcher's or its text's, and so its own (P4)
                 self._fail_one(progress, error)
+        self._pool(step, output)
         self.scheduler.retire(step)
-        for seq, _ in step.scored:
+        for seq, _ in (*step.scored, *step.pooled):
             progress = self._live.get(seq.id)
-            scored = not seq.request.generate and len(seq.scores) == seq.scores_due
-            if progress is not None and scored:
+            if progress is not None and not seq.request.generate and seq.complete:
                 self._finish(progress, "stop")
+
+    def _pool(self, step: Step, output: StepOutput) -> None:
+        """Add up the hidden states of the prompts that are embedded."""
+        for i, (seq, count) in enumerate(step.pooled):
+            progress = self._live.get(seq.id)
+            if progress is None or seq.state != "running":
+                continue
+            if output.pooled is None:
+                error = NotSupportedError(
+                    "this model tells no hidden states", where="embed", hint="Use another model"
+                )
+                self._finish(progress, "error", error)
+            else:
+                seq.pool(output.pooled[i], count)
 
     def _take_token(self, progress: Progress, token: int) -> None:
         seq = progress.seq

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import InvalidRequestError
 from ..grammar.spec import GrammarSpec
-from ..types import Chunk, Hold, Result, SamplingParams, check_names
+from ..types import Chunk, Hold, Result, check_names
 from .client import Link
+from .embedding import Embedding, embeddings
 from .exchange import Exchange
 from .inputs import (
     Prompts,
@@ -22,21 +23,16 @@ from .inputs import (
     checked_namespace,
     checked_pin,
     checked_ttl,
-    per_prompt,
-    sampling,
     token_ids,
 )
-from .locate import resolve_folder
 from .options import EngineOptions
 from .protocol import EngineInfo
-from .request import Request
-from .submission import OnError, RequestBuilder, check_on_error, gather
-from .tokenizer import Tokenizer
+from .request import Pooling
+from .submission import OnError, Params, RequestBuilder, check_on_error, gather
+from .tokenizer import Tokenizer, find_tokenizer
 
 if TYPE_CHECKING:
     from ..radix_cache.view import TreeView
-
-Params = SamplingParams | dict[str, Any] | None
 
 
 class Engine:
@@ -142,10 +138,11 @@ class Engine:
         list. deadline: seconds from now. on_error: "raise" the first error once all are done, or
         "return" it in `Result.error`.
         """
-        _no_unknown("generate", unknown)
-        check_on_error(on_error)
-        given = as_prompts(lambda: self.tokenizer, prompts, messages, input_ids)
-        groups = self._requests(given, sampling_params, grammar, priority, namespace, deadline)
+        _check("generate", unknown, on_error)
+        given = self._prompts(prompts, messages, input_ids)
+        groups = self._builder.groups(
+            given, sampling_params, grammar, priority, namespace, deadline
+        )
         return gather(self._exchange.run(groups), groups, on_error)
 
     async def agenerate(
@@ -165,10 +162,9 @@ class Engine:
     ) -> list[Result]:
         """`generate` for asyncio; cancelling the task cancels the requests. holds: soft pins on
         what the first sample of each prompt leaves cached, until `release`."""
-        _no_unknown("agenerate", unknown)
-        check_on_error(on_error)
-        given = as_prompts(lambda: self.tokenizer, prompts, messages, input_ids)
-        groups = self._requests(
+        _check("agenerate", unknown, on_error)
+        given = self._prompts(prompts, messages, input_ids)
+        groups = self._builder.groups(
             given, sampling_params, grammar, priority, namespace, deadline, holds=holds
         )
         return gather(await self._exchange.arun(groups), groups, on_error)
@@ -188,9 +184,9 @@ class Engine:
     ) -> Iterator[Chunk]:
         """Pieces of one prompt's result as they come; the last carries `result`, and a failed
         request raises at its end. Closing the iterator cancels the request."""
-        _no_unknown("stream", unknown)
-        given = as_prompts(lambda: self.tokenizer, prompt, messages, input_ids)
-        groups = self._requests(
+        _check("stream", unknown)
+        given = self._prompts(prompt, messages, input_ids)
+        groups = self._builder.groups(
             given, sampling_params, grammar, priority, namespace, deadline, stream=True
         )
         return self._exchange.chunks(groups)
@@ -210,9 +206,9 @@ class Engine:
         **unknown: object,
     ) -> AsyncIterator[Chunk]:
         """`stream` for asyncio."""
-        _no_unknown("astream", unknown)
-        given = as_prompts(lambda: self.tokenizer, prompt, messages, input_ids)
-        groups = self._requests(
+        _check("astream", unknown)
+        given = self._prompts(prompt, messages, input_ids)
+        groups = self._builder.groups(
             given,
             sampling_params,
             grammar,
@@ -253,6 +249,65 @@ class Engine:
         """`score` for asyncio. holds: soft pins on what the first prompt leaves cached."""
         groups = self._builder.scores(input_ids, start, namespace, priority, deadline, holds)
         return gather(await self._exchange.arun(groups), groups, "raise")
+
+    def embed(
+        self,
+        prompts: str | Sequence[str] | None = None,
+        *,
+        messages: Sequence[Any] | None = None,
+        input_ids: Sequence[Any] | None = None,
+        pooling: Pooling = "mean",
+        normalize: bool = False,
+        priority: int = 0,
+        namespace: str = "",
+        deadline: float | None = None,
+        on_error: OnError = "raise",
+        **unknown: object,
+    ) -> list[Embedding]:
+        """One vector per prompt, of the hidden states behind the model's last norm: their mean over
+        all tokens, or the last token's. normalize: scale it to length 1.
+
+        A cached prefix serves "last", which computes what is new. The mean needs every token's
+        state, so it computes the prompt from its start, as `computed_tokens` tells.
+        """
+        _check("embed", unknown, on_error)
+        groups = self._embeds(
+            (prompts, messages, input_ids),
+            pooling,
+            normalize,
+            priority,
+            namespace,
+            deadline,
+            on_error,
+        )
+        return embeddings(gather(self._exchange.run(groups), groups, on_error), normalize)
+
+    async def aembed(
+        self,
+        prompts: str | Sequence[str] | None = None,
+        *,
+        messages: Sequence[Any] | None = None,
+        input_ids: Sequence[Any] | None = None,
+        pooling: Pooling = "mean",
+        normalize: bool = False,
+        priority: int = 0,
+        namespace: str = "",
+        deadline: float | None = None,
+        on_error: OnError = "raise",
+        **unknown: object,
+    ) -> list[Embedding]:
+        """`embed` for asyncio; cancelling the task cancels the requests."""
+        _check("aembed", unknown, on_error)
+        groups = self._embeds(
+            (prompts, messages, input_ids),
+            pooling,
+            normalize,
+            priority,
+            namespace,
+            deadline,
+            on_error,
+        )
+        return embeddings(gather(await self._exchange.arun(groups), groups, on_error), normalize)
 
     def abort(self, request_id: int) -> None:
         """Stop a request; its caller gets what there is, with finish_reason "abort"."""
@@ -327,39 +382,19 @@ class Engine:
 
     # -- inside ------------------------------------------------------------------------------------
 
+    def _prompts(self, prompts: Any, messages: Any, input_ids: Any) -> Prompts:
+        return as_prompts(lambda: self.tokenizer, prompts, messages, input_ids)
+
     def _tokenizer_or_none(self) -> Tokenizer | None:
         if self._tokenizer is None:
-            source = self._options.tokenizer or self._options.model
-            folder = None if source == "null" else resolve_folder(source)
-            if folder is not None and (folder / "tokenizer.json").exists():
-                self._tokenizer = Tokenizer.from_folder(folder)
+            self._tokenizer = find_tokenizer(self._options.tokenizer or self._options.model)
         return self._tokenizer
 
     def _call(self, name: str, **args: Any) -> Any:
         return self._exchange.link.call(name, args)
 
-    def _requests(
-        self,
-        prompts: Prompts,
-        sampling_params: Params | Sequence[Params],
-        grammar: GrammarSpec | Sequence[GrammarSpec | None] | None,
-        priority: int,
-        namespace: str,
-        deadline: float | None,
-        *,
-        stream: bool = False,
-        holds: Sequence[Hold] = (),
-    ) -> list[list[Request]]:
-        """One group per prompt, of `n` requests that differ in `index` alone."""
-        count = len(prompts)
-        params = [sampling(p) for p in per_prompt("sampling_params", sampling_params, count)]
-        grammars = per_prompt("grammar", grammar, count)
-        return [
-            self._builder.group(ids, chosen, spec, priority, namespace, deadline, stream, holds)
-            for ids, chosen, spec in zip(prompts, params, grammars, strict=True)
-        ]
 
-
-def _no_unknown(what: str, unknown: dict[str, object]) -> None:
+def _check(what: str, unknown: dict[str, object], on_error: OnError = "raise") -> None:
     known: Callable[..., Any] = getattr(Engine, what)
     check_names(f"Engine.{what}", unknown, list(known.__annotations__)[:-2])
+    check_on_error(on_error)

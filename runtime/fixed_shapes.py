@@ -13,6 +13,7 @@ It costs: a decoded token runs `BLOCK` rows, and sequences do not share a produc
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,34 +33,55 @@ def forward_mixed(
     input_ids: Tensor,
     tables: Tensor,
     fixed: list[bool],
-) -> Tensor:
-    """Logits [N, V] of a step. fixed[b]: whether sequence b of the plan wants fixed shapes; the
-    others run together. input_ids [T] of the plan; tables [seats, width]: slot tables, width at
-    least the context rounded up to a multiple of BLOCK."""
+) -> tuple[Tensor, Tensor | None]:
+    """Logits [N, V] of a step, and its hidden states [P, hidden size] where any are asked for and
+    the model tells them. fixed[b]: whether sequence b of the plan wants fixed shapes; the others
+    run together. input_ids [T] of the plan; tables [seats, width]: slot tables, width at least the
+    context rounded up to a multiple of BLOCK."""
     rows: list[Tensor | None] = [None] * len(plan.logits_at)
+    states: list[Tensor | None] = [None] * len(plan.pool_rows)
     if not all(fixed):
-        batch, places = _together(
+        batch, places, pooled = _together(
             plan, input_ids, tables, [b for b, f in enumerate(fixed) if not f]
         )
         for place, row in zip(places, model.forward(batch, kv), strict=True):
             rows[place] = row
-    place_of = {row: place for place, row in enumerate(plan.logits_at)}
+        if batch.hidden is not None:
+            for place, row in zip(pooled, batch.hidden, strict=True):
+                states[place] = row
     for b, wants in enumerate(fixed):
         if not wants:
             continue
-        for batch, asked in _blocks(plan, b, input_ids, tables, kv.trash_slot, place_of):
-            logits = model.forward(batch, kv)
-            for place, row in asked:
-                rows[place] = logits[row]
+        for block in _blocks(plan, b, input_ids, tables, kv.trash_slot):
+            logits = model.forward(block.batch, kv)
+            for place, at in block.asked:
+                rows[place] = logits[at]
+            if block.batch.hidden is not None:
+                for place, at in block.pooled:
+                    states[place] = block.batch.hidden[at]
     found = [row for row in rows if row is not None]
     assert len(found) == len(rows)
-    return torch.stack(found) if found else input_ids.new_zeros((0, 0), dtype=torch.float32)
+    told = [row for row in states if row is not None]
+    return (
+        torch.stack(found) if found else input_ids.new_zeros((0, 0), dtype=torch.float32),
+        torch.stack(told) if told and len(told) == len(states) else None,
+    )
+
+
+class _Block(NamedTuple):
+    """asked, pooled: (place among the plan's, row of the block) of the logits and hidden states
+    that are wanted."""
+
+    batch: ForwardBatch
+    asked: list[tuple[int, int]]
+    pooled: list[tuple[int, int]]
 
 
 def _together(
     plan: Plan, input_ids: Tensor, tables: Tensor, which: list[int]
-) -> tuple[ForwardBatch, list[int]]:
-    """The sequences `which` as one batch, and the places of its logits among the plan's."""
+) -> tuple[ForwardBatch, list[int], list[int]]:
+    """The sequences `which` as one batch, and the places of its logits and of its hidden states
+    among the plan's."""
     device = input_ids.device
     old_rows: list[int] = []
     query_start = [0]
@@ -68,6 +90,7 @@ def _together(
         query_start.append(len(old_rows))
     new_row = {old: new for new, old in enumerate(old_rows)}
     places = [place for place, row in enumerate(plan.logits_at) if row in new_row]
+    pooled = [place for place, row in enumerate(plan.pool_rows) if row in new_row]
     take = torch.tensor(old_rows, device=device)
     seq_len = [plan.seq_len[b] for b in which]
     seats = torch.tensor([plan.seats[b] for b in which], device=device)
@@ -81,8 +104,11 @@ def _together(
         logits_at=torch.tensor(
             [new_row[plan.logits_at[place]] for place in places], dtype=torch.int64, device=device
         ),
+        hidden_at=torch.tensor([new_row[plan.pool_rows[place]] for place in pooled], device=device)
+        if pooled
+        else None,
     )
-    return batch, places
+    return batch, places, pooled
 
 
 def _blocks(
@@ -91,10 +117,11 @@ def _blocks(
     input_ids: Tensor,
     tables: Tensor,
     trash_slot: int,
-    place_of: dict[int, int],
-) -> Iterator[tuple[ForwardBatch, list[tuple[int, int]]]]:
-    """The blocks of sequence b's rows in order, each with the (place, row) of its wanted logits."""
+) -> Iterator[_Block]:
+    """The blocks of sequence b's rows in order."""
     device = input_ids.device
+    place_of = {row: place for place, row in enumerate(plan.logits_at)}
+    pool_of = {row: place for place, row in enumerate(plan.pool_rows)}
     first, end = plan.query_start[b], plan.query_start[b + 1]
     start = plan.positions[first]
     stop = start + end - first
@@ -107,9 +134,10 @@ def _blocks(
         ids[here] = input_ids[row : row + high - low]
         slots = torch.full((BLOCK,), trash_slot, dtype=torch.int64, device=device)
         slots[here] = torch.tensor(plan.slot_of[row : row + high - low], device=device)
-        asked = [
-            (place_of[row + i], low - base + i) for i in range(high - low) if row + i in place_of
-        ]
+        asked, pooled = (
+            [(places[row + i], low - base + i) for i in range(high - low) if row + i in places]
+            for places in (place_of, pool_of)
+        )
         table = tables[seat : seat + 1, : base + BLOCK].clone()
         table[:, stop:] = table[:, :1]  # nobody sees these positions, but 0 * NaN is NaN
         batch = ForwardBatch(
@@ -121,5 +149,6 @@ def _blocks(
             slot_tables=table,
             # All rows or none: how many are asked for must not change the product either.
             logits_at=torch.arange(BLOCK if asked else 0, device=device),
+            hidden_at=torch.arange(BLOCK, device=device) if pooled else None,
         )
-        yield batch, asked
+        yield _Block(batch, asked, pooled)

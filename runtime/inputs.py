@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from ..errors import InvalidRequestError
 from ..types import SamplingParams
+from .request import POOLINGS, Pooling
 from .tokenizer import Tokenizer
 
 Prompts = list[list[int]]
@@ -137,6 +138,23 @@ def checked_count(name: str, value: Any, low: int, high: int) -> int:
             expected=f"an integer in {low}..{high}", got=repr(value), where=name
         )
     return number
+
+
+def checked_pooling(pooling: Any) -> Pooling:
+    """Raises InvalidRequestError unless it is a known one."""
+    for known in POOLINGS:
+        if pooling == known:
+            return known
+    raise InvalidRequestError(
+        expected=" or ".join(map(repr, POOLINGS)), got=repr(pooling), where="pooling"
+    )
+
+
+def checked_flag(name: str, value: Any) -> bool:
+    """Raises InvalidRequestError unless it is a bool."""
+    if not isinstance(value, bool):
+        raise InvalidRequestError(expected="True or False", got=repr(value), where=name)
+    return value
 
 
 def per_prompt(name: str, value: _T | Sequence[_T], count: int) -> list[_T]:

@@ -69,7 +69,12 @@ class NullRunner:
         count = len(plan.sample_from)
         tokens = [chosen.get(i, self._token) for i in range(count)]
         scores: list[tuple[float, list[tuple[int, float]]]] = [(0.0, []) for _ in plan.score_rows]
-        return StepOutput(tokens=tokens, near_ties=[False] * count, scores=scores)
+        return StepOutput(
+            tokens=tokens,
+            near_ties=[False] * count,
+            scores=scores,
+            pooled=[np.zeros(1, dtype=np.float32) for _ in plan.pool_counts],
+        )
 
 
 class _Delayed(msgspec.Struct):

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 
 from ..errors import InvalidRequestError
 from ..radix_cache.pins import Pin
-from ..radix_cache.tree import RadixCache
 from ..types import Hold
 from .plan import Ints
+from .scheduler import Scheduler
 from .sequence import Sequence
 
 _SWEEP = 1024
@@ -23,8 +23,9 @@ _SWEEP = 1024
 class Pins:
     """See the module's docstring."""
 
-    def __init__(self, cache: RadixCache) -> None:
-        self._cache = cache
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._cache = scheduler.cache
+        self._leaving = scheduler.leaving
         self._pins: dict[int, Pin] = {}
         self._numbers = itertools.count(1)
         self._holds: dict[int, Pin] = {}
@@ -51,6 +52,7 @@ class Pins:
     @property
     def held(self) -> int:
         """States whose prefix is held now."""
+        self.settle()
         return sum(pin.active for pin in self._holds.values())
 
     def ended(self, seq: Sequence) -> None:
@@ -64,7 +66,7 @@ class Pins:
             return
         later = []
         for seq, holds in self._ended:
-            if seq.inflight:
+            if seq.id in self._leaving:
                 later.append((seq, holds))
                 continue
             for hold in holds:

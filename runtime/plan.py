@@ -78,6 +78,8 @@ class Plan(msgspec.Struct):
     sample_positions [S]: absolute position of the new token.
     constrained: indices of samples that need a mask. score_rows, score_tokens [K]: logits row and
     token to report the log probability of; score_top: alternatives to report beside it.
+    pool_rows [P], pool_counts: rows of T whose last hidden states are added up, so many neighbours
+    each.
     """
 
     step: int
@@ -100,6 +102,8 @@ class Plan(msgspec.Struct):
     score_rows: list[int] = []
     score_tokens: list[int] = []
     score_top: int = 0
+    pool_rows: list[int] = []
+    pool_counts: list[int] = []
 
 
 class StepOutput(msgspec.Struct):
@@ -108,6 +112,8 @@ class StepOutput(msgspec.Struct):
     tokens [S]; near_ties [S]: True where another token was within 1e-4 of the chosen one.
     logprobs: per sample (token's own, alternatives) where asked. scores: per scored token, alike.
     banned: samples for which a logit_bias of -inf left no token.
+    pooled: per pool count the sum of its hidden states [hidden size]; None from a model that tells
+    none.
     """
 
     tokens: list[int]
@@ -115,3 +121,4 @@ class StepOutput(msgspec.Struct):
     logprobs: dict[int, tuple[float, list[tuple[int, float]]]] = {}
     scores: list[tuple[float, list[tuple[int, float]]]] = []
     banned: list[int] = []
+    pooled: list[NDArray[np.float32]] | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..types import Chunk, FinishReason, Result, Times, TokenLogprob
 from .sequence import Sequence
 from .stopping import StopWatch
@@ -116,11 +118,18 @@ class Progress:
             incomplete=self._incomplete(reason, text),
             logprobs=self.logprobs[: len(tokens)] if params.logprobs is not None else None,
             prompt_logprobs=list(seq.scores) if seq.request.score_from is not None else None,
+            embedding=self._embedding() if reason == "stop" else None,
             seed=seq.request.seed,
             near_ties=self.near_ties,
             times=self._times(now),
             error=error,
         )
+
+    def _embedding(self) -> bytes | None:
+        seq = self.seq
+        if seq.pooled is None:
+            return None
+        return (seq.pooled / seq.pooled_rows).astype(np.float32).tobytes()
 
     def _final_text(self, tokens: list[int]) -> str:
         if self._detokenizer is None:

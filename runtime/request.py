@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from ..grammar.spec import GrammarSpec
 from ..types import Hold, SamplingParams
+
+Pooling = Literal["mean", "last"]
+POOLINGS: tuple[Pooling, ...] = ("mean", "last")
 
 
 class Request(msgspec.Struct, kw_only=True):
@@ -16,6 +21,8 @@ class Request(msgspec.Struct, kw_only=True):
     priority: higher goes first. deadline: seconds from submission.
     score_from: report the raw log probability of each prompt token from this position (>= 1) on.
     generate: False ends the request after its scores. stream: report tokens as they come.
+    pooling: the answer is an embedding: the mean of the last layer's normed states, or the last
+    token's; then `generate` is False.
     holds: soft pins on the sequence, once it has ended by itself.
     """
 
@@ -31,4 +38,5 @@ class Request(msgspec.Struct, kw_only=True):
     score_from: int | None = None
     generate: bool = True
     stream: bool = False
+    pooling: Pooling | None = None
     holds: list[Hold] = []

@@ -264,6 +264,7 @@ class Scheduler:
         if prefill:
             self.counters.add_rows(seq, start, stop)
             step.score_rows(seq, start, stop, first)
+            step.pool_rows(seq, start, stop, first)
         if stop == end and seq.request.generate:
             place = step.logits(first + stop - 1 - start)
             if prefill:
@@ -276,7 +277,7 @@ class Scheduler:
         """All KV up to the next position's end is there and another row of this step makes its
         logits: use those."""
         at = seq.pos + 1
-        if seq.pos != seq.must_run_from or seq.kv_len < at:
+        if seq.pos != seq.must_run_from or seq.kv_len < at or seq.pooling is not None:
             return
         place = step.recall(seq, at)
         if place is None:

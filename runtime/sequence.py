@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..types import TokenLogprob
 from .plan import Ints, Penalties, SeatParams
@@ -57,6 +58,9 @@ class Sequence:
         "must_run_from",
         "namespace",
         "node",
+        "pooled",
+        "pooled_rows",
+        "pooling",
         "pos",
         "prefill_end",
         "priority",
@@ -108,6 +112,10 @@ class Sequence:
         self.wants_scores = request.score_from is not None
         begin = request.score_from
         self.must_run_from = (self.prompt_len if begin is None else begin) - 1
+        self.pooling = request.pooling
+        if self.pooling == "mean":
+            self.must_run_from = 0
+        self.forget_pooled()
         self.submitted = submitted
         self.started = self.first_token_at = self.finished_at = self.grammar_seconds = 0.0
         self.clear_kv()
@@ -118,11 +126,19 @@ class Sequence:
         self.room = self.kv_len = self.tree_len = self.pos = 0
         self.node: Node | None = None
 
+    def forget_pooled(self) -> None:
+        """No hidden state has been added up."""
+        self.pooled: NDArray[np.float64] | None = None
+        self.pooled_rows = 0
+
     def restart(self) -> None:
         """Run again from the start, keeping the tokens it has."""
         self.retracted = True
         self.retractions += 1
         self.length = self.prefill_end = self.known
+        if self.pooling is not None:
+            self.forget_pooled()
+            return
         if self.wants_scores and len(self.scores) < self.scores_due:
             self.scores = []
         else:
@@ -135,6 +151,17 @@ class Sequence:
         return 0 if begin is None else self.prompt_len - begin
 
     @property
+    def complete(self) -> bool:
+        """Whether all that it was asked beside generating is there."""
+        pooled = self.pooling is None or self.pooled_rows == self.pool_due
+        return pooled and len(self.scores) == self.scores_due
+
+    def pool(self, states: NDArray[np.float32], count: int) -> None:
+        """`states` is the sum of `count` rows' hidden states."""
+        self.pooled = states + (0.0 if self.pooled is None else self.pooled)
+        self.pooled_rows += count
+
+    @property
     def generated(self) -> int:
         """Tokens generated and read back."""
         return self.known - self.prompt_len
@@ -142,7 +169,13 @@ class Sequence:
     @property
     def end(self) -> int:
         """Where its rows end for now: a request that is only scored need not run its last token."""
-        return self.length if self.request.generate else self.length - 1
+        whole = self.request.generate or self.pooling is not None
+        return self.length if whole else self.length - 1
+
+    @property
+    def pool_due(self) -> int:
+        """Rows whose hidden states make its embedding."""
+        return self.prompt_len - self.must_run_from
 
     @property
     def runnable(self) -> bool:

@@ -19,6 +19,7 @@ class Step:
         self.named: dict[int, Sequence] = {}
         self.samples: list[Sequence] = []
         self.scored: list[tuple[Sequence, int]] = []
+        self.pooled: list[tuple[Sequence, int]] = []
         self._trash_slot = trash_slot
         self._row_of_prefix: dict[tuple[str, bytes], int] = {}
         self._logits_row: dict[int, int] = {}
@@ -175,6 +176,18 @@ class Step:
         if low == begin - 1:
             self.remember(seq, begin, places[0])
         self.score(seq, places[0], low + 1, high - low)
+
+    def pool_rows(self, seq: Sequence, start: int, stop: int, first: int) -> None:
+        """Rows [start, stop) are part of an embedding, from `must_run_from` on: add up their last
+        hidden states."""
+        low = max(start, seq.must_run_from)
+        if seq.pooling is None or low >= stop:
+            return
+        row, count = first + low - start, stop - low
+        self.plan.pool_rows.extend(range(row, row + count))
+        self.plan.pool_counts.append(count)
+        self.pooled.append((seq, count))
+        self.name(seq)
 
     def remember(self, seq: Sequence, stop: int, place: int) -> None:
         """The logits at `place` follow the sequence's first `stop` tokens."""

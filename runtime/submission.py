@@ -5,16 +5,17 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from ..errors import InvalidRequestError, NotSupportedError
 from ..grammar.spec import GrammarSpec
 from ..types import Hold, Result, SamplingParams
-from .inputs import checked_ttl, token_ids
-from .request import Request
+from .inputs import Prompts, checked_pooling, checked_ttl, per_prompt, sampling, token_ids
+from .request import Pooling, Request
 
+Params = SamplingParams | dict[str, Any] | None
 OnError = Literal["raise", "return"]
 _SEED_BITS = 63
 
@@ -25,6 +26,27 @@ class RequestBuilder:
     def __init__(self, seed: int) -> None:
         self._ids = itertools.count(1)
         self._rng = random.Random(seed)
+
+    def groups(
+        self,
+        prompts: Prompts,
+        sampling_params: Params | Sequence[Params],
+        grammar: GrammarSpec | Sequence[GrammarSpec | None] | None,
+        priority: int,
+        namespace: str,
+        deadline: float | None,
+        *,
+        stream: bool = False,
+        holds: Sequence[Hold] = (),
+    ) -> list[list[Request]]:
+        """One group per prompt; parameters and grammars are one for all, or a list."""
+        count = len(prompts)
+        params = [sampling(p) for p in per_prompt("sampling_params", sampling_params, count)]
+        grammars = per_prompt("grammar", grammar, count)
+        return [
+            self.group(ids, chosen, spec, priority, namespace, deadline, stream, holds)
+            for ids, chosen, spec in zip(prompts, params, grammars, strict=True)
+        ]
 
     def group(
         self,
@@ -103,6 +125,34 @@ class RequestBuilder:
                 )
             ]
             for number, (ids, at) in enumerate(zip(prompts, starts, strict=True))
+        ]
+
+    def embeds(
+        self,
+        prompts: Prompts,
+        pooling: Pooling,
+        priority: int,
+        namespace: str,
+        deadline: float | None,
+    ) -> list[list[Request]]:
+        """One request per prompt, that only tells what the model makes of it."""
+        pooling = checked_pooling(pooling)
+        _check(None, priority, namespace, deadline)
+        return [
+            [
+                Request(
+                    id=next(self._ids),
+                    prompt=prompt,
+                    params=SamplingParams(),
+                    seed=0,
+                    namespace=namespace,
+                    priority=priority,
+                    deadline=None if deadline is None else float(deadline),
+                    generate=False,
+                    pooling=pooling,
+                )
+            ]
+            for prompt in prompts
         ]
 
 

@@ -20,6 +20,7 @@ from ..errors import InvalidRequestError, ModelLoadError
 from .chat_guard import Fence
 from .chat_template import ChatTemplate
 from .config import as_ids, read_json
+from .locate import resolve_folder
 from .token_bytes import TokenBytes
 
 
@@ -257,3 +258,11 @@ def _find_template(folder: Path, config: Mapping[str, Any]) -> str | None:
     if isinstance(found, list):
         found = {entry["name"]: entry["template"] for entry in found}.get("default")
     return found
+
+
+def find_tokenizer(source: str) -> Tokenizer | None:
+    """The tokenizer beside a model (a folder, a hub id, "sprig"); None where there is none."""
+    folder = None if source == "null" else resolve_folder(source)
+    if folder is None or not (folder / "tokenizer.json").exists():
+        return None
+    return Tokenizer.from_folder(folder)

@@ -33,6 +33,7 @@ class _Launched(msgspec.Struct):
     tokens: Tensor | None = None
     near: Tensor | None = None
     banned: Tensor | None = None
+    pooled: Tensor | None = None
 
 
 class TorchRunner:
@@ -74,7 +75,12 @@ class TorchRunner:
             self._grow(plan.growth)
         if not plan.positions:
             return _Launched(plan=plan, logits=None)
-        return _Launched(plan=plan, logits=self._forward(plan))
+        logits, hidden = self._forward(plan)
+        launched = _Launched(plan=plan, logits=logits)
+        if hidden is not None:
+            sums = [rows.sum(0) for rows in hidden.split(plan.pool_counts)]
+            launched.pooled = torch.stack(sums)
+        return launched
 
     @torch.inference_mode()
     def sample(self, handle: _Launched, masks: Masks) -> None:
@@ -146,6 +152,8 @@ class TorchRunner:
                     )[0]
         if plan.score_rows:
             out.scores = self._logprobs(handle, plan.score_rows, plan.score_tokens, plan.score_top)
+        if handle.pooled is not None:
+            out.pooled = list(handle.pooled.cpu().numpy())
         return out
 
     # -- inside ------------------------------------------------------------------------------------
@@ -167,7 +175,8 @@ class TorchRunner:
         where = starts[:, None] + torch.arange(slots.shape[1], device=self.device)
         self._tables[seats[:, None], where] = slots
 
-    def _forward(self, plan: Plan) -> Tensor:
+    def _forward(self, plan: Plan) -> tuple[Tensor, Tensor | None]:
+        """Logits [N, V], and the hidden states [P, hidden size] that are asked for."""
         input_ids = self._index(plan.input_ids)
         if plan.device_rows:
             last = self._last[self._index(plan.device_seats)]
@@ -175,7 +184,8 @@ class TorchRunner:
         if self._fixed and not self._fixed.isdisjoint(plan.seats):
             fixed = [seat in self._fixed for seat in plan.seats]
             return forward_mixed(self.model, self.kv, plan, input_ids, self._tables, fixed)
-        return self.model.forward(self._batch(plan, input_ids), self.kv)
+        batch = self._batch(plan, input_ids)
+        return self.model.forward(batch, self.kv), batch.hidden
 
     def _batch(self, plan: Plan, input_ids: Tensor) -> ForwardBatch:
         longest = max(plan.seq_len)
@@ -191,6 +201,7 @@ class TorchRunner:
             seq_len=plan.seq_len,
             slot_tables=tables,
             logits_at=self._index(plan.logits_at),
+            hidden_at=self._index(plan.pool_rows) if plan.pool_rows else None,
         )
 
     def _index(self, numbers: Sequence[int]) -> Tensor:

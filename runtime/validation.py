@@ -29,6 +29,10 @@ def check_request(
         raise InvalidRequestError(
             expected=f"a position in 1..{last}", got=str(request.score_from), where="start"
         )
+    if request.pooling is not None and (request.generate or request.score_from is not None):
+        raise InvalidRequestError(
+            expected="an embedding alone", got="an embedding and more", where="pooling"
+        )
     for name, asked in (("stop", params.stop), ("stop_regex", params.stop_regex)):
         if asked and not has_tokenizer:
             raise InvalidRequestError(

@@ -6,14 +6,16 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from espalier.runtime.core import EngineCore
 from espalier.runtime.model_runner import DelayedRunner
 from espalier.runtime.options import SchedulerConfig
-from espalier.runtime.request import Request
+from espalier.runtime.request import Pooling, Request
 from espalier.runtime.scheduler import Scheduler
 from espalier.runtime.tokenizer import Tokenizer
-from espalier.types import Chunk, Result, SamplingParams
-from tests.simulated_runner import SimulatedRunner, Watched, answer
+from espalier.types import Chunk, Hold, Result, SamplingParams
+from tests.simulated_runner import SimulatedRunner, Watched, answer, pooled
 
 VOCAB = 5
 
@@ -96,6 +98,8 @@ class Harness:
         score_from: int | None = None,
         generate: bool = True,
         stream: bool = False,
+        pooling: Pooling | None = None,
+        holds: Sequence[Hold] = (),
         ignore_eos: bool = True,
         **params: Any,
     ) -> int:
@@ -115,8 +119,10 @@ class Harness:
             priority=priority,
             deadline=deadline,
             score_from=score_from,
-            generate=generate,
+            generate=generate and pooling is None,
             stream=stream,
+            pooling=pooling,
+            holds=list(holds),
         )
         self.requests[request.id] = request
         self.core.submit(request)
@@ -152,11 +158,18 @@ class Harness:
     def check_results(self) -> None:
         """Every result is the answer to its prompt, and accounts for its prompt's tokens."""
         for request_id, result in self.results.items():
+            request = self.requests[request_id]
             assert result.token_ids == self.expected(request_id)
+            embeds = request.pooling is not None and result.finish_reason == "stop"
+            assert (result.embedding is not None) == embeds
+            if result.embedding is not None and request.pooling is not None:
+                [value] = np.frombuffer(result.embedding, dtype=np.float32)
+                assert value == np.float32(pooled(request.prompt, request.pooling))
             parts = result.cached_tokens + result.computed_tokens + result.shared_tokens
             assert min(result.cached_tokens, result.computed_tokens, result.shared_tokens) >= 0
             if result.finish_reason in ("length", "stop"):
-                assert parts == result.prompt_tokens - (not self.requests[request_id].generate)
+                unrun = not request.generate and request.pooling is None
+                assert parts == result.prompt_tokens - unrun
             else:
                 assert parts <= result.prompt_tokens
 

@@ -46,6 +46,17 @@ def scored(content: int, token: int) -> float:
     return -float(_mix(content, token) >> 44) / 1024
 
 
+def pooled(prompt: Sequence[int], pooling: str) -> float:
+    """The embedding of the prompt, a vector of one number; sums of it are exact in float32."""
+    states = [_state(chain(prompt[: at + 1])) for at in range(len(prompt))]
+    return states[-1] if pooling == "last" else sum(states) / len(states)
+
+
+def _state(content: int) -> float:
+    """The hidden state of a row."""
+    return float(content >> 54)
+
+
 def answer(
     prompt: Sequence[int], count: int, *, seed: int = 0, index: int = 0, vocab: int
 ) -> list[int]:
@@ -93,7 +104,10 @@ class SimulatedRunner:
                 if slot != self._capacity:
                     self._content[slot] = None
             raise
-        return {"plan": plan, "logits": [contents[row] for row in plan.logits_at], "tokens": None}
+        rows = iter(plan.pool_rows)
+        sums = [sum(_state(contents[next(rows)]) for _ in range(n)) for n in plan.pool_counts]
+        logits = [contents[row] for row in plan.logits_at]
+        return {"plan": plan, "logits": logits, "sums": sums, "tokens": None}
 
     def _run(self, plan: Plan) -> list[int]:
         """Write every row, lowest positions first, then look at every key that every row reads."""
@@ -174,7 +188,10 @@ class SimulatedRunner:
             for row, token in zip(plan.score_rows, plan.score_tokens, strict=True)
         ]
         return StepOutput(
-            tokens=handle["tokens"], near_ties=[False] * len(handle["tokens"]), scores=scores
+            tokens=handle["tokens"],
+            near_ties=[False] * len(handle["tokens"]),
+            scores=scores,
+            pooled=[np.array([total], dtype=np.float32) for total in handle["sums"]],
         )
 
 

@@ -147,4 +147,6 @@ class LlamaForCausalLM:
         x = F.embedding(batch.input_ids, self.embedding)
         for layer in self.layers:
             x = layer(x, step)
+        if batch.hidden_at is not None:
+            batch.hidden = self.norm(x.index_select(0, batch.hidden_at)).float()
         return self.head(self.norm(x.index_select(0, batch.logits_at))).float()

@@ -153,7 +153,7 @@ def deactivate_pin(garden: Garden) -> None:
 
 
 def unregister_pin(garden: Garden) -> None:
-    garden.tree.pins._by_age.clear()
+    garden.tree.pins._strong.clear()
 
 
 def add(name: str, amount: int = 1) -> Callable[[Garden], None]:

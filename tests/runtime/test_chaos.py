@@ -19,7 +19,7 @@ from espalier.grammar import GrammarSpec
 from espalier.runtime.engine import Engine
 from espalier.runtime.model_runner import DelayedRunner, NullRunner
 from espalier.runtime.sequence import Sequence
-from espalier.types import SamplingParams
+from espalier.types import Hold, SamplingParams
 from tests.cores import Harness
 from tests.simulated_runner import FailingRunner, answer
 from tests.tiny_tokenizers import save
@@ -54,8 +54,14 @@ class Chaos:
         elif kind < 0.3 and len(prompt) > 1:
             more["score_from"] = rng.randint(1, len(prompt) - 1)
             more["generate"] = rng.random() < 0.5
-        elif kind < 0.35:
+        elif kind < 0.4:
+            more["pooling"] = rng.choice(["mean", "last"])
+        elif kind < 0.45:
             prompt = rng.choice([[], [99], [0] * 1000])
+        if rng.random() < 0.3:
+            tokens = rng.choice([None, 0, rng.randint(1, 20)])
+            seconds = rng.choice([None, 5.0])
+            more["holds"] = [Hold(rng.randint(1, 9), tokens, seconds) for _ in range(2)]
         if rng.random() < 0.25:
             more["deadline"] = rng.choice([0.5, 3.0, 30.0, 0.0])
         self.harness.submit(
@@ -78,9 +84,11 @@ class Chaos:
         elif kind < 0.52:
             harness.scheduler.cache.reset()
         elif kind < 0.55:
-            number = harness.core.pin(_ids(self.prompt()), "", rng.choice([None, 2.0]))
+            number = harness.core.pins.pin(_ids(self.prompt()), "", rng.choice([None, 2.0]))
             if rng.random() < 0.5:
-                harness.core.unpin(number)
+                harness.core.pins.unpin(number)
+        elif kind < 0.57:
+            harness.core.pins.release([rng.randint(1, 9)])
         else:
             harness.step()
 
