@@ -92,8 +92,8 @@ def watched(engine: Engine, title: str, interval: float, console: Console) -> It
 def _watch(
     engine: Engine, title: str, interval: float, console: Console, done: threading.Event
 ) -> None:
-    sampler = Sampler(engine)
     try:
+        sampler = Sampler(engine)
         if not console.is_terminal:
             while True:
                 ended = done.wait(interval)
@@ -102,8 +102,9 @@ def _watch(
                     return
         with Live(console=console, auto_refresh=False) as live:
             while True:
+                ended = done.is_set()
                 live.update(screen(sampler.sample(), title), refresh=True)
-                if done.is_set():
+                if ended:
                     return
                 done.wait(interval)
     except EspalierError:  # the engine is gone: the program says so itself

@@ -271,15 +271,9 @@ class Engine:
         state, so it computes the prompt from its start, as `computed_tokens` tells.
         """
         _check("embed", unknown, on_error)
-        groups = self._embeds(
-            (prompts, messages, input_ids),
-            pooling,
-            normalize,
-            priority,
-            namespace,
-            deadline,
-            on_error,
-        )
+        checked_flag("normalize", normalize)
+        given = self._prompts(prompts, messages, input_ids)
+        groups = self._builder.embeds(given, pooling, priority, namespace, deadline)
         return embeddings(gather(self._exchange.run(groups), groups, on_error), normalize)
 
     async def aembed(
@@ -298,15 +292,9 @@ class Engine:
     ) -> list[Embedding]:
         """`embed` for asyncio; cancelling the task cancels the requests."""
         _check("aembed", unknown, on_error)
-        groups = self._embeds(
-            (prompts, messages, input_ids),
-            pooling,
-            normalize,
-            priority,
-            namespace,
-            deadline,
-            on_error,
-        )
+        checked_flag("normalize", normalize)
+        given = self._prompts(prompts, messages, input_ids)
+        groups = self._builder.embeds(given, pooling, priority, namespace, deadline)
         return embeddings(gather(await self._exchange.arun(groups), groups, on_error), normalize)
 
     def abort(self, request_id: int) -> None:

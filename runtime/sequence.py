@@ -158,7 +158,8 @@ class Sequence:
 
     def pool(self, states: NDArray[np.float32], count: int) -> None:
         """`states` is the sum of `count` rows' hidden states."""
-        self.pooled = states + (0.0 if self.pooled is None else self.pooled)
+        wide = states.astype(np.float64)
+        self.pooled = wide if self.pooled is None else self.pooled + wide
         self.pooled_rows += count
 
     @property

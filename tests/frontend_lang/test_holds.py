@@ -151,7 +151,7 @@ def forked_then_crowded(engine: esp.Engine) -> tuple[int, list[int], Any]:
     return (*state.ret_value, state)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_forked_prefix_survives_unrelated_traffic(
     small: esp.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,7 +165,7 @@ def test_a_forked_prefix_survives_unrelated_traffic(
     assert unheld.text() == state.text()  # and only computed again
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_parent_finds_its_prefix_when_its_branches_are_gone(small: esp.Engine) -> None:
     @esp.function
     def body(s: State) -> None:
@@ -183,7 +183,7 @@ def test_a_parent_finds_its_prefix_when_its_branches_are_gone(small: esp.Engine)
     assert body.run(backend=small).error() is None
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_holds_beyond_their_share_hold_nobody_up(small: esp.Engine) -> None:
     """More living states than memory could hold, in threads, and a prompt that needs all of it."""
 

@@ -264,7 +264,7 @@ def test_reads_wait_for_a_streaming_program() -> None:
     assert state.text() == "a1b: 12"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_streaming_program_may_wait_for_its_own_threads() -> None:
     """The function waits for a thread of its own that reads the state: neither may wait for the
     function's end."""
@@ -295,7 +295,7 @@ def test_a_streaming_program_may_wait_for_its_own_threads() -> None:
     assert seen == {"x": "1", "text": "a1", "pieces": "a1", "error": None}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_streaming_program_may_follow_its_branches() -> None:
     def body(s: State) -> str:
         s += "a"

@@ -35,7 +35,7 @@ def expected(model: Any, prompt: list[int], pooling: str) -> np.ndarray:
     return (states.mean(0) if pooling == "mean" else states[-1]).numpy()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ["llama3", "mistral", "qwen3"])
 def test_against_transformers(tiny_model: Callable[..., Any], name: str) -> None:
     """Cached or not, in chunks or at once, together with generating neighbours."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,9 +49,10 @@ def engine(
 def test_the_tree_tells_what_is_shared(engine: Engine) -> None:
     engine.flush_cache()
     assert engine.tree().nodes == []
-    stem = "A word or two that all of them begin with. "
-    engine.generate([stem + end for end in ("one", "two", "three")], SHORT)
-    pin = engine.pin(engine.tokenizer.encode(stem))
+    stem = "A word or two that all of them begin with."
+    ids = engine.tokenizer.encode(stem)
+    engine.generate(input_ids=[[*ids, end] for end in (300, 301, 302)], sampling_params=SHORT)
+    pin = engine.pin(ids)
     view = engine.tree(text_tokens=200)
     first, *_ = view.hottest
     assert first.text == stem
@@ -64,10 +64,11 @@ def test_the_tree_tells_what_is_shared(engine: Engine) -> None:
     engine.unpin(pin)
     short = engine.tree(max_nodes=1, hottest=1, text_tokens=6)
     assert len(short.nodes) == len(short.hottest) == 1
-    assert (
-        short.hottest[0].text == first.text[:3] + " … " + first.text[-3:]
-        or len(short.hottest[0].head + short.hottest[0].tail) == 6
-    )
+    [hot] = short.hottest
+    assert (hot.head, hot.tail) == (ids[:3], ids[-3:])
+    assert hot.text is not None
+    assert stem.startswith(hot.text.split(" … ")[0])
+    assert stem.endswith(hot.text.split(" … ")[1])
     assert engine.tree(hottest=0).hottest == []
 
 
@@ -171,21 +172,19 @@ def run(
     return call
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_the_command(run: Callable[..., tuple[int, str, str]]) -> None:
     code, out, err = run("branches", "--arg", "about=dogs")
     assert code == 0
     assert "running" in out
-    assert "Some words about dogs: " in out  # the text of the hottest prefix
+    assert "Some words about dogs" in out  # the text of the hottest prefix
     assert "gen x" in err  # the report
-    with pytest.raises(json.JSONDecodeError):
-        json.loads(out)
     code, out, err = run("branches", "--times", "3", "--at-once", "2")
     assert code == 0
     assert "3 runs, 0 failed" in err
     code, _, err = run("fails")
     assert code == 1
-    assert "GrammarError" in err or "gen('x')" in err
+    assert "gen('x') failed" in err
 
 
 @pytest.mark.parametrize(
