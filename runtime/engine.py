@@ -20,6 +20,7 @@ from .inputs import (
     Prompts,
     as_prompts,
     checked_count,
+    checked_flag,
     checked_namespace,
     checked_pin,
     checked_ttl,

@@ -161,7 +161,7 @@ def test_a_forked_prefix_survives_unrelated_traffic(
     small.flush_cache()
     monkeypatch.setattr(Holds, "give", lambda _self, _holds: ())
     length, found, unheld = forked_then_crowded(small)
-    assert max(found) < length  # without holds it is lost
+    assert min(found) < length  # without holds it is lost, and one branch computes it again
     assert unheld.text() == state.text()  # and only computed again
 
 
@@ -229,7 +229,7 @@ def test_a_users_pin_outlives_programs_holds(small: esp.Engine) -> None:
         s += PREFIX
         forks = s.fork(3)
         for branch in range(3):
-            forks[branch] += f" branch {branch}" * 10 + esp.gen("x", 4)
+            forks[branch] += f" branch {branch}" * 3 + esp.gen("x", 4)
         forks.wait()
         crowd(small, 4)
         assert small.explain(mine)["matched"] == len(mine)
