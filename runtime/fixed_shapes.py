@@ -49,10 +49,12 @@ def forward_mixed(
         if batch.hidden is not None:
             for place, row in zip(pooled, batch.hidden, strict=True):
                 states[place] = row
+    place_of = {row: place for place, row in enumerate(plan.logits_at)}
+    pool_of = {row: place for place, row in enumerate(plan.pool_rows)}
     for b, wants in enumerate(fixed):
         if not wants:
             continue
-        for block in _blocks(plan, b, input_ids, tables, kv.trash_slot):
+        for block in _blocks(plan, b, input_ids, tables, kv.trash_slot, place_of, pool_of):
             logits = model.forward(block.batch, kv)
             for place, at in block.asked:
                 rows[place] = logits[at]
@@ -117,11 +119,11 @@ def _blocks(
     input_ids: Tensor,
     tables: Tensor,
     trash_slot: int,
+    place_of: dict[int, int],
+    pool_of: dict[int, int],
 ) -> Iterator[_Block]:
     """The blocks of sequence b's rows in order."""
     device = input_ids.device
-    place_of = {row: place for place, row in enumerate(plan.logits_at)}
-    pool_of = {row: place for place, row in enumerate(plan.pool_rows)}
     first, end = plan.query_start[b], plan.query_start[b + 1]
     start = plan.positions[first]
     stop = start + end - first
