@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ... import __version__
 from ...errors import InvalidRequestError
 from .base import Backend
 from .engine import EngineBackend, looks_like_engine
@@ -51,7 +50,7 @@ def resolve(backend: Any = None) -> Backend:
 def get_server_info(backend: Any = None) -> dict[str, Any]:
     """What the backend is (an engine's model, sizes, device) and its counters, as plain data."""
     found = resolve(backend)
-    return {"version": __version__, **found.info(), "stats": found.stats()}
+    return {**found.info(), "stats": found.stats()}
 
 
 def flush_cache(backend: Any = None) -> int:
