@@ -388,10 +388,7 @@ class RadixCache:
     def view(
         self, running: Iterable[Node], *, max_nodes: int, hottest: int, text_tokens: int
     ) -> TreeView:
-        """At most `max_nodes` nodes: those of running sequences, pinned ones, those used last.
-
-        hottest: how many prefixes to name. text_tokens: how many of each one's ids to give.
-        """
+        """At most `max_nodes` nodes, `hottest` prefixes, and `text_tokens` ids of each of these."""
         self._expire_pins()
         return view(self._structure, running, max_nodes, hottest, text_tokens)
 

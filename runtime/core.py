@@ -382,8 +382,7 @@ class EngineCore:
         del self._live[seq.id]
         self._deadlines.discard(seq.id)
         self.scheduler.finish(seq)
-        if reason in ("stop", "length"):
-            self.pins.ended(seq)
+        self.pins.ended(seq, reason)
         result = progress.result(reason, self.clock(), error)
         self._emit(progress.chunk(result))
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from ..errors import InvalidRequestError
 from ..radix_cache.pins import Pin
-from ..types import Hold
+from ..types import FinishReason, Hold
 from .plan import Ints
 from .scheduler import Scheduler
 from .sequence import Sequence
@@ -55,9 +55,9 @@ class Pins:
         self.settle()
         return sum(pin.active for pin in self._holds.values())
 
-    def ended(self, seq: Sequence) -> None:
-        """A sequence ended well: it is held once its KV has entered the tree."""
-        if seq.request.holds:
+    def ended(self, seq: Sequence, reason: FinishReason) -> None:
+        """A sequence ended: if by itself, it is held once its KV has entered the tree."""
+        if seq.request.holds and reason in ("stop", "length"):
             self._ended.append((seq, seq.request.holds))
 
     def settle(self) -> None:
