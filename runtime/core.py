@@ -19,7 +19,6 @@ from ..errors import (
     DeadlineError,
     EngineError,
     EspalierError,
-    InvalidRequestError,
     InvariantError,
     NotSupportedError,
 )
