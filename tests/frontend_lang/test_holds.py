@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 import espalier as esp
 from espalier.errors import ProgramError
 from espalier.frontend_lang.holds import Holds
+from espalier.runtime import build
+from espalier.runtime.options import SchedulerConfig
 from espalier.types import Hold
 
 State = Any
@@ -153,8 +156,12 @@ def forked_then_crowded(engine: esp.Engine) -> tuple[int, list[int], Any]:
 
 @pytest.mark.timeout(900)
 def test_a_forked_prefix_survives_unrelated_traffic(
-    small: esp.Engine, monkeypatch: pytest.MonkeyPatch
+    tiny: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Under plain LRU: the policy that learns from uses may keep a prefix that two branches have
+    used without being asked to, and what a hold adds would not show."""
+    monkeypatch.setattr(build, "SchedulerConfig", partial(SchedulerConfig, eviction="lru"))
+    small = esp.Engine(str(tiny[0]), inline=True, max_total_tokens=CAPACITY, max_running=8)
     length, found, state = forked_then_crowded(small)
     assert 40 < length < CAPACITY / 2
     assert min(found) >= length
@@ -163,6 +170,8 @@ def test_a_forked_prefix_survives_unrelated_traffic(
     length, found, unheld = forked_then_crowded(small)
     assert min(found) < length  # without holds it is lost, and one branch computes it again
     assert unheld.text() == state.text()  # and only computed again
+    small.check_invariants()
+    small.shutdown()
 
 
 @pytest.mark.timeout(900)
