@@ -49,7 +49,7 @@ class Reuse:
         self._built_at = -1
         self._lost: OrderedDict[tuple[int, bytes], tuple[int, int, int]] = OrderedDict()
         self._trimmed: Node | None = None
-        self._powers: npt.NDArray[np.uint64] = np.ones(1, np.uint64)
+        self._powers = _powers(4096)
 
     # What happens to nodes
 
@@ -149,12 +149,16 @@ class Reuse:
         keys = np.frombuffer(run, np.uint64)
         count = len(keys)
         if count >= len(self._powers):
-            grown = np.full(2 * count + 64, _MULTIPLIER, np.uint64)
-            grown[0] = 1
-            self._powers = np.multiply.accumulate(grown)
+            self._powers = _powers(2 * count)
         powers = self._powers
         own = int(np.dot(keys + np.uint64(1), powers[count - 1 :: -1] if count else powers[:0]))
         return (before * int(powers[count]) + own) & 0xFFFFFFFFFFFFFFFF
+
+
+def _powers(count: int) -> npt.NDArray[np.uint64]:
+    factors = np.full(count, _MULTIPLIER, np.uint64)
+    factors[0] = 1
+    return np.multiply.accumulate(factors)
 
 
 def _bin(age: int) -> int:

@@ -63,7 +63,10 @@ class SchedulerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """capacity: slots. page_size: slots handed out together. max_running: seats. step_tokens: rows
     per step. use_cache: whether prefixes are shared at all. headroom: slots a running sequence is
     granted ahead when somebody new is admitted. eviction: which prefixes are given up first
-    (radix_cache/eviction.py)."""
+    (radix_cache/eviction.py). chunk_tokens: rows per step of prompts, while others decode; None: as
+    many as step_tokens leaves. age_bound: how often the one that has waited longest is passed over.
+    ageing: seconds of waiting that count as one priority. shares: weights of namespaces, 1 where
+    none is given."""
 
     capacity: int
     page_size: int = 1
@@ -73,3 +76,6 @@ class SchedulerConfig(msgspec.Struct, frozen=True, kw_only=True):
     age_bound: int = 256
     headroom: int = 16
     eviction: Literal["density", "lru"] = "density"
+    chunk_tokens: int | None = None
+    ageing: float = 10.0
+    shares: dict[str, float] = {}

@@ -1,7 +1,7 @@
 """The scheduler: which rows run in the next step, and where their KV lives. Ints only, no torch.
 
-Each step it lets running sequences go on (decode rows first, then prefill chunks, oldest first),
-admits waiting ones while tokens, seats and slots last, and retracts when slots run out (memory.py).
+Each step it lets running sequences go on (decode rows first, then prefill chunks), admits waiting
+ones while tokens, seats and slots last, and retracts when slots run out (memory.py).
 A sequence's new prompt KV enters the tree as soon as it is planned, so that the next sequence
 planned in the same step already reads it.
 
@@ -25,11 +25,14 @@ from ..radix_cache.slots import SlotAllocator
 from ..radix_cache.tree import RadixCache
 from . import invariants, memory
 from .accounts import Counters
+from .admission import Admission
 from .options import SchedulerConfig
 from .plan import Ints
 from .sequence import Sequence
 from .step import Step
 from .waiting import WaitingQueue
+
+_GLANCE = 256  # tokens
 
 
 class Scheduler:
@@ -43,7 +46,9 @@ class Scheduler:
         self.allocator = SlotAllocator(config.capacity, config.page_size)
         self.cache = RadixCache(self.allocator, policy=config.eviction, clock=clock)
         shared = self.cache if config.use_cache else None
-        self.waiting = WaitingQueue(shared, age_bound=config.age_bound)
+        self.waiting = WaitingQueue(
+            shared, age_bound=config.age_bound, ageing=config.ageing, shares=config.shares
+        )
         self.running: dict[int, Sequence] = {}
         self.counters = Counters()
         self.free_seats = list(range(config.max_running))[::-1]
@@ -51,8 +56,6 @@ class Scheduler:
         self.in_flight: dict[int, Step] = {}
         self.leaving: dict[int, Sequence] = {}  # finished, but named by a launched step
         self.deferred: dict[int, list[Ints]] = {}  # slots to free when that step retires
-        self._newcomers = 0  # of the step being planned
-        self._room: memory.Room | None = None  # of the same step, once it was asked for
 
     # -- in and out --------------------------------------------------------------------------------
 
@@ -78,6 +81,7 @@ class Scheduler:
         elif seq.state == "running":
             del self.running[seq.id]
             self.leaving[seq.id] = seq
+            self.waiting.charge(seq.namespace, seq.generated)
             self._let_go(seq)
         if seq.state != "finished":
             seq.state = "finished"
@@ -104,11 +108,11 @@ class Scheduler:
                 prefilling.append(seq)
             elif seq.pos < seq.length < seq.max_length:
                 decoding.append(seq)
-        budget -= self._decode(step, decoding[:budget])
-        for seq in prefilling:
-            if seq.runnable and budget > 0:
-                budget -= self._run(step, seq, budget)
-        self._admit_waiting(step, budget)
+        rows = self._decode(step, decoding[:budget])
+        budget -= rows
+        if rows and self.config.chunk_tokens is not None:
+            budget = min(budget, self.config.chunk_tokens)
+        Admission(self, step).fill(prefilling, budget)
         if step.empty:
             return None
         self._steps += 1
@@ -156,35 +160,8 @@ class Scheduler:
 
     # -- planning one sequence ---------------------------------------------------------------------
 
-    def _admit_waiting(self, step: Step, budget: int) -> None:
-        self._newcomers, self._room = 0, None
-        while budget > 0 and self.free_seats:
-            waiting = self.waiting.peek()
-            if waiting is None or not self._admit(step, waiting):
-                break
-            budget -= self._run(step, waiting, budget)
-            if self._room is not None:
-                self._room.admitted(waiting)
-
-    def _admit(self, step: Step, seq: Sequence) -> bool:
-        """Give a waiting sequence a seat if its whole prompt can be expected to fit."""
-        match = None
-        need = seq.known + self.config.page_size
-        if self.config.use_cache:
-            if not self._has_room(need - self.waiting.depth(seq), seq):
-                return False
-            match = self.cache.match(seq.key(seq.known), seq.namespace)
-            need += self.cache.unheld(match.node) - match.length
-        if not self._has_room(need, seq):
-            return False
-        if self._newcomers and match is not None:  # a step's first comes at any price
-            short = seq.known - match.length + self.config.page_size - self.allocator.available
-            if short > 0 and self.cache.evict(short, spare=True) < short:
-                return False
-        self._newcomers += 1
-        if match is not None:
-            self.cache.lock(match.node)
-        self.waiting.remove(seq)
+    def seat(self, step: Step, seq: Sequence) -> None:
+        """A sequence runs from this step on."""
         seq.state = "running"
         seq.seat = self.free_seats.pop()
         seq.prefill_end = seq.known
@@ -192,21 +169,8 @@ class Scheduler:
             seq.started = self.clock()
         self.running[seq.id] = seq
         step.seat(seq)
-        if match is not None:
-            seq.node = match.node
-            self._adopt(step, seq, match.slots, match.pending)
-        return True
 
-    def _has_room(self, tokens: int, seq: Sequence) -> bool:
-        """Whether a newcomer fits beside what running sequences will want soon. One that is alone
-        always does."""
-        if not (self.running or self.leaving):
-            return True
-        if self._room is None:
-            self._room = memory.Room(self.running.values(), self.config.headroom)
-        return tokens + self._room.beside(seq) <= self.free_tokens()
-
-    def _adopt(self, step: Step, seq: Sequence, slots: Ints, pending: int) -> None:
+    def adopt(self, step: Step, seq: Sequence, slots: Ints, pending: int) -> None:
         """The tree's slots serve the positions from `tree_len` on."""
         start, stop = seq.tree_len, seq.tree_len + len(slots)
         if not len(slots):
@@ -224,12 +188,17 @@ class Scheduler:
     def _rematch(self, step: Step, seq: Sequence) -> None:
         """Others may have computed what this sequence was about to."""
         assert seq.node is not None
-        match = self.cache.match(seq.key(seq.prefill_end), seq.namespace, after=seq.node)
+        stop = seq.pos
+        while True:  # mostly they have not: look at little first
+            stop = min(seq.prefill_end, stop + max(_GLANCE, stop - seq.pos))
+            match = self.cache.match(seq.key(stop), seq.namespace, after=seq.node)
+            if match.length < stop or stop == seq.prefill_end:
+                break
         if match.length > seq.kv_len:
             self.cache.lock(match.node)
             self.cache.unlock(seq.node)
             seq.node = match.node
-            self._adopt(step, seq, match.slots, match.pending)
+            self.adopt(step, seq, match.slots, match.pending)
 
     def _decode(self, step: Step, seqs: list[Sequence]) -> int:
         """Plan one row each of sequences that decode; returns how many."""
@@ -238,12 +207,12 @@ class Scheduler:
         if full:
             slots = self._take(len(full) * page)
             if slots is None:  # too few: one by one, while there are any
-                return sum([self._run(step, seq, 1) for seq in seqs if seq.runnable])
+                return sum([self.run(step, seq, 1) for seq in seqs if seq.runnable])
             step.grow(full, slots.reshape(-1, page))
         step.decode(seqs)
         return len(seqs)
 
-    def _run(self, step: Step, seq: Sequence, budget: int) -> int:
+    def run(self, step: Step, seq: Sequence, budget: int) -> int:
         """Plan as many rows of a sequence as it wants and the budget allows; returns how many."""
         prefill, end = seq.prefilling, seq.end
         if prefill and self.config.use_cache:

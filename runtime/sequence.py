@@ -100,7 +100,9 @@ class Sequence:
         self.stop_ids = stop_ids
         self.max_length = max_length
         self.prompt_len = self.prefill_end = len(request.prompt)
-        self.ids: Ints = np.array(request.prompt, dtype=np.int64)
+        spare = min(max(0, max_length - self.prompt_len), 256)
+        self.ids: Ints = np.empty(self.prompt_len + spare, dtype=np.int64)
+        self.ids[: self.prompt_len] = request.prompt
         self.known = self.length = self.prompt_len
         self.state: State = "compiling"
         self.retracted = False
@@ -194,7 +196,7 @@ class Sequence:
     def append(self, token: int) -> None:
         """A sampled token is known."""
         if self.known == len(self.ids):
-            grown = np.empty(max(64, 2 * self.known), dtype=np.int64)
+            grown = np.empty(self.known + max(256, self.known // 4), dtype=np.int64)
             grown[: self.known] = self.ids[: self.known]
             self.ids = grown
         self.ids[self.known] = self.last_token = token

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .plan import Ints, Plan, TableDelta, TableGrowth
 from .sequence import Sequence
+
+if TYPE_CHECKING:
+    from ..radix_cache.node import Node
+
+_SHORT = 2048  # tokens; hashing 100,000 takes longer than planning a step
 
 
 class Step:
@@ -21,7 +28,7 @@ class Step:
         self.scored: list[tuple[Sequence, int]] = []
         self.pooled: list[tuple[Sequence, int]] = []
         self._trash_slot = trash_slot
-        self._row_of_prefix: dict[tuple[str, bytes], int] = {}
+        self._row_of_prefix: dict[tuple[str, bytes] | Node, int] = {}
         self._logits_row: dict[int, int] = {}
 
     @property
@@ -191,11 +198,22 @@ class Step:
 
     def remember(self, seq: Sequence, stop: int, place: int) -> None:
         """The logits at `place` follow the sequence's first `stop` tokens."""
-        self._row_of_prefix[seq.namespace, seq.key(stop).tobytes()] = place
+        prefix = _prefix(seq, stop)
+        if prefix is not None:
+            self._row_of_prefix[prefix] = place
 
     def recall(self, seq: Sequence, stop: int) -> int | None:
         """Where the logits after exactly these tokens are, if another row of this step makes
         them."""
         if not self._row_of_prefix:
             return None
-        return self._row_of_prefix.get((seq.namespace, seq.key(stop).tobytes()))
+        prefix = _prefix(seq, stop)
+        return None if prefix is None else self._row_of_prefix.get(prefix)
+
+
+def _prefix(seq: Sequence, stop: int) -> tuple[str, bytes] | Node | None:
+    """What stands for a sequence's first `stop` tokens: they themselves, or where they are many,
+    the node of the tree at which they end; None where there is none."""
+    if stop <= _SHORT:
+        return seq.namespace, seq.key(stop).tobytes()
+    return seq.node if seq.node is not None and seq.node.end == stop else None

@@ -1,10 +1,10 @@
 """The waiting queue: who enters next.
 
-Order: retracted sequences first, then higher priority, then the longest cached prefix, then
-arrival. Of the others, the one that has waited longest is passed over at most `age_bound` times,
-then it goes before them, so nobody starves. Each sequence hangs on the tree node where its match
-ends: the tree reports those whose depth changed, so that a step's cost does not grow with the
-queue.
+Order: retracted sequences first; then namespaces take turns by their shares, and inside each goes
+higher priority, which waiting raises, then the longest cached prefix, then arrival (lanes.py). The
+one that has waited longest is passed over at most `age_bound` times, then it goes before all but
+retracted ones, so nobody starves. Each sequence hangs on the tree node where its match ends: the
+tree reports those whose depth changed, so that a step's cost does not grow with the queue.
 """
 
 from __future__ import annotations
@@ -14,23 +14,32 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from .lanes import Lanes
 from .sequence import Sequence
 
 if TYPE_CHECKING:
     from ..radix_cache.tree import RadixCache
     from ..radix_cache.watch import Watcher
 
-_Entry = tuple[bool, int, int, int, int, Sequence]
+_Entry = tuple[int, int, int, int, Sequence]
 
 
 class WaitingQueue:
     """A priority queue whose ranks follow the tree. `cache` None: no prefixes, arrival order."""
 
-    def __init__(self, cache: RadixCache | None, *, age_bound: int = 256) -> None:
+    def __init__(
+        self,
+        cache: RadixCache | None,
+        *,
+        age_bound: int = 256,
+        ageing: float = 10.0,
+        shares: dict[str, float] | None = None,
+    ) -> None:
         self._cache = cache
         self._age_bound = age_bound
-        self._heap: list[_Entry] = []
         self._live: dict[int, int] = {}  # sequence id -> number of its entry that counts
+        self._lanes = Lanes(self._live, shares or {}, ageing)
+        self._returned: list[_Entry] = []  # retracted ones, of any namespace
         self._by_age: OrderedDict[int, Sequence] = OrderedDict()
         self._watchers: dict[int, Watcher] = {}
         self._arrivals = self._pushes = self._passed_over = 0
@@ -52,6 +61,7 @@ class WaitingQueue:
         else:
             self._arrivals += 1
             seq.arrival = self._arrivals
+            self._lanes.add(seq)
         depth = 0
         if self._cache is not None:
             watcher = self._cache.watch(seq.key(seq.known), seq.namespace, seq)
@@ -66,11 +76,12 @@ class WaitingQueue:
         if self._passed_over >= self._age_bound:
             return next(iter(self._by_age.values()))
         self._follow_tree()
-        while True:
-            *_, number, seq = self._heap[0]
+        while self._returned:
+            *_, number, seq = self._returned[0]
             if self._live.get(seq.id) == number:
                 return seq
-            heapq.heappop(self._heap)
+            heapq.heappop(self._returned)
+        return self._lanes.first()
 
     def depth(self, seq: Sequence) -> int:
         """How much of a waiting sequence is cached."""
@@ -84,15 +95,21 @@ class WaitingQueue:
         del self._by_age[seq.id], self._live[seq.id]
         if self._cache is not None:
             self._cache.unwatch(self._watchers.pop(seq.id))
-        if len(self._heap) > 64 and len(self._heap) > 4 * len(self._by_age):
-            self._heap = [entry for entry in self._heap if self._live.get(entry[5].id) == entry[4]]
-            heapq.heapify(self._heap)
+        if not seq.retracted:
+            self._lanes.remove(seq)
+
+    def charge(self, namespace: str, tokens: int) -> None:
+        """So many tokens are served to a namespace: it counts against its share."""
+        self._lanes.charge(namespace, tokens)
 
     def _push(self, seq: Sequence, depth: int) -> None:
         self._pushes += 1
         self._live[seq.id] = self._pushes
-        entry = (not seq.retracted, -seq.priority, -depth, seq.arrival, self._pushes, seq)
-        heapq.heappush(self._heap, entry)
+        if seq.retracted:
+            entry = (-seq.priority, -depth, seq.arrival, self._pushes, seq)
+            heapq.heappush(self._returned, entry)
+        else:
+            self._lanes.push(seq, depth, self._pushes)
 
     def _follow_tree(self) -> None:
         if self._cache is None or not self._cache.moved:

@@ -127,7 +127,7 @@ def test_a_long_queue_keeps_a_short_heap() -> None:
         queue.peek()
     gone = next(iter(queue))
     queue.remove(gone)
-    assert len(queue._heap) <= 4 * len(queue) + 64
+    assert len(queue._lanes._lanes[""].heap) <= 4 * len(queue) + 64
 
 
 class QueueMachine(RuleBasedStateMachine):

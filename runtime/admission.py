@@ -1,0 +1,88 @@
+"""The prompts of one step: chunks of those that run, and who is let in beside them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .memory import Room
+from .sequence import Sequence
+from .step import Step
+
+if TYPE_CHECKING:
+    from .scheduler import Scheduler
+
+
+class Admission:
+    """Plans the prompts' rows of one step. Whoever is let in holds a seat and a lock on what is
+    cached of its prompt."""
+
+    def __init__(self, scheduler: Scheduler, step: Step) -> None:
+        self._scheduler = scheduler
+        self._step = step
+        self._newcomers = 0
+        self._room: Room | None = None  # once it was asked for
+
+    def fill(self, prefilling: list[Sequence], budget: int) -> None:
+        """Chunks of prompts, the oldest first, then newcomers. A prompt that takes all of a step
+        and more leaves half of it to the others, so that they need not wait for its end."""
+        run, step = self._scheduler.run, self._step
+        long = next((seq for seq in prefilling if seq.end - seq.pos > budget), None)
+        left = budget if long is None else budget // 2
+        kept = budget - left
+        for seq in prefilling:
+            if seq is not long and seq.runnable and left > 0:
+                left -= run(step, seq, left)
+        left -= self._admit_waiting(left)
+        if long is not None and long.runnable:
+            run(step, long, kept + left)
+
+    def _admit_waiting(self, budget: int) -> int:
+        """Admit who is next while there is room; returns the rows planned for them."""
+        scheduler, left = self._scheduler, budget
+        while left > 0 and scheduler.free_seats:
+            seq = scheduler.waiting.peek()
+            if seq is None or not self._admit(seq):
+                break
+            left -= scheduler.run(self._step, seq, left)
+            if self._room is not None:
+                self._room.admitted(seq)
+        return budget - left
+
+    def _admit(self, seq: Sequence) -> bool:
+        """Give a waiting sequence a seat if its whole prompt can be expected to fit."""
+        scheduler = self._scheduler
+        cache, page = scheduler.cache, scheduler.config.page_size
+        match, cached = None, 0
+        need = seq.known + page
+        if scheduler.config.use_cache:
+            cached = scheduler.waiting.depth(seq)
+            if not self._fits(need - cached, seq):
+                return False
+            match = cache.match(seq.key(cached), seq.namespace)
+            need += cache.unheld(match.node) - cached
+        if not self._fits(need, seq):
+            return False
+        if self._newcomers and match is not None:  # a step's first comes at any price
+            short = seq.known - cached + page - scheduler.allocator.available
+            if short > 0 and cache.evict(short, spare=True) < short:
+                return False
+        self._newcomers += 1
+        if match is not None:
+            cache.lock(match.node)
+        scheduler.waiting.remove(seq)
+        scheduler.waiting.charge(seq.namespace, seq.known - cached)
+        scheduler.seat(self._step, seq)
+        if match is not None:
+            seq.node = match.node
+            scheduler.adopt(self._step, seq, match.slots, match.pending)
+        return True
+
+    def _fits(self, tokens: int, seq: Sequence) -> bool:
+        """Whether a newcomer fits beside what running sequences will want soon. One that is alone
+        always does."""
+        scheduler = self._scheduler
+        if not (scheduler.running or scheduler.leaving):
+            return True
+        if self._room is None:
+            self._room = Room(scheduler.running.values(), scheduler.config.headroom)
+        return tokens + self._room.beside(seq) <= scheduler.free_tokens()

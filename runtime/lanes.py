@@ -1,0 +1,113 @@
+"""Waiting requests by namespace: who is next inside one, and which namespace is next.
+
+Inside a namespace: priority first, which grows by one for every `ageing` seconds of waiting; then
+the longest cached prefix, then arrival. As all age at one rate, the order of two requests never
+changes: what counts is the span of time they arrived in, less their priority.
+
+Between namespaces the tokens served are shared by weight (start-time fair queueing; Goyal, Vin and
+Cheng, 1997): a namespace's clock runs by the tokens it is served, over its weight, and the one
+whose clock is furthest behind is next. One that was away does not come back with savings.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+from .sequence import Sequence
+
+_Entry = tuple[int, int, int, int, Sequence]
+_SPARE = 64  # namespaces and stale entries kept before they are swept
+
+
+class Lane:
+    """One namespace's requests. count: those waiting. served: its clock."""
+
+    def __init__(self, weight: float, served: float) -> None:
+        self.heap: list[_Entry] = []
+        self.weight = weight
+        self.served = served
+        self.count = 0
+
+
+class Lanes:
+    """See the module's docstring. live: the number of a sequence's entry that counts."""
+
+    def __init__(self, live: dict[int, int], shares: dict[str, float], ageing: float) -> None:
+        self._live = live
+        self._shares = shares
+        self._ageing = ageing
+        self._lanes: dict[str, Lane] = {}
+        self._order: list[tuple[float, int, str]] = []  # of lanes with requests; stale ones stay
+        self._clock = 0.0
+        self._pushes = self._busy = 0
+
+    def add(self, seq: Sequence) -> None:
+        """One more waits in its namespace; `push` says where."""
+        lane = self._lane(seq.namespace)
+        if not lane.count:
+            self._busy += 1
+            lane.served = max(lane.served, self._clock)
+            self._line_up(seq.namespace, lane)
+        lane.count += 1
+
+    def push(self, seq: Sequence, depth: int, number: int) -> None:
+        """Its place, with `depth` tokens cached; entries of other numbers count no more."""
+        arrived = int(seq.submitted // self._ageing) - seq.priority
+        entry = (arrived, -depth, seq.arrival, number, seq)
+        heapq.heappush(self._lanes[seq.namespace].heap, entry)
+
+    def remove(self, seq: Sequence) -> None:
+        """It waits no more."""
+        lane = self._lanes[seq.namespace]
+        lane.count -= 1
+        if not lane.count:
+            self._busy -= 1
+            lane.heap.clear()
+        elif len(lane.heap) > _SPARE and len(lane.heap) > 4 * lane.count:
+            lane.heap = [entry for entry in lane.heap if self._live.get(entry[4].id) == entry[3]]
+            heapq.heapify(lane.heap)
+
+    def charge(self, namespace: str, tokens: int) -> None:
+        """So many tokens were served to a namespace."""
+        lane = self._lane(namespace)
+        lane.served += tokens / lane.weight
+        if lane.count:
+            self._line_up(namespace, lane)
+        elif not self._busy:
+            self._clock = max(self._clock, lane.served)
+
+    def first(self) -> Sequence | None:
+        """Who is next, or None when nobody waits."""
+        while self._order:
+            served, _, name = self._order[0]
+            lane = self._lanes.get(name)
+            if lane is None or not lane.count or lane.served != served:
+                heapq.heappop(self._order)
+                continue
+            self._clock = max(self._clock, served)
+            heap = lane.heap
+            while self._live.get(heap[0][4].id) != heap[0][3]:
+                heapq.heappop(heap)
+            return heap[0][4]
+        return None
+
+    def _lane(self, namespace: str) -> Lane:
+        lane = self._lanes.get(namespace)
+        if lane is None:
+            if len(self._lanes) > 2 * self._busy + _SPARE:
+                self._sweep()
+            weight = self._shares.get(namespace, 1.0)
+            lane = self._lanes[namespace] = Lane(weight, self._clock)
+        return lane
+
+    def _line_up(self, namespace: str, lane: Lane) -> None:
+        self._pushes += 1
+        heapq.heappush(self._order, (lane.served, self._pushes, namespace))
+
+    def _sweep(self) -> None:
+        """Forget the idle whose clock is behind: they would come back at the same place."""
+        self._lanes = {
+            name: lane
+            for name, lane in self._lanes.items()
+            if lane.count or lane.served > self._clock
+        }
