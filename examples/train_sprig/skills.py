@@ -87,7 +87,7 @@ def _record(
     composers = {"person": compose.person, "order": compose.order, "event": compose.event}
     composed = not world.heldout and rng.random() < 0.5
     template = composers[kind](rng) if composed else rng.choice(world.records[kind])
-    if not world.heldout and rng.random() < 0.25:
+    if not world.heldout and rng.random() < 0.15:
         template = noise.frame(rng, template)
     written = distractors(rng, world)
     values: dict[str, object] = {}

@@ -33,10 +33,12 @@ for _word in (Path(__file__).parent / "english.txt").read_text(encoding="utf-8")
     ENGLISH[is_heldout_word(_word)].append(_word)
 
 
-def make_word(rng: random.Random, heldout: bool, syllables: tuple[int, int] = (2, 3)) -> str:
-    """A lower-case word that belongs to the asked side (W2): syllables, an English word, or (in
-    training) any letters, so that every token is copied now and then."""
-    if rng.random() < 0.4:
+def make_word(
+    rng: random.Random, heldout: bool, syllables: tuple[int, int] = (2, 3), english: float = 0.3
+) -> str:
+    """A lower-case word that belongs to the asked side (W2): with chance `english` an English word,
+    else syllables or (in training) any letters, so that every token is copied now and then."""
+    if rng.random() < english:
         return rng.choice(ENGLISH[heldout])
     any_letters = not heldout and rng.random() < 0.15
     while True:

@@ -111,20 +111,23 @@ def _made(rng: random.Random, world: World, syllables: tuple[int, int] = (2, 3))
     return words.make_word(rng, world.heldout, syllables)
 
 
+def _proper(rng: random.Random, world: World, syllables: tuple[int, int] = (2, 3)) -> str:
+    """A made-up name of a person or a place: nobody is called Exports."""
+    return words.make_word(rng, world.heldout, syllables, english=0).capitalize()
+
+
 def name(rng: random.Random, world: World) -> str:
     """A person: one or two words, listed or made."""
     first = (
         rng.choice(world.vocabulary["first"])
         if not _make(rng, world, 0.45)
-        else _made(rng, world, (1, 3)).capitalize()
+        else _proper(rng, world, (1, 3))
     )
     style = rng.random()
     if style < 0.5:
         return first
     last = (
-        rng.choice(world.vocabulary["last"])
-        if not _make(rng, world, 0.5)
-        else _made(rng, world).capitalize()
+        rng.choice(world.vocabulary["last"]) if not _make(rng, world, 0.5) else _proper(rng, world)
     )
     if style < 0.92:
         return f"{first} {last}"
@@ -137,7 +140,7 @@ def city(rng: random.Random, world: World) -> str:
     """A city, listed or made."""
     if not _make(rng, world, 0.45):
         return rng.choice(world.vocabulary["city"])
-    word = _made(rng, world).capitalize()
+    word = _proper(rng, world)
     style = rng.random()
     if style < 0.8:
         return word
@@ -167,7 +170,7 @@ def item(rng: random.Random, world: World, plural: bool = False) -> str:
             rng.choice(world.vocabulary["item_adjective"]) if known else _made(rng, world, (1, 2))
         )
     if _make(rng, world, 0.08):
-        adjectives.append(_made(rng, world).capitalize())
+        adjectives.append(_proper(rng, world))
     return " ".join([*adjectives, noun])
 
 
@@ -212,7 +215,7 @@ def place(rng: random.Random, world: World) -> str:
     if style < 0.4:
         return f"{rng.choice(world.vocabulary['place_adjective'])} {kind}"
     if style < 0.65:
-        return f"{_made(rng, world).capitalize()} {kind}"
+        return f"{_proper(rng, world)} {kind}"
     if style < 0.75:
         return f"Room {rng.randint(1, 400)}"
     if style < 0.85:
@@ -221,7 +224,7 @@ def place(rng: random.Random, world: World) -> str:
         return f"{rng.choice(world.vocabulary['last'])} {kind}"
     if style < 0.93:
         return f"{rng.choice(['Saint', 'St.'])} {name(rng, world).split()[0]}'s {kind}"
-    owner = _made(rng, world).capitalize()
+    owner = _proper(rng, world)
     if style < 0.97:
         return f"{owner} {rng.choice(['Street', 'Road', 'Avenue', 'Lane'])}"
     return f"{rng.randint(1, 99)} {owner} {rng.choice(['Street', 'Road'])}"

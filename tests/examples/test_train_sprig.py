@@ -201,6 +201,7 @@ def test_training_resumes_where_it_stopped(tmp_path: Path, tokenizer: Tokenizer)
         anew=False,
         save_minutes=10.0,
         seed=1,
+        compile=False,
     )
     Run(options).train()
     options.resume, options.tokens = str(tmp_path / "checkpoint.pt"), 3 * TOKENS_PER_STEP
