@@ -45,9 +45,18 @@ class Case:
         if rng.random() < 0.2:
             more["stop"] = rng.sample([" ", "e", "th", "\ufffd", "ab", "."], 2)
         if rng.random() < 0.1:
-            more["logit_bias"] = {rng.randrange(400): 3.0, 5: -float("inf")}
+            more["logit_bias"] = {rng.randrange(400): 3.0, 300: -float("inf")}
         if rng.random() < 0.1:
             more["min_tokens"] = 6
+        late = random.Random(number)  # of its own, so that the draws around it stay
+        if late.random() < 0.2:
+            more["repetition_penalty"] = late.choice([0.8, 1.2])
+            more["frequency_penalty"] = late.choice([0.0, 0.6, -0.2])
+            more["presence_penalty"] = late.choice([0.0, 0.5])
+        if late.random() < 0.1:
+            more["stop_regex"] = ["[a-f]{2}", "o.?w"]
+        if late.random() < 0.1:
+            more["deterministic"] = True
         self.grammar = rng.choice(GRAMMARS) if rng.random() < 0.3 else None
         self.params = SamplingParams(
             max_tokens=rng.choice([6, 9, 14, 20, 60]) if self.grammar is None else 24,
