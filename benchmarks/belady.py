@@ -34,20 +34,8 @@ def paths(prompts: Sequence[Prompt]) -> list[list[Run]]:
     """The runs of each prompt, first to last."""
     made: list[list[Run]] = [[] for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda i: tuple(prompts[i]))
-    _grow(prompts, order, 0, None, made)
-    return made
-
-
-def _grow(
-    prompts: Sequence[Prompt],
-    group: list[int],
-    start: int,
-    parent: Run | None,
-    made: list[list[Run]],
-) -> None:
-    """`group`: sorted prompts that agree up to `start`."""
-    todo = [(group, start, parent)]
-    while todo:
+    todo: list[tuple[list[int], int, Run | None]] = [(order, 0, None)]
+    while todo:  # sorted prompts that agree up to `start`
         group, start, parent = todo.pop()
         group = [i for i in group if len(prompts[i]) > start]
         first = 0
@@ -65,6 +53,7 @@ def _grow(
             for i in same:
                 made[i].append(run)
             todo.append((same, stop, run))
+    return made
 
 
 class Cache:
@@ -130,6 +119,12 @@ class Cache:
             self._push(run)
         if short > 0:
             raise ValueError(f"a capacity of {self._capacity} is less than a prompt")
+
+
+def distinct(prompts: Sequence[Prompt]) -> int:
+    """Tokens of the trie."""
+    runs = {id(run): run.size for path in paths(prompts) for run in path}
+    return sum(runs.values())
 
 
 def computed(prompts: Sequence[Prompt], capacity: int, rule: Rule) -> int:

@@ -4,6 +4,10 @@ The workloads' optimum is exact (every distinct prefix position once, and the la
 exact repeat). Each wave of a workload is sent all at once in a shuffled order, or eight requests at
 a time in the order given; the next wave waits for it. `no sharing` is what an engine without a
 prefix cache computes.
+
+With a capacity of half or a quarter of the distinct tokens (but of the longest request at least),
+the measure is Belady's rule, which knows the future, on the prompts in their given order; LRU in
+that order stands beside it. Slots of running requests count against the capacity.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InvariantError
 from ..types import SamplingParams
+from . import belady
 from .report import Row, data_file, finish, load_module, parser
 
 if TYPE_CHECKING:
@@ -24,6 +29,7 @@ Prompt = tuple[int, ...]
 Workload = list[list[Prompt]]
 ARRIVALS = ("all", "eight")
 SCALES = {"null": 1.0, "sprig": 0.25}
+SHARES = {"half": 0.5, "quarter": 0.25}
 NULL_CAPACITY = 1 << 21
 
 
@@ -36,17 +42,27 @@ def main(argv: Sequence[str]) -> int:
     options.add_argument("--scale", type=float, help="of the prompts' lengths (sprig: 0.25)")
     options.add_argument("--only", action="append", metavar="WORKLOAD")
     options.add_argument("--arrival", action="append", choices=ARRIVALS)
+    options.add_argument(
+        "--capacity",
+        action="append",
+        choices=["unbounded", *SHARES],
+        help="default: all for null, unbounded for others",
+    )
     options.add_argument("--page-size", type=int, default=1)
     options.add_argument("--seed", type=int, default=0)
     args = options.parse_args(argv)
     rows: list[Row] = []
     for model in args.model or ["null", "sprig"]:
         scale = args.scale or SCALES.get(model, 1.0)
-        for arrival in args.arrival or ARRIVALS:
-            measured = measure(model, scale, arrival, args.only, args.page_size, args.seed)
-            for row in measured:
-                rows.append(row)
-                print(f"{row.name}: {row.value:.3f} of the optimum", flush=True)
+        default = ["unbounded", *SHARES] if model == "null" else ["unbounded"]
+        for capacity in args.capacity or default:
+            for arrival in args.arrival or ARRIVALS:
+                asked = (model, scale, arrival, args.only, args.page_size, args.seed)
+                bounded = capacity in SHARES
+                for row in measure_bounded(*asked, capacity) if bounded else measure(*asked):
+                    rows.append(row)
+                    what = "Belady's" if bounded else "the optimum"
+                    print(f"{row.name}: {row.value:.3f} of {what}", flush=True)
     finish("prefix", argv, args.json, rows)
     return 0
 
@@ -73,6 +89,39 @@ def measure(
                 unit="computed/optimal",
                 peers={"no sharing": total / optimum},
             )
+
+
+def measure_bounded(
+    model: str,
+    scale: float,
+    arrival: str,
+    only: Sequence[str] | None,
+    page: int,
+    seed: int,
+    capacity: str,
+) -> Iterator[Row]:
+    """One row per workload: computed / what Belady computes, in an engine of so many slots."""
+    from ..runtime.engine import Engine
+
+    yardstick = load_module(data_file("yardsticks/prefix_workloads.py"))
+    vocab = 30_000 if model == "null" else 4_000
+    for name, workload in yardstick.workloads(seed=seed, vocab=vocab, scale=scale).items():
+        if only and name not in only:
+            continue
+        prompts = [prompt for wave in workload for prompt in wave]
+        slots = max(int(SHARES[capacity] * belady.distinct(prompts)), max(map(len, prompts)) + page)
+        slots -= slots % page
+        best = belady.computed(prompts, slots, "belady")
+        with Engine(
+            model=model, inline=True, page_size=page, max_total_tokens=slots, device="cpu"
+        ) as engine:
+            value = run(engine, workload, arrival, seed) / best
+        yield Row(
+            name=f"prefix/{Path(model).name}/{arrival}/{name}/{capacity}",
+            value=value,
+            unit="computed/Belady",
+            peers={"LRU": belady.computed(prompts, slots, "lru") / best},
+        )
 
 
 def run(engine: Engine, workload: Workload, arrival: str, seed: int) -> int:

@@ -44,6 +44,8 @@ def prefix(rows: Rows) -> str:
     """Workloads down, models and arrivals across."""
     columns: dict[str, dict[str, str]] = {"no sharing": {}}
     for row in rows:
+        if row["unit"] == "computed/Belady":
+            continue
         _, model, arrival, workload = row["name"].split("/")
         columns["no sharing"].setdefault(workload, number(row["peers"]["no sharing"]))
         how = {"all": "all at once", "eight": "8 at a time"}[arrival]
@@ -53,6 +55,32 @@ def prefix(rows: Rows) -> str:
         for workload in columns["no sharing"]
     ]
     return markdown(["workload", *columns], lines)
+
+
+def bounded(rows: Rows) -> str:
+    """Workloads down, capacities and arrivals across; LRU in the given order beside them."""
+    columns: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if row["unit"] != "computed/Belady":
+            continue
+        _, _, arrival, workload, capacity = row["name"].split("/")
+        how = {"all": "all at once", "eight": "8 at a time"}[arrival]
+        columns.setdefault(f"{capacity}, {how}", {})[workload] = f"{row['value']:.2f}"
+        columns.setdefault(f"{capacity}, LRU", {})[workload] = f"{row['peers']['LRU']:.2f}"
+    workloads = list(next(iter(columns.values()), {}))
+    lines = [[name, *(column[name] for column in columns.values())] for name in workloads]
+    return markdown(["workload", *columns], lines)
+
+
+def prefix_sections(rows: Rows) -> str:
+    """What is shared where everything fits, and where it does not."""
+    if not any(row["unit"] == "computed/Belady" for row in rows):
+        return prefix(rows)
+    title = (
+        "**The same in a cache of half and of a quarter of the distinct tokens**, over what "
+        "Belady's rule computes, which knows the future (prompts in their given order, one by one)."
+    )
+    return f"{prefix(rows)}\n\n{title}\n\n{bounded(rows)}"
 
 
 def cpu(rows: Rows) -> str:
@@ -89,7 +117,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Rows], str]]] = {
     "prefix": (
         "**Prompt tokens computed, over the exact optimum** (1.00 is perfect; `no sharing` is what "
         "an engine without a prefix cache computes).",
-        prefix,
+        prefix_sections,
     ),
     "cpu": (
         "**One CPU thread, beside transformers in the same run** (random weights; CPU time).",

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..errors import ModelLoadError, OutOfSlotsError
+from ..errors import ModelLoadError
 from ..types import Chunk
+from .capacity import choose_slots
 from .core import EngineCore
 from .grammar_service import GrammarService
 from .locate import resolve_folder
@@ -20,15 +21,9 @@ from .scheduler import Scheduler
 from .tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    import torch
-
     from ..grammar.compiler import GrammarCompiler
-    from .kv_cache import KVLayout
 
 _NULL_CAPACITY = 1 << 20
-_MOST_SLOTS = 1 << 18
-_CPU_SHARE, _CPU_BYTES = 0.25, 2 << 30
-_CUDA_SHARE = 0.85
 
 
 class Built(msgspec.Struct):
@@ -81,8 +76,11 @@ def _build_model(
     loaded = time.perf_counter()
     config = model.config
     dtype = model.dtype
-    capacity = options.max_total_tokens or _capacity(
-        model.kv_layout, dtype, torch.device(device), options.page_size
+    capacity, line = choose_slots(
+        options.max_total_tokens,
+        model.kv_layout.bytes_per_token(dtype),
+        options.page_size,
+        torch.device(device),
     )
     kv = KVCache(model.kv_layout, capacity, device, dtype)
     context = min(config.context_length, capacity)
@@ -102,6 +100,7 @@ def _build_model(
         page_size=options.page_size,
         device=str(device),
         dtype=str(dtype).removeprefix("torch."),
+        kv_cache=line,
     )
     built = _assemble(options, info, runner, tokenizer, emit, grammars, eos_ids=config.eos_ids)
     info.seconds = {"model": loaded - started, "engine": time.perf_counter() - loaded}
@@ -187,37 +186,3 @@ def _device(name: str) -> str:
     if name != "cpu" and not name.startswith("cuda"):
         raise ModelLoadError(expected="auto, cpu, cuda or cuda:N", got=repr(name), where="device")
     return name
-
-
-def _capacity(layout: KVLayout, dtype: torch.dtype, device: torch.device, page_size: int) -> int:
-    """KV slots that a share of the free memory holds."""
-    per_token = layout.bytes_per_token(dtype)
-    if device.type == "cuda":
-        import torch
-
-        room = int(torch.cuda.mem_get_info(device)[0] * _CUDA_SHARE)
-        slots = room // per_token
-    else:
-        slots = min(int(_free_memory() * _CPU_SHARE), _CPU_BYTES) // per_token
-        slots = min(slots, _MOST_SLOTS)
-    slots = slots // page_size * page_size
-    if slots < page_size:
-        raise OutOfSlotsError(
-            "no memory is left for the KV cache",
-            expected=f"{per_token} bytes per token",
-            got=f"room for {slots} tokens",
-            where="max_total_tokens",
-        )
-    return slots
-
-
-def _free_memory() -> int:
-    """Bytes this machine can still give, as /proc/meminfo says; 4 GiB where it cannot be read."""
-    try:
-        with open("/proc/meminfo") as file:
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        return 4 << 30
-    return 4 << 30

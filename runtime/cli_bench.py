@@ -10,10 +10,10 @@ from ..errors import InvalidRequestError, NotSupportedError
 BUILT = {
     "prefix": "prompt tokens computed, over the exact optimum of shared-prefix workloads",
     "cpu": "decoding speed on one CPU thread, beside transformers",
+    "scheduler": "CPU time of a step around a model that costs nothing, as batch and queue grow",
     "radix": "match, insert and evict at 1e3 to 1e6 nodes of the prefix tree",
 }
 LATER = {
-    "scheduler": 3,
     "grammar": 4,
     "serve": 5,
     "frontend": 6,

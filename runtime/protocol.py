@@ -68,7 +68,8 @@ class Failed(msgspec.Struct, tag=True):
 
 
 class EngineInfo(msgspec.Struct, kw_only=True):
-    """What a running engine is. max_context: tokens one sequence may have. capacity: KV slots."""
+    """What a running engine is. max_context: tokens one sequence may have. capacity: KV slots.
+    kv_cache: where that number comes from, in a sentence."""
 
     model: str
     vocab_size: int
@@ -77,6 +78,7 @@ class EngineInfo(msgspec.Struct, kw_only=True):
     page_size: int
     device: str
     dtype: str
+    kv_cache: str = ""
     seconds: dict[str, float] = {}
 
 

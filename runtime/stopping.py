@@ -22,6 +22,7 @@ class StopWatch:
         self._stops = stops
         self._searches = searches
         self._longest = max(map(len, stops), default=0)
+        self._firsts = frozenset(stop[0] for stop in stops)
         self._held = ""
         self._held_from = 0  # where in the whole text `_held` begins
         self.matched: str | None = None
@@ -57,6 +58,8 @@ class StopWatch:
 
     def _may_begin_a_stop(self, text: str) -> int:
         """Length of the longest end of `text` with which some stop string begins."""
+        if self._firsts.isdisjoint(text[1 - self._longest :] if self._longest > 1 else ""):
+            return 0
         for size in range(min(self._longest - 1, len(text)), 0, -1):
             tail = text[len(text) - size :]
             if any(stop.startswith(tail) for stop in self._stops):

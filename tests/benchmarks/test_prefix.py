@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given, strategies as st
 
-from espalier.benchmarks import prefix, report
+from espalier.benchmarks import belady, prefix, report
 from espalier.runtime.engine import Engine
 from tests.support import data_path
 
@@ -27,8 +28,63 @@ def test_a_workload_by_hand() -> None:
 def test_the_null_engine_meets_the_optimum(tmp_path: Path) -> None:
     data_path("yardsticks/prefix_workloads.py")
     file = tmp_path / "prefix.json"
-    assert prefix.main(["--model", "null", "--scale", "0.05", "--json", str(file)]) == 0
+    options = ["--model", "null", "--scale", "0.05", "--capacity", "unbounded"]
+    assert prefix.main([*options, "--json", str(file)]) == 0
     rows = report.read(file)
     assert len(rows) == 22
     assert [row["name"] for row in rows if row["value"] > 1] == []
     assert all(row["peers"]["no sharing"] >= 1 for row in rows)
+
+
+@pytest.mark.data
+def test_bounded_it_stays_near_what_knows_the_future(tmp_path: Path) -> None:
+    """Workloads with loops, headers, and growing histories, at a quarter of their lengths."""
+    data_path("yardsticks/prefix_workloads.py")
+    file = tmp_path / "prefix.json"
+    options = ["--model", "null", "--scale", "0.25", "--capacity", "half", "--capacity", "quarter"]
+    only = ["react", "chat_short", "cyclic", "judge", "mmlu5"]
+    options += [part for name in only for part in ("--only", name)]
+    assert prefix.main([*options, "--json", str(file)]) == 0
+    rows = report.read(file)
+    assert len(rows) == 2 * 2 * 5
+    for row in rows:
+        bar = 1.05 if "/all/" in row["name"] else 1.3
+        assert row["value"] <= bar, row["name"]
+        assert row["value"] <= 1.001 * row["peers"]["LRU"], row["name"]
+
+
+def test_belady_by_hand() -> None:
+    """Three runs of ten tokens in turn, room for two: LRU never hits; Belady every second time."""
+    runs = [tuple(range(start, start + 10)) for start in (0, 20, 40)]
+    turns = [runs[turn % 3] for turn in range(9)]
+    assert belady.distinct(turns) == 30
+    assert belady.computed(turns, 20, "lru") == 90
+    # 0 1 2 miss; then one of the two others hits each turn but every second, its last token run.
+    assert belady.computed(turns, 20, "belady") == 3 * 10 + 3 * 10 + 3 * 1
+    assert belady.computed(turns, 30, "belady") == 30 + 6
+    with pytest.raises(ValueError, match="less than a prompt"):
+        belady.computed(turns, 9, "lru")
+
+
+def test_belady_gives_up_the_ends_of_leaves_first() -> None:
+    stem, a, b = tuple(range(8)), (50, 51), (60, 61)
+    prompts = [stem + a, stem + b, stem + a]
+    assert belady.computed(prompts, 12, "lru") == 10 + 2 + 1
+    assert belady.computed(prompts, 11, "lru") == 10 + 2 + 1  # one token of a left, the last runs
+    assert belady.computed(prompts, 10, "lru") == 10 + 2 + 2
+
+
+@given(
+    prompts=st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=6), min_size=1, max_size=12)
+)
+def test_with_room_for_all_both_meet_the_optimum(prompts: list[list[int]]) -> None:
+    prefixes = {tuple(prompt[:end]) for prompt in prompts for end in range(1, len(prompt) + 1)}
+    seen: set[tuple[int, ...]] = set()
+    wanted = 0
+    for prompt in prompts:
+        ends = [tuple(prompt[:end]) for end in range(1, len(prompt) + 1)]
+        wanted += max(1, sum(end not in seen for end in ends))
+        seen.update(ends)
+    assert belady.distinct(prompts) == len(prefixes)
+    for rule in ("belady", "lru"):
+        assert belady.computed(prompts, 100, rule) == wanted

@@ -1,0 +1,77 @@
+"""How many tokens' KV fit: a share of the free memory, or what was asked for if it fits."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from ..errors import OutOfSlotsError
+
+if TYPE_CHECKING:
+    import torch
+
+_log = logging.getLogger("espalier.engine")
+_MOST_SLOTS = 1 << 18  # by default, on CPU
+_CPU_SHARE, _CPU_BYTES = 0.25, 2 << 30
+_CUDA_SHARE = 0.85
+_FITS = 0.95  # of the free memory, for what was asked for
+
+
+def choose_slots(
+    asked: int | None, per_token: int, page_size: int, device: torch.device
+) -> tuple[int, str]:
+    """KV slots, and the line that says so. per_token: bytes of one slot.
+
+    asked: max_total_tokens; None takes a share of the free memory. Raises OutOfSlotsError, with
+    the greatest value that fits, when memory does not suffice.
+    """
+    free = free_memory(device)
+    most = int(free * _FITS) // per_token // page_size * page_size
+    slots = asked
+    if slots is None:
+        if device.type == "cuda":
+            slots = int(free * _CUDA_SHARE) // per_token
+        else:
+            slots = min(min(int(free * _CPU_SHARE), _CPU_BYTES) // per_token, _MOST_SLOTS)
+        slots = slots // page_size * page_size
+    if slots > most or slots < page_size:
+        raise OutOfSlotsError(
+            "the KV cache does not fit the free memory",
+            expected=f"at most {most} tokens: {_size(free)} are free, {_size(per_token)} a token",
+            got=f"{slots} tokens, {_size(slots * per_token)}",
+            where="max_total_tokens",
+            hint=f"Start the engine with max_total_tokens={most}"
+            if most >= page_size
+            else "Free memory, or take a smaller model",
+        )
+    how = "as asked" if asked is not None else "by default"
+    line = (
+        f"KV cache: {slots:,} tokens ({how}; max_total_tokens={slots}), {_size(per_token)} each, "
+        f"{_size(slots * per_token)} of {_size(free)} free on {device}"
+    )
+    _log.info(line)
+    return slots, line
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be had: on CUDA as the driver says, else as /proc/meminfo does, and
+    4 GiB where that cannot be read."""
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        with open("/proc/meminfo") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        return 4 << 30
+    return 4 << 30
+
+
+def _size(count: int) -> str:
+    for unit, scale in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count} B"

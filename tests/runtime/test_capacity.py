@@ -1,0 +1,56 @@
+"""How many slots fit, and what is said when they do not."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+from espalier.errors import OutOfSlotsError
+from espalier.runtime import capacity
+from espalier.runtime.engine import Engine
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def gibibyte(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity, "free_memory", lambda device: 1 << 30)
+
+
+@pytest.mark.usefixtures("gibibyte")
+def test_by_default_a_share_of_the_free_memory() -> None:
+    slots, line = capacity.choose_slots(None, 1 << 12, 16, CPU)
+    assert slots == (1 << 28) // (1 << 12)
+    assert line == (
+        "KV cache: 65,536 tokens (by default; max_total_tokens=65536), 4.0 KiB each, "
+        "256.0 MiB of 1.0 GiB free on cpu"
+    )
+    assert capacity.choose_slots(None, 64, 1, CPU)[0] == 1 << 18
+
+
+@pytest.mark.usefixtures("gibibyte")
+def test_what_does_not_fit_is_an_error_that_says_what_does() -> None:
+    with pytest.raises(OutOfSlotsError) as caught:
+        capacity.choose_slots(1 << 20, 1 << 12, 16, CPU)
+    text = str(caught.value)
+    most = int((1 << 30) * 0.95) // (1 << 12) // 16 * 16
+    assert f"max_total_tokens={most}" in text
+    assert "4.0 GiB" in text
+    slots, line = capacity.choose_slots(most, 1 << 12, 16, CPU)
+    assert slots == most
+    assert "as asked" in line
+
+
+@pytest.mark.usefixtures("gibibyte")
+def test_no_room_at_all() -> None:
+    with pytest.raises(OutOfSlotsError, match="smaller model"):
+        capacity.choose_slots(None, 1 << 31, 1, CPU)
+
+
+def test_an_engine_tells(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "espalier.engine")
+    with Engine("sprig", inline=True, device="cpu", max_total_tokens=512) as engine:
+        assert engine.info.kv_cache.startswith("KV cache: 512 tokens (as asked")
+        assert engine.info.kv_cache in caplog.text
