@@ -124,6 +124,10 @@ def _assemble(
             max_running=options.max_running,
             step_tokens=options.step_tokens,
             use_cache=options.enable_radix_cache,
+            chunk_tokens=options.chunk_tokens,
+            ageing=options.priority_ageing,
+            shares=options.namespace_shares,
+            eviction=options.eviction,
         )
     )
     overlap = options.overlap

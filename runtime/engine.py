@@ -67,6 +67,10 @@ class Engine:
         overlap: bool | None = None,
         tokenizer: str | None = None,
         vocab_size: int = 131_072,
+        chunk_tokens: int | None = None,
+        priority_ageing: float = 10.0,
+        namespace_shares: dict[str, float] | None = None,
+        eviction: str = "density",
         **unknown: object,
     ) -> None:
         check_names("Engine", unknown, EngineOptions.__struct_fields__)
@@ -83,6 +87,10 @@ class Engine:
             overlap=overlap,
             tokenizer=tokenizer,
             vocab_size=vocab_size,
+            chunk_tokens=chunk_tokens,
+            priority_ageing=priority_ageing,
+            namespace_shares=namespace_shares or {},
+            eviction=eviction,  # type: ignore[arg-type]  # options.check says what is allowed
         )
         self._options = options
         self._builder = RequestBuilder(seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import msgspec
@@ -18,7 +19,10 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     together. deterministic: for every request (see SamplingParams). enable_radix_cache: share
     prefixes. max_running: sequences at once. step_tokens: rows per step. overlap: plan and launch
     step n+1 before reading step n; None: on CUDA. tokenizer: folder of one for "null", or in place
-    of the model's own. vocab_size: of "null".
+    of the model's own. vocab_size: of "null". chunk_tokens: rows per step of prompts, while
+    others decode; None: as many as step_tokens leaves. priority_ageing: seconds of waiting that
+    count as one priority. namespace_shares: weights by which namespaces share the engine, 1 where
+    none is given. eviction: which prefixes are given up first, by hit density or LRU.
     """
 
     model: str = "sprig"
@@ -33,6 +37,10 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     overlap: bool | None = None
     tokenizer: str | None = None
     vocab_size: int = 131_072
+    chunk_tokens: int | None = None
+    priority_ageing: float = 10.0
+    namespace_shares: dict[str, float] = {}
+    eviction: Literal["density", "lru"] = "density"
 
     def check(self) -> None:
         """Raise for what cannot be."""
@@ -47,10 +55,15 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
             "step_tokens": self.step_tokens,
             "vocab_size": self.vocab_size,
             "max_total_tokens": self.max_total_tokens,
+            "chunk_tokens": self.chunk_tokens,
         }
         for name, value in positive.items():
             if value is not None and value < 1:
                 raise InvalidRequestError(expected="an integer >= 1", got=repr(value), where=name)
+        weights = {f"namespace_shares[{key!r}]": w for key, w in self.namespace_shares.items()}
+        for name, number in {"priority_ageing": self.priority_ageing, **weights}.items():
+            if not 0 < number < math.inf:
+                raise InvalidRequestError(expected="a number > 0", got=repr(number), where=name)
         if self.max_total_tokens is not None and self.max_total_tokens % self.page_size:
             raise InvalidRequestError(
                 expected=f"a multiple of page_size ({self.page_size})",

@@ -6,8 +6,12 @@ import time
 from typing import Any
 
 import numpy as np
+import pytest
 
+from espalier.errors import InvalidRequestError
+from espalier.runtime.client import InlineLink
 from espalier.runtime.core import EngineCore
+from espalier.runtime.engine import Engine
 from espalier.runtime.model_runner import NullRunner
 from espalier.runtime.options import SchedulerConfig
 from espalier.runtime.request import Request
@@ -117,3 +121,33 @@ def test_alone_a_long_prompt_takes_all_of_a_step() -> None:
     line.submit(1, LONG, 4)
     line.until_prefilled(1)
     assert len(line.seconds) == -(-LONG // 2048)
+
+
+def test_the_engine_takes_the_options() -> None:
+    with Engine(
+        "null",
+        inline=True,
+        max_total_tokens=4096,
+        chunk_tokens=100,
+        priority_ageing=3.0,
+        namespace_shares={"a": 2.0},
+        eviction="lru",
+    ) as engine:
+        assert isinstance(engine.link, InlineLink)
+        config = engine.link.core.scheduler.config
+        assert (config.chunk_tokens, config.ageing, config.shares) == (100, 3.0, {"a": 2.0})
+        assert config.eviction == "lru"
+
+
+@pytest.mark.parametrize(
+    ("options", "where"),
+    [
+        ({"chunk_tokens": 0}, "chunk_tokens"),
+        ({"priority_ageing": 0.0}, "priority_ageing"),
+        ({"namespace_shares": {"a": -1.0}}, "namespace_shares"),
+        ({"eviction": "lfu"}, "eviction"),
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, Any], where: str) -> None:
+    with pytest.raises(InvalidRequestError, match=where):
+        Engine("null", inline=True, **options)
