@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import nn
 from tqdm import tqdm
@@ -195,6 +195,8 @@ class Run:
         self.progress = Progress()
         self.stopped = False
         signal.signal(signal.SIGTERM, self._stop)
+        if options.init:
+            self._start_from(Path(options.init))
         if options.resume:
             self._resume(Path(options.resume))
 
@@ -203,9 +205,17 @@ class Run:
         self.stopped = True
 
     def _tokenizer(self) -> Tokenizer:
+        if self.options.init:
+            sprig_tokenizer.save(sprig_tokenizer.load(Path(self.options.init)), self.out)
         if not (self.out / "tokenizer.json").exists():
             sprig_tokenizer.save(sprig_tokenizer.train(), self.out)
         return sprig_tokenizer.load(self.out)
+
+    def _start_from(self, folder: Path) -> None:
+        """The weights of a model folder, a new optimizer and a new rate curve."""
+        tensors = load_file(folder / "model.safetensors")
+        tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]
+        self.model.load_state_dict(tensors)
 
     def _resume(self, path: Path) -> None:
         state = torch.load(path, map_location=self.device, weights_only=True)
@@ -299,6 +309,7 @@ def main() -> None:
     parser.add_argument("--optimizer", choices=["muon", "adamw"], default="adamw")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--resume", help="a checkpoint.pt to go on from")
+    parser.add_argument("--init", help="a model folder (weights, tokenizer) to begin with")
     parser.add_argument("--anew", action="store_true", help="resume, but begin the rate anew")
     parser.add_argument("--save-minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=1)

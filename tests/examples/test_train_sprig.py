@@ -12,6 +12,7 @@ from typing import Any
 
 import jinja2
 import pytest
+import torch
 from tokenizers import Tokenizer
 
 from examples.train_sprig import cases, skills, skills_chat, tokenizer as sprig_tokenizer, words
@@ -202,6 +203,7 @@ def test_training_resumes_where_it_stopped(tmp_path: Path, tokenizer: Tokenizer)
         save_minutes=10.0,
         seed=1,
         compile=False,
+        init=None,
     )
     Run(options).train()
     options.resume, options.tokens = str(tmp_path / "checkpoint.pt"), 3 * TOKENS_PER_STEP
@@ -219,3 +221,8 @@ def test_training_resumes_where_it_stopped(tmp_path: Path, tokenizer: Tokenizer)
         "tokenizer.json",
         "tokenizer_config.json",
     }
+    options.init, options.resume, options.out = str(tmp_path / "model"), None, str(tmp_path / "on")
+    on = Run(options)
+    assert on.progress.step == 0
+    for name, tensor in on.model.state_dict().items():
+        assert torch.equal(tensor, run.model.state_dict()[name].bfloat16().float()), name
