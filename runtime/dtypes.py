@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 
 from ..errors import InvalidRequestError
-from .config import ModelConfig
 
 _DTYPES = {
     "float32": torch.float32,
@@ -15,9 +14,9 @@ _DTYPES = {
 
 
 def resolve_dtype(
-    dtype: str | torch.dtype, config: ModelConfig, device: torch.device
+    dtype: str | torch.dtype, stored: str | None, device: torch.device
 ) -> torch.dtype:
-    """The dtype to compute in; "auto" is the checkpoint's where the device can."""
+    """The dtype to compute in; "auto" is the checkpoint's (`stored`) where the device can."""
     if isinstance(dtype, torch.dtype):
         dtype = str(dtype).removeprefix("torch.")
     if dtype != "auto":
@@ -26,7 +25,7 @@ def resolve_dtype(
                 expected=f"one of auto, {', '.join(_DTYPES)}", got=repr(dtype), where="dtype"
             )
         return _DTYPES[dtype]
-    chosen = _DTYPES.get(config.dtype or "float32", torch.float32)
+    chosen = _DTYPES.get(stored or "float32", torch.float32)
     if device.type == "cpu" and not native_on_cpu(chosen):
         return torch.float32
     return chosen

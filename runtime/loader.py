@@ -47,7 +47,7 @@ class Weights:
         self.folder = folder
         self.device = device
         self.dtype = dtype
-        self._files = _index(folder)
+        self._files = tensor_files(folder)
         self._open: dict[Path, Any] = {}
         self._stack = ExitStack()
         self._taken: set[str] = set()
@@ -168,8 +168,8 @@ def _share(name: str, size: int, group: Group) -> slice:
     return slice(group.rank * share, (group.rank + 1) * share)
 
 
-def _index(folder: Path) -> dict[str, Path]:
-    """Tensor name -> file."""
+def tensor_files(folder: Path) -> dict[str, Path]:
+    """Tensor name -> safetensors file. Raises ModelLoadError where there are none."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         entries = read_json(index).get("weight_map")

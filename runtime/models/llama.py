@@ -116,6 +116,7 @@ class LlamaForCausalLM:
 
     def __init__(self, config: ModelConfig, weights: Weights) -> None:
         self.config = config
+        self.notes: list[str] = []
         self.dtype = weights.dtype
         self.device = weights.device
         vocabulary, hidden = config.vocab_size, config.hidden_size

@@ -26,12 +26,36 @@ ARCHITECTURES: dict[str, type[LlamaForCausalLM]] = {
 """What config.json calls a model -> the definition that runs it."""
 
 
-class CausalLM(Protocol):
-    """What the engine needs of a model."""
+class ModelFacts(Protocol):
+    """What the engine needs to know of a model."""
 
-    config: ModelConfig
+    @property
+    def vocab_size(self) -> int:
+        """Width of the logits."""
+        ...
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that one sequence may have."""
+        ...
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """Ids that end a generation."""
+        ...
+
+
+class CausalLM(Protocol):
+    """What the engine needs of a model. notes: what to know before running it, said at load."""
+
     dtype: torch.dtype
     device: torch.device
+    notes: list[str]
+
+    @property
+    def config(self) -> ModelFacts:
+        """What it is."""
+        ...
 
     @property
     def kv_layout(self) -> KVLayout:
@@ -61,16 +85,20 @@ def load_model(
     data = read_json(folder / "config.json")
     architecture = (data.get("architectures") or ["(none)"])[0]
     definition = ARCHITECTURES.get(architecture)
+    place = torch.device(device)
     if definition is None:
+        from .foreign import is_foreign, load_foreign
+
+        if is_foreign(data):
+            return load_foreign(folder, data, device=place, dtype=dtype, progress=progress)
         raise ModelLoadError(
-            f"unknown architecture {architecture!r}",
-            expected=f"one of {', '.join(ARCHITECTURES)}",
+            f"unknown architecture {architecture!r} of model_type {data.get('model_type')!r}",
+            expected=f"one of {', '.join(ARCHITECTURES)}, or another causal LM of transformers",
             where=str(folder / "config.json"),
         )
     config = ModelConfig.from_dict(data)
-    place = torch.device(device)
     if dtype == "auto" and folder == SPRIG and place.type == "cpu":
         dtype = torch.float32
-    chosen = resolve_dtype(dtype, config, place)
+    chosen = resolve_dtype(dtype, config.dtype, place)
     with Weights(folder, device=place, dtype=chosen, progress=progress) as weights:
         return definition(config, weights)

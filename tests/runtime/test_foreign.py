@@ -1,0 +1,212 @@
+"""Models that transformers defines, over our KV cache: accepted ones compute the same, the others
+are refused with the reason, and every check of the acceptance run can fail."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface
+
+from espalier.errors import ModelLoadError, NotSupportedError
+from espalier.runtime.models import interface, load_model
+from espalier.runtime.models.acceptance import ROWS
+from tests.tiny_foreign import FOREIGN, REFUSED, save_foreign
+from tests.tiny_models import Driver
+
+CLOSE = 1e-4
+
+
+def _prompt(length: int, seed: int = 0) -> list[int]:
+    generator = random.Random(seed)
+    return [generator.randrange(3, 199) for _ in range(length)]
+
+
+def _expected(reference: Any, tokens: list[int]) -> Tensor:
+    with torch.inference_mode():
+        logits: Tensor = reference(torch.tensor([tokens])).logits[0].float()
+    return logits
+
+
+@pytest.mark.parametrize("model_type", FOREIGN)
+def test_prefill_chunks_fork_and_decode_beside_each_other(model_type: str, tmp_path: Path) -> None:
+    reference = save_foreign(model_type, tmp_path)
+    driver = Driver.of(tmp_path)
+    texts = {"long": _prompt(70, 1), "short": _prompt(5, 2), "fork": []}
+    texts["fork"] = texts["long"][:30] + _prompt(9, 3)
+    first = driver.step({"long": texts["long"][:40]})
+    driver.fork("long", "fork", 30)
+    second = driver.step({"short": texts["short"], "fork": texts["fork"][30:]})
+    third = driver.step({"long": texts["long"][40:-1]})
+    last = driver.step({"long": texts["long"][-1:]})
+    ours = {**second, "long": torch.cat([first["long"], third["long"], last["long"]])}
+    for name, logits in ours.items():
+        wanted = _expected(reference, texts[name])[-len(logits) :]
+        assert logits.dtype == torch.float32
+        assert (logits - wanted).abs().max() < CLOSE
+
+
+@pytest.mark.parametrize("model_type", REFUSED)
+def test_refused_by_name_with_the_reason(model_type: str, tmp_path: Path) -> None:
+    name = type(save_foreign(model_type, tmp_path)).__name__
+    with pytest.raises(NotSupportedError, match=f"^{name} is refused: {REFUSED[model_type][1]}"):
+        load_model(tmp_path, progress=False)
+
+
+def test_the_cost_of_expanded_keys_is_said_at_load(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_foreign("deepseek_v3", tmp_path)
+    with caplog.at_level(logging.WARNING, "espalier.models"):
+        model = load_model(tmp_path, progress=False)
+    layer = model.kv_layout.layers[0]
+    assert (layer.heads, layer.k_width, layer.v_width) == (6, 24, 12)
+    [note] = model.notes
+    assert note in caplog.text
+    assert "2592 bytes per token" in note
+    assert "384" in note
+
+
+# -- every check can fail ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def attention() -> Iterator[Callable[[Callable[..., Any]], None]]:
+    """Puts another function between transformers and ours."""
+
+    def put(changed: Callable[..., Any]) -> None:
+        AttentionInterface.register(interface.NAME, changed)
+
+    yield put
+    AttentionInterface.register(interface.NAME, interface._attend)
+    AttentionMaskInterface.register(interface.NAME, interface._mask)
+
+
+def _refusal(folder: Path) -> str:
+    with pytest.raises(NotSupportedError) as caught:
+        load_model(folder, progress=False)
+    return str(caught.value)
+
+
+def test_an_argument_that_is_not_computed(attention: Any, tmp_path: Path) -> None:
+    save_foreign("gpt2", tmp_path)
+    attention(lambda *args, **more: interface._attend(*args, **more, alibi=torch.ones(6)))
+    assert "layer 0 gives attention alibi (and 2 more)" in _refusal(tmp_path)
+
+
+@pytest.mark.parametrize("model_type", ["starcoder2", "gpt_oss"])
+def test_a_window_longer_than_the_run(model_type: str, attention: Any, tmp_path: Path) -> None:
+    """It hides nothing from so few rows: the masks tell."""
+    window = ROWS + 20
+    reference = save_foreign(model_type, tmp_path, sliding_window=window)
+
+    def forget(*args: Any, sliding_window: Any = None, **more: Any) -> Any:
+        return interface._attend(*args, **more)
+
+    tokens = _prompt(90)
+    ours = Driver.of(tmp_path).step({"a": tokens})["a"]
+    assert (ours - _expected(reference, tokens)).abs().max() < CLOSE
+    attention(forget)
+    assert f"has a mask over {window} positions, and tells attention of None" in _refusal(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["s_aux", "scaling"])
+def test_an_argument_that_is_dropped(name: str, attention: Any, tmp_path: Path) -> None:
+    save_foreign("gpt_oss" if name == "s_aux" else "granite", tmp_path)
+    attention(
+        lambda *args, **more: interface._attend(
+            *args, **{key: value for key, value in more.items() if key != name}
+        )
+    )
+    assert "run alone, its logits differ from its own eager ones by" in _refusal(tmp_path)
+
+
+def test_a_mask_of_its_own(attention: Any, tmp_path: Path) -> None:
+    save_foreign("gpt2", tmp_path)
+
+    def biased(module: Any, q: Any, k: Any, v: Any, mask: Any, **more: Any) -> Any:
+        return interface._attend(module, q, k, v, mask if mask is None else mask + 1.0, **more)
+
+    attention(biased)
+    assert "layer 0 gives attention a mask of its own" in _refusal(tmp_path)
+
+
+def test_a_mask_that_is_no_window(attention: Any, tmp_path: Path) -> None:
+    save_foreign("gpt2", tmp_path)
+
+    def chunked(*, mask_function: Any, **more: Any) -> Any:
+        def sees(b: Any, h: Any, q: Any, kv: Any) -> Any:
+            return mask_function(b, h, q, kv) & (q // 100 == kv // 100)
+
+        return interface._mask(mask_function=sees, **more)
+
+    AttentionMaskInterface.register(interface.NAME, chunked)
+    assert "layer 0 has a mask that is neither causal nor a window" in _refusal(tmp_path)
+
+
+def test_a_sequence_that_reads_its_neighbour(attention: Any, tmp_path: Path) -> None:
+    """Right alone, wrong in a batch."""
+    save_foreign("gpt2", tmp_path)
+
+    def leaking(module: Any, q: Any, *args: Any, **more: Any) -> Any:
+        out, _ = interface._attend(module, q, *args, **more)
+        return out + 0.1 * (out[:, -1:] if q.shape[2] != ROWS else 0.0), None
+
+    attention(leaking)
+    assert "run packed beside others, its logits differ" in _refusal(tmp_path)
+
+
+def test_angles_that_follow_the_longest_sequence_of_a_batch(tmp_path: Path) -> None:
+    """LongRoPE's do: tokens would depend on the neighbours (P3)."""
+    rope = {
+        "rope_type": "longrope",
+        "rope_theta": 1e4,
+        "short_factor": [1.0] * 4,
+        "long_factor": [4.0] * 4,
+        "original_max_position_embeddings": 64,
+    }
+    save_foreign("mixtral", tmp_path, rope_parameters=rope)
+    assert "run packed beside others, its logits differ" in _refusal(tmp_path)
+
+
+# -- folders that are not what they say ------------------------------------------------------------
+
+
+def test_tensors_missing_left_over_or_pickled(tmp_path: Path) -> None:
+    save_foreign("gpt2", tmp_path)
+    weights = tmp_path / "model.safetensors"
+    whole = load_file(weights)
+    name = "transformer.h.1.mlp.c_fc.bias"
+    for changed, said in (
+        ({key: value for key, value in whole.items() if key != name}, f"'{name}' is missing"),
+        ({**whole, "extra.bias": torch.ones(2)}, "'extra.bias' is without a place"),
+        ({**whole, name: torch.ones(3)}, "cannot load GPT2LMHeadModel"),
+    ):
+        save_file(changed, weights, metadata={"format": "pt"})
+        with pytest.raises(ModelLoadError, match=said):
+            load_model(tmp_path, progress=False)
+    weights.rename(tmp_path / "pytorch_model.bin")
+    with pytest.raises(ModelLoadError, match="pickled"):
+        load_model(tmp_path, progress=False)
+
+
+def test_quantised_weights_and_code_of_its_own(tmp_path: Path) -> None:
+    save_foreign("gpt2", tmp_path)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "quantization_config": {"quant_method": "mxfp4"}}))
+    with pytest.raises(NotSupportedError, match="mxfp4"):
+        load_model(tmp_path, progress=False)
+    code = "raise SystemExit('code of a checkpoint has run')"
+    (tmp_path / "modeling.py").write_text(code)
+    own = {"AutoConfig": "modeling.C", "AutoModelForCausalLM": "modeling.M"}
+    path.write_text(json.dumps({**config, "auto_map": own}))
+    assert load_model(tmp_path, progress=False).config.vocab_size == 199
