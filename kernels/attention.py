@@ -63,27 +63,28 @@ class AttentionBatch:
         self.query_start = query_start
         self.seq_len = seq_len
         self.slot_tables = slot_tables
-        self._parts: dict[tuple[int | None, torch.dtype], list[_Part]] = {}
+        self._parts: dict[tuple[int | None, torch.dtype, bool], list[_Part]] = {}
 
-    def parts(self, window: int | None, dtype: torch.dtype) -> list[_Part]:
-        """How `paged_attention` divides these rows; made once a step for all layers."""
-        found = self._parts.get((window, dtype))
+    def parts(self, window: int | None, dtype: torch.dtype, *, pieces: bool = False) -> list[_Part]:
+        """How `paged_attention` divides these rows; made once a step for all layers. pieces: never
+        more than `PIECE` rows at once."""
+        found = self._parts.get((window, dtype, pieces))
         if found is None:
             together: defaultdict[tuple[int, int], list[_Run]] = defaultdict(list)
-            for run in self._runs(window):
+            for run in self._runs(window, pieces):
                 # Lengths within a factor of two: padding costs no more than that.
                 length = max(run.reach(window) - 1, 64).bit_length()
                 together[run.rows, length if run.rows <= TOGETHER else -run.first].append(run)
             found = [_part(self, runs, window, dtype) for runs in together.values()]
-            self._parts[window, dtype] = found
+            self._parts[window, dtype, pieces] = found
         return found
 
-    def _runs(self, window: int | None) -> Iterator[_Run]:
+    def _runs(self, window: int | None, pieces: bool) -> Iterator[_Run]:
         on_cpu = self.slot_tables.device.type == "cpu"
         for b, keys in enumerate(self.seq_len):
             first, end = self.query_start[b], self.query_start[b + 1]
             piece = end - first
-            if window is not None or (on_cpu and keys <= CUT_KEYS):
+            if pieces or window is not None or (on_cpu and keys <= CUT_KEYS):
                 piece = PIECE
             for start in range(first, end, piece):
                 stop = min(start + piece, end)
@@ -235,34 +236,44 @@ def paged_attention(
     sinks: Tensor | None = None,
 ) -> Tensor:
     """See `paged_attention_reference`."""
-    if softcap is not None or sinks is not None:
-        # No model of today's registry has them; correct until a kernel does it faster.
-        return paged_attention_reference(
-            q, k_cache, v_cache, batch, scale=scale, window=window, softcap=softcap, sinks=sinks
-        )
-    parts = batch.parts(window, q.dtype)
+    scored = softcap is not None or sinks is not None
+    parts = batch.parts(window, q.dtype, pieces=scored)
+
+    def attend(q: Tensor, part: _Part) -> Tensor:
+        k, v = _gather(k_cache, v_cache, part, batch.workspace)
+        if scored:
+            return _attend_scored(q, k, v, part, scale, softcap, sinks)
+        return _attend(q, k, v, part, scale)
+
     if len(parts) == 1 and parts[0].where is None:
-        return _attend(q, k_cache, v_cache, parts[0], scale, batch.workspace)
+        return attend(q, parts[0])
     out = torch.empty(q.shape[0], q.shape[1], v_cache.shape[2], dtype=q.dtype, device=q.device)
     for part in parts:
         assert part.where is not None
-        out[part.where] = _attend(q[part.where], k_cache, v_cache, part, scale, batch.workspace)
+        out[part.where] = attend(q[part.where], part)
     return out
 
 
-def _attend(
-    q: Tensor, k_cache: Tensor, v_cache: Tensor, part: _Part, scale: float, workspace: Workspace
-) -> Tensor:
-    """[count * rows, Hq, Dk] -> [count * rows, Hq, Dv]."""
-    count, rows, keys = part.count, part.rows, part.keys
-    heads, kv_heads = q.shape[1], k_cache.shape[1]
-    if isinstance(part.slots, int):
-        k, v = k_cache[part.slots : part.slots + keys], v_cache[part.slots : part.slots + keys]
+def _gather(
+    k_cache: Tensor, v_cache: Tensor, part: _Part, workspace: Workspace
+) -> tuple[Tensor, Tensor]:
+    """Keys and values [count, kv_heads, keys, D] of a part, in place where they lie in order."""
+    count, keys, slots = part.count, part.keys, part.slots
+    if isinstance(slots, int):
+        k, v = k_cache[slots : slots + keys], v_cache[slots : slots + keys]
     else:
-        k = workspace.gather("k", k_cache, part.slots)
-        v = workspace.gather("v", v_cache, part.slots)
-    k = k.view(count, keys, kv_heads, -1).transpose(1, 2)
-    v = v.view(count, keys, kv_heads, -1).transpose(1, 2)
+        k, v = workspace.gather("k", k_cache, slots), workspace.gather("v", v_cache, slots)
+    kv_heads = k_cache.shape[1]
+    return (
+        k.view(count, keys, kv_heads, -1).transpose(1, 2),
+        v.view(count, keys, kv_heads, -1).transpose(1, 2),
+    )
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, part: _Part, scale: float) -> Tensor:
+    """q [count * rows, Hq, Dk], k and v [count, Hkv, keys, D] -> [count * rows, Hq, Dv]."""
+    count, rows = part.count, part.rows
+    heads, kv_heads = q.shape[1], k.shape[1]
     if rows == 1:
         # The heads that share a KV head become rows of one query: K and V are read once for them.
         folded = q.reshape(count, kv_heads, heads // kv_heads, -1)
@@ -279,3 +290,35 @@ def _attend(
         enable_gqa=heads != kv_heads,
     )
     return out.transpose(1, 2).reshape(count * rows, heads, -1)
+
+
+def _attend_scored(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    part: _Part,
+    scale: float,
+    softcap: float | None,
+    sinks: Tensor | None,
+) -> Tensor:
+    """As `_attend`, in float32 and with the scores at hand, for what torch's operator lacks."""
+    count, rows, keys = part.count, part.rows, part.keys
+    heads, kv_heads = q.shape[1], k.shape[1]
+    group = heads // kv_heads
+    mask = part.mask
+    if part.causal and rows > 1:
+        mask = _mask(rows, keys, None, torch.float32, q.device)
+    # The heads that share a KV head become rows of one query, as above.
+    wide = q.float().view(count, rows, kv_heads, group, -1).permute(0, 2, 3, 1, 4)
+    score = torch.matmul(wide.reshape(count, kv_heads, group * rows, -1), k.float().mT).mul_(scale)
+    if softcap is not None:
+        score = score.div_(softcap).tanh_().mul_(softcap)
+    score = score.view(count, kv_heads, group, rows, keys)
+    if mask is not None:
+        score += mask.unsqueeze(2)
+    whole = score.logsumexp(dim=-1, keepdim=True)
+    if sinks is not None:
+        whole = torch.logaddexp(whole, sinks.float().view(kv_heads, group, 1, 1))
+    weight = score.sub_(whole).exp_().view(count, kv_heads, group * rows, keys)
+    out = torch.matmul(weight, v.float()).view(count, kv_heads, group, rows, -1)
+    return out.permute(0, 3, 1, 2, 4).reshape(count * rows, heads, -1).to(q.dtype)

@@ -6,12 +6,12 @@ import math
 import random
 from dataclasses import dataclass
 
-import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from espalier.kernels.attention import (
+    PIECE,
     TOGETHER,
     AttentionBatch,
     Workspace,
@@ -96,11 +96,38 @@ def test_fast_equals_reference(
     _compare(case, window=window)
 
 
-@pytest.mark.parametrize("softcap", [None, 2.0])
-@pytest.mark.parametrize("sinks", [False, True])
-def test_softcap_and_sinks(softcap: float | None, sinks: bool) -> None:
-    case = _case([(1, 20), (5, 9)])
-    _compare(case, softcap=softcap, sinks=torch.randn(4) if sinks else None, window=7)
+@given(
+    shapes=st.lists(_shape, min_size=1, max_size=7),
+    heads=st.sampled_from([(1, 1), (4, 2), (6, 6), (8, 1)]),
+    widths=st.sampled_from([(8, 8), (12, 4), (4, 12)]),
+    window=st.sampled_from([None, 1, 40]),
+    softcap=st.sampled_from([None, 0.5, 30.0]),
+    sinks=st.booleans(),
+    contiguous=st.booleans(),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=100)
+def test_softcap_and_sinks(
+    shapes: list[tuple[int, int]],
+    heads: tuple[int, int],
+    widths: tuple[int, int],
+    window: int | None,
+    softcap: float | None,
+    sinks: bool,
+    contiguous: bool,
+    seed: int,
+) -> None:
+    case = _case(shapes, heads=heads, widths=widths, contiguous=contiguous, seed=seed)
+    drawn = torch.randn(heads[0]) if sinks else None
+    _compare(case, softcap=softcap, sinks=drawn, window=window)
+
+
+def test_long_rows_with_a_softcap_are_cut_in_pieces() -> None:
+    """Scores of a whole prompt at once would be quadratic memory."""
+    case = _case([(3 * PIECE + 5, 3 * PIECE + 40), (1, 50)])
+    rows = [part.rows for part in case.batch.parts(None, torch.float32, pieces=True)]
+    assert max(rows) == PIECE
+    _compare(case, softcap=2.0)
 
 
 def test_reference_is_softmax_over_the_visible_keys() -> None:
