@@ -321,4 +321,4 @@ def _attend_scored(
         whole = torch.logaddexp(whole, sinks.float().view(kv_heads, group, 1, 1))
     weight = score.sub_(whole).exp_().view(count, kv_heads, group * rows, keys)
     out = torch.matmul(weight, v.float()).view(count, kv_heads, group, rows, -1)
-    return out.permute(0, 3, 1, 2, 4).reshape(count * rows, heads, -1).to(q.dtype)
+    return out.permute(0, 3, 1, 2, 4).reshape(count * rows, heads, -1).to(q.dtype).contiguous()

@@ -18,7 +18,8 @@ def rms_norm_reference(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 
 class RMSNorm:
-    """`rms_norm_reference` with `weight` [H] and `eps` given once."""
+    """`rms_norm_reference` with `weight` [H] and `eps` given once. The product with a float32
+    weight is in float32 whatever x is, as Gemma's checkpoints were trained."""
 
     __slots__ = ("_epsilon", "_scaled", "eps", "weight")
 
@@ -35,6 +36,8 @@ class RMSNorm:
 
     def __call__(self, x: Tensor) -> Tensor:
         """x [..., H] -> the same shape, a new tensor."""
+        if x.dtype != self.weight.dtype:
+            return self(x.to(self.weight.dtype)).to(x.dtype)
         if self._scaled is None:
             return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)

@@ -24,7 +24,8 @@ Kind = Literal["column", "row", "replicated"]
 class Linear:
     """`y = x W^T + b` for x [T, inputs] -> [T, sum(outputs)].
 
-    Several weights that read the same x are fused: `names[i]` gives outputs[i] of the outputs.
+    Several weights that read the same x are fused: `names[i]` gives outputs[i] of the outputs; one
+    name gives them all where the checkpoint has fused them.
     kind: column cuts the outputs over the group, row the inputs, replicated nothing. shared: the
     weight, where another layer has loaded it already (tied embeddings).
     """
@@ -52,8 +53,13 @@ class Linear:
             raise NotSupportedError(
                 f"a row-parallel layer over {group.size} ranks", hint="Use one device."
             )
+        fused = len(names) == 1 and len(outputs) > 1
+        if fused and group.size > 1:
+            raise NotSupportedError(
+                f"a fused weight over {group.size} ranks", hint="Use one device."
+            )
         dim = {"column": 0, "row": 1, "replicated": None}[kind]
-        named = list(zip(names, outputs, strict=True))
+        named = list(zip(names, [sum(outputs)] if fused else outputs, strict=True))
         if shared is None:
             parts = [
                 weights.take(f"{name}.weight", (size, inputs), cut=dim, group=group)

@@ -76,10 +76,16 @@ class Weights:
         return name in self._files
 
     def take(
-        self, name: str, shape: tuple[int, ...], *, cut: int | None = None, group: Group = ONE
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        *,
+        cut: int | None = None,
+        group: Group = ONE,
+        dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """The tensor `name`, which must have `shape`, on the device and in the dtype of this
-        loader. cut: the dimension of which each rank of `group` gets its equal share."""
+        """The tensor `name`, which must have `shape`, on the device and in `dtype`, by default
+        this loader's. cut: the dimension of which each rank of `group` gets its equal share."""
         path = self._files.get(name)
         if path is None:
             raise ModelLoadError(
@@ -114,7 +120,7 @@ class Weights:
             self._taken.add(name)
             self._bar.update()
         # A copy: the file's own pages would change, or vanish, under a running model with the file.
-        return tensor.to(self.device, self.dtype, copy=True)
+        return tensor.to(self.device, dtype or self.dtype, copy=True)
 
     def finish(self, unused: tuple[str, ...]) -> None:
         """Raise for a tensor that nothing took and whose name does not end in one of

@@ -7,11 +7,13 @@ import math
 import torch
 from torch import Tensor
 
+from ..errors import ModelLoadError
 from .config import ModelConfig, RopeConfig
 
 
 def inverse_frequencies(rope: RopeConfig, width: int) -> tuple[Tensor, float]:
-    """[width / 2] float32 radians per position, and the factor on cosine and sine."""
+    """[width / 2] float32 radians per position, and the factor on cosine and sine. width: how many
+    elements of a head turn."""
     index = torch.arange(0, width, 2, dtype=torch.int64).float()
     frequency = 1.0 / (rope.theta ** (index / width))
     if rope.kind == "linear":
@@ -20,6 +22,8 @@ def inverse_frequencies(rope: RopeConfig, width: int) -> tuple[Tensor, float]:
         return _llama3(frequency, rope), 1.0
     if rope.kind == "yarn":
         return _yarn(frequency, rope, width)
+    if rope.kind == "longrope":
+        return _longrope(frequency, rope)
     return frequency, 1.0
 
 
@@ -51,6 +55,19 @@ def _yarn(frequency: Tensor, rope: RopeConfig, width: int) -> tuple[Tensor, floa
     return frequency / factor * slowed + frequency * (1 - slowed), _attention_factor(rope, factor)
 
 
+def _longrope(frequency: Tensor, rope: RopeConfig) -> tuple[Tensor, float]:
+    """LongRoPE (Ding et al., 2024), by the divisors for sequences of the original context."""
+    if len(rope.slowed) != len(frequency):
+        raise ModelLoadError(
+            expected=f"{len(frequency)} numbers",
+            got=str(len(rope.slowed)),
+            where="config.json: rope_parameters: short_factor",
+        )
+    factor, context = rope.get("factor"), rope.get("original_max_position_embeddings")
+    growth = 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(context))
+    return frequency / torch.tensor(rope.slowed), rope.get("attention_factor", growth)
+
+
 def _attention_factor(rope: RopeConfig, factor: float) -> float:
     def growth(weight: float) -> float:
         return 1.0 if factor <= 1 else 0.1 * weight * math.log(factor) + 1.0
@@ -67,8 +84,11 @@ def _attention_factor(rope: RopeConfig, factor: float) -> float:
 class Rotary:
     """The table [positions, 1, D] in the form `kernels.rope.rope_` reads; grows as it is needed."""
 
-    def __init__(self, config: ModelConfig, device: torch.device, dtype: torch.dtype) -> None:
-        self._frequency, self._factor = inverse_frequencies(config.rope, config.head_dim)
+    def __init__(
+        self, rope: RopeConfig, config: ModelConfig, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.width = int(config.head_dim * rope.share)
+        self._frequency, self._factor = inverse_frequencies(rope, self.width)
         self._device, self._dtype = device, dtype
         self._grow(min(config.context_length, 2048))
 

@@ -78,7 +78,7 @@ FOREIGN: dict[str, dict[str, Any]] = {
     "cohere": {"use_qk_norm": True},
     "mixtral": {"sliding_window": 9},
     "qwen3_moe": {},
-    "deepseek_v3": {"num_key_value_heads": 6},
+    "deepseek_v3": {},
     "gpt_oss": {"sliding_window": 9},
 }
 """model_type -> what differs from `SIZES`; these run."""
@@ -112,11 +112,19 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 """model_type -> what differs from `SIZES`, and the reason that the refusal gives."""
 
 
+def definition_of(model_type: str) -> str:
+    """The name of transformers' class."""
+    names: str | tuple[str, ...] = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[model_type]
+    return names if isinstance(names, str) else names[0]
+
+
 def tiny_config(model_type: str, **more: Any) -> Any:
     """A config of `model_type` with our sizes where it has them."""
     kind = CONFIG_MAPPING[model_type]
     known = {field.name for field in dataclasses.fields(kind)}
     sizes = {name: value for name, value in SIZES.items() if name in known}
+    if "kv_lora_rank" in known:  # keys are expanded to as many heads as there are queries'
+        sizes["num_key_value_heads"] = sizes["num_attention_heads"]
     return kind(**{**sizes, **more})
 
 
@@ -126,8 +134,7 @@ def save_foreign(model_type: str, folder: Path, **more: Any) -> Any:
     torch.manual_seed(7)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        definition = getattr(transformers, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[model_type])
-        model = definition(config).eval()
+        model = getattr(transformers, definition_of(model_type))(config).eval()
     for name, parameter in model.named_parameters():
         if "norm" in name or name.endswith((".bias", "sinks")):
             torch.nn.init.normal_(parameter, mean=0.5, std=0.5)

@@ -41,6 +41,16 @@ _YARN = {
     "original_max_position_embeddings": 32,
 }
 
+_LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "short_factor": [1.0, 1.3, 2.0],
+    "long_factor": [2.0, 3.0, 5.0],
+}
+_GEMMA = {"head_dim": 16, "query_pre_attn_scalar": 24, "sliding_window": 11}
+_LINEAR = {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0}
+_LOCAL = {"rope_type": "default", "rope_theta": 1e4}
+
 TINY: dict[str, tuple[str, dict[str, Any]]] = {
     "llama2": ("Llama", {"num_key_value_heads": 6}),
     "llama3": ("Llama", {"rope_parameters": _LLAMA3, "tie_word_embeddings": True}),
@@ -58,6 +68,27 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "qwen3": ("Qwen3", {"head_dim": 16, "tie_word_embeddings": True}),
     "qwen3-yarn": ("Qwen3", {"head_dim": 16, "rope_parameters": _YARN}),
+    "phi3": ("Phi3", {"sliding_window": 11}),
+    "phi4-mini": (
+        "Phi3",
+        {
+            "tie_word_embeddings": True,
+            "original_max_position_embeddings": 256,
+            "rope_parameters": {**_LONGROPE, "partial_rotary_factor": 0.75},
+        },
+    ),
+    "gemma2": (
+        "Gemma2",
+        {**_GEMMA, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0},
+    ),
+    "gemma3": (
+        "Gemma3",
+        {
+            **_GEMMA,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+            "rope_parameters": {"full_attention": _LINEAR, "sliding_attention": _LOCAL},
+        },
+    ),
 }
 """Name -> (architecture, what differs from the common sizes)."""
 
@@ -65,7 +96,9 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
 def save_tiny(name: str, folder: Path, *, dtype: torch.dtype = torch.float32, **more: Any) -> Any:
     """Save the checkpoint `name` to `folder`; returns transformers' model, in eval mode."""
     family, differing = TINY[name]
-    config = getattr(transformers, f"{family}Config")(**{**_SIZES, **differing, **more})
+    text = "Text" if family == "Gemma3" else ""
+    sizes = {**_SIZES, "pad_token_id": 0, **differing, **more}
+    config = getattr(transformers, f"{family}{text}Config")(**sizes)
     torch.manual_seed(7)
     model = getattr(transformers, f"{family}ForCausalLM")(config).to(dtype).eval()
     for parameter_name, parameter in model.named_parameters():

@@ -31,8 +31,6 @@ from ..loader import tensor_files
 from .acceptance import Refused, accept, ask_us, survey
 from .interface import PagedStep, running
 
-_log = logging.getLogger("espalier.models")
-
 
 @dataclass(frozen=True)
 class ForeignConfig:
@@ -103,8 +101,6 @@ def load_foreign(
                 where=str(folder),
                 hint="docs/models.md lists what runs, and what does not and why.",
             ) from refused
-    for note in made.notes:
-        _log.warning("%s", note)
     return made
 
 
@@ -193,9 +189,9 @@ def _notes(config: ForeignConfig, text: Any, layout: KVLayout, dtype: torch.dtyp
 @contextmanager
 def _quiet(progress: bool) -> Iterator[None]:
     """Without transformers' reports of loading, which are errors here, and its bars if unwanted."""
-    library = transformers.utils.logging
+    library: Any = transformers.utils.logging
     level, bars = library.get_verbosity(), library.is_progress_bar_enabled()
-    library.set_verbosity(library.CRITICAL)
+    library.set_verbosity(logging.CRITICAL)
     if not progress:
         library.disable_progress_bar()
     try:

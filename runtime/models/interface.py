@@ -211,8 +211,8 @@ def _attend(
         mask=attention_mask,
         unknown=tuple(unknown),
     )
-    rows = [part[0].transpose(0, 1) for part in (query, key, value)]
-    return _running.get().attend(*rows, asked).unsqueeze(0), None
+    q, k, v = (part[0].transpose(0, 1) for part in (query, key, value))
+    return _running.get().attend(q, k, v, asked).unsqueeze(0), None
 
 
 def _mask(

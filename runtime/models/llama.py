@@ -1,4 +1,5 @@
-"""The Llama family: Llama 2 and 3, Mistral, Qwen2, Qwen3, where they differ by `ModelConfig` alone.
+"""The Llama family: Llama 2 and 3, Mistral, Qwen2, Qwen3, Phi-3 and Phi-4, where they differ by
+`ModelConfig` alone.
 
 A pre-norm decoder: RMSNorm, attention with rotary positions and grouped heads, RMSNorm, gated MLP.
 """
@@ -24,14 +25,46 @@ from ..rotary import Rotary
 
 
 @dataclass(slots=True)
-class _Step:
-    """What every layer of one forward reads."""
+class Step:
+    """What every layer of one forward reads. cos, sin: of the rows' positions; local_cos,
+    local_sin: for the layers with a window."""
 
     kv: KVCache
     slot_of: Tensor
     attention: AttentionBatch
     cos: Tensor
     sin: Tensor
+    local_cos: Tensor
+    local_sin: Tensor
+
+
+class Angles:
+    """The rotary tables of a model."""
+
+    def __init__(self, config: ModelConfig, device: torch.device, dtype: torch.dtype) -> None:
+        self._rotary = Rotary(config.rope, config, device, dtype)
+        self._local = self._rotary
+        if config.local_rope not in (None, config.rope):
+            assert config.local_rope is not None
+            self._local = Rotary(config.local_rope, config, device, dtype)
+        self._workspace = Workspace()
+
+    def step(self, batch: ForwardBatch, kv: KVCache) -> Step:
+        """What the layers read of `batch`."""
+        rows = AttentionBatch(batch.query_start, batch.seq_len, batch.slot_tables, self._workspace)
+        end = max(batch.seq_len)
+        cos, sin = self._rotary(batch.positions, end)
+        local = (cos, sin) if self._local is self._rotary else self._local(batch.positions, end)
+        return Step(kv, batch.slot_of, rows, cos, sin, *local)
+
+
+def rms_norm(config: ModelConfig, weights: Weights, name: str, width: int) -> RMSNorm:
+    """The norm whose weight is `name`."""
+    if config.norm_plus_one:
+        weight = weights.take(f"{name}.weight", (width,), dtype=torch.float32) + 1.0
+    else:
+        weight = weights.take(f"{name}.weight", (width,))
+    return RMSNorm(weight, config.rms_norm_eps)
 
 
 class Attention:
@@ -42,11 +75,13 @@ class Attention:
         self.layer = layer
         self.width = config.head_dim
         self.heads, self.kv_heads = config.num_heads, config.num_kv_heads
-        self.scale = config.head_dim**-0.5
+        self.turning = int(config.head_dim * config.rope.share)
+        self.scale = config.attention_scale
+        self.softcap = config.attention_softcap
         self.window = config.windows[layer]
         self.qkv = Linear(
             weights,
-            [f"{name}.{part}_proj" for part in "qkv"],
+            [f"{name}.{part}_proj" for part in (["qkv"] if config.fused else "qkv")],
             [heads * self.width for heads in (self.heads, self.kv_heads, self.kv_heads)],
             config.hidden_size,
             kind="column",
@@ -62,11 +97,11 @@ class Attention:
         )
         self.norms: list[RMSNorm] = []
         if config.qk_norm:
-            for part in "qk":
-                weight = weights.take(f"{name}.{part}_norm.weight", (self.width,))
-                self.norms.append(RMSNorm(weight, config.rms_norm_eps))
+            self.norms += [
+                rms_norm(config, weights, f"{name}.{part}_norm", self.width) for part in "qk"
+            ]
 
-    def __call__(self, x: Tensor, step: _Step) -> Tensor:
+    def __call__(self, x: Tensor, step: Step) -> Tensor:
         qkv = self.qkv(x)
         heads = qkv.view(len(x), -1, self.width)
         queries = heads[:, : self.heads]
@@ -74,7 +109,9 @@ class Attention:
             keys = heads[:, self.heads : self.heads + self.kv_heads]
             for part, norm in zip((queries, keys), self.norms, strict=True):
                 part.copy_(norm(part))
-        rope_(heads[:, : self.heads + self.kv_heads], step.cos, step.sin)
+        local = self.window is not None
+        cos, sin = (step.local_cos, step.local_sin) if local else (step.cos, step.sin)
+        rope_(heads[:, : self.heads + self.kv_heads, : self.turning], cos, sin)
         write_kv(step.kv.rows[self.layer], step.slot_of, qkv[:, self.heads * self.width :])
         mixed = paged_attention(
             queries,
@@ -83,6 +120,7 @@ class Attention:
             step.attention,
             scale=self.scale,
             window=self.window,
+            softcap=self.softcap,
         )
         return self.output(mixed.view(len(x), -1))
 
@@ -93,19 +131,16 @@ class Layer:
     def __init__(self, config: ModelConfig, weights: Weights, layer: int) -> None:
         name, hidden = f"model.layers.{layer}", config.hidden_size
         inner, bias = config.intermediate_size, config.mlp_bias
-
-        def norm(part: str) -> RMSNorm:
-            return RMSNorm(weights.take(f"{name}.{part}.weight", (hidden,)), config.rms_norm_eps)
-
-        self.attention_norm = norm("input_layernorm")
+        self.attention_norm = rms_norm(config, weights, f"{name}.input_layernorm", hidden)
         self.attention = Attention(config, weights, layer)
-        self.mlp_norm = norm("post_attention_layernorm")
-        both = [f"{name}.mlp.gate_proj", f"{name}.mlp.up_proj"]
+        self.mlp_norm = rms_norm(config, weights, f"{name}.post_attention_layernorm", hidden)
+        parts = ["gate_up"] if config.fused else ["gate", "up"]
+        both = [f"{name}.mlp.{part}_proj" for part in parts]
         self.gate_up = Linear(weights, both, [inner, inner], hidden, kind="column", bias=bias)
         down = [f"{name}.mlp.down_proj"]
         self.down = Linear(weights, down, [hidden], inner, kind="row", bias=bias)
 
-    def __call__(self, x: Tensor, step: _Step) -> Tensor:
+    def __call__(self, x: Tensor, step: Step) -> Tensor:
         """Adds to the residual `x` in place and returns it."""
         mixed = self.attention(self.attention_norm(x), step)
         return x.add_(self.down(silu_mul(self.gate_up(self.mlp_norm.add(x, mixed)))))
@@ -116,38 +151,37 @@ class LlamaForCausalLM:
 
     def __init__(self, config: ModelConfig, weights: Weights) -> None:
         self.config = config
-        self.notes: list[str] = []
+        self.notes = list(config.notes)
         self.dtype = weights.dtype
         self.device = weights.device
         vocabulary, hidden = config.vocab_size, config.hidden_size
         self.embedding = weights.take("model.embed_tokens.weight", (vocabulary, hidden))
         self.layers = [Layer(config, weights, layer) for layer in range(config.num_layers)]
-        self.norm = RMSNorm(weights.take("model.norm.weight", (hidden,)), config.rms_norm_eps)
+        self.norm = rms_norm(config, weights, "model.norm", hidden)
         tied = self.embedding if config.tie_word_embeddings else None
         self.head = Linear(weights, ["lm_head"], [vocabulary], hidden, kind="column", shared=tied)
-        self.rotary = Rotary(config, self.device, self.dtype)
-        self.workspace = Workspace()
+        self.angles = Angles(config, self.device, self.dtype)
         unused = ["rotary_emb.inv_freq"] + (["lm_head.weight"] if tied is not None else [])
         weights.finish(unused=tuple(unused))
 
     @property
     def kv_layout(self) -> KVLayout:
         """What this model keeps per token."""
-        config = self.config
-        layer = LayerKV(config.num_kv_heads, config.head_dim, config.head_dim)
-        return KVLayout((layer,) * config.num_layers)
+        return kv_layout(self.config)
 
     @torch.inference_mode()
     def forward(self, batch: ForwardBatch, kv: KVCache) -> Tensor:
         """Run one step: writes KV, returns logits [N, V] float32 of the rows `batch.logits_at`."""
-        attention = AttentionBatch(
-            batch.query_start, batch.seq_len, batch.slot_tables, self.workspace
-        )
-        cos, sin = self.rotary(batch.positions, max(batch.seq_len))
-        step = _Step(kv, batch.slot_of, attention, cos, sin)
+        step = self.angles.step(batch, kv)
         x = F.embedding(batch.input_ids, self.embedding)
         for layer in self.layers:
             x = layer(x, step)
         if batch.hidden_at is not None:
             batch.hidden = self.norm(x.index_select(0, batch.hidden_at)).float()
         return self.head(self.norm(x.index_select(0, batch.logits_at))).float()
+
+
+def kv_layout(config: ModelConfig) -> KVLayout:
+    """Every layer keeps the same."""
+    layer = LayerKV(config.num_kv_heads, config.head_dim, config.head_dim)
+    return KVLayout((layer,) * config.num_layers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Protocol
 
@@ -15,11 +16,17 @@ from ..dtypes import resolve_dtype
 from ..kv_cache import KVCache, KVLayout
 from ..loader import Weights
 from ..locate import SPRIG, resolve_folder
+from .gemma import GemmaForCausalLM
 from .llama import LlamaForCausalLM
 
-ARCHITECTURES: dict[str, type[LlamaForCausalLM]] = {
+_log = logging.getLogger("espalier.models")
+
+ARCHITECTURES: dict[str, type[LlamaForCausalLM] | type[GemmaForCausalLM]] = {
+    "Gemma2ForCausalLM": GemmaForCausalLM,
+    "Gemma3ForCausalLM": GemmaForCausalLM,
     "LlamaForCausalLM": LlamaForCausalLM,
     "MistralForCausalLM": LlamaForCausalLM,
+    "Phi3ForCausalLM": LlamaForCausalLM,
     "Qwen2ForCausalLM": LlamaForCausalLM,
     "Qwen3ForCausalLM": LlamaForCausalLM,
 }
@@ -90,7 +97,7 @@ def load_model(
         from .foreign import is_foreign, load_foreign
 
         if is_foreign(data):
-            return load_foreign(folder, data, device=place, dtype=dtype, progress=progress)
+            return _said(load_foreign(folder, data, device=place, dtype=dtype, progress=progress))
         raise ModelLoadError(
             f"unknown architecture {architecture!r} of model_type {data.get('model_type')!r}",
             expected=f"one of {', '.join(ARCHITECTURES)}, or another causal LM of transformers",
@@ -101,4 +108,10 @@ def load_model(
         dtype = torch.float32
     chosen = resolve_dtype(dtype, config.dtype, place)
     with Weights(folder, device=place, dtype=chosen, progress=progress) as weights:
-        return definition(config, weights)
+        return _said(definition(config, weights))
+
+
+def _said(model: CausalLM) -> CausalLM:
+    for note in model.notes:
+        _log.warning("%s", note)
+    return model

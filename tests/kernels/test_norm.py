@@ -22,6 +22,12 @@ def test_like_the_reference(dtype: torch.dtype, shape: tuple[int, ...], size: fl
     torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
 
 
+def test_a_wide_weight_is_multiplied_wide() -> None:
+    x, weight = torch.randn(3, 16).bfloat16(), torch.randn(16) + 1
+    ours = RMSNorm(weight, 1e-6)(x)
+    assert torch.equal(ours, rms_norm_reference(x.float(), weight, 1e-6).bfloat16())
+
+
 def test_zeros_stay_zero() -> None:
     assert torch.equal(RMSNorm(torch.ones(8), 1e-6)(torch.zeros(2, 8)), torch.zeros(2, 8))
 

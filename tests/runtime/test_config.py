@@ -80,6 +80,67 @@ def test_qwen() -> None:
     assert not qwen3.attention_bias
 
 
+GEMMA3_OF_VERSION_4 = {
+    "query_pre_attn_scalar": 168,
+    "head_dim": 16,
+    "num_hidden_layers": 13,
+    "sliding_window": 64,
+    "sliding_window_pattern": 6,
+    "rope_theta": 1000000.0,
+    "rope_local_base_freq": 20000.0,
+    "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+}
+
+
+def test_gemma_3_as_either_version_writes_it() -> None:
+    """Read as transformers reads it."""
+    theirs = transformers.Gemma3TextConfig(**{**LLAMA, **GEMMA3_OF_VERSION_4})
+    newer = {**theirs.to_dict(), "architectures": ["Gemma3ForCausalLM"]}
+    for ours in (_config("Gemma3ForCausalLM", **GEMMA3_OF_VERSION_4), ModelConfig.from_dict(newer)):
+        kinds = [
+            "full_attention" if window is None else "sliding_attention" for window in ours.windows
+        ]
+        assert kinds == theirs.layer_types
+        assert set(ours.windows) == {None, 64}
+        assert (ours.rope.theta, ours.rope.kind, ours.rope.get("factor")) == (1e6, "linear", 8.0)
+        assert ours.local_rope is not None
+        assert (ours.local_rope.theta, ours.local_rope.kind) == (20000.0, "default")
+        assert ours.attention_scale == 168**-0.5
+        assert (ours.attention_softcap, ours.logit_softcap) == (None, None)
+        assert ours.qk_norm
+        assert ours.norm_plus_one
+        assert ours.tie_word_embeddings
+
+
+def test_gemma_2_where_config_json_is_silent() -> None:
+    theirs = transformers.Gemma2Config(**LLAMA)
+    ours = _config("Gemma2ForCausalLM", num_key_value_heads=4)
+    assert (ours.attention_softcap, ours.logit_softcap) == (50.0, 30.0)
+    assert ours.windows == (4096, None, 4096, None)
+    assert (ours.head_dim, ours.attention_scale) == (theirs.head_dim, 256**-0.5)
+    uncapped = _config("Gemma2ForCausalLM", attn_logit_softcapping=None)
+    assert uncapped.attention_softcap is None
+
+
+def test_phi_3() -> None:
+    phi = _config(
+        "Phi3ForCausalLM",
+        sliding_window=7,
+        original_max_position_embeddings=64,
+        rope_scaling={"type": "su", "short_factor": [1.0] * 3, "long_factor": [2.0] * 3},
+        partial_rotary_factor=0.75,
+    )
+    assert phi.fused
+    assert phi.windows == (7,) * 4
+    assert (phi.rope.kind, phi.rope.share, phi.rope.slowed) == ("longrope", 0.75, (1.0,) * 3)
+    assert (phi.context_length, phi.rope.get("factor")) == (64, 4.0)
+    with pytest.raises(ModelLoadError, match="3 numbers"):
+        inverse_frequencies(_config("Phi3ForCausalLM", rope_scaling=_NO_FACTORS).rope, 6)
+
+
+_NO_FACTORS = {"rope_type": "longrope", "short_factor": [1.0], "factor": 2.0}
+
+
 def test_windows() -> None:
     mistral = "MistralForCausalLM"
     assert _config(mistral, sliding_window=7).windows == (7,) * 4
@@ -108,11 +169,21 @@ def test_windows() -> None:
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
         ({"quantization_config": {"quant_method": "awq"}}, "awq"),
         ({"auto_map": {"AutoModelForCausalLM": "modeling.X"}}, "auto_map"),
+        (
+            {"architectures": ["Gemma3ForCausalLM"], "hidden_activation": "silu"},
+            "hidden_activation",
+        ),
+        ({"architectures": ["Gemma3ForCausalLM"], "attn_logit_softcapping": 5.0}, "softcapping"),
+        (
+            {"architectures": ["Gemma3ForCausalLM"], "use_bidirectional_attention": True},
+            "bidirectional",
+        ),
+        ({"architectures": ["Phi3ForCausalLM"], "rope_scaling": {"type": "llama3"}}, "llama3"),
     ],
 )
 def test_refused_by_name(more: dict[str, Any], named: str) -> None:
     with pytest.raises(NotSupportedError, match=named):
-        _config(**more)
+        ModelConfig.from_dict({**LLAMA, **more})
 
 
 def test_a_window_of_unknown_layers_is_refused() -> None:
@@ -128,11 +199,12 @@ def test_a_window_of_unknown_layers_is_refused() -> None:
         ({"num_hidden_layers": 0}, "num_hidden_layers"),
         ({"num_key_value_heads": 3}, "num_key_value_heads"),
         ({"rope_scaling": {"rope_type": "linear"}}, "rope"),
+        ({"architectures": ["Phi3ForCausalLM"], "rope_scaling": {"type": "su"}}, "rope"),
     ],
 )
 def test_what_cannot_be(more: dict[str, Any], where: str) -> None:
     with pytest.raises(ModelLoadError) as caught:
-        inverse_frequencies(_config(**more).rope, 8)
+        inverse_frequencies(ModelConfig.from_dict({**LLAMA, **more}).rope, 8)
     assert where in str(caught.value.where)
 
 
@@ -180,6 +252,28 @@ def test_frequencies_are_transformers_own(rope: dict[str, Any]) -> None:
     expected, factor = ROPE_INIT_FUNCTIONS[rope["rope_type"]](theirs, "cpu")
     ours = _config(hidden_size=1024, max_position_embeddings=131072, rope_parameters=rope)
     frequency, own_factor = inverse_frequencies(ours.rope, 128)
+    torch.testing.assert_close(frequency, expected, rtol=1e-6, atol=0)
+    assert own_factor == pytest.approx(factor)
+
+
+@pytest.mark.parametrize("factor", [None, 32.0, 1.0])
+def test_longrope_is_transformers_own(factor: float | None) -> None:
+    """Up to the original context."""
+    rope: dict[str, Any] = {
+        "rope_type": "longrope",
+        "rope_theta": 1e4,
+        "short_factor": [1.0 + 0.1 * i for i in range(48)],
+        "long_factor": [2.0] * 48,
+        "partial_rotary_factor": 0.75,
+        "original_max_position_embeddings": 4096,
+    }
+    if factor is not None:
+        rope["factor"] = factor
+    sizes = {"hidden_size": 1024, "num_attention_heads": 8, "max_position_embeddings": 131072}
+    theirs = transformers.Phi3Config(**sizes, pad_token_id=0, rope_parameters=dict(rope))
+    expected, factor = ROPE_INIT_FUNCTIONS["longrope"](theirs, "cpu", seq_len=4096)
+    ours = _config("Phi3ForCausalLM", **sizes, rope_parameters=rope)
+    frequency, own_factor = inverse_frequencies(ours.rope, 96)
     torch.testing.assert_close(frequency, expected, rtol=1e-6, atol=0)
     assert own_factor == pytest.approx(factor)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,9 @@ def test_a_row_reads_slots_that_another_row_of_the_step_fills(tiny: Any) -> None
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("name", ["llama3", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize(
+    "name", ["llama3", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3"]
+)
 def test_half_precision_follows_transformers(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
     reference = save_tiny(name, tmp_path, dtype=dtype)
     tokens = _prompt(40)
@@ -152,6 +155,27 @@ def test_embedding_is_found_beside_a_table_that_grows(tmp_path: Path) -> None:
     tokens = _prompt(2100)
     ours = Driver.of(tmp_path, slots=3000).step({"a": tokens}, last_only=True)["a"]
     _assert_close(ours, _expected(reference, tokens)[-1:])
+
+
+def test_longrope_runs_up_to_where_its_angles_change(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_tiny("phi4-mini", tmp_path)
+    model = load_model(tmp_path, progress=False)
+    assert model.config.context_length == 256
+    [note] = model.notes
+    assert note in caplog.text
+    assert "256 tokens, of the 512" in note
+
+
+def test_code_that_has_gone_into_transformers_is_never_imported(tmp_path: Path) -> None:
+    """Phi-3 checkpoints name their own copy of it."""
+    save_tiny("phi3", tmp_path)
+    path = tmp_path / "config.json"
+    code = {"auto_map": {"AutoModelForCausalLM": "modeling_phi3.Phi3ForCausalLM"}}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **code}))
+    (tmp_path / "modeling_phi3.py").write_text("raise SystemExit('code of a checkpoint has run')")
+    assert load_model(tmp_path, progress=False).config.vocab_size == 199
 
 
 def test_unknown_architecture_lists_the_known_ones(tmp_path: Path) -> None:

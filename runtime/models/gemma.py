@@ -1,0 +1,79 @@
+"""The Gemma family: Gemma 2 and Gemma 3 (text).
+
+As the Llama family, but that attention and MLP are normed before and after, norms multiply by one
+plus their weight, embeddings are scaled by the square root of their width, scores (Gemma 2) and
+logits are softly capped, and layers with a window alternate with full ones, in Gemma 3 by angles of
+their own.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...kernels.activation import gelu_mul
+from ..batch import ForwardBatch
+from ..config import ModelConfig
+from ..kv_cache import KVCache, KVLayout
+from ..layers import Linear
+from ..loader import Weights
+from .llama import Angles, Attention, Step, kv_layout, rms_norm
+
+
+class Layer:
+    """Attention and MLP, each between two norms and added to the residual."""
+
+    def __init__(self, config: ModelConfig, weights: Weights, layer: int) -> None:
+        name = f"model.layers.{layer}"
+        hidden, inner = config.hidden_size, config.intermediate_size
+        self.attention = Attention(config, weights, layer)
+        self.before_attention, self.after_attention, self.before_mlp, self.after_mlp = (
+            rms_norm(config, weights, f"{name}.{part}_layernorm", hidden)
+            for part in ("input", "post_attention", "pre_feedforward", "post_feedforward")
+        )
+        both = [f"{name}.mlp.gate_proj", f"{name}.mlp.up_proj"]
+        self.gate_up = Linear(weights, both, [inner, inner], hidden, kind="column")
+        self.down = Linear(weights, [f"{name}.mlp.down_proj"], [hidden], inner, kind="row")
+
+    def __call__(self, x: Tensor, step: Step) -> Tensor:
+        """Adds to the residual `x` in place and returns it."""
+        mixed = self.after_attention(self.attention(self.before_attention(x), step))
+        inner = gelu_mul(self.gate_up(self.before_mlp.add(x, mixed)))
+        return x.add_(self.after_mlp(self.down(inner)))
+
+
+class GemmaForCausalLM:
+    """See the module's docstring."""
+
+    def __init__(self, config: ModelConfig, weights: Weights) -> None:
+        self.config = config
+        self.notes = list(config.notes)
+        self.dtype = weights.dtype
+        self.device = weights.device
+        vocabulary, hidden = config.vocab_size, config.hidden_size
+        self.embedding = weights.take("model.embed_tokens.weight", (vocabulary, hidden))
+        # In the dtype of the weights, as it was trained: in bfloat16 55.5, not 55.4256.
+        self.embedding_scale = torch.tensor(hidden**0.5, device=self.device, dtype=self.dtype)
+        self.layers = [Layer(config, weights, layer) for layer in range(config.num_layers)]
+        self.norm = rms_norm(config, weights, "model.norm", hidden)
+        tied = self.embedding if config.tie_word_embeddings else None
+        self.head = Linear(weights, ["lm_head"], [vocabulary], hidden, kind="column", shared=tied)
+        self.angles = Angles(config, self.device, self.dtype)
+        weights.finish(unused=("lm_head.weight",) if tied is not None else ())
+
+    @property
+    def kv_layout(self) -> KVLayout:
+        """What this model keeps per token."""
+        return kv_layout(self.config)
+
+    @torch.inference_mode()
+    def forward(self, batch: ForwardBatch, kv: KVCache) -> Tensor:
+        """Run one step: writes KV, returns logits [N, V] float32 of the rows `batch.logits_at`."""
+        step = self.angles.step(batch, kv)
+        x = F.embedding(batch.input_ids, self.embedding).mul_(self.embedding_scale)
+        for layer in self.layers:
+            x = layer(x, step)
+        logits = self.head(self.norm(x.index_select(0, batch.logits_at))).float()
+        cap = self.config.logit_softcap
+        return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
