@@ -111,6 +111,19 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 }
 """model_type -> what differs from `SIZES`, and the reason that the refusal gives."""
 
+_MIXED = {"layer_types": ["linear_attention", "full_attention", "linear_attention"]}
+OTHERS: dict[str, dict[str, Any]] = {
+    "bailing_hybrid": _MIXED,
+    "gpt_neo": {"attention_types": [[["global", "local", "global"], 1]]},
+    "gptj": {"rotary_dim": 4},
+    "granitemoehybrid": {"mamba_n_heads": 12, "mamba_d_head": 8},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention", "conv"]},
+    "mamba2": {"num_heads": 12, "head_dim": 8},
+    "qwen3_5_moe_text": _MIXED,
+    "qwen3_5_text": _MIXED,
+}
+"""model_type -> what differs from `SIZES`, of the others that docs/models.md speaks of."""
+
 
 def definition_of(model_type: str) -> str:
     """The name of transformers' class."""
@@ -119,18 +132,18 @@ def definition_of(model_type: str) -> str:
 
 
 def tiny_config(model_type: str, **more: Any) -> Any:
-    """A config of `model_type` with our sizes where it has them."""
+    """A config of `model_type` with our sizes where it has them, and what else is said above."""
     kind = CONFIG_MAPPING[model_type]
     known = {field.name for field in dataclasses.fields(kind)}
     sizes = {name: value for name, value in SIZES.items() if name in known}
     if "kv_lora_rank" in known:  # keys are expanded to as many heads as there are queries'
         sizes["num_key_value_heads"] = sizes["num_attention_heads"]
-    return kind(**{**sizes, **more})
+    return kind(**{**sizes, **_differing(model_type), **more})
 
 
 def save_foreign(model_type: str, folder: Path, **more: Any) -> Any:
     """Save a tiny random model of `model_type` to `folder`; returns it, in eval mode."""
-    config = tiny_config(model_type, **{**_differing(model_type), **more})
+    config = tiny_config(model_type, **more)
     torch.manual_seed(7)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -143,4 +156,5 @@ def save_foreign(model_type: str, folder: Path, **more: Any) -> Any:
 
 
 def _differing(model_type: str) -> dict[str, Any]:
-    return FOREIGN.get(model_type) or REFUSED.get(model_type, ({}, ""))[0]
+    refused, _ = REFUSED.get(model_type, ({}, ""))
+    return {**FOREIGN.get(model_type, {}), **refused, **OTHERS.get(model_type, {})}

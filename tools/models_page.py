@@ -52,13 +52,13 @@ it all keys of a sequence would turn by other angles, also those that are cached
 ## Run by transformers' own code
 Any other causal LM of transformers whose attention goes through its `AttentionInterface`: its own
 code runs on the flat batch, and our attention answers. A run at load proves that this is the same
-model: attention is called once per layer; every argument given to it is one that we compute
-(scale, window, soft cap, sinks; K and V of other widths and heads); the masks that the model makes
-hide what its windows say, up to its longest context; and its logits are its own eager ones, packed
-beside others, in chunks, on cached prefixes and token by token, beside a row at the far end of the
-context.
-Models that compress keys and values (MLA) keep them expanded here, and say at load what that costs.
-Outside attention these models have transformers' speed.
+model: attention is called once per layer, and no layer is of another kind; every argument given to
+it is one that we compute (scale, window, soft cap, sinks; K and V of other widths and heads); the
+masks that the model makes hide what its windows say, up to its longest context; and its logits are
+its own eager ones, over 160 tokens at once, and then packed beside others, in chunks, on cached
+prefixes and token by token, beside a row at the far end of the context. Models that compress keys
+and values (MLA) keep them expanded here, and say at load what that costs. Outside attention these
+models have transformers' speed.
 
 {foreign}
 

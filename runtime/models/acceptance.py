@@ -17,8 +17,11 @@ from ..batch import ForwardBatch
 from ..kv_cache import KVCache, KVLayout
 from .interface import NAME, Survey, running
 
+LONG = 160
+"""Tokens of the survey: past 128, where known models begin to compress or to leave out keys."""
+
 ROWS = 19
-"""Tokens of the longest sequence of a run."""
+"""Tokens of the longest sequence of the run over the cache."""
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """How far logits may lie from eager ones, as a share of their spread. Where attention is wrong, the
@@ -41,18 +44,24 @@ class _Runs(Protocol):
 
 
 @torch.inference_mode()
-def survey(model: Any, *, layers: int, context_length: int) -> KVLayout:
+def survey(model: Any, *, layers: int, context_length: int | None) -> KVLayout:
     """Run one sequence, its attention answered by ours; returns what the layers keep per token."""
     ask_us(model)
-    notes = Survey(min(ROWS, context_length), context_length)
+    rows = min(LONG, context_length or LONG)
+    notes = Survey(rows, context_length or rows)
     tokens = _tokens(model, notes.rows, seed=0)
     with running(notes):
         logits = _logits(model, tokens)
+    kinds = _other_kinds(model)
     if len(notes.asked) != layers:
         raise Refused(
             f"{len(notes.asked)} of its {layers} layers call attention through transformers' "
-            f"interface{_other_kinds(model)}"
+            f"interface{f'; it also has layers of kind {kinds}' if kinds else ''}"
         )
+    if context_length is None:
+        raise Refused("its config.json has no max_position_embeddings")
+    if kinds:
+        raise Refused(f"it has layers of kind {kinds}, which may keep more than keys and values")
     if notes.problems:
         more = f" (and {len(notes.problems) - 1} more)" if len(notes.problems) > 1 else ""
         raise Refused(notes.problems[0] + more)
@@ -180,8 +189,7 @@ def _compare(how: str, logits: Tensor, wanted: Tensor, dtype: torch.dtype) -> No
 
 
 def _other_kinds(model: Any) -> str:
-    """Of which kinds a model's config says its other layers are."""
+    """The kinds of layer, beside attention, that a model's config names."""
     config = model.config.get_text_config()
     kinds = getattr(config, "layer_types", None) or getattr(config, "layers_block_type", None)
-    others = sorted({*map(str, kinds or ())} - _ATTENTION)
-    return f"; it also has layers of kind {', '.join(others)}" if others else ""
+    return ", ".join(sorted({*map(str, kinds or ())} - _ATTENTION))

@@ -28,7 +28,7 @@ from ..config import as_ids
 from ..dtypes import resolve_dtype
 from ..kv_cache import KVCache, KVLayout
 from ..loader import tensor_files
-from .acceptance import Refused, accept, ask_us, survey
+from .acceptance import Refused, accept, survey
 from .interface import PagedStep, running
 
 
@@ -63,11 +63,13 @@ class ForeignCausalLM:
         attention = AttentionBatch(
             batch.query_start, batch.seq_len, batch.slot_tables, self._workspace
         )
+        # A row past the context has no meaning, but must not end a step: positions may be learned.
+        positions = batch.positions.clamp(max=self.config.context_length - 1)
         more = {"logits_to_keep": batch.logits_at} if self._chooses else {}
         with running(PagedStep(kv, batch.slot_of, attention)):
             logits: Tensor = self._model(
                 input_ids=batch.input_ids.unsqueeze(0),
-                position_ids=batch.positions.unsqueeze(0),
+                position_ids=positions.unsqueeze(0),
                 use_cache=False,
                 **more,
             ).logits[0]
@@ -156,11 +158,8 @@ def _weights(folder: Path, definition: Any, dtype: torch.dtype) -> Any:
 
 def _accepted(model: Any) -> ForeignCausalLM:
     """The model over our KV cache, proven. Raises Refused."""
-    ask_us(model)
     text = model.config.get_text_config()
     context = getattr(text, "max_position_embeddings", None)
-    if not isinstance(context, int) or context < 1:
-        raise Refused("its config.json has no max_position_embeddings")
     layout = survey(model, layers=text.num_hidden_layers, context_length=context)
     config = ForeignConfig(
         architecture=type(model).__name__,

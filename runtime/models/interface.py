@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from ...errors import EngineError
 from ...kernels.attention import AttentionBatch, paged_attention
 from ...kernels.rope import write_kv
 from ..kv_cache import KVCache, LayerKV
@@ -161,6 +162,9 @@ class PagedStep:
     def attend(self, q: Tensor, k: Tensor, v: Tensor, asked: Asked) -> Tensor:
         layer, kv = self.calls, self._kv
         self.calls += 1
+        if asked.unknown or asked.mask is not None:  # what the acceptance run never saw
+            what = asked.unknown[0] if asked.unknown else "a mask of its own"
+            raise EngineError(f"layer {layer} gives attention {what}, which is not computed")
         both = torch.cat((k.flatten(1), v.flatten(1)), dim=1)
         write_kv(kv.rows[layer], self._slot_of, both.to(kv.dtype))
         mixed = paged_attention(

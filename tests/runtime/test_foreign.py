@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from espalier.errors import ModelLoadError, NotSupportedError
+from espalier.errors import EngineError, ModelLoadError, NotSupportedError
 from espalier.runtime.models import interface, load_model
-from espalier.runtime.models.acceptance import ROWS
+from espalier.runtime.models.acceptance import LONG
 from tests.tiny_foreign import FOREIGN, REFUSED, save_foreign
 from tests.tiny_models import Driver
 
@@ -102,16 +102,31 @@ def test_an_argument_that_is_not_computed(attention: Any, tmp_path: Path) -> Non
     assert "layer 0 gives attention alibi (and 2 more)" in _refusal(tmp_path)
 
 
+def test_an_argument_that_comes_later(attention: Any, tmp_path: Path) -> None:
+    """Never ignored: the step fails that brings it."""
+    save_foreign("gpt2", tmp_path)
+    driver = Driver.of(tmp_path)
+    attention(lambda *args, **more: interface._attend(*args, **more, alibi=torch.ones(6)))
+    with pytest.raises(EngineError, match="layer 0 gives attention alibi"):
+        driver.step({"a": _prompt(5)})
+
+
+def test_layers_that_keep_more_than_keys_and_values(tmp_path: Path) -> None:
+    """DeepSeek-V4 compresses keys past 128 tokens; before, it computes what we do."""
+    save_foreign("deepseek_v4", tmp_path)
+    assert "it has layers of kind heavily_compressed_attention, which" in _refusal(tmp_path)
+
+
 @pytest.mark.parametrize("model_type", ["starcoder2", "gpt_oss"])
 def test_a_window_longer_than_the_run(model_type: str, attention: Any, tmp_path: Path) -> None:
     """It hides nothing from so few rows: the masks tell."""
-    window = ROWS + 20
+    window = LONG + 20
     reference = save_foreign(model_type, tmp_path, sliding_window=window)
 
     def forget(*args: Any, sliding_window: Any = None, **more: Any) -> Any:
         return interface._attend(*args, **more)
 
-    tokens = _prompt(90)
+    tokens = _prompt(LONG + 90)
     ours = Driver.of(tmp_path).step({"a": tokens})["a"]
     assert (ours - _expected(reference, tokens)).abs().max() < CLOSE
     attention(forget)
@@ -158,7 +173,7 @@ def test_a_sequence_that_reads_its_neighbour(attention: Any, tmp_path: Path) -> 
 
     def leaking(module: Any, q: Any, *args: Any, **more: Any) -> Any:
         out, _ = interface._attend(module, q, *args, **more)
-        return out + 0.1 * (out[:, -1:] if q.shape[2] != ROWS else 0.0), None
+        return out + 0.1 * (out[:, -1:] if q.shape[2] != LONG else 0.0), None
 
     attention(leaking)
     assert "run packed beside others, its logits differ" in _refusal(tmp_path)
