@@ -7,6 +7,7 @@ model's own eager ones. Either raises `Refused`, which says why.
 
 from __future__ import annotations
 
+import inspect
 import random
 from typing import Any, Protocol
 
@@ -47,6 +48,8 @@ class _Runs(Protocol):
 def survey(model: Any, *, layers: int, context_length: int | None) -> KVLayout:
     """Run one sequence, its attention answered by ours; returns what the layers keep per token."""
     ask_us(model)
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        raise Refused("it takes no position_ids, and so cannot know where a row stands")
     rows = min(LONG, context_length or LONG)
     notes = Survey(rows, context_length or rows)
     tokens = _tokens(model, notes.rows, seed=0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,12 @@ class ForeignCausalLM:
         self.kv_layout = layout
         self._model = model
         self._workspace = Workspace()
+        self._bodies = [
+            body
+            for body in model.modules()
+            if isinstance(body, transformers.PreTrainedModel) and body is not model
+        ]
+        """Of which the last to be done gives what the head reads."""
         self._chooses = "logits_to_keep" in inspect.signature(model.forward).parameters
 
     @torch.inference_mode()
@@ -66,13 +72,20 @@ class ForeignCausalLM:
         # A row past the context has no meaning, but must not end a step: positions may be learned.
         positions = batch.positions.clamp(max=self.config.context_length - 1)
         more = {"logits_to_keep": batch.logits_at} if self._chooses else {}
-        with running(PagedStep(kv, batch.slot_of, attention)):
+        states: list[Any] = []
+        with running(PagedStep(kv, batch.slot_of, attention)), ExitStack() as hooks:
+            if batch.hidden_at is not None:
+                for body in self._bodies:
+                    hook = body.register_forward_hook(lambda *called: states.append(called[2][0]))
+                    hooks.callback(hook.remove)
             logits: Tensor = self._model(
                 input_ids=batch.input_ids.unsqueeze(0),
                 position_ids=positions.unsqueeze(0),
                 use_cache=False,
                 **more,
             ).logits[0]
+        if batch.hidden_at is not None and states:
+            batch.hidden = states[-1][0].index_select(0, batch.hidden_at).float()
         if not self._chooses:
             logits = logits.index_select(0, batch.logits_at)
         return logits.float()
@@ -161,6 +174,7 @@ def _accepted(model: Any) -> ForeignCausalLM:
     text = model.config.get_text_config()
     context = getattr(text, "max_position_embeddings", None)
     layout = survey(model, layers=text.num_hidden_layers, context_length=context)
+    assert context is not None
     config = ForeignConfig(
         architecture=type(model).__name__,
         vocab_size=text.vocab_size,

@@ -74,6 +74,8 @@ class GemmaForCausalLM:
         x = F.embedding(batch.input_ids, self.embedding).mul_(self.embedding_scale)
         for layer in self.layers:
             x = layer(x, step)
+        if batch.hidden_at is not None:
+            batch.hidden = self.norm(x.index_select(0, batch.hidden_at)).float()
         logits = self.head(self.norm(x.index_select(0, batch.logits_at))).float()
         cap = self.config.logit_softcap
         return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)

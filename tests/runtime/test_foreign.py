@@ -17,10 +17,11 @@ from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from espalier.errors import EngineError, ModelLoadError, NotSupportedError
+from espalier.runtime.engine import Engine
 from espalier.runtime.models import interface, load_model
 from espalier.runtime.models.acceptance import LONG
 from tests.tiny_foreign import FOREIGN, REFUSED, save_foreign
-from tests.tiny_models import Driver
+from tests.tiny_models import TINY, Driver, save_tiny
 
 CLOSE = 1e-4
 
@@ -73,6 +74,23 @@ def test_the_cost_of_expanded_keys_is_said_at_load(
     assert note in caplog.text
     assert "2592 bytes per token" in note
     assert "384" in note
+
+
+@pytest.mark.parametrize("name", ["gpt2", "opt", "gemma3", "phi3"])
+def test_hidden_states_for_embeddings(name: str, tmp_path: Path) -> None:
+    save = save_tiny if name in TINY else save_foreign
+    reference = save(name, tmp_path)
+    prompt = _prompt(30)
+    with Engine(str(tmp_path), device="cpu", dtype="float32", inline=True, step_tokens=7) as engine:
+        [ours] = engine.embed(input_ids=[prompt], normalize=False)
+    with torch.inference_mode():
+        states = reference.base_model(torch.tensor([prompt])).last_hidden_state[0]
+    assert (torch.tensor(ours.vector) - states.mean(0)).abs().max() < CLOSE
+
+
+def test_a_model_that_does_not_ask_where_a_row_stands(tmp_path: Path) -> None:
+    save_foreign("blenderbot-small", tmp_path)
+    assert "it takes no position_ids" in _refusal(tmp_path)
 
 
 # -- every check can fail ----------------------------------------------------------------------
