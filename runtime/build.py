@@ -19,6 +19,7 @@ from .options import EngineOptions, SchedulerConfig
 from .protocol import EngineInfo
 from .scheduler import Scheduler
 from .tokenizer import Tokenizer
+from .validation import not_deterministic
 
 if TYPE_CHECKING:
     from ..grammar.compiler import GrammarCompiler
@@ -72,6 +73,8 @@ def _build_model(
     started = time.perf_counter()
     device = _device(options.device)
     model = load_model(options.model, device=device, dtype=options.dtype)
+    if options.deterministic and model.mixed_rows is not None:
+        raise not_deterministic(model.mixed_rows)
     tokenizer = load_tokenizer(options)
     loaded = time.perf_counter()
     config = model.config
@@ -102,7 +105,16 @@ def _build_model(
         dtype=str(dtype).removeprefix("torch."),
         kv_cache=line,
     )
-    built = _assemble(options, info, runner, tokenizer, emit, grammars, eos_ids=config.eos_ids)
+    built = _assemble(
+        options,
+        info,
+        runner,
+        tokenizer,
+        emit,
+        grammars,
+        eos_ids=config.eos_ids,
+        mixed_rows=model.mixed_rows,
+    )
     info.seconds = {"model": loaded - started, "engine": time.perf_counter() - loaded}
     return built
 
@@ -116,6 +128,7 @@ def _assemble(
     grammars: GrammarService,
     *,
     eos_ids: Iterable[int] = (),
+    mixed_rows: str | None = None,
 ) -> Built:
     scheduler = Scheduler(
         SchedulerConfig(
@@ -145,6 +158,7 @@ def _assemble(
         vocab_size=info.vocab_size,
         max_context=info.max_context,
         eos_ids=eos_ids,
+        mixed_rows=mixed_rows,
         overlap=overlap,
     )
     return Built(core=core, info=info, grammars=grammars)

@@ -34,7 +34,7 @@ from .request import Request
 from .scheduler import Scheduler
 from .sequence import Sequence
 from .step import Step
-from .validation import all_banned, check_request
+from .validation import Limits, all_banned, check_request
 
 if TYPE_CHECKING:
     from ..grammar.compiler import CompiledGrammar, GrammarCompiler
@@ -46,7 +46,7 @@ _log = logging.getLogger("espalier.engine")
 
 class EngineCore:
     """See the module's docstring. `emit` gets each chunk; it must not block. eos_ids: the model's
-    own, for want of a tokenizer that names them."""
+    own, for want of a tokenizer that names them. mixed_rows: see `Limits`."""
 
     def __init__(
         self,
@@ -60,6 +60,7 @@ class EngineCore:
         vocab_size: int,
         max_context: int,
         eos_ids: Iterable[int] = (),
+        mixed_rows: str | None = None,
         overlap: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -69,8 +70,12 @@ class EngineCore:
         self._emit = emit
         self._tokenizer = tokenizer
         self._grammars: Grammars[Progress] = Grammars(compiler, grammars)
-        self._vocab_size = vocab_size
-        self._max_context = min(max_context, scheduler.config.capacity)
+        self._limits = Limits(
+            vocab_size,
+            min(max_context, scheduler.config.capacity),
+            has_tokenizer=tokenizer is not None,
+            mixed_rows=mixed_rows,
+        )
         self._overlap = overlap
         if tokenizer is not None:
             eos_ids = tokenizer.eos_ids
@@ -88,18 +93,13 @@ class EngineCore:
         """Take a request. A bad one gets an error result, never an exception."""
         now = self.clock()
         try:
-            check_request(
-                request,
-                vocab_size=self._vocab_size,
-                max_context=self._max_context,
-                has_tokenizer=self._tokenizer is not None,
-            )
+            check_request(request, self._limits)
             searches = tuple(map(Search, request.params.stop_regex))
         except EspalierError as error:
             self._refuse(request, error)
             return
         params = request.params
-        limit = self._max_context
+        limit = self._limits.max_context
         if params.max_tokens is not None:
             limit = min(limit, len(request.prompt) + params.max_tokens)
         stops = frozenset(params.stop_token_ids)

@@ -4,17 +4,30 @@ the same errors."""
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
-from ..errors import InvalidRequestError
+from ..errors import InvalidRequestError, NotSupportedError
 from .request import Request
 
 
-def check_request(
-    request: Request, *, vocab_size: int, max_context: int, has_tokenizer: bool
-) -> None:
-    """Raise InvalidRequestError for what cannot run."""
-    _check_prompt(request, vocab_size, max_context)
+@dataclass(frozen=True)
+class Limits:
+    """What an engine can run. mixed_rows: what in its model lets a row's numbers depend on the
+    others of its step, so that fixed shapes do not fix them; None where nothing does."""
+
+    vocab_size: int
+    max_context: int
+    has_tokenizer: bool
+    mixed_rows: str | None = None
+
+
+def check_request(request: Request, limits: Limits) -> None:
+    """Raise InvalidRequestError or NotSupportedError for what cannot run."""
+    vocab_size = limits.vocab_size
+    _check_prompt(request, vocab_size, limits.max_context)
     params = request.params
+    if params.deterministic and limits.mixed_rows is not None:
+        raise not_deterministic(limits.mixed_rows)
     for name, tokens in (
         ("logit_bias", params.logit_bias),
         ("stop_token_ids", params.stop_token_ids),
@@ -34,7 +47,7 @@ def check_request(
             expected="an embedding alone", got="an embedding and more", where="pooling"
         )
     for name, asked in (("stop", params.stop), ("stop_regex", params.stop_regex)):
-        if asked and not has_tokenizer:
+        if asked and not limits.has_tokenizer:
             raise InvalidRequestError(
                 f"{name} needs a tokenizer, and this engine has none", where=name
             )
@@ -83,4 +96,14 @@ def all_banned(constrained: bool, generated: int) -> InvalidRequestError:
         f"logit_bias bans (-inf) every token that {what}, after {generated} tokens",
         where="logit_bias",
         hint="Ban fewer tokens, or use a large negative bias, which leaves them a last resort.",
+    )
+
+
+def not_deterministic(why: str) -> NotSupportedError:
+    """The error for deterministic=True on a model whose rows depend on each other."""
+    return NotSupportedError(
+        f"deterministic=True on this model: {why}",
+        where="deterministic",
+        hint="Tokens already depend on prompt, parameters and seed alone, but for near-ties, which "
+        "Result.near_ties counts.",
     )

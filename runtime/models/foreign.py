@@ -53,6 +53,7 @@ class ForeignCausalLM:
         self.dtype: torch.dtype = model.dtype
         self.device: torch.device = model.device
         self.kv_layout = layout
+        self.mixed_rows = _mixed_rows(model)
         self._model = model
         self._workspace = Workspace()
         self._bodies = [
@@ -213,3 +214,10 @@ def _quiet(progress: bool) -> Iterator[None]:
         library.set_verbosity(level)
         if bars:
             library.enable_progress_bar()
+
+
+def _mixed_rows(model: Any) -> str | None:
+    """Experts multiply the rows that come to them as one product, of as many rows as there are."""
+    names = {type(module).__name__ for module in model.modules()}
+    experts = sorted(name for name in names if "expert" in name.lower() or "moe" in name.lower())
+    return f"its experts ({', '.join(experts)}) take rows together" if experts else None

@@ -46,6 +46,8 @@ class Layer:
 class GemmaForCausalLM:
     """See the module's docstring."""
 
+    mixed_rows: str | None = None
+
     def __init__(self, config: ModelConfig, weights: Weights) -> None:
         self.config = config
         self.notes = list(config.notes)

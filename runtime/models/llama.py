@@ -149,6 +149,8 @@ class Layer:
 class LlamaForCausalLM:
     """See the module's docstring."""
 
+    mixed_rows: str | None = None
+
     def __init__(self, config: ModelConfig, weights: Weights) -> None:
         self.config = config
         self.notes = list(config.notes)

@@ -57,6 +57,8 @@ class CausalLM(Protocol):
 
     dtype: torch.dtype
     device: torch.device
+    mixed_rows: str | None
+    """Why a row's numbers may depend on the other rows of a step; None where they never do."""
     notes: list[str]
 
     @property

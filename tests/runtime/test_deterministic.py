@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from espalier.errors import NotSupportedError
 from espalier.runtime.engine import Engine
 from espalier.types import Result, SamplingParams
+from tests.tiny_foreign import save_foreign
 
 Make = Callable[..., Any]
 
@@ -135,3 +138,30 @@ def test_up_to_the_end_of_the_context(tiny_model: Make) -> None:
         )
         assert fixed.finish_reason == "length"
         assert len(prompt) + len(fixed.token_ids) == 60
+
+
+@pytest.mark.parametrize("model_type", ["mixtral", "gpt_oss", "deepseek_v3"])
+def test_models_whose_rows_depend_on_each_other_refuse(model_type: str, tmp_path: Path) -> None:
+    """Experts: a row is multiplied together with those that chose the same one."""
+    save_foreign(model_type, tmp_path)
+    with pytest.raises(NotSupportedError, match="experts"):
+        Engine(str(tmp_path), inline=True, device="cpu", deterministic=True)
+    with Engine(str(tmp_path), inline=True, device="cpu") as engine:
+        params = {"max_tokens": 2, "deterministic": True}
+        with pytest.raises(NotSupportedError, match="experts"):
+            engine.generate(input_ids=[[5, 6]], sampling_params=params)
+        assert engine.generate(input_ids=[[5, 6]], sampling_params={"max_tokens": 2})
+
+
+def test_a_model_of_transformers_own(tmp_path: Path) -> None:
+    save_foreign("gpt2", tmp_path)
+    params = [_params(number, deterministic=True) for number in range(4)]
+    prompts = _prompts()[:4]
+    with Engine(str(tmp_path), inline=True, device="cpu") as engine:
+        alone = [
+            engine.generate(input_ids=[prompt], sampling_params=each)[0]
+            for prompt, each in zip(prompts, params, strict=True)
+        ]
+    with Engine(str(tmp_path), inline=True, device="cpu", step_tokens=7) as engine:
+        together = engine.generate(input_ids=prompts, sampling_params=params)
+    assert [_bits(result) for result in together] == [_bits(result) for result in alone]
