@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ import pytest
 import espalier as esp
 from espalier.errors import ProgramError
 from espalier.frontend_lang.holds import Holds
-from espalier.runtime import build
-from espalier.runtime.options import SchedulerConfig
 from espalier.types import Hold
 
 State = Any
@@ -160,8 +157,9 @@ def test_a_forked_prefix_survives_unrelated_traffic(
 ) -> None:
     """Under plain LRU: the policy that learns from uses may keep a prefix that two branches have
     used without being asked to, and what a hold adds would not show."""
-    monkeypatch.setattr(build, "SchedulerConfig", partial(SchedulerConfig, eviction="lru"))
-    small = esp.Engine(str(tiny[0]), inline=True, max_total_tokens=CAPACITY, max_running=8)
+    small = esp.Engine(
+        str(tiny[0]), inline=True, max_total_tokens=CAPACITY, max_running=8, eviction="lru"
+    )
     length, found, state = forked_then_crowded(small)
     assert 40 < length < CAPACITY / 2
     assert min(found) >= length
