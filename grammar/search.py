@@ -7,6 +7,8 @@ character completes, the longest. So the answer does not depend on the pieces th
 
 from __future__ import annotations
 
+import copy
+
 from ..errors import GrammarError
 from .arena import Arena
 from .derivatives import segments, step
@@ -25,6 +27,7 @@ class Search:
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
+        self._begin()
         self._arena = Arena(allowance=ALLOWANCE)
         self._root = lower(self._arena, unanchored_regular(pattern))
         if self._root.nullable:
@@ -34,8 +37,16 @@ class Search:
             )
         if not segments(self._arena, self._root):
             raise GrammarError(f"the regular expression {pattern!r} matches no text")
+
+    def _begin(self) -> None:
         self._seen = 0
         self._alive: list[tuple[int, Node]] = []  # where each began, and what remains of it
+
+    def again(self) -> Search:
+        """A search from the start for the same pattern, in the same thread: they share states."""
+        other = copy.copy(self)
+        other._begin()
+        return other
 
     def feed(self, text: str) -> tuple[int, int] | None:
         """Start and end (in characters, of all text fed) of the first match, None while there is

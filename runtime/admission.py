@@ -62,15 +62,20 @@ class Admission:
             need += cache.unheld(match.node) - cached
         if not self._fits(need, seq):
             return False
-        if self._newcomers and match is not None:  # a step's first comes at any price
+        if match is not None:
+            cache.lock(match.node)  # before anything is evicted, which it might be itself
             short = seq.known - cached + page - scheduler.allocator.available
-            if short > 0 and cache.evict(short, spare=True) < short:
+            # A step's first comes at any price.
+            if self._newcomers and short > 0 and cache.evict(short, spare=True) < short:
+                cache.unlock(match.node)
                 return False
         self._newcomers += 1
-        if match is not None:
-            cache.lock(match.node)
         scheduler.waiting.remove(seq)
-        scheduler.waiting.charge(seq.namespace, seq.known - cached)
+        # What it may generate counts from the start, lest long answers hold all seats before they
+        # are seen; what it does not is given back. Computing again is not its tenant's doing.
+        prefill = 0 if seq.retracted else seq.known - cached
+        seq.promised = seq.max_length - seq.known
+        scheduler.waiting.charge(seq.tenant, prefill, ahead=seq.promised)
         scheduler.seat(self._step, seq)
         if match is not None:
             seq.node = match.node

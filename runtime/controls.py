@@ -24,6 +24,7 @@ def call(core: EngineCore, name: str, args: dict[str, Any]) -> Any:
 
 
 def _stats(core: EngineCore) -> dict[str, Any]:
+    core.pins.settle()
     return counters_of(core.scheduler) | {"held": core.pins.held}
 
 
@@ -33,6 +34,7 @@ def _check_invariants(core: EngineCore) -> None:
 
 def _flush_cache(core: EngineCore) -> int:
     """Drop everything cached that nobody uses. Returns how many tokens."""
+    core.pins.settle()
     return core.scheduler.cache.reset()
 
 
@@ -42,6 +44,7 @@ def _explain(core: EngineCore, input_ids: list[int], namespace: str) -> Any:
 
 
 def _tree(core: EngineCore, max_nodes: int, hottest: int, text_tokens: int) -> Any:
+    core.pins.settle()
     scheduler = core.scheduler
     running = [seq.node for seq in scheduler.running.values() if seq.node is not None]
     found = scheduler.cache.view(

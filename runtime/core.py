@@ -22,7 +22,6 @@ from ..errors import (
     InvariantError,
     NotSupportedError,
 )
-from ..grammar.search import Search
 from ..types import Chunk, FinishReason, Result, TokenLogprob
 from .deadlines import Deadlines
 from .grammars import Grammars
@@ -34,6 +33,7 @@ from .request import Request
 from .scheduler import Scheduler
 from .sequence import Sequence
 from .step import Step
+from .stopping import Searches
 from .validation import Limits, all_banned, check_request
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class EngineCore:
         self._deadlines = Deadlines()
         self._launched: tuple[Step, Any] | None = None
         self._resend = False
+        self._searches = Searches()
         self.pins = Pins(scheduler)
 
     # -- requests ----------------------------------------------------------------------------------
@@ -94,7 +95,7 @@ class EngineCore:
         now = self.clock()
         try:
             check_request(request, self._limits)
-            searches = tuple(map(Search, request.params.stop_regex))
+            searches = tuple(map(self._searches.get, request.params.stop_regex))
         except EspalierError as error:
             self._refuse(request, error)
             return

@@ -103,9 +103,11 @@ def token_ids(row: Any, where: str) -> list[int]:
 
 
 def checked_namespace(namespace: Any) -> str:
-    """Raises InvalidRequestError unless it is a string."""
-    if not isinstance(namespace, str):
-        raise InvalidRequestError(expected="a string", got=repr(namespace), where="namespace")
+    """Raises InvalidRequestError unless it is a string without NUL, which the engine uses."""
+    if not isinstance(namespace, str) or "\0" in namespace:
+        raise InvalidRequestError(
+            expected="a string without NUL", got=repr(namespace), where="namespace"
+        )
     _check_text(namespace, "namespace")
     return namespace
 

@@ -40,37 +40,43 @@ class Lanes:
         self._order: list[tuple[float, int, str]] = []  # of lanes with requests; stale ones stay
         self._clock = 0.0
         self._pushes = self._busy = 0
+        self._busy_weight = 0.0
+        self._sweep_at = _SPARE
 
     def add(self, seq: Sequence) -> None:
         """One more waits in its namespace; `push` says where."""
-        lane = self._lane(seq.namespace)
+        lane = self._lane(seq.tenant)
         if not lane.count:
             self._busy += 1
+            self._busy_weight += lane.weight
             lane.served = max(lane.served, self._clock)
-            self._line_up(seq.namespace, lane)
+            self._line_up(seq.tenant, lane)
         lane.count += 1
 
     def push(self, seq: Sequence, depth: int, number: int) -> None:
         """Its place, with `depth` tokens cached; entries of other numbers count no more."""
         arrived = int(seq.submitted // self._ageing) - seq.priority
         entry = (arrived, -depth, seq.arrival, number, seq)
-        heapq.heappush(self._lanes[seq.namespace].heap, entry)
+        heapq.heappush(self._lanes[seq.tenant].heap, entry)
 
     def remove(self, seq: Sequence) -> None:
         """It waits no more."""
-        lane = self._lanes[seq.namespace]
+        lane = self._lanes[seq.tenant]
         lane.count -= 1
         if not lane.count:
             self._busy -= 1
+            self._busy_weight = self._busy_weight - lane.weight if self._busy else 0.0
             lane.heap.clear()
         elif len(lane.heap) > _SPARE and len(lane.heap) > 4 * lane.count:
             lane.heap = [entry for entry in lane.heap if self._live.get(entry[4].id) == entry[3]]
             heapq.heapify(lane.heap)
 
-    def charge(self, namespace: str, tokens: int) -> None:
-        """So many tokens were served to a namespace."""
+    def charge(self, namespace: str, tokens: int, ahead: int = 0) -> None:
+        """So many tokens were served to a namespace, and so many promised (below 0: no longer)."""
         lane = self._lane(namespace)
-        lane.served += tokens / lane.weight
+        lane.served += (tokens + ahead) / lane.weight
+        # Time passes for who waits too, or newcomers without end would all be first.
+        self._clock += tokens / max(self._busy_weight, lane.weight)
         if lane.count:
             self._line_up(namespace, lane)
         elif not self._busy:
@@ -94,8 +100,9 @@ class Lanes:
     def _lane(self, namespace: str) -> Lane:
         lane = self._lanes.get(namespace)
         if lane is None:
-            if len(self._lanes) > 2 * self._busy + _SPARE:
+            if len(self._lanes) > self._sweep_at:
                 self._sweep()
+                self._sweep_at = max(_SPARE, 2 * len(self._lanes))
             weight = self._shares.get(namespace, 1.0)
             lane = self._lanes[namespace] = Lane(weight, self._clock)
         return lane

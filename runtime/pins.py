@@ -28,24 +28,29 @@ class Pins:
         self._leaving = scheduler.leaving
         self._pins: dict[int, Pin] = {}
         self._numbers = itertools.count(1)
+        self._last, self._pins_at = 0, _SWEEP
         self._holds: dict[int, Pin] = {}
         self._ended: list[tuple[Sequence, list[Hold]]] = []
         self._sweep_at = _SWEEP
 
     def pin(self, key: Ints, namespace: str, ttl: float | None) -> int:
         """Pin a prefix; returns the pin's number."""
-        number = next(self._numbers)
+        self._last = number = next(self._numbers)
         self._pins[number] = self._cache.pin(key, namespace, ttl)
+        if len(self._pins) > self._pins_at:  # of those that ran out
+            self._pins = {each: pin for each, pin in self._pins.items() if pin.active}
+            self._pins_at = max(_SWEEP, 2 * len(self._pins))
         return number
 
     def unpin(self, number: int) -> None:
-        """Drop a pin. Raises InvalidRequestError for a number that is none."""
+        """Drop a pin that has not run out. Raises InvalidRequestError for a number never given."""
         pin = self._pins.pop(number, None)
-        if pin is None:
+        if pin is not None:
+            self._cache.unpin(pin)
+        elif not 0 < number <= self._last:
             raise InvalidRequestError(
                 expected="a pin this engine gave", got=str(number), where="pin"
             )
-        self._cache.unpin(pin)
 
     # -- holds -------------------------------------------------------------------------------------
 

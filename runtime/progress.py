@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import EngineError, EspalierError
 from ..types import Chunk, FinishReason, Result, Times, TokenLogprob
 from .sequence import Sequence
 from .stopping import StopWatch
 
 if TYPE_CHECKING:
-    from ..errors import EspalierError
     from ..grammar.compiler import CompiledGrammar
     from ..grammar.matcher import Matcher
     from ..grammar.search import Search
@@ -99,7 +99,16 @@ class Progress:
         generated = len(tokens)
         if isinstance(self.matched_stop, int):
             tokens.pop()
-        text = self._final_text(tokens)
+        try:
+            text = self._final_text(tokens)
+            if self.matched_stop is None and self._stops.matched is not None:
+                self.matched_stop = self._stops.matched  # completed by what was left at the end
+                reason = "stop" if reason == "length" else reason
+            incomplete = self._incomplete(reason, text)
+        except Exception as failed:  # its own stop_regex or matcher, and nobody else's (P4)
+            text, reason = "".join(self._text), "error"
+            incomplete = reason if seq.constrained else None
+            error = failed if isinstance(failed, EspalierError) else EngineError(repr(failed))
         if isinstance(self.matched_stop, str):
             tokens = tokens[: self._tokens_before(len(text), 0)]
         params = seq.request.params
@@ -115,7 +124,7 @@ class Progress:
             generated_tokens=generated,
             finish_reason=reason,
             matched_stop=self.matched_stop,
-            incomplete=self._incomplete(reason, text),
+            incomplete=incomplete,
             logprobs=self.logprobs[: len(tokens)] if params.logprobs is not None else None,
             prompt_logprobs=list(seq.scores) if seq.request.score_from is not None else None,
             embedding=self._embedding() if reason == "stop" else None,

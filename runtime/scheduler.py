@@ -81,7 +81,7 @@ class Scheduler:
         elif seq.state == "running":
             del self.running[seq.id]
             self.leaving[seq.id] = seq
-            self.waiting.charge(seq.namespace, seq.generated)
+            self._settle(seq)
             self._let_go(seq)
         if seq.state != "finished":
             seq.state = "finished"
@@ -343,10 +343,16 @@ class Scheduler:
         self.free_seats.append(seq.seat)
         seq.clear_kv()
 
+    def _settle(self, seq: Sequence) -> None:
+        """Charge what it generated in its seat for what it had been charged ahead."""
+        generated = seq.promised - (seq.max_length - seq.known)
+        self.waiting.charge(seq.tenant, generated, ahead=-seq.promised)
+
     def _retract(self, seq: Sequence) -> None:
         """Back to the queue's front; its KV stays in the tree for as long as nobody needs it."""
         self.counters.retractions += 1
         del self.running[seq.id]
+        self._settle(seq)
         self._release(seq)
         seq.restart()
         seq.state = "waiting"

@@ -8,6 +8,7 @@ Positions count from the prompt's first token.
   launched step. The first `tree_len` slots belong to the tree (the path to `node`, which is
   locked), the rest to the sequence;
 - `last_step`: the number of the latest step that names it;
+- `namespace` is where its KV is shared, `tenant` whose share it is served from;
 - `pos`: the next position to run. It is below `kv_len` where KV is cached but logits are wanted:
   from `must_run_from` on.
 """
@@ -64,6 +65,7 @@ class Sequence:
         "pos",
         "prefill_end",
         "priority",
+        "promised",
         "prompt_len",
         "request",
         "retracted",
@@ -77,6 +79,7 @@ class Sequence:
         "stop_ids",
         "submitted",
         "table",
+        "tenant",
         "tree_len",
         "wants_scores",
     )
@@ -91,7 +94,7 @@ class Sequence:
     ) -> None:
         self.request = request
         self.id = request.id
-        self.namespace = request.namespace
+        self.namespace = self.tenant = request.namespace
         # Its KV is of fixed shapes: no other may stand in for it.
         if request.params.deterministic:
             self.namespace += DETERMINISTIC
@@ -109,6 +112,7 @@ class Sequence:
         self.retractions = 0
         self.arrival = self.seat = 0
         self.last_step = self.last_token = -1
+        self.promised = 0  # tokens it may still generate, charged to its tenant when it was seated
         self.cached = self.computed = self.shared = self.accounted = 0
         self.scores: list[TokenLogprob] = []
         self.wants_scores = request.score_from is not None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ..grammar.search import Search
+from ..grammar.search import Search
+
+_KEPT = 128
 
 
 class StopWatch:
@@ -65,3 +66,19 @@ class StopWatch:
             if any(stop.startswith(tail) for stop in self._stops):
                 return size
         return 0
+
+
+class Searches:
+    """Searches by pattern: each is parsed once, for all samples and requests of an engine."""
+
+    def __init__(self) -> None:
+        self._made: OrderedDict[str, Search] = OrderedDict()
+
+    def get(self, pattern: str) -> Search:
+        """A new search. Raises GrammarError."""
+        if pattern not in self._made:
+            self._made[pattern] = Search(pattern)
+            if len(self._made) > _KEPT:
+                self._made.popitem(last=False)
+        self._made.move_to_end(pattern)
+        return self._made[pattern].again()

@@ -169,7 +169,11 @@ def _check(grammar: object, priority: object, namespace: object, deadline: objec
     wanted = {
         "grammar": ("a GrammarSpec", grammar, grammar is None or isinstance(grammar, GrammarSpec)),
         "priority": ("an integer of 32 bits", priority, _is_int32(priority)),
-        "namespace": ("a string", namespace, isinstance(namespace, str)),
+        "namespace": (
+            "a string without NUL",
+            namespace,
+            isinstance(namespace, str) and "\0" not in namespace,
+        ),
         "deadline": ("seconds above 0", deadline, deadline is None or number),
     }
     for name, (expected, value, right) in wanted.items():

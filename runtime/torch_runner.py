@@ -78,7 +78,7 @@ class TorchRunner:
         logits, hidden = self._forward(plan)
         launched = _Launched(plan=plan, logits=logits)
         if hidden is not None:
-            sums = [rows.sum(0) for rows in hidden.split(plan.pool_counts)]
+            sums = [rows.double().sum(0) for rows in hidden.split(plan.pool_counts)]
             launched.pooled = torch.stack(sums)
         return launched
 

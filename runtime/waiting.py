@@ -98,9 +98,10 @@ class WaitingQueue:
         if not seq.retracted:
             self._lanes.remove(seq)
 
-    def charge(self, namespace: str, tokens: int) -> None:
-        """So many tokens are served to a namespace: it counts against its share."""
-        self._lanes.charge(namespace, tokens)
+    def charge(self, tenant: str, tokens: int, ahead: int = 0) -> None:
+        """So many tokens are served to a tenant, and so many more promised (or no longer, below 0):
+        both count against its share."""
+        self._lanes.charge(tenant, tokens, ahead)
 
     def _push(self, seq: Sequence, depth: int) -> None:
         self._pushes += 1

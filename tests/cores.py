@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -44,6 +44,7 @@ class Harness:
         use_cache: bool = True,
         headroom: int = 16,
         age_bound: int = 256,
+        eviction: Literal["lru", "density"] = "density",
         overlap: bool = False,
         vocab: int = VOCAB,
         tokenizer: Tokenizer | None = None,
@@ -59,6 +60,7 @@ class Harness:
             use_cache=use_cache,
             headroom=headroom,
             age_bound=age_bound,
+            eviction=eviction,
         )
         self.scheduler = Scheduler(config, clock=self.clock)
         self.simulated = SimulatedRunner(capacity=capacity, max_running=max_running, vocab=vocab)

@@ -268,3 +268,13 @@ def test_no_room_at_all() -> None:
     with Engine("null", inline=True, max_total_tokens=1) as tiny:
         _refused(InvalidRequestError, "prompt", lambda: tiny.generate(input_ids=[[3]]))
     assert issubclass(OutOfSlotsError, EspalierError)
+
+
+def test_a_namespace_is_free_of_nul(engine: Engine) -> None:
+    """Or an ordinary request could pass its KV off as a deterministic one's."""
+    for call in (
+        lambda: engine.generate("x", namespace="\0deterministic"),
+        lambda: engine.pin([5, 6], namespace="a\0"),
+        lambda: engine.explain([5, 6], namespace="a\0"),
+    ):
+        _refused(InvalidRequestError, "namespace", call)

@@ -304,3 +304,38 @@ def test_a_vocabulary_wider_or_narrower_than_the_model(tmp_path: Path) -> None:
                 assert max(result.token_ids) < min(size, 406)
     assert Vocabulary([b"a"], [], []).size == 1
     assert GrammarCompiler(Vocabulary([b"a"], [], [0])).vocabulary.words == 1
+
+
+# -- text that ends in half a character ------------------------------------------------------------
+
+
+def _half_a_character() -> int:
+    return made("byte-level").vocabulary.index(b"\xe2")
+
+
+def test_a_stop_regex_that_fails_at_the_very_end_fails_alone(engine: Engine) -> None:
+    """The half character that is left when the tokens are, is one more for it to follow."""
+    bias = {_half_a_character(): 1e6}
+    params = [
+        SamplingParams(max_tokens=257, stop_regex=(".{400}b",), logit_bias=bias),
+        SamplingParams(max_tokens=300, ignore_eos=True),
+    ]
+    results = engine.generate(
+        input_ids=[[7, 8], [9, 10]], sampling_params=params, on_error="return"
+    )
+    assert isinstance(results[0].error, GrammarError)
+    assert results[0].finish_reason == "error"
+    assert (results[1].error, results[1].finish_reason) == (None, "length")
+    engine.check_invariants()
+
+
+def test_a_stop_string_completed_by_what_is_left(engine: Engine) -> None:
+    stop = "\ufffd" * 3
+    [result] = engine.generate(
+        input_ids=[[7, 8]],
+        sampling_params=SamplingParams(
+            max_tokens=3, stop=(stop,), logit_bias={_half_a_character(): 1e6}
+        ),
+    )
+    assert (result.text, result.token_ids) == ("", [])
+    assert (result.finish_reason, result.matched_stop) == ("stop", stop)

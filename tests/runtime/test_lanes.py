@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from espalier.runtime.options import SchedulerConfig
 from espalier.runtime.request import Request
+from espalier.runtime.scheduler import Scheduler
 from espalier.runtime.sequence import Sequence
 from espalier.runtime.waiting import WaitingQueue
 from espalier.types import SamplingParams
@@ -118,3 +120,77 @@ def test_nobody_waits_longer_than_its_age_bound() -> None:
     backlog = len(queue)  # at most those that came within 4 * 10 s of it were before it
     assert now <= 5 * 10 * 2
     assert backlog > 0
+
+
+def test_newcomers_without_end_do_not_hold_back_who_returns() -> None:
+    """A cache salt per user: each request comes in a namespace of its own."""
+    queue = WaitingQueue(None, age_bound=10**9)
+    number = 0
+    for _ in range(13):
+        queue.add(_sequence(number, namespace=f"once {number}"))
+        number += 1
+    queue.add(_sequence(10**6, namespace="regular"))
+    while _serve(queue) != "regular":
+        pass
+    queue.add(_sequence(10**6 + 1, namespace="regular"))
+    waited = 0
+    while _serve(queue) != "regular":
+        queue.add(_sequence(number, namespace=f"once {number}"))
+        number += 1
+        waited += 1
+    assert waited < 40
+    for _ in range(3000):
+        queue.add(_sequence(number, namespace=f"once {number}"))
+        number += 1
+        _serve(queue)
+    assert len(queue._lanes._lanes) < 300
+
+
+def test_long_answers_do_not_lock_short_ones_out() -> None:
+    """Eight seats, equal shares: what a request may generate counts when it is seated."""
+    scheduler = Scheduler(SchedulerConfig(capacity=100_000, max_running=8))
+    served: Counter[str] = Counter()
+    idle, longest_idle = 0, 0
+    for number in range(400):
+        for tenant, length in (("short", 10), ("long", 1000)):
+            params = SamplingParams(max_tokens=length, ignore_eos=True)
+            request = Request(
+                id=2 * number + (tenant == "long"),
+                prompt=[number + 3, 5],
+                params=params,
+                seed=0,
+                namespace=tenant,
+            )
+            scheduler.add(Sequence(request, max_length=2 + length))
+    for _ in range(600):
+        step = scheduler.plan()
+        assert step is not None
+        for seq in step.samples:
+            seq.append(7)
+            served[seq.tenant] += 1
+        scheduler.retire(step)
+        for seq in list(scheduler.running.values()):
+            if seq.known >= seq.max_length:
+                scheduler.finish(seq)
+        running = {seq.tenant for seq in scheduler.running.values()}
+        idle = 0 if "short" in running else idle + 1
+        longest_idle = max(longest_idle, idle)
+    assert longest_idle < 20
+    assert served["short"] > 1000
+
+
+def test_deterministic_requests_are_their_tenants() -> None:
+    queue = WaitingQueue(None, age_bound=10_000, shares={"gold": 3.0})
+    for number in range(80):
+        params = SamplingParams(deterministic=True)
+        tenant = "gold" if number % 2 else "other"
+        request = Request(id=number, prompt=[number], params=params, seed=0, namespace=tenant)
+        queue.add(Sequence(request, max_length=9))
+    order = []
+    for _ in range(24):
+        seq = queue.peek()
+        assert seq is not None
+        queue.remove(seq)
+        queue.charge(seq.tenant, 10)
+        order.append(seq.tenant)
+    assert Counter(order)["gold"] == pytest.approx(18, abs=2)

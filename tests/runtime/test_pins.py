@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+
+import numpy as np
 import pytest
 
 from espalier.errors import InvalidRequestError
@@ -97,3 +100,49 @@ def test_bad_holds_end_their_request_alone() -> None:
         assert error.where == "holds[0]"
     assert harness.results[3].error is None
     assert pinned(harness) == 0
+
+
+def test_pins_that_ran_out_are_swept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pins, "_SWEEP", 8)
+    harness = Harness()
+    harness.submit([1, 2, 3], 2)
+    harness.run()
+    book = harness.core.pins
+    book._pins_at = 8
+    key = np.array([1, 2, 3], dtype=np.int64)
+    numbers = []
+    for _ in range(60):
+        numbers.append(book.pin(key, "", 1.0))
+        harness.clock.now += 2
+    assert len(book._pins) <= 9
+    book.unpin(numbers[0])  # it has run out: nothing is left to drop
+    with pytest.raises(InvalidRequestError):
+        book.unpin(numbers[-1] + 1)
+
+
+@pytest.mark.parametrize("eviction", ["lru", "density"])
+def test_what_is_being_admitted_is_not_evicted_for_itself(eviction: str) -> None:
+    """Pins, tight memory, and newcomers whose cached prefix is what could be evicted."""
+    for seed in range(60):
+        rng = random.Random(seed)
+        harness = Harness(
+            capacity=rng.choice([40, 60, 80]),
+            max_running=8,
+            step_tokens=64,
+            headroom=rng.choice([0, 2, 16]),
+            overlap=rng.random() < 0.5,
+            eviction=eviction,
+        )
+        pool = [[rng.randrange(5) for _ in range(rng.randrange(3, 25))] for _ in range(5)]
+        for _ in range(60):
+            if rng.random() < 0.5:
+                for _ in range(rng.randrange(1, 4)):
+                    base = rng.choice(pool)
+                    tail = [rng.randrange(5) for _ in range(rng.randrange(6))]
+                    harness.submit(
+                        base[: rng.randrange(1, len(base) + 1)] + tail, rng.randrange(1, 8)
+                    )
+            if rng.random() < 0.3:
+                harness.core.pins.pin(np.array(rng.choice(pool), dtype=np.int64), "", None)
+            harness.step()
+        harness.run()
