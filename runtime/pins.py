@@ -1,8 +1,9 @@
 """Who asked that a cached prefix be evicted last: pins by number, and holds by a state's number.
 
 A hold follows a program's state: each of the state's requests that ends well puts it on what the
-request left in the tree. A key has one hold, the longest that was asked for. Both are soft, and
-lost under pressure: holds before pins, the older before the younger. Nobody waits for one.
+request left in the tree. A key has one hold: on what was asked for last, or on a longer text that
+begins with it. Both are soft, and lost under pressure: holds before pins, the older before the
+younger. Nobody waits for one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import itertools
 from collections.abc import Iterable
 
 from ..errors import InvalidRequestError
+from ..radix_cache.node import Node
 from ..radix_cache.pins import Pin
 from ..types import FinishReason, Hold
 from .plan import Ints
@@ -92,12 +94,21 @@ class Pins:
     def _hold(self, seq: Sequence, hold: Hold) -> None:
         length = seq.known if hold.tokens is None else max(0, min(hold.tokens, seq.known))
         old = self._holds.get(hold.key)
-        if old is not None and old.active and old.length > length:
-            return
         pin = self._cache.pin(seq.key(length), seq.namespace, hold.seconds, weak=True)
         if old is not None:
-            self._cache.unpin(old)
+            longer = old.active and old.length > length and _begins(pin.node, old.node)
+            self._cache.unpin(pin if longer else old)
+            if longer:
+                return
         self._holds[hold.key] = pin
         if len(self._holds) > self._sweep_at:  # of states whose client never released them
             self._holds = {key: pin for key, pin in self._holds.items() if pin.active}
             self._sweep_at = max(_SWEEP, 2 * len(self._holds))
+
+
+def _begins(first: Node, node: Node) -> bool:
+    """Whether the prefix of `first` is one of `node`'s."""
+    above: Node | None = node
+    while above is not None and above is not first:
+        above = above.parent
+    return above is first

@@ -40,6 +40,20 @@ def test_a_key_has_its_longest_hold() -> None:
     assert harness.core.pins.held == 1
 
 
+def test_a_hold_leaves_a_text_that_is_the_states_no_more() -> None:
+    """A role's end may render the text anew, and shorter."""
+    harness = Harness()
+    harness.submit([1, 2, 3, 4], 6, holds=[Hold(7)])
+    harness.run()
+    assert pinned(harness) == 9
+    harness.submit([1, 2, 4], 2, holds=[Hold(7)])
+    harness.run()
+    assert pinned(harness) == 4
+    held = harness.scheduler.cache.match(np.array([1, 2, 4], dtype=np.int64))
+    assert held.length == 3
+    assert harness.core.pins.held == 1
+
+
 def test_a_hold_has_its_time() -> None:
     harness = Harness()
     harness.submit([1, 2, 3], 2, holds=[Hold(1, seconds=10.0)])
