@@ -30,26 +30,29 @@ class Pins:
         self._leaving = scheduler.leaving
         self._pins: dict[int, Pin] = {}
         self._numbers = itertools.count(1)
-        self._last, self._pins_at = 0, _SWEEP
+        self._pins_at = _SWEEP
+        self._swept = 0  # up to this number, those that ran out are forgotten
         self._holds: dict[int, Pin] = {}
         self._ended: list[tuple[Sequence, list[Hold]]] = []
         self._sweep_at = _SWEEP
 
     def pin(self, key: Ints, namespace: str, ttl: float | None) -> int:
         """Pin a prefix; returns the pin's number."""
-        self._last = number = next(self._numbers)
+        number = next(self._numbers)
         self._pins[number] = self._cache.pin(key, namespace, ttl)
         if len(self._pins) > self._pins_at:  # of those that ran out
             self._pins = {each: pin for each, pin in self._pins.items() if pin.active}
             self._pins_at = max(_SWEEP, 2 * len(self._pins))
+            self._swept = number
         return number
 
     def unpin(self, number: int) -> None:
-        """Drop a pin that has not run out. Raises InvalidRequestError for a number never given."""
+        """Drop a pin; one that ran out long ago is left alone. Raises InvalidRequestError for a
+        number that was never given, or is dropped already."""
         pin = self._pins.pop(number, None)
         if pin is not None:
             self._cache.unpin(pin)
-        elif not 0 < number <= self._last:
+        elif not 0 < number <= self._swept:
             raise InvalidRequestError(
                 expected="a pin this engine gave", got=str(number), where="pin"
             )
