@@ -111,21 +111,33 @@ class RequestBuilder:
             )
         return [
             [
-                Request(
-                    id=next(self._ids),
-                    prompt=ids,
-                    params=SamplingParams(),
-                    seed=0,
-                    namespace=namespace,
-                    priority=priority,
-                    deadline=None if deadline is None else float(deadline),
+                self._read_only(
+                    ids,
+                    namespace,
+                    priority,
+                    deadline,
                     score_from=at,
-                    generate=False,
                     holds=[*holds] if number == 0 else [],
                 )
             ]
             for number, (ids, at) in enumerate(zip(prompts, starts, strict=True))
         ]
+
+    def _read_only(
+        self, prompt: list[int], namespace: str, priority: int, deadline: float | None, **more: Any
+    ) -> Request:
+        """A request that generates nothing."""
+        return Request(
+            id=next(self._ids),
+            prompt=prompt,
+            params=SamplingParams(),
+            seed=0,
+            namespace=namespace,
+            priority=priority,
+            deadline=None if deadline is None else float(deadline),
+            generate=False,
+            **more,
+        )
 
     def embeds(
         self,
@@ -139,19 +151,7 @@ class RequestBuilder:
         pooling = checked_pooling(pooling)
         _check(None, priority, namespace, deadline)
         return [
-            [
-                Request(
-                    id=next(self._ids),
-                    prompt=prompt,
-                    params=SamplingParams(),
-                    seed=0,
-                    namespace=namespace,
-                    priority=priority,
-                    deadline=None if deadline is None else float(deadline),
-                    generate=False,
-                    pooling=pooling,
-                )
-            ]
+            [self._read_only(prompt, namespace, priority, deadline, pooling=pooling)]
             for prompt in prompts
         ]
 

@@ -27,6 +27,14 @@ def _prompts() -> list[list[int]]:
     ]
 
 
+def _same(ours: list[Result], others: list[Result]) -> None:
+    """The same tokens, but where a near tie was told; and that is seldom."""
+    told = [bool(one.near_ties or other.near_ties) for one, other in zip(ours, others, strict=True)]
+    assert sum(told) <= len(told) // 4
+    for one, other, tie in zip(ours, others, told, strict=True):
+        assert tie or one.token_ids == other.token_ids
+
+
 def _engine(tiny_model: Make, kind: str, device: str, **options: Any) -> Engine:
     options.setdefault("dtype", "float32")
     return Engine(str(tiny_model(kind).folder), inline=True, device=device, **options)
@@ -76,8 +84,7 @@ def test_the_same_tokens_however_work_is_cut(
             engine.check_invariants()
         return results
 
-    for one, other in zip(run(), run(**options), strict=True):
-        assert one.near_ties or other.near_ties or one.token_ids == other.token_ids
+    _same(run(), run(**options))
 
 
 def test_deterministic_to_the_last_bit(tiny_model: Make, device: str) -> None:
@@ -111,8 +118,7 @@ def test_penalties_and_bans(tiny_model: Make, device: str) -> None:
     for where in (device, "cpu"):
         with _engine(tiny_model, "qwen3", where) as engine:
             found.append(engine.generate(input_ids=_prompts()[:4], sampling_params=params))
-    for one, other in zip(*found, strict=True):
-        assert one.near_ties or other.near_ties or one.token_ids == other.token_ids
+    _same(*found)
 
 
 def test_grammars_hold(tiny_model: Make, device: str) -> None:
