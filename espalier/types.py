@@ -65,7 +65,8 @@ class SamplingParams(_Params, frozen=True, kw_only=True):
     seed: None draws one, which `Result.seed` reports; the noise of a token depends on (seed,
     sample index, absolute position, token id) alone (P3).
     deterministic: the same answer to the last bit, near-ties included, whatever else runs (P3); at
-    a price: a token costs what 16 do, and prefixes are shared only with others who ask for it.
+    a price: a token runs 16 rows, apart from other requests', and prefixes are shared only with
+    others who ask for it.
     n: samples of the same prompt. logprobs: how many alternatives per generated token (0: the
     token's own alone); of the raw logits, before mask, bias and temperature.
     Raises InvalidRequestError, naming the field.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from ..grammar.search import Search
     from .detokenize import Detokenizer
     from .tokenizer import Tokenizer
+
+_log = logging.getLogger("espalier.engine")
 
 
 class Progress:
@@ -108,7 +111,12 @@ class Progress:
         except Exception as failed:  # its own stop_regex or matcher, and nobody else's (P4)
             text, reason = "".join(self._text), "error"
             incomplete = reason if seq.constrained else None
-            error = failed if isinstance(failed, EspalierError) else EngineError(repr(failed))
+            if isinstance(failed, EspalierError):
+                error = failed
+            else:
+                _log.error("request %d has no result", seq.id, exc_info=failed)
+                what = f"{type(failed).__name__}: {failed}"
+                error = EngineError(f"the request's result could not be made: {what}")
         if isinstance(self.matched_stop, str):
             tokens = tokens[: self._tokens_before(len(text), 0)]
         params = seq.request.params

@@ -18,10 +18,11 @@ from typing import Any
 import jsonschema
 import pytest
 
-from espalier.errors import GrammarError, InvalidRequestError
+from espalier.errors import EngineError, GrammarError, InvalidRequestError
 from espalier.grammar import GrammarCompiler, GrammarSpec, Vocabulary
 from espalier.runtime.client import InlineLink
 from espalier.runtime.engine import Engine
+from espalier.runtime.progress import Progress
 from espalier.types import Result, SamplingParams
 from tests.support import data_path
 from tests.tiny_models import save_tiny
@@ -339,3 +340,25 @@ def test_a_stop_string_completed_by_what_is_left(engine: Engine) -> None:
     )
     assert (result.text, result.token_ids) == ("", [])
     assert (result.finish_reason, result.matched_stop) == ("stop", stop)
+
+
+def test_a_result_that_cannot_be_made_fails_alone(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Progress._final_text
+
+    def final_text(self: Progress, tokens: list[int]) -> str:
+        if self.seq.prompt_len == 2:
+            raise RuntimeError("a bug of ours")
+        return whole(self, tokens)
+
+    monkeypatch.setattr(Progress, "_final_text", final_text)
+    results = engine.generate(
+        input_ids=[[7, 8], [7, 8, 9]],
+        sampling_params=SamplingParams(max_tokens=3, ignore_eos=True),
+        on_error="return",
+    )
+    assert isinstance(results[0].error, EngineError)
+    assert "a bug of ours" in str(results[0].error)
+    assert (results[1].error, len(results[1].token_ids)) == (None, 3)
+    engine.check_invariants()
