@@ -55,7 +55,8 @@ class SamplingParams(_Params, frozen=True, kw_only=True):
     temperature: 0 is greedy. top_k: 0 means all. top_p in (0, 1], min_p in [0, 1].
     stop: strings; the text ends before the first that appears. stop_token_ids: ids that end it too.
     stop_regex: regular expressions (Python's syntax, without anchors and lookaround); the text ends
-    before the first match, which is over with the first character that completes one.
+    before the first match, which is over with the first character that completes one. All of them
+    together have at most 512 characters.
     ignore_eos: the model's end tokens are ordinary tokens.
     logit_bias: token id -> added to its logit before everything else; -inf bans the token, and a
     request that has nothing else left ends in an error.

@@ -79,6 +79,11 @@ class Arena:
             self._forget()
         self._fence = self._serial + (self.allowance if allowance is None else allowance)
 
+    @property
+    def left(self) -> int:
+        """Nodes that the piece of work under way may still make."""
+        return self._fence - self._serial
+
     def _forget(self) -> None:
         self.generation += 1
         for node in self._nodes.values():

@@ -8,6 +8,8 @@ character completes, the longest. So the answer does not depend on the pieces th
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import TypeVar
 
 from ..errors import GrammarError
 from .arena import Arena
@@ -16,30 +18,33 @@ from .lower import lower
 from .node import Node
 from .regex import unanchored_regular
 
-ALLOWANCE = 20_000  # states that one piece of text may need
+ALLOWANCE = 20_000  # states that a pattern, and again each search for it, may make
 MOST_OPEN = 256  # matches under way at once, those apart that can only go on alike
+_T = TypeVar("_T")
 
 
 class Search:
     """One search: `feed` it the text's pieces. pattern: Python's syntax, what is not regular and
-    anchors refused. Raises GrammarError, also from `feed` where too much would have to be followed.
+    anchors refused. arena: whose states it shares. Raises GrammarError, also from `feed` where too
+    much would have to be followed: at one place, or over the whole text.
     """
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, arena: Arena | None = None) -> None:
         self.pattern = pattern
         self._begin()
-        self._arena = Arena(allowance=ALLOWANCE)
-        self._root = lower(self._arena, unanchored_regular(pattern))
+        self._arena = Arena() if arena is None else arena
+        self._root = self._within(lambda: lower(self._arena, unanchored_regular(pattern)))
         if self._root.nullable:
             raise GrammarError(
                 f"the regular expression {pattern!r} matches the empty text: it would stop at once",
                 hint="Use + instead of *, or say what must be there.",
             )
-        if not segments(self._arena, self._root):
+        if not self._within(lambda: segments(self._arena, self._root)):
             raise GrammarError(f"the regular expression {pattern!r} matches no text")
 
     def _begin(self) -> None:
         self._seen = 0
+        self._left = ALLOWANCE
         self._alive: list[tuple[int, Node]] = []  # where each began, and what remains of it
 
     def again(self) -> Search:
@@ -51,8 +56,25 @@ class Search:
     def feed(self, text: str) -> tuple[int, int] | None:
         """Start and end (in characters, of all text fed) of the first match, None while there is
         none; call it no more after a match."""
+        return self._within(lambda: self._follow(text))
+
+    def _within(self, work: Callable[[], _T]) -> _T:
+        """What `work` returns, charged to this search's allowance."""
+        self._arena.begin(self._left)
+        try:
+            return work()
+        except GrammarError as error:
+            if self._arena.left:
+                raise
+            raise GrammarError(
+                f"the regular expression {self.pattern!r} needs more than {ALLOWANCE} states",
+                hint="Simplify it: smaller counters, fewer alternatives that begin alike.",
+            ) from error
+        finally:
+            self._left = self._arena.left
+
+    def _follow(self, text: str) -> tuple[int, int] | None:
         arena = self._arena
-        arena.begin()
         for char in text:
             self._alive.append((self._seen, self._root))
             self._seen += 1

@@ -95,7 +95,7 @@ class EngineCore:
         now = self.clock()
         try:
             check_request(request, self._limits)
-            searches = tuple(map(self._searches.get, request.params.stop_regex))
+            searches = self._searches.of(request.params.stop_regex)
         except EspalierError as error:
             self._refuse(request, error)
             return

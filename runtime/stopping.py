@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
+from ..errors import InvalidRequestError
+from ..grammar.arena import Arena
 from ..grammar.search import Search
 
-_KEPT = 128
+LONGEST = 512  # characters of all patterns of a request: what the engine reads between two steps
+_KEPT = 128  # patterns
+_FULL = 100_000  # states of all patterns together, before those that nobody holds are forgotten
 
 
 class StopWatch:
@@ -69,15 +73,29 @@ class StopWatch:
 
 
 class Searches:
-    """Searches by pattern: each is parsed once, for all samples and requests of an engine."""
+    """Searches by pattern: each is parsed once, for all samples and requests of an engine. Bounded
+    in characters and states, for the engine's own thread parses and follows them."""
 
     def __init__(self) -> None:
+        self._arena = Arena(full=_FULL)
         self._made: OrderedDict[str, Search] = OrderedDict()
 
-    def get(self, pattern: str) -> Search:
-        """A new search. Raises GrammarError."""
+    def of(self, patterns: tuple[str, ...]) -> tuple[Search, ...]:
+        """New searches for a request's patterns. Raises InvalidRequestError where they are too
+        long, GrammarError where one cannot be followed."""
+        length = sum(map(len, patterns))
+        if length > LONGEST:
+            raise InvalidRequestError(
+                expected=f"expressions of at most {LONGEST} characters together",
+                got=str(length),
+                where="stop_regex",
+                hint="Many fixed strings go into `stop`.",
+            )
+        return tuple(map(self._get, patterns))
+
+    def _get(self, pattern: str) -> Search:
         if pattern not in self._made:
-            self._made[pattern] = Search(pattern)
+            self._made[pattern] = Search(pattern, self._arena)
             if len(self._made) > _KEPT:
                 self._made.popitem(last=False)
         self._made.move_to_end(pattern)

@@ -161,6 +161,18 @@ def test_a_stop_regex_that_cannot_be_followed(engine: Engine, pattern: str, says
         engine.generate("x", sampling_params={"stop_regex": pattern})
 
 
+def test_stop_regexes_are_short(engine: Engine) -> None:
+    """The engine's own thread reads them."""
+    longest = ["a" * 500, "b" * 12]
+    engine.generate("x", {"max_tokens": 2, "stop_regex": longest})
+    error = _refused(
+        InvalidRequestError,
+        "stop_regex",
+        lambda: engine.generate("x", {"stop_regex": [*longest, "c"]}),
+    )
+    assert (error.expected, error.got) == ("expressions of at most 512 characters together", "513")
+
+
 @pytest.mark.parametrize(
     ("where", "ids", "start"),
     [
@@ -186,6 +198,7 @@ def test_score(engine: Engine, where: str, ids: Any, start: Any) -> None:
         ("namespace", {"namespace": "\ud800"}),
         *(("ttl", {"ttl": ttl}) for ttl in (0, -1.0, True, "1", math.nan, math.inf, 10**400)),
         ("input_ids[0]", {"input_ids": ["a"]}),
+        ("deterministic", {"deterministic": 1}),
     ],
 )
 def test_pins(engine: Engine, where: str, given: dict[str, Any]) -> None:

@@ -9,8 +9,10 @@ import regex
 from hypothesis import given, strategies as st
 
 from espalier.errors import GrammarError
+from espalier.grammar import search
 from espalier.grammar.search import Search
-from espalier.runtime.stopping import StopWatch
+from espalier.runtime import stopping
+from espalier.runtime.stopping import Searches, StopWatch
 
 _TEXT = st.text("ab\n", max_size=12)
 _STOPS = st.lists(st.text("ab\n", min_size=1, max_size=4), max_size=3).map(tuple)
@@ -132,6 +134,34 @@ def test_expressions_are_of_characters() -> None:
     assert watcher.feed("ch") == "ürch"
     assert watcher.feed("dü€!x") == "d"
     assert watcher.matched == "ü.?!"
+
+
+def test_states_are_counted_over_the_whole_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by the piece: what a request may cost must not grow with its pieces."""
+    monkeypatch.setattr(search, "ALLOWANCE", 100)
+    pattern = "a[^b]{90}b"
+    first = Search(pattern)
+    assert [first.feed(char) for char in "a" + "c" * 30] == [None] * 31
+    second = first.again()  # states are shared: it has to make only the rest
+    with pytest.raises(GrammarError, match=r"'a\[\^b\]\{90\}b' needs more than 100 states"):
+        [first.feed(char) for char in "c" * 60]
+    assert [second.feed(char) for char in "a" + "c" * 90] == [None] * 91
+    assert second.feed("b") == (0, 92)
+
+
+def test_searches_of_an_engine_forget_the_states_that_nobody_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stopping, "_FULL", 200)
+    searches = Searches()
+    kept = {f"x{n}": searches.of((f"x{n}[^b]{{30}}b{n}",))[0] for n in range(40)}
+    for piece in ["", *"c" * 30]:
+        for begin, each in kept.items():
+            assert each.feed(piece or begin) is None
+    assert searches._arena.generation > 1
+    assert len(searches._arena) < 250
+    for begin, each in kept.items():
+        assert each.feed("b" + begin[1:]) == (0, 2 * len(begin) + 30)
 
 
 def test_an_expression_too_large_to_follow_is_an_error() -> None:
