@@ -73,7 +73,7 @@ class NullRunner:
             tokens=tokens,
             near_ties=[False] * count,
             scores=scores,
-            pooled=[np.zeros(1, dtype=np.float32) for _ in plan.pool_counts],
+            pooled=[np.zeros((2, 1)) for _ in plan.pool_counts],
         )
 
 

@@ -112,8 +112,8 @@ class StepOutput(msgspec.Struct):
     tokens [S]; near_ties [S]: True where another token was within 1e-4 of the chosen one.
     logprobs: per sample (token's own, alternatives) where asked. scores: per scored token, alike.
     banned: samples for which a logit_bias of -inf left no token.
-    pooled: per pool count the sum of its hidden states [hidden size]; None from a model that tells
-    none.
+    pooled: per pool count the sum of its hidden states, in parts [2, hidden size] (pooling.py);
+    None from a model that tells none.
     """
 
     tokens: list[int]
@@ -121,4 +121,4 @@ class StepOutput(msgspec.Struct):
     logprobs: dict[int, tuple[float, list[tuple[int, float]]]] = {}
     scores: list[tuple[float, list[tuple[int, float]]]] = []
     banned: list[int] = []
-    pooled: list[NDArray[np.float32]] | None = None
+    pooled: list[NDArray[np.float64]] | None = None

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ..errors import EngineError, EspalierError
 from ..types import Chunk, FinishReason, Result, Times, TokenLogprob
+from .pooling import mean
 from .sequence import Sequence
 from .stopping import StopWatch
 
@@ -146,7 +145,7 @@ class Progress:
         seq = self.seq
         if seq.pooled is None:
             return None
-        return (seq.pooled / seq.pooled_rows).astype(np.float32).tobytes()
+        return mean(seq.pooled, seq.pooled_rows).tobytes()
 
     def _final_text(self, tokens: list[int]) -> str:
         if self._detokenizer is None:

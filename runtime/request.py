@@ -11,6 +11,7 @@ from ..types import Hold, SamplingParams
 
 Pooling = Literal["mean", "last"]
 POOLINGS: tuple[Pooling, ...] = ("mean", "last")
+DETERMINISTIC = "\0deterministic"  # ends the namespace of those who ask for it
 
 
 class Request(msgspec.Struct, kw_only=True):

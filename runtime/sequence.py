@@ -22,12 +22,11 @@ from numpy.typing import NDArray
 
 from ..types import TokenLogprob
 from .plan import Ints, Penalties, SeatParams
-from .request import Request
+from .request import DETERMINISTIC, Request
 
 if TYPE_CHECKING:
     from ..radix_cache.node import Node
 
-DETERMINISTIC = "\0deterministic"  # ends the namespace of those who ask for it
 State = Literal["compiling", "waiting", "running", "finished"]
 _NO_SLOTS: Ints = np.empty(0, dtype=np.int64)
 
@@ -162,10 +161,9 @@ class Sequence:
         pooled = self.pooling is None or self.pooled_rows == self.pool_due
         return pooled and len(self.scores) == self.scores_due
 
-    def pool(self, states: NDArray[np.float32], count: int) -> None:
-        """`states` is the sum of `count` rows' hidden states."""
-        wide = states.astype(np.float64)
-        self.pooled = wide if self.pooled is None else self.pooled + wide
+    def pool(self, parts: NDArray[np.float64], count: int) -> None:
+        """`parts` is the sum of `count` rows' hidden states (pooling.py)."""
+        self.pooled = parts if self.pooled is None else self.pooled + parts
         self.pooled_rows += count
 
     @property

@@ -19,6 +19,7 @@ from .model_runner import Masks
 from .models import CausalLM
 from .penalties import PenaltyTable
 from .plan import Plan, SeatParams, StepOutput, TableGrowth
+from .pooling import sum_rows
 
 # Three ranks of unwanted tokens, all finite so that their order holds: by the strongest bias, by
 # min_tokens (taken still where a grammar leaves no other), by a bias of -inf (never taken).
@@ -78,7 +79,7 @@ class TorchRunner:
         logits, hidden = self._forward(plan)
         launched = _Launched(plan=plan, logits=logits)
         if hidden is not None:
-            sums = [rows.double().sum(0) for rows in hidden.split(plan.pool_counts)]
+            sums = [sum_rows(rows) for rows in hidden.split(plan.pool_counts)]
             launched.pooled = torch.stack(sums)
         return launched
 

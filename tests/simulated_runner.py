@@ -17,6 +17,7 @@ import numpy as np
 
 from espalier.runtime.model_runner import Masks
 from espalier.runtime.plan import Plan, SeatParams, StepOutput
+from espalier.runtime.pooling import COARSE
 
 _MASK = (1 << 64) - 1
 _START = 0x9E3779B97F4A7C15
@@ -191,7 +192,7 @@ class SimulatedRunner:
             tokens=handle["tokens"],
             near_ties=[False] * len(handle["tokens"]),
             scores=scores,
-            pooled=[np.array([total], dtype=np.float32) for total in handle["sums"]],
+            pooled=[np.array([[total * COARSE], [0.0]]) for total in handle["sums"]],
         )
 
 

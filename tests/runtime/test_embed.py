@@ -69,6 +69,15 @@ def test_against_transformers(tiny_model: Callable[..., Any], name: str) -> None
             list(neighbour)
 
 
+def test_deterministic_to_the_last_bit_however_it_is_cut(tiny_model: Callable[..., Any]) -> None:
+    folder = str(tiny_model("llama3").folder)
+    found = []
+    for rows in (7, 16, 2048):
+        with Engine(folder, inline=True, deterministic=True, step_tokens=rows) as engine:
+            found.append([each.vector.tobytes() for each in engine.embed(input_ids=PROMPTS)])
+    assert found[0] == found[1] == found[2]
+
+
 @pytest.fixture(scope="module")
 def engine(tiny_model: Callable[..., Any]) -> Iterator[Engine]:
     with Engine(str(tiny_model("llama3", text=True).folder), inline=True) as made:
