@@ -19,9 +19,9 @@ from .exchange import Exchange
 from .inputs import (
     Prompts,
     as_prompts,
+    cache_namespace,
     checked_count,
     checked_flag,
-    checked_namespace,
     checked_pin,
     checked_ttl,
     token_ids,
@@ -73,25 +73,11 @@ class Engine:
         eviction: str = "density",
         **unknown: object,
     ) -> None:
-        check_names("Engine", unknown, EngineOptions.__struct_fields__)
-        options = EngineOptions(
-            model=str(model),
-            device=device,
-            dtype=dtype,  # type: ignore[arg-type]  # options.check says what is allowed
-            max_total_tokens=max_total_tokens,
-            page_size=page_size,
-            deterministic=deterministic,
-            enable_radix_cache=enable_radix_cache,
-            max_running=max_running,
-            step_tokens=step_tokens,
-            overlap=overlap,
-            tokenizer=tokenizer,
-            vocab_size=vocab_size,
-            chunk_tokens=chunk_tokens,
-            priority_ageing=priority_ageing,
-            namespace_shares=namespace_shares or {},
-            eviction=eviction,  # type: ignore[arg-type]  # options.check says what is allowed
-        )
+        fields = EngineOptions.__struct_fields__
+        given = {name: value for name, value in locals().items() if name in fields}
+        check_names("Engine", unknown, fields)
+        given |= {"model": str(model), "namespace_shares": namespace_shares or {}}
+        options = EngineOptions(**given)
         self._options = options
         self._builder = RequestBuilder(seed)
         self._tokenizer: Tokenizer | None = None
@@ -312,12 +298,15 @@ class Engine:
 
     # -- the cache ---------------------------------------------------------------------------------
 
-    def explain(self, input_ids: Sequence[int], namespace: str = "") -> dict[str, Any]:
-        """How much of a prompt is cached, and why not more."""
+    def explain(
+        self, input_ids: Sequence[int], namespace: str = "", *, deterministic: bool = False
+    ) -> dict[str, Any]:
+        """How much of a prompt is cached, and why not more; deterministic: for requests that ask to
+        be, which share with each other alone."""
         found: dict[str, Any] = self._call(
             "explain",
             input_ids=token_ids(input_ids, "input_ids"),
-            namespace=checked_namespace(namespace),
+            namespace=cache_namespace(namespace, deterministic),
         )
         return found
 
@@ -335,12 +324,20 @@ class Engine:
         )
         return told(found, self._tokenizer_or_none())
 
-    def pin(self, input_ids: Sequence[int], namespace: str = "", ttl: float | None = None) -> int:
-        """Evict this prefix last, for `ttl` seconds or until `unpin`. Returns the pin's number."""
+    def pin(
+        self,
+        input_ids: Sequence[int],
+        namespace: str = "",
+        ttl: float | None = None,
+        *,
+        deterministic: bool = False,
+    ) -> int:
+        """Evict this prefix last, for `ttl` seconds or until `unpin`. Returns the pin's number.
+        deterministic: as in `explain`."""
         number: int = self._call(
             "pin",
             input_ids=token_ids(input_ids, "input_ids"),
-            namespace=checked_namespace(namespace),
+            namespace=cache_namespace(namespace, deterministic),
             ttl=checked_ttl(ttl),
         )
         return number

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ..errors import InvalidRequestError
 from ..types import SamplingParams
-from .request import POOLINGS, Pooling
+from .request import DETERMINISTIC, POOLINGS, Pooling
 from .tokenizer import Tokenizer
 
 Prompts = list[list[int]]
@@ -110,6 +110,13 @@ def checked_namespace(namespace: Any) -> str:
         )
     _check_text(namespace, "namespace")
     return namespace
+
+
+def cache_namespace(namespace: Any, deterministic: Any) -> str:
+    """Where the KV of a namespace's requests lies; those that ask to be deterministic share theirs
+    among themselves alone."""
+    name = checked_namespace(namespace)
+    return name + DETERMINISTIC if checked_flag("deterministic", deterministic) else name
 
 
 def checked_ttl(ttl: Any) -> float | None:

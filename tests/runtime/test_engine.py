@@ -121,6 +121,22 @@ def test_explain_pin_and_flush(engine: Engine) -> None:
     assert engine.explain(prompt)["matched"] == 0
 
 
+def test_what_deterministic_requests_cached_can_be_told_and_pinned() -> None:
+    params = SamplingParams(max_tokens=2, deterministic=True)
+    with Engine("null", inline=True, max_total_tokens=32) as engine:
+        prompt = list(range(3, 15))
+        engine.generate(input_ids=[prompt], sampling_params=params, namespace="a")
+        assert engine.explain(prompt, "a")["matched"] == 0
+        assert engine.explain(prompt, "a", deterministic=True)["matched"] == 12
+        pin = engine.pin(prompt, "a", deterministic=True)
+        for first in range(20, 60):  # fills the cache, and more
+            engine.generate(input_ids=[[first] * 10], sampling_params=SHORT)
+        assert engine.explain(prompt, "a", deterministic=True)["matched"] == 12
+        engine.unpin(pin)
+        engine.generate(input_ids=[[99] * 30], sampling_params={"max_tokens": 1})
+        assert engine.explain(prompt, "a", deterministic=True)["matched"] < 12
+
+
 def test_score_tells_only_what_was_asked(engine: Engine) -> None:
     results = engine.score([[3, 4, 5], [3, 4, 6, 7]], [2, 1])
     assert [len(result.prompt_logprobs or []) for result in results] == [1, 3]
