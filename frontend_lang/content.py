@@ -65,11 +65,7 @@ class Content:
 
     def fork(self) -> Content:
         """A copy that shares all of it; the stable part of the pending text is encoded first."""
-        split = self.encoder.stable_split(self.pending)
-        tail, self.pending = self.pending[split:], self.pending[:split]
-        if split:
-            self._settle()
-        self.pending = tail
+        self._settle(self.encoder.stable_split(self.pending))
         self.tokens.shared()
         twin = Content.__new__(Content)
         twin.__dict__.update(self.__dict__)
@@ -195,11 +191,8 @@ class Content:
 
     def candidates(self, choices: Sequence[str]) -> Candidates:
         """Each choice as canonical tokens of (tail of the constant before it + choice)."""
-        split = self.encoder.stable_split(self.pending)
-        tail, self.pending = self.pending[split:], self.pending[:split]
-        if split:
-            self._settle()
-        self.pending = tail
+        self._settle(self.encoder.stable_split(self.pending))
+        tail = self.pending
         if len(self.tokens):
             prefix = self.tokens.to_list()
             rows = [self.encoder.run(tail + choice) for choice in choices]
@@ -243,14 +236,16 @@ class Content:
         if piece.text or piece.ids:
             self.journal = Journal(self.journal, piece)
 
-    def _settle(self) -> None:
-        if self.pending:
+    def _settle(self, end: int | None = None) -> None:
+        """Encode the pending text up to `end`; all of it stays pending if the encoder raises."""
+        text = self.pending[:end]
+        if text:
             if len(self.tokens):
-                ids = self.encoder.run(self.pending)
+                ids = self.encoder.run(text)
             else:
-                ids = self.encoder.start(self.pending, bos=not self.template_first)
+                ids = self.encoder.start(text, bos=not self.template_first)
             self.tokens = self.tokens.extend(ids)
-            self.pending = ""
+            self.pending = self.pending[len(text) :]
 
     def _begin(self) -> None:
         """BOS where nothing stands before what is generated."""

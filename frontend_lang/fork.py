@@ -37,15 +37,26 @@ def fork_states(parent: ProgramState, size: int) -> list[ProgramState]:
 
     def hand_over() -> None:
         for child in children:
-            child.node.after = source.calls
-            if source.error is not None:
-                child.fail_from(source.error, source.cause)
-            content = source.content.fork()
-            child.begin(content, source.holds(len(content.tokens)))
+            _begin(child, source, op)
 
-    where = caller()
-    source.submit(Op(f"fork({size})", where, action=hand_over, always=True))
+    op = Op(f"fork({size})", caller(), action=hand_over, always=True)
+    source.submit(op)
     return [ProgramState(child, parent._variables, parent._loops) for child in children]
+
+
+def _begin(child: Interpreter, source: Interpreter, op: Op) -> None:
+    """Let a branch begin with what its parent holds; where that fails, as failed: a branch that
+    never began would never end."""
+    child.node.after = source.calls
+    if source.error is not None:
+        child.fail_from(source.error, source.cause)
+    try:
+        content = source.content.fork()
+    except Exception as error:  # the branch's own failure; its parent goes on
+        child.fail(op.what, op.where, error)
+        child.begin(child.content)
+    else:
+        child.begin(content, source.holds(len(content.tokens)))
 
 
 class Forks:

@@ -232,13 +232,18 @@ class Interpreter:
 
     # -- failing -----------------------------------------------------------------------------------
 
-    def _fail(self, op: Op, error: Exception) -> None:
-        wrapped = as_program_error(op.what, op.where, error)
+    def fail(self, what: str, where: Where, error: Exception) -> EspalierError:
+        """The state ends here: nothing that comes after is reached. Returns the readers' error."""
+        wrapped = as_program_error(what, where, error)
         if self.error is None:
-            self.error, self.cause = wrapped, op.what
+            self.error, self.cause = wrapped, what
             self.node.error = str(wrapped)
             if self.feed is not None:
                 self.feed.close(wrapped)
+        return wrapped
+
+    def _fail(self, op: Op, error: Exception) -> None:
+        wrapped = self.fail(op.what, op.where, error)
         if op.variable is not None:
             op.variable.fail(wrapped)
 

@@ -17,6 +17,7 @@ from espalier.errors import (
     ProgramError,
     VariableError,
 )
+from espalier.frontend_lang.backends.byte_tokenizer import ByteTokenizer
 
 State = Any
 
@@ -215,6 +216,47 @@ def test_branches_of_a_failed_parent_fail() -> None:
             forks.join()
 
     run(body, EngineError("boom"))
+
+
+class RefusesBoom(ByteTokenizer):
+    """Raises for texts that hold "BOOM"."""
+
+    def encode(self, text: str, **options: Any) -> list[int]:
+        if "BOOM" in text:
+            raise ValueError("no token for BOOM")
+        return super().encode(text, **options)
+
+
+@pytest.mark.parametrize("generated", [False, True])
+def test_branches_that_cannot_begin_fail_in_their_places(generated: bool) -> None:
+    backend = esp.Scripted("x")
+    backend.tokenizer = RefusesBoom()
+    states: list[State] = []
+
+    @esp.function
+    def program(s: State) -> None:
+        states.append(s)
+        s += "Hello there "
+        if generated:  # then the fork waits on the calls' own thread
+            s += esp.gen("first")
+        s += " and BOOM goes the weasel"
+        forks = s.fork(2)
+        forks += esp.gen("y")
+        forks.join(errors="keep")
+        with pytest.raises(ExceptionGroup, match="2 of 2"):
+            forks.join()
+
+    thread = threading.Thread(target=lambda: program.run(backend=backend), daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+    [state] = states
+    assert state.error() is None
+    assert state.text().endswith("BOOM goes the weasel")  # the parent keeps its text
+    for branch, error in enumerate(state["y"]):
+        assert isinstance(error, BranchError)
+        assert f"branch {branch} failed: fork(2) failed: ValueError: no token" in str(error)
+        assert __file__ in str(error.__cause__)
 
 
 def test_join_options_are_checked() -> None:
