@@ -7,12 +7,15 @@ prefix cache computes.
 
 With a capacity of half or a quarter of the distinct tokens (but of the longest request at least),
 the measure is Belady's rule, which knows the future, on the prompts in their given order; LRU in
-that order stands beside it. Slots of running requests count against the capacity.
+that order stands beside it. Slots of running requests count against the capacity. With `--host`,
+a bounded engine has a host tier with room for everything: the rows tell the tokens computed and the
+CPU seconds, each over those of the same engine without one.
 """
 
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +51,9 @@ def main(argv: Sequence[str]) -> int:
         choices=["unbounded", *SHARES],
         help="default: all for null, unbounded for others",
     )
+    options.add_argument(
+        "--host", action="store_true", help="bounded, with and without a host tier"
+    )
     options.add_argument("--page-size", type=int, default=1)
     options.add_argument("--seed", type=int, default=0)
     args = options.parse_args(argv)
@@ -59,10 +65,15 @@ def main(argv: Sequence[str]) -> int:
             for arrival in args.arrival or ARRIVALS:
                 asked = (model, scale, arrival, args.only, args.page_size, args.seed)
                 bounded = capacity in SHARES
-                for row in measure_bounded(*asked, capacity) if bounded else measure(*asked):
+                made = measure(*asked)
+                if bounded:
+                    compared = measure_host if args.host else measure_bounded
+                    made = compared(*asked, capacity)
+                elif args.host:
+                    continue  # nothing is evicted
+                for row in made:
                     rows.append(row)
-                    what = "Belady's" if bounded else "the optimum"
-                    print(f"{row.name}: {row.value:.3f} of {what}", flush=True)
+                    print(f"{row.name}: {row.value:.3f} {row.unit}", flush=True)
     finish("prefix", argv, args.json, rows)
     return 0
 
@@ -103,14 +114,7 @@ def measure_bounded(
     """One row per workload: computed / what Belady computes, in an engine of so many slots."""
     from ..runtime.engine import Engine
 
-    yardstick = load_module(data_file("yardsticks/prefix_workloads.py"))
-    vocab = 30_000 if model == "null" else 4_000
-    for name, workload in yardstick.workloads(seed=seed, vocab=vocab, scale=scale).items():
-        if only and name not in only:
-            continue
-        prompts = [prompt for wave in workload for prompt in wave]
-        slots = max(int(SHARES[capacity] * belady.distinct(prompts)), max(map(len, prompts)) + page)
-        slots -= slots % page
+    for name, workload, prompts, slots in bounded(model, scale, only, page, seed, capacity):
         best = belady.computed(prompts, slots, "belady")
         with Engine(
             model=model, inline=True, page_size=page, max_total_tokens=slots, device="cpu"
@@ -122,6 +126,55 @@ def measure_bounded(
             unit="computed/Belady",
             peers={"LRU": belady.computed(prompts, slots, "lru") / best},
         )
+
+
+def measure_host(
+    model: str,
+    scale: float,
+    arrival: str,
+    only: Sequence[str] | None,
+    page: int,
+    seed: int,
+    capacity: str,
+) -> Iterator[Row]:
+    """Two rows per workload: tokens computed, and CPU seconds, with a host tier over without."""
+    from ..runtime.engine import Engine
+
+    for name, workload, prompts, slots in bounded(model, scale, only, page, seed, capacity):
+        room = belady.distinct(prompts) + 2 * len(prompts) * page
+        computed, seconds = [], []
+        for host in (room - room % page, 0):
+            with Engine(
+                model=model,
+                inline=True,
+                page_size=page,
+                max_total_tokens=slots,
+                host_total_tokens=host,
+                device="cpu",
+            ) as engine:
+                started = time.process_time()
+                computed.append(run(engine, workload, arrival, seed))
+                seconds.append(time.process_time() - started)
+        for what, (with_tier, without) in (("computed", computed), ("CPU seconds", seconds)):
+            yield Row(
+                name=f"prefix/{Path(model).name}/{arrival}/{name}/{capacity}/host/{what}",
+                value=with_tier / without,
+                unit=f"{what} with/without host tier",
+            )
+
+
+def bounded(
+    model: str, scale: float, only: Sequence[str] | None, page: int, seed: int, capacity: str
+) -> Iterator[tuple[str, Workload, list[Prompt], int]]:
+    """Name, workload, all its prompts in order, and the slots that are the capacity's share."""
+    yardstick = load_module(data_file("yardsticks/prefix_workloads.py"))
+    vocab = 30_000 if model == "null" else 4_000
+    for name, workload in yardstick.workloads(seed=seed, vocab=vocab, scale=scale).items():
+        if only and name not in only:
+            continue
+        prompts = [prompt for wave in workload for prompt in wave]
+        slots = max(int(SHARES[capacity] * belady.distinct(prompts)), max(map(len, prompts)) + page)
+        yield name, workload, prompts, slots - slots % page
 
 
 def run(engine: Engine, workload: Workload, arrival: str, seed: int) -> int:

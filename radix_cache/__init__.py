@@ -11,6 +11,7 @@ from .node import Node
 from .pins import Pin
 from .results import CacheStats, Discarded, Insertion, Match, NodeView
 from .slots import SlotAllocator
+from .tier import HostTier, Move
 from .tree import RadixCache
 from .view import HotPrefix, TreeNode, TreeView
 from .watch import Watcher
@@ -20,11 +21,13 @@ __all__ = [
     "Discarded",
     "ExplainedRun",
     "Explanation",
+    "HostTier",
     "HotPrefix",
     "Insertion",
     "KVGroup",
     "KVLayout",
     "Match",
+    "Move",
     "Node",
     "NodeView",
     "Pin",

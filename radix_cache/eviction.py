@@ -9,6 +9,8 @@ of what is evicted, whatever the size of the tree.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .explain import Loss, Losses
 from .node import Node
 from .runs import WIDTH
@@ -27,10 +29,12 @@ def evict(
     step: int | None,
     *,
     spare: bool = False,
+    leaving: Callable[[Node], None] | None = None,
 ) -> bytes:
     """Takes runs of at least `need` slots out of the tree, or all it can; returns their slots.
 
-    spare: leave what is pinned, and, if the policy knows it, what waiting requests want.
+    spare: leave what is pinned, and, if the policy knows it, what waiting requests want. leaving:
+    is told of each leaf while it still stands in the tree.
     """
     parts: list[bytes] = []
     freed = 0
@@ -42,6 +46,8 @@ def evict(
                 break
             continue
         leaf = _tail(structure, leaf, need - freed)
+        if leaving is not None:
+            leaving(leaf)
         parent, run = leaf.parent, leaf.run
         size = len(run) // WIDTH
         parts.append(leaf.slot_run)

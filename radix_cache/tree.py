@@ -26,7 +26,7 @@ from .reuse import Reuse
 from .runs import WIDTH, Ints, join, to_run
 from .slots import SlotAllocator
 from .structure import Structure
-from .view import TreeView, view
+from .view import TreeView, view, walk
 from .walk import descend
 from .watch import Watcher
 
@@ -39,7 +39,7 @@ class RadixCache:
     layout: what a slot holds; kept for others to read, and refused if the tree cannot keep it.
     policy: which leaf is evicted first (eviction.py). pin_share: the part of the capacity that
     pins may cover at most. clock: seconds, for the expiry of pins and the record of
-    evictions.
+    evictions. leaving: is told of each leaf that `evict` is about to take out.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class RadixCache:
         policy: str = "lru",
         pin_share: float = 0.5,
         clock: Callable[[], float] = time.monotonic,
+        leaving: Callable[[Node], None] | None = None,
     ) -> None:
         if policy not in POLICIES:
             raise InvalidRequestError(
@@ -65,6 +66,7 @@ class RadixCache:
         self.layout = layout
         self.page_size = allocator.page_size
         self._clock = clock
+        self._leaving = leaving
         pages = math.floor(allocator.capacity * pin_share) // self.page_size
         self._pin_room = pages * self.page_size
         reuse = Reuse(allocator.capacity) if policy == "density" else None
@@ -257,9 +259,13 @@ class RadixCache:
         weak and the oldest pins first. Never what is locked or pending. O(what is evicted).
         spare: nor what is pinned, nor (under "density") what a watcher waits for.
         """
+        return self._evict(n, spare, self._leaving)
+
+    def _evict(self, n: int, spare: bool, leaving: Callable[[Node], None] | None) -> int:
         self._expire_pins()
+        now, step = self._clock(), self._step
         freed = eviction.evict(
-            self._structure, self._losses, n, self._clock(), self._step, spare=spare
+            self._structure, self._losses, n, now, step, spare=spare, leaving=leaving
         )
         count = len(freed) // WIDTH
         if count:
@@ -268,8 +274,9 @@ class RadixCache:
         return count
 
     def reset(self) -> int:
-        """Drops all that is neither locked nor pending, pinned or not; returns the slots freed."""
-        return self.evict(self.evictable)
+        """Drops all that is neither locked nor pending, pinned or not; returns the slots freed.
+        `leaving` is not told."""
+        return self._evict(self.evictable, False, None)
 
     def pin(
         self, key: Ints, namespace: str = "", ttl: float | None = None, *, weak: bool = False
@@ -365,25 +372,7 @@ class RadixCache:
 
     def walk(self) -> Iterator[NodeView]:
         """All nodes, namespace by namespace, parents before children. Change nothing meanwhile."""
-        for root in self._structure.roots.values():
-            stack = [(child, 0) for child in reversed((root.children or {}).values())]
-            while stack:
-                node, level = stack.pop()
-                children = node.children or {}
-                yield NodeView(
-                    namespace=node.namespace,
-                    level=level,
-                    start=node.start,
-                    end=node.end,
-                    key=node.key,
-                    children=len(children),
-                    locks=node.locks,
-                    held=node.holds > 0,
-                    pinned=node.pins > 0,
-                    pending=node.pending,
-                    last_use=node.last_use,
-                )
-                stack.extend((child, level + 1) for child in reversed(children.values()))
+        return walk(self._structure)
 
     def view(
         self, running: Iterable[Node], *, max_nodes: int, hottest: int, text_tokens: int

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from .node import Node
+from .results import NodeView
 from .structure import Structure
 
 Residency = Literal["pending", "device"]
@@ -198,3 +199,26 @@ def _hot(node: Node, place: int, recent: int, users: int, text_tokens: int) -> H
             tail[:0] = run[-left:].tolist()
             left -= len(run)
     return HotPrefix(node=place, tokens=node.end, recent=recent, users=users, head=head, tail=tail)
+
+
+def walk(structure: Structure) -> Iterator[NodeView]:
+    """All nodes, namespace by namespace, parents before children. Change nothing meanwhile."""
+    for root in structure.roots.values():
+        stack = [(child, 0) for child in reversed((root.children or {}).values())]
+        while stack:
+            node, level = stack.pop()
+            children = node.children or {}
+            yield NodeView(
+                namespace=node.namespace,
+                level=level,
+                start=node.start,
+                end=node.end,
+                key=node.key,
+                children=len(children),
+                locks=node.locks,
+                held=node.holds > 0,
+                pinned=node.pins > 0,
+                pending=node.pending,
+                last_use=node.last_use,
+            )
+            stack.extend((child, level + 1) for child in reversed(children.values()))

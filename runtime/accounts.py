@@ -55,4 +55,11 @@ def counters_of(scheduler: Scheduler) -> dict[str, Any]:
         evictable_slots=scheduler.cache.evictable,
         pinned_slots=scheduler.cache.stats().pinned,
     )
+    tier = scheduler.tier
+    now.update(
+        host_capacity=0 if tier is None else tier.capacity,
+        host_tokens=0 if tier is None else tier.tokens,
+        saved_tokens=0 if tier is None else tier.saved,
+        loaded_tokens=0 if tier is None else tier.loaded,
+    )
     return now

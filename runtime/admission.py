@@ -80,7 +80,32 @@ class Admission:
         if match is not None:
             seq.node = match.node
             scheduler.adopt(self._step, seq, match.slots, match.pending)
+            self._restore(seq)
         return True
+
+    def _restore(self, seq: Sequence) -> None:
+        """What the host keeps of a newcomer's tokens, beyond what is cached, comes back."""
+        scheduler, start = self._scheduler, seq.tree_len
+        tier, cache = scheduler.tier, scheduler.cache
+        if tier is None or seq.node is None:
+            return
+        slots = tier.load(seq.key(seq.known), seq.namespace, start, scheduler.take)
+        if slots is None:
+            return
+        added = cache.insert(
+            seq.key(start + len(slots)),
+            slots,
+            seq.namespace,
+            after=seq.node,
+            pending=self._step.plan.step,
+        )
+        if len(added.duplicates):
+            scheduler.allocator.free(added.duplicates)
+        slots[: len(added.existing)] = added.existing
+        cache.lock(added.node)
+        cache.unlock(seq.node)
+        seq.node = added.node
+        scheduler.adopt(self._step, seq, slots, 0)
 
     def _fits(self, tokens: int, seq: Sequence) -> bool:
         """Whether a newcomer fits beside what running sequences will want soon. One that is alone

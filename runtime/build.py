@@ -66,7 +66,7 @@ def _build_model(
 ) -> Built:
     import torch
 
-    from .kv_cache import KVCache
+    from .kv_cache import HostKV, KVCache
     from .models import load_model
     from .torch_runner import TorchRunner
 
@@ -86,6 +86,19 @@ def _build_model(
         torch.device(device),
     )
     kv = KVCache(model.kv_layout, capacity, device, dtype)
+    host = None
+    if options.host_total_tokens:
+        per_token = model.kv_layout.bytes_per_token(dtype)
+        _, more = choose_slots(
+            options.host_total_tokens,
+            per_token,
+            options.page_size,
+            torch.device("cpu"),
+            option="host_total_tokens",
+            promised=capacity * per_token if kv.device.type == "cpu" else 0,
+        )
+        host = HostKV(kv, options.host_total_tokens)
+        line = f"{line}. {more}"
     context = min(config.context_length, capacity)
     pages = -(-context // options.page_size)  # a table holds whole pages
     runner = TorchRunner(
@@ -94,6 +107,7 @@ def _build_model(
         max_running=options.max_running,
         max_context=pages * options.page_size,
         deterministic=options.deterministic,
+        host=host,
     )
     info = EngineInfo(
         model=options.model,
@@ -141,6 +155,7 @@ def _assemble(
             ageing=options.priority_ageing,
             shares=options.namespace_shares,
             eviction=options.eviction,
+            host_capacity=options.host_total_tokens,
         )
     )
     overlap = options.overlap

@@ -18,14 +18,21 @@ _FITS = 0.95  # of the free memory, for what was asked for
 
 
 def choose_slots(
-    asked: int | None, per_token: int, page_size: int, device: torch.device
+    asked: int | None,
+    per_token: int,
+    page_size: int,
+    device: torch.device,
+    *,
+    option: str = "max_total_tokens",
+    promised: int = 0,
 ) -> tuple[int, str]:
     """KV slots, and the line that says so. per_token: bytes of one slot.
 
-    asked: max_total_tokens; None takes a share of the free memory. Raises OutOfSlotsError, with
-    the greatest value that fits, when memory does not suffice.
+    asked: the value of `option`; None takes a share of the free memory. promised: bytes of it that
+    are spoken for. Raises OutOfSlotsError, with the greatest value that fits, when memory does not
+    suffice.
     """
-    free = free_memory(device)
+    free = free_memory(device) - promised
     most = int(free * _FITS) // per_token // page_size * page_size
     slots = asked
     if slots is None:
@@ -39,14 +46,15 @@ def choose_slots(
             "the KV cache does not fit the free memory",
             expected=f"at most {most} tokens: {_size(free)} are free, {_size(per_token)} a token",
             got=f"{slots} tokens, {_size(slots * per_token)}",
-            where="max_total_tokens",
-            hint=f"Start the engine with max_total_tokens={most}"
+            where=option,
+            hint=f"Start the engine with {option}={most}"
             if most >= page_size
             else "Free memory, or take a smaller model",
         )
     how = "as asked" if asked is not None else "by default"
+    what = "KV cache" if option == "max_total_tokens" else "Host tier"
     line = (
-        f"KV cache: {slots:,} tokens ({how}; max_total_tokens={slots}), {_size(per_token)} each, "
+        f"{what}: {slots:,} tokens ({how}; {option}={slots}), {_size(per_token)} each, "
         f"{_size(slots * per_token)} of {_size(free)} free on {device}"
     )
     _log.info(line)

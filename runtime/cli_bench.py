@@ -11,12 +11,12 @@ BUILT = {
     "prefix": "prompt tokens computed, over the exact optimum of shared-prefix workloads",
     "cpu": "decoding speed on one CPU thread, beside transformers",
     "scheduler": "CPU time of a step around a model that costs nothing, as batch and queue grow",
+    "frontend": "forks, constants and calls of programs, beside SGLang's frontend",
     "radix": "match, insert and evict at 1e3 to 1e6 nodes of the prefix tree",
 }
 LATER = {
     "grammar": 4,
     "serve": 5,
-    "frontend": 6,
     "startup": 7,
     "offline": 7,
     "latency": 7,

@@ -33,14 +33,19 @@ def _check_invariants(core: EngineCore) -> None:
 
 
 def _flush_cache(core: EngineCore) -> int:
-    """Drop everything cached that nobody uses. Returns how many tokens."""
+    """Drop everything cached that nobody uses, and all that the host keeps. Returns how many
+    tokens of the first."""
     core.pins.settle()
+    if core.scheduler.tier is not None:
+        core.scheduler.tier.reset()
     return core.scheduler.cache.reset()
 
 
 def _explain(core: EngineCore, input_ids: list[int], namespace: str) -> Any:
-    found = core.scheduler.cache.explain(np.array(input_ids, dtype=np.int64), namespace)
-    return msgspec.to_builtins(found)
+    key, tier = np.array(input_ids, dtype=np.int64), core.scheduler.tier
+    found = core.scheduler.cache.explain(key, namespace)
+    host = 0 if tier is None else tier.found(key, namespace, found.matched)
+    return msgspec.to_builtins(found) | {"host": host}
 
 
 def _tree(core: EngineCore, max_nodes: int, hottest: int, text_tokens: int) -> Any:

@@ -71,6 +71,7 @@ class Engine:
         priority_ageing: float = 10.0,
         namespace_shares: dict[str, float] | None = None,
         eviction: str = "density",
+        host_total_tokens: int = 0,
         **unknown: object,
     ) -> None:
         fields = EngineOptions.__struct_fields__
@@ -301,8 +302,9 @@ class Engine:
     def explain(
         self, input_ids: Sequence[int], namespace: str = "", *, deterministic: bool = False
     ) -> dict[str, Any]:
-        """How much of a prompt is cached, and why not more; deterministic: for requests that ask to
-        be, which share with each other alone."""
+        """How much of a prompt is cached, and why not more; `host`: tokens of what follows that the
+        host tier would bring back. deterministic: for requests that ask to be, which share with
+        each other alone."""
         found: dict[str, Any] = self._call(
             "explain",
             input_ids=token_ids(input_ids, "input_ids"),

@@ -30,6 +30,8 @@ def check(scheduler: Scheduler) -> None:
 def _check_slots(scheduler: Scheduler, holding: list[Sequence]) -> None:
     own = [seq.table[seq.tree_len : seq.room] for seq in holding]
     deferred = [slots for group in scheduler.deferred.values() for slots in group]
+    if scheduler.tier is not None:
+        scheduler.tier.check_invariants()
     try:
         scheduler.cache.check_invariants(running=[*own, *deferred])
     except InvariantError as error:

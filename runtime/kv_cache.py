@@ -9,8 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from ..radix_cache.runs import Ints
+from ..radix_cache.tier import Move
+
+_AT_ONCE = 1024  # tokens: what a copy takes beside the two ends of it
 
 
 @dataclass(frozen=True)
@@ -73,3 +79,50 @@ class KVCache:
     def bytes_per_token(self) -> float:
         """Bytes held per usable slot, the trash slot's share included."""
         return sum(rows.numel() for rows in self.rows) * self.dtype.itemsize / self.num_slots
+
+
+class HostKV:
+    """Host memory for `num_slots` tokens' keys and values of all layers; pinned where the cache is
+    on a GPU, so that copies wait for nobody and follow each other on the device's stream."""
+
+    def __init__(self, kv: KVCache, num_slots: int) -> None:
+        self._kv = kv
+        self._widths = [layer.width for layer in kv.layout.layers]
+        self._rows = torch.empty(
+            num_slots,
+            sum(self._widths),
+            dtype=kv.dtype,
+            pin_memory=kv.device.type == "cuda",
+        )
+
+    def move(self, move: Move) -> None:
+        """Makes the copies of one move."""
+        copy = self._save if move.kind == "save" else self._load
+        for start in range(0, len(move.host), _AT_ONCE):
+            stop = start + _AT_ONCE
+            device = torch.from_numpy(move.device[start:stop]).to(self._kv.device)
+            copy(device, move.host[start:stop])
+
+    def _save(self, device: Tensor, host: Ints) -> None:
+        tokens = torch.cat([rows[device] for rows in self._kv.rows], dim=1)
+        for start, stop, first in _runs(host):
+            part = self._rows[first : first + stop - start]
+            part.copy_(tokens[start:stop], non_blocking=True)
+
+    def _load(self, device: Tensor, host: Ints) -> None:
+        tokens = torch.empty(
+            len(host), self._rows.shape[1], dtype=self._kv.dtype, device=self._kv.device
+        )
+        for start, stop, first in _runs(host):
+            part = self._rows[first : first + stop - start]
+            tokens[start:stop].copy_(part, non_blocking=True)
+        for rows, part in zip(self._kv.rows, tokens.split(self._widths, dim=1), strict=True):
+            rows[device] = part
+
+
+def _runs(slots: Ints) -> list[tuple[int, int, int]]:
+    """Where slots follow each other: (start, stop) in `slots`, and the first slot."""
+    edges = np.flatnonzero(np.diff(slots) != 1) + 1
+    starts = [0, *edges.tolist()]
+    stops = [*edges.tolist(), len(slots)]
+    return list(zip(starts, stops, slots[starts].tolist(), strict=True))

@@ -23,6 +23,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     others decode; None: as many as step_tokens leaves. priority_ageing: seconds of waiting that
     count as one priority. namespace_shares: weights by which namespaces share the engine, 1 where
     none is given. eviction: which prefixes are given up first, by hit density or LRU.
+    host_total_tokens: tokens of KV kept in host memory when they are evicted; 0: none.
     """
 
     model: str = "sprig"
@@ -41,6 +42,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     priority_ageing: float = 10.0
     namespace_shares: dict[str, float] = {}
     eviction: Literal["density", "lru"] = "density"
+    host_total_tokens: int = 0
 
     def check(self) -> None:
         """Raise for what cannot be."""
@@ -64,11 +66,22 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
         for name, number in {"priority_ageing": self.priority_ageing, **weights}.items():
             if not 0 < number < math.inf:
                 raise InvalidRequestError(expected="a number > 0", got=repr(number), where=name)
-        if self.max_total_tokens is not None and self.max_total_tokens % self.page_size:
+        pools = {
+            "max_total_tokens": self.max_total_tokens or 0,
+            "host_total_tokens": self.host_total_tokens,
+        }
+        for name, slots in pools.items():
+            if slots % self.page_size or slots < 0:
+                raise InvalidRequestError(
+                    expected=f"a multiple of page_size ({self.page_size})",
+                    got=str(slots),
+                    where=name,
+                )
+        if self.host_total_tokens and not self.enable_radix_cache:
             raise InvalidRequestError(
-                expected=f"a multiple of page_size ({self.page_size})",
-                got=str(self.max_total_tokens),
-                where="max_total_tokens",
+                expected="enable_radix_cache=True: what is evicted from it goes to the host",
+                got="enable_radix_cache=False",
+                where="host_total_tokens",
             )
 
 
@@ -79,7 +92,7 @@ class SchedulerConfig(msgspec.Struct, frozen=True, kw_only=True):
     (radix_cache/eviction.py). chunk_tokens: rows per step of prompts, while others decode; None: as
     many as step_tokens leaves. age_bound: how often the one that has waited longest is passed over.
     ageing: seconds of waiting that count as one priority. shares: weights of namespaces, 1 where
-    none is given."""
+    none is given. host_capacity: slots of the host tier, 0 for none."""
 
     capacity: int
     page_size: int = 1
@@ -92,3 +105,4 @@ class SchedulerConfig(msgspec.Struct, frozen=True, kw_only=True):
     chunk_tokens: int | None = None
     ageing: float = 10.0
     shares: dict[str, float] = {}
+    host_capacity: int = 0

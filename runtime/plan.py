@@ -11,6 +11,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ..radix_cache.tier import Move
+
 Ints = NDArray[np.int64]
 
 
@@ -69,7 +71,8 @@ class TableGrowth(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct):
     """One step.
 
-    deltas, growth: what the tables get before the step runs. input_ids [T]: 0 where the input is a
+    moves: copies of KV to and from the host, made in their order before anything else. deltas,
+    growth: what the tables get before the step runs. input_ids [T]: 0 where the input is a
     token not yet read back; such rows are listed in `device_rows`, and `device_seats` tells whose
     last token it is. positions [T]. slot_of [T]: KV slot each row writes; the runner's trash slot
     (its number is the pool's capacity) for rows whose KV is there already. seats [B],
@@ -91,6 +94,7 @@ class Plan(msgspec.Struct):
     seats: list[int] = []
     query_start: list[int] = msgspec.field(default_factory=lambda: [0])
     seq_len: list[int] = []
+    moves: list[Move] = []
     deltas: list[TableDelta] = []
     growth: TableGrowth | None = None
     new_seats: list[SeatParams] = []

@@ -22,6 +22,7 @@ from collections.abc import Callable
 
 from ..errors import OutOfSlotsError
 from ..radix_cache.slots import SlotAllocator
+from ..radix_cache.tier import HostTier
 from ..radix_cache.tree import RadixCache
 from . import invariants, memory
 from .accounts import Counters
@@ -44,7 +45,15 @@ class Scheduler:
         self.config = config
         self.clock = clock
         self.allocator = SlotAllocator(config.capacity, config.page_size)
-        self.cache = RadixCache(self.allocator, policy=config.eviction, clock=clock)
+        self.tier: HostTier | None = None
+        if config.host_capacity and config.use_cache:
+            self.tier = HostTier(config.host_capacity, config.page_size)
+        self.cache = RadixCache(
+            self.allocator,
+            policy=config.eviction,
+            clock=clock,
+            leaving=None if self.tier is None else self.tier.save,
+        )
         shared = self.cache if config.use_cache else None
         self.waiting = WaitingQueue(
             shared, age_bound=config.age_bound, ageing=config.ageing, shares=config.shares
@@ -115,6 +124,8 @@ class Scheduler:
         Admission(self, step).fill(prefilling, budget)
         if step.empty:
             return None
+        if self.tier is not None:
+            step.plan.moves = self.tier.drain()
         self._steps += 1
         self.counters.steps += 1
         self.counters.rows += len(step.plan.positions)
@@ -137,6 +148,8 @@ class Scheduler:
         later = [other for key, other in self.in_flight.items() if key > number]
         for lost in self.cache.discard(number):
             self.allocator.free(lost.slots)
+        if self.tier is not None:
+            self.tier.reset()
         for other in (step, *later):
             other.unwrite()
         for other in (step, *later):
@@ -205,7 +218,7 @@ class Scheduler:
         page = self.config.page_size
         full = [seq for seq in seqs if seq.pos == seq.room]
         if full:
-            slots = self._take(len(full) * page)
+            slots = self.take(len(full) * page)
             if slots is None:  # too few: one by one, while there are any
                 return sum([self.run(step, seq, 1) for seq in seqs if seq.runnable])
             step.grow(full, slots.reshape(-1, page))
@@ -263,7 +276,7 @@ class Scheduler:
         """Get slots for positions up to `stop`, evicting and retracting as needed."""
         page = self.config.page_size
         need = -(-(stop - seq.room) // page) * page
-        slots = self._take(need)
+        slots = self.take(need)
         while slots is None:
             victim = memory.victim(self.running.values())
             if victim.id in step.named or self._busy(victim):
@@ -271,13 +284,14 @@ class Scheduler:
             self._retract(victim)
             if victim is seq:
                 return False
-            slots = self._take(need)
+            slots = self.take(need)
         seq.set_slots(seq.room, slots)
         step.slots(seq, seq.room, slots)
         seq.room += need
         return True
 
-    def _take(self, count: int) -> Ints | None:
+    def take(self, count: int) -> Ints | None:
+        """So many slots, evicting as needed; None where there are too few."""
         short = count - self.allocator.available
         if short > 0:
             self.cache.evict(short)

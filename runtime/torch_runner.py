@@ -14,7 +14,7 @@ from torch import Tensor
 from ..kernels.sampling import masked_sample, noise_keys, unpack_mask
 from .batch import ForwardBatch
 from .fixed_shapes import BLOCK, forward_mixed
-from .kv_cache import KVCache
+from .kv_cache import HostKV, KVCache
 from .model_runner import Masks
 from .models import CausalLM
 from .penalties import PenaltyTable
@@ -48,9 +48,11 @@ class TorchRunner:
         max_running: int,
         max_context: int,
         deterministic: bool = False,
+        host: HostKV | None = None,
     ) -> None:
         self.model = model
         self.kv = kv
+        self._host = host
         self.device = kv.device
         # The seats whose rows run in fixed shapes; all of them in an engine that promises it.
         self._fixed = set(range(max_running)) if deterministic else set[int]()
@@ -66,6 +68,9 @@ class TorchRunner:
 
     @torch.inference_mode()
     def launch(self, plan: Plan) -> _Launched:
+        for move in plan.moves:
+            assert self._host is not None
+            self._host.move(move)
         for params in plan.new_seats:
             self._sit(params)
         for delta in plan.deltas:

@@ -32,7 +32,8 @@ class Clock:
 
 class Harness:
     """See the module's docstring. `wrap` puts a runner around the simulated one; with `overlap`
-    everything runs one step late, as on a GPU."""
+    everything runs one step late, as on a GPU. host: slots of a host tier, which takes any
+    length."""
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class Harness:
         age_bound: int = 256,
         eviction: Literal["lru", "density"] = "density",
         overlap: bool = False,
+        host: int = 0,
         vocab: int = VOCAB,
         tokenizer: Tokenizer | None = None,
         wrap: Callable[[Any], Any] = lambda runner: runner,
@@ -61,8 +63,11 @@ class Harness:
             headroom=headroom,
             age_bound=age_bound,
             eviction=eviction,
+            host_capacity=host,
         )
         self.scheduler = Scheduler(config, clock=self.clock)
+        if self.scheduler.tier is not None:
+            self.scheduler.tier.least = 1
         self.simulated = SimulatedRunner(capacity=capacity, max_running=max_running, vocab=vocab)
         runner = wrap(DelayedRunner(self.simulated) if overlap else self.simulated)
         self.runner = Watched(runner, capacity=capacity, max_running=max_running)

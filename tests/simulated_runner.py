@@ -83,10 +83,17 @@ class SimulatedRunner:
         self._tables = np.full((max_running, capacity + 1), -1, dtype=np.int64)
         self._last = [-1] * max_running
         self._params: list[SeatParams | None] = [None] * max_running
+        self._host: dict[int, tuple[int | None, int]] = {}
         self.written = 0
         self.steps = 0
 
     def launch(self, plan: Plan) -> dict[str, Any]:
+        for move in plan.moves:
+            for device, host in zip(move.device.tolist(), move.host.tolist(), strict=True):
+                if move.kind == "save":
+                    self._host[host] = self._content[device], int(self._position[device])
+                else:
+                    self._content[device], self._position[device] = self._host[host]
         for params in plan.new_seats:
             self._params[params.seat] = params
             self._last[params.seat] = -1
@@ -220,6 +227,9 @@ class Watched:
         for delta in plan.deltas:
             self._tables[delta.seat, delta.start : delta.start + len(delta.slots)] = delta.slots
         written = {slot for slot in plan.slot_of if slot != self._capacity}
+        written.update(
+            slot for move in plan.moves if move.kind == "load" for slot in move.device.tolist()
+        )
         for step, used in self._in_flight.items():
             if written & used:
                 late = f"step {plan.step} writes what step {step} still uses"

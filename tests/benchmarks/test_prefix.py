@@ -53,6 +53,17 @@ def test_bounded_it_stays_near_what_knows_the_future(tmp_path: Path) -> None:
         assert row["value"] <= 1.001 * row["peers"]["LRU"], row["name"]
 
 
+@pytest.mark.data
+def test_a_host_tier_computes_what_is_short_and_no_more(tmp_path: Path) -> None:
+    data_path("yardsticks/prefix_workloads.py")
+    file = tmp_path / "prefix.json"
+    options = ["--model", "null", "--scale", "0.1", "--capacity", "quarter", "--host"]
+    assert prefix.main([*options, "--only", "cyclic", "--json", str(file)]) == 0
+    rows = {row["name"]: row["value"] for row in report.read(file)}
+    assert len(rows) == 4
+    assert rows["prefix/null/eight/cyclic/quarter/host/computed"] < 0.7
+
+
 def test_belady_by_hand() -> None:
     """Three runs of ten tokens in turn, room for two: LRU never hits; Belady every second time."""
     runs = [tuple(range(start, start + 10)) for start in (0, 20, 40)]

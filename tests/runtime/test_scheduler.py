@@ -55,6 +55,7 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
         "headroom": draw(st.sampled_from([0, 0, 4, 16])),
         "age_bound": draw(st.sampled_from([0, 2, 256])),
         "overlap": draw(st.booleans()),
+        "host": draw(st.sampled_from([0, 0, 24, 400])),
     }
 
 
