@@ -262,11 +262,10 @@ class Scripted:
     def _answer(self, asked: Asked) -> Any:
         script: Any = self._script
         key: str | None = "" if isinstance(script, list | tuple) else asked.name
-        if isinstance(script, Mapping):
-            if asked.name not in script:
-                script = self._default
-            else:
-                script = script[asked.name]
+        if script is None:
+            script = self._default
+        elif isinstance(script, Mapping):
+            script = script.get(asked.name, self._default)
         if isinstance(script, list | tuple):
             used = self._used.get(key, 0)
             self._used[key] = used + 1

@@ -48,6 +48,7 @@ def test_defaults_and_unnamed_calls() -> None:
 
     backend = esp.Scripted({None: ["1", "3"], "x": "2"})
     assert body.run(backend=backend).unnamed() == ["1", "3"]
+    assert body.run(backend=esp.Scripted(default="d")).text() == "addd"
     assert body.run(backend=esp.Scripted({}, default="d")).text() == "addd"
     assert body.run(backend=esp.Scripted(["1"], default="d")).text() == "a1dd"
     assert body.run(backend=esp.Scripted("all")).unnamed() == ["all", "all"]

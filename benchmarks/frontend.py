@@ -1,0 +1,190 @@
+"""What a program costs beside its model: forks, constants, and calls.
+
+`fork` and `constant` are CPU microseconds of the caller, by the tokens of the state; `forks` by how
+many are made at once. `gens/s, null engine` is wall time of programs of three calls each, with the
+engine in its own process and nothing to compute; `answered at once` the same with a backend that
+has its answer ready, where SGLang's frontend stands beside ours if it can be imported
+(`pip install --no-deps sglang`, or `--sglang FOLDER` of its unpacked wheel).
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import InvariantError
+from ..frontend_lang.backends.scripted import Scripted
+from ..frontend_lang.function import Program, function
+from ..frontend_lang.primitives import gen
+from ..frontend_lang.state import ProgramState
+from ..runtime.engine import Engine
+from .plot import log_log
+from .radix import Rows
+from .report import Row, finish, parser
+
+TOKENS = (128, 512, 2_048, 8_192)
+FORKS = (10, 100, 1_000)
+PROGRAMS = (100, 1_000, 10_000)
+ROUNDS = 5
+
+
+@function
+def three(s: ProgramState, name: str) -> None:
+    """Three calls and what stands between them."""
+    s += "Question: who is " + name + "? Answer:"
+    s += gen("first", max_tokens=4)
+    s += "\nAnd why?"
+    s += gen("second", max_tokens=4)
+    s += "\nIn short:"
+    s += gen("third", max_tokens=4)
+
+
+def _timed(body: Callable[[], object]) -> float:
+    """Median CPU microseconds of this process, of several calls."""
+    spent = []
+    for _ in range(ROUNDS):
+        gc.collect()
+        begin = time.process_time_ns()
+        body()
+        spent.append(time.process_time_ns() - begin)
+    return statistics.median(spent) / 1000
+
+
+def forks(engine: Engine, tokens: int, count: int) -> tuple[float, float]:
+    """Microseconds of one of `count` forks of a state of so many tokens, and of a constant there.
+
+    Raises InvariantError if forks start threads.
+    """
+    taken: list[float] = []
+
+    @function
+    def program(s: ProgramState) -> None:
+        s += "x" * tokens
+        s.sync()
+        before = threading.active_count()
+        kept: list[object] = []
+        taken.append(_timed(lambda: kept.append(s.fork(count))) / count)
+        if threading.active_count() > before:
+            raise InvariantError("a fork has started a thread")
+
+        def say() -> None:
+            for _ in range(100):
+                s.__iadd__("and")
+
+        taken.append(_timed(say) / 100)
+
+    program.run(backend=engine)
+    return taken[0], taken[1]
+
+
+def calls_per_second(program: Program[Any], backend: Any, count: int) -> float:
+    """Calls that `count` runs make, over their wall time."""
+    batch = [{"name": f"person {number}"} for number in range(count)]
+    begin = time.perf_counter()
+    states = program.run_batch(batch, backend=backend)
+    spent = time.perf_counter() - begin
+    for state in states:
+        if (error := state.error()) is not None:
+            raise error
+    return 3 * count / spent
+
+
+def sglang_per_second(folder: Path | None, count: int) -> float | None:
+    """The same program in SGLang's frontend, answered at once; None where it cannot be imported."""
+    if folder is not None:
+        sys.path.insert(0, str(folder))
+    try:
+        sgl = importlib.import_module("sglang.lang.api")
+        base = importlib.import_module("sglang.lang.backend.base_backend").BaseBackend
+        templates = importlib.import_module("sglang.lang.chat_template")
+    except ImportError as error:
+        print(f"no peer: SGLang's frontend cannot be imported ({error})", flush=True)
+        return None
+
+    class Ready(base):  # type: ignore[misc,valid-type]  # a module that may not be there
+        def get_chat_template(self) -> Any:
+            return templates.get_chat_template("default")
+
+        def generate(self, _state: Any, _params: Any) -> tuple[str, dict[str, Any]]:
+            return " a b c d", {}
+
+    def body(s: Any, name: str) -> None:
+        s += "Question: who is " + name + "? Answer:"
+        s += sgl.gen("first", max_tokens=4)
+        s += "\nAnd why?"
+        s += sgl.gen("second", max_tokens=4)
+        s += "\nIn short:"
+        s += sgl.gen("third", max_tokens=4)
+
+    batch = [{"name": f"person {number}"} for number in range(count)]
+    begin = time.perf_counter()
+    states = sgl.function(body).run_batch(batch, backend=Ready(), progress_bar=False)
+    for state in states:
+        assert state["third"] == " a b c d"
+    return 3 * count / (time.perf_counter() - begin)
+
+
+def measure(
+    tokens: Sequence[int] = TOKENS,
+    counts: Sequence[int] = FORKS,
+    programs: Sequence[int] = PROGRAMS,
+    sglang: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[Row]:
+    """All rows, slopes last."""
+    rows = Rows()
+    with Engine("null", tokenizer="sprig", max_total_tokens=1 << 18) as engine:
+        for size in tokens:
+            fork, constant = forks(engine, size, max(counts))
+            rows.add("frontend/fork, by tokens of the state", size, fork)
+            rows.add("frontend/constant, by tokens of the state", size, constant)
+        for count in counts:
+            rows.add("frontend/fork, by how many at once", count, forks(engine, 2048, count)[0])
+        say("forks done")
+        for count in programs:
+            speed = calls_per_second(three, engine, count)
+            rows.add("frontend/gens/s, null engine, by programs", count, speed, "gens/s")
+        say("null engine done")
+    count = programs[-1] // 10
+    ready = calls_per_second(three, Scripted(default=" a b c d"), count)
+    peer = sglang_per_second(sglang, count)
+    found = rows.rows + rows.slopes()
+    found.append(
+        Row(
+            name="frontend/gens/s, answered at once",
+            value=ready,
+            unit="gens/s",
+            peers={} if peer is None else {"SGLang": peer},
+        )
+    )
+    return found
+
+
+def plot(rows: Sequence[Row]) -> str:
+    """Microseconds by size, as SVG."""
+    series: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        name, at, size = row.name.removeprefix("frontend/").partition(" @ ")
+        if at and row.unit == "us":
+            series.setdefault(name, []).append((float(size), row.value))
+    return log_log("CPU time of a program's parts", "tokens, or forks", "microseconds", series)
+
+
+def main(argv: Sequence[str]) -> int:
+    """`espalier bench frontend`."""
+    options = parser("frontend", __doc__ or "")
+    options.add_argument("--svg", type=Path, metavar="FILE", help="a plot of the growth")
+    options.add_argument("--sglang", type=Path, metavar="FOLDER", help="its unpacked wheel")
+    args = options.parse_args(argv)
+    rows = measure(sglang=args.sglang, say=lambda text: print(text, flush=True))
+    if args.svg is not None:
+        args.svg.write_text(plot(rows))
+    finish("frontend", argv, args.json, rows)
+    return 0
