@@ -21,17 +21,14 @@ Invariants (checked by `check_invariants()`)
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Sequence
 
-from ..errors import InvariantError, NotSupportedError
+from ..errors import InvariantError
 from .backends.base import Tokenizer
 
 _SPLITS_TRIED = 8
 _WINDOW = 64
 _TEMPLATES_KEPT = 1024
-# A tokenizer's switch for special tokens is one for all its users, so encoding takes turns.
-_ENCODING = threading.Lock()
 
 
 class Tokens:
@@ -92,34 +89,21 @@ class Tokens:
 class TextEncoder:
     """A tokenizer, seen as what turns text runs into ids wherever they stand.
 
-    Some tokenizers (SentencePiece's) put a blank before every text that they encode. A run that
-    does not begin a sequence must not get one: it is encoded behind an anchor, which is cut off.
     Threads may share an encoder.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self._templates: dict[str, list[str | int]] = {}
-        self._anchor = self._find_anchor()
 
     def start(self, text: str, *, bos: bool = True) -> list[int]:
         """The ids of a text that begins a sequence. bos: BOS first, where the tokenizer's own rule
         puts it before a plain text; a chat template writes its own."""
-        with _ENCODING:
-            return self.tokenizer.encode(text, add_bos=bos and self.tokenizer.adds_bos)
+        return self.tokenizer.encode(text, add_bos=bos and self.tokenizer.adds_bos)
 
     def run(self, text: str) -> list[int]:
         """The ids of a text run that stands behind other tokens."""
-        if not text:
-            return []
-        with _ENCODING:
-            if self._anchor is None:
-                return self.tokenizer.encode(text)
-            anchor = self.tokenizer.encode(self._anchor)
-            ids = self.tokenizer.encode(self._anchor + text)
-        if ids[: len(anchor)] != anchor:
-            raise InvariantError(f"the anchor {self._anchor!r} merged with {text[:20]!r}")
-        return ids[len(anchor) :]
+        return self.tokenizer.encode(text, continues=True)
 
     def template(self, text: str) -> list[str | int]:
         """A piece of a chat template: its special tokens as ids, the text between as strings.
@@ -138,8 +122,7 @@ class TextEncoder:
         return self.tokenizer.token_bytes(special).decode("utf-8", errors="replace")
 
     def _split_template(self, text: str) -> list[str | int]:
-        with _ENCODING:
-            ids = self.tokenizer.encode(text, allow_special=True)
+        ids = self.tokenizer.encode(text, allow_special=True)
         data = [self.tokenizer.token_bytes(token) for token in ids]
         if b"".join(data) != text.encode():
             return list(ids)  # a tokenizer that adds or strips blanks around special tokens
@@ -170,22 +153,6 @@ class TextEncoder:
     def _splits_at(self, text: str, at: int) -> bool:
         left, right = text[max(0, at - _WINDOW) : at], text[at:]
         return self.run(left) + self.run(right) == self.run(left + right)
-
-    def _find_anchor(self) -> str | None:
-        encode = self.tokenizer.encode
-        if self._bytes(encode("x") + encode("x")) == b"xx":
-            return None
-        for anchor in ("\n", "."):
-            before, both = encode(anchor), encode(anchor + "x")
-            if both[: len(before)] == before and self._bytes(both[len(before) :]) == b"x":
-                return anchor
-        raise NotSupportedError(
-            "this tokenizer changes a text with its place, and no anchor undoes it",
-            hint="Use a model with a byte-level or SentencePiece tokenizer.",
-        )
-
-    def _bytes(self, ids: list[int]) -> bytes:
-        return b"".join(map(self.tokenizer.token_bytes, ids))
 
 
 def common_prefix(rows: Sequence[Sequence[int]]) -> int:

@@ -16,12 +16,14 @@ from typing import Any
 
 import tokenizers
 
-from ..errors import InvalidRequestError, ModelLoadError
+from ..errors import InvalidRequestError, ModelLoadError, NotSupportedError
 from .chat_guard import Fence
 from .chat_template import ChatTemplate
 from .config import as_ids, read_json
 from .locate import resolve_folder
 from .token_bytes import TokenBytes
+
+_ANCHORS = "\n.a0)|~"  # unlike each other: hardly a text merges with all of them
 
 
 class Tokenizer:
@@ -111,7 +113,8 @@ class Tokenizer:
     ) -> list[int]:
         """Token ids of `text`. With `allow_special`, special tokens' strings become their ids.
         continues: the text stands behind other text, so that a SentencePiece tokenizer puts no
-        space before it."""
+        space before it; NotSupportedError where it cannot be told apart from what stands before.
+        """
         if add_bos and self.bos_id is None:
             raise InvalidRequestError("this tokenizer has no BOS token", where="add_bos")
         ids = self._encode(text, allow_special, continues)
@@ -120,12 +123,42 @@ class Tokenizer:
         return [self.bos_id, *ids] if add_bos and self.bos_id is not None else ids
 
     def _encode(self, text: str, allow_special: bool, continues: bool) -> list[int]:
-        anchor = "\n" if continues and self.strips_space else ""
+        if not (continues and text and self._puts_space):
+            return self._encode_all(text, allow_special)
+        for anchor, before in self._anchors:
+            ids = self._encode_all(anchor + text, allow_special)
+            if ids[: len(before)] == before:
+                return ids[len(before) :]
+        raise NotSupportedError(
+            "this tokenizer cannot encode a text that stands behind another: it puts a space "
+            "before each text, and every text that was put before this one merged with it",
+            got=repr(text)[:80],
+            where="text",
+            hint="Give the prompt as one text, or as input_ids.",
+        )
+
+    def _encode_all(self, text: str, allow_special: bool) -> list[int]:
         with self._lock:
             self.raw.encode_special_tokens = not allow_special
-            ids: list[int] = self.raw.encode(anchor + text, add_special_tokens=False).ids
-            before = self.raw.encode(anchor, add_special_tokens=False).ids if anchor else []
-        return ids[len(before) :] if before == ids[: len(before)] else ids
+            ids: list[int] = self.raw.encode(text, add_special_tokens=False).ids
+        return ids
+
+    @cached_property
+    def _puts_space(self) -> bool:
+        """Whether the tokenizer puts a space before every text that it encodes."""
+        first = self._encode_all("x", False)[:1]
+        return self.strips_space or b"".join(map(self._bytes, first)).startswith(b" ")
+
+    @cached_property
+    def _anchors(self) -> list[tuple[str, list[int]]]:
+        """Texts that take the tokenizer's own space, so that what follows gets none, each with its
+        ids; they are cut off again. Only those that the vocabulary spells."""
+        found = []
+        for anchor in _ANCHORS:
+            ids = self._encode_all(anchor, False)
+            if b"".join(map(self._bytes, ids)).removeprefix(b" ") == anchor.encode():
+                found.append((anchor, ids))
+        return found
 
     def _encode_apart(self, text: str, ids: list[int], continues: bool) -> list[int]:
         """A vocabulary that holds its special tokens as pieces (Unigram) finds them in a text all

@@ -17,7 +17,8 @@ from ...types import Chunk, Hold, Result, SamplingParams
 
 class Tokenizer(Protocol):
     """What the frontend needs of a tokenizer. adds_bos: a plain text begins with `bos_id`.
-    chat_template: None where the model has none, and roles are refused."""
+    chat_template: None where the model has none, and roles are refused. encode(continues=True): of
+    a text that stands behind other tokens. Threads may share it."""
 
     @property
     def bos_id(self) -> int | None: ...
@@ -31,7 +32,12 @@ class Tokenizer(Protocol):
     def chat_template(self) -> object | None: ...
 
     def encode(
-        self, text: str, *, add_bos: bool = False, allow_special: bool = False
+        self,
+        text: str,
+        *,
+        add_bos: bool = False,
+        allow_special: bool = False,
+        continues: bool = False,
     ) -> list[int]: ...
     def token_bytes(self, id: int, /) -> bytes: ...
     def render_chat(

@@ -27,7 +27,14 @@ class ByteTokenizer:
     special_ids = frozenset(range(_FIRST, _FIRST + len(SPECIAL)))
     chat_template: object | None = "built in"
 
-    def encode(self, text: str, *, add_bos: bool = False, allow_special: bool = False) -> list[int]:
+    def encode(
+        self,
+        text: str,
+        *,
+        add_bos: bool = False,
+        allow_special: bool = False,
+        continues: bool = False,  # noqa: ARG002 (a byte is the same token everywhere)
+    ) -> list[int]:
         """Bytes, one token each; special tokens' strings are special only with allow_special."""
         ids = [_FIRST] if add_bos else []
         for part in _SPLIT.split(text) if allow_special else [text]:

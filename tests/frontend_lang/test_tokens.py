@@ -24,13 +24,6 @@ TEXTS = st.one_of(
 )
 
 
-class Odd(ByteTokenizer):
-    """A tokenizer whose every encoding begins with a mark that no anchor takes away."""
-
-    def encode(self, text: str, *, add_bos: bool = False, allow_special: bool = False) -> list[int]:
-        return [len(text) % 256, *super().encode(text, add_bos=add_bos)]
-
-
 @given(
     st.lists(st.tuples(st.integers(0, 7), st.lists(st.integers(0, 99), max_size=5)), max_size=30)
 )
@@ -105,13 +98,6 @@ def test_start_has_one_bos() -> None:
         ids = TextEncoder(tokenizer).start("The fox")
         assert ids[0] == tokenizer.bos_id
         assert tokenizer.bos_id not in ids[1:]
-
-
-def test_an_impossible_tokenizer_is_refused() -> None:
-    from espalier.errors import NotSupportedError
-
-    with pytest.raises(NotSupportedError, match="anchor"):
-        TextEncoder(Odd())
 
 
 def test_a_template_is_split_at_its_special_tokens() -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import tokenizers
 from hypothesis import given, settings, strategies as st
-from tokenizers import decoders, models
+from tokenizers import decoders, models, normalizers, pre_tokenizers
 
-from espalier.errors import InvalidRequestError, ModelLoadError
+from espalier.errors import InvalidRequestError, ModelLoadError, NotSupportedError
 from espalier.runtime.detokenize import Detokenizer
 from espalier.runtime.tokenizer import Tokenizer
 from tests.support import ROOT, data_path
@@ -54,6 +54,53 @@ def test_continued_texts_join_without_spaces(kind: str, texts: list[str]) -> Non
     for text in texts:
         ids += tokenizer.encode(text, continues=True)
     assert tokenizer.decode(ids) == "the" + "".join(texts)
+
+
+def merging(*merges: tuple[str, str]) -> Tokenizer:
+    """As Llama 2's, small, with these merges."""
+    letters = ["<unk>", "▁", "\n", *".a0)|~bx"]
+    vocabulary = dict.fromkeys([*letters, *(left + right for left, right in merges)])
+    raw = tokenizers.Tokenizer(
+        models.BPE({piece: id for id, piece in enumerate(vocabulary)}, [*merges], unk_token="<unk>")
+    )
+    raw.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    raw.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Strip(" ", 1, 0)])
+    return Tokenizer(raw)
+
+
+@given(text=st.text("ab. \n", min_size=1, max_size=8))
+@settings(max_examples=60)
+def test_a_continued_text_may_merge_with_what_took_the_space(text: str) -> None:
+    """Vocabularies with a token for two newlines, or for a full stop and a newline."""
+    tokenizer = merging(("\n", "\n"), (".", "\n"), ("▁", "a"), ("a", "b"))
+    ids = tokenizer.encode(text, continues=True)
+    assert b"".join(map(tokenizer.token_bytes, ids)) == text.encode()
+    spelled = [tokenizer.raw.id_to_token(id) for id in tokenizer.encode("\nab", continues=True)]
+    assert spelled == ["\n", "ab"]
+
+
+def test_a_continued_text_that_merges_with_everything_is_refused() -> None:
+    tokenizer = merging(*((anchor, "b") for anchor in "\n.a0)|~"))
+    assert tokenizer.encode("xb", continues=True) == [tokenizer.raw.token_to_id(t) for t in "xb"]
+    with pytest.raises(NotSupportedError, match="merged with it"):
+        tokenizer.encode("bx", continues=True)
+
+
+def test_an_unknown_character_does_not_swallow_a_continued_text() -> None:
+    """Unknown characters fuse into one token, so none may stand before the text."""
+    raw = tokenizers.Tokenizer(
+        models.BPE({"<unk>": 0, "▁": 1, "a": 2}, [], unk_token="<unk>", fuse_unk=True)
+    )
+    raw.normalizer = normalizers.Prepend("▁")
+    raw.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Strip(" ", 1, 0)])
+    assert Tokenizer(raw).encode("é", continues=True) == [0]
+
+
+def test_a_byte_level_tokenizer_that_puts_spaces_puts_none_before_a_continued_text() -> None:
+    raw = byte_level()
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer = Tokenizer(raw)
+    assert tokenizer.decode(tokenizer.encode("the", continues=True)) == "the"
 
 
 @kinds
