@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -17,10 +17,16 @@ Kind = Literal["regex", "json_schema", "ebnf", "choices"]
 PropertyOrder = Literal["declared", "any"]
 Whitespace = Literal["compact", "json", "free"]
 Format = Literal["assert", "annotate"]
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "kind": get_args(Kind),
+    "property_order": get_args(PropertyOrder),
+    "whitespace": get_args(Whitespace),
+    "format": get_args(Format),
+}
 
 
 class GrammarSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One grammar to compile.
+    """One grammar to compile. Raises GrammarError, naming the option, for a value that is none.
 
     kind, source: the spelling and its text (a JSON text for `json_schema` and `choices`).
     property_order: JSON objects list properties as declared, or in any order.
@@ -36,6 +42,17 @@ class GrammarSpec(msgspec.Struct, frozen=True, kw_only=True):
     format: Format = "assert"
     ascii: bool = False
     lenient: bool = False
+
+    def __post_init__(self) -> None:
+        for name, known in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in known:
+                expected = f"one of {', '.join(map(repr, known))}"
+                raise GrammarError(expected=expected, got=repr(value), where=name)
+        _text("source", self.source)
+        for name, flag in (("ascii", self.ascii), ("lenient", self.lenient)):
+            if not isinstance(flag, bool):
+                raise GrammarError(expected="True or False", got=repr(flag), where=name)
 
     @classmethod
     def regex(cls, pattern: str, *, ascii: bool = False) -> GrammarSpec:

@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import logging
 import os
+import queue
 import signal
 import socket
 import subprocess
@@ -85,35 +86,34 @@ class InlineLink:
         self._closed = False
 
     def submit(self, requests: list[Request]) -> None:
-        with self._lock:
+        with self._lock, uninterrupted():
             self._require_open()
             for request in requests:
                 self.core.submit(request)
 
     def cancel(self, ids: list[int]) -> None:
-        with self._lock:
+        with self._lock, uninterrupted():
             for request_id in ids:
                 self.core.cancel(request_id)
 
     def release(self, keys: list[int]) -> None:
-        with self._lock:
+        with self._lock, uninterrupted():
             self.core.pins.release(keys)
 
     def call(self, name: str, args: dict[str, Any]) -> Any:
         from .controls import call
 
-        with self._lock:
+        with self._lock, uninterrupted():
             self._require_open()
             return call(self.core, name, args)
 
     def drive(self) -> None:
-        with self._lock:
+        with self._lock, uninterrupted():
             self._require_open()
-            with uninterrupted():
-                self.core.step()
+            self.core.step()
 
     def close(self) -> None:
-        with self._lock:
+        with self._lock, uninterrupted():
             self._closed = True
             self._built.grammars.close()
 
@@ -124,7 +124,8 @@ class InlineLink:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold ^C back until the block is done: a step that is cut in two would keep its slots."""
+    """Hold ^C back until the block is done: a core cut in two would keep its slots, or a request
+    that nobody finishes."""
     handler = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(handler):
         yield
@@ -142,6 +143,9 @@ def uninterrupted() -> Iterator[None]:
 class ProcessLink:
     """The core in a child process, over a socket pair; one thread of ours reads its answers.
 
+    Another one writes: no signal's handler runs in it, so that nothing can cut a message in two
+    and leave those after it unreadable; and no caller waits for an engine that is busy.
+
     It belongs to the process that made it: a forked child has no thread that reads, and must not
     write into its parent's stream.
     """
@@ -153,7 +157,7 @@ class ProcessLink:
         self._on_death = on_death
         self._calls: dict[int, _Pending] = {}
         self._numbers = itertools.count(1)
-        self._send_lock = threading.Lock()
+        self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._dead: EspalierError | None = None
         self._closing = False
         self._owner = os.getpid()
@@ -187,6 +191,8 @@ class ProcessLink:
         self.info = first.info
         self._reader = threading.Thread(target=self._read, name="espalier-reader", daemon=True)
         self._reader.start()
+        self._writer = threading.Thread(target=self._write, name="espalier-writer", daemon=True)
+        self._writer.start()
 
     @property
     def pid(self) -> int:
@@ -223,6 +229,7 @@ class ProcessLink:
         if os.getpid() != self._owner:
             self._sock.close()
             return
+        self._outgoing.put(None)
         with contextlib.suppress(OSError):  # it may be gone already
             self._sock.shutdown(socket.SHUT_RDWR)
         try:
@@ -230,8 +237,9 @@ class ProcessLink:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        if threading.current_thread() is not self._reader:
-            self._reader.join(timeout=10)
+        for thread in (self._reader, self._writer):
+            if threading.current_thread() is not thread:
+                thread.join(timeout=10)
         self._sock.close()
 
     def _send(self, message: ToEngine) -> None:
@@ -246,11 +254,12 @@ class ProcessLink:
             data = frame(message)
         except (TypeError, ValueError, OverflowError) as error:
             raise InvalidRequestError(f"this cannot be sent to the engine: {error}") from error
-        try:
-            with self._send_lock:
+        self._outgoing.put(data)
+
+    def _write(self) -> None:
+        with contextlib.suppress(OSError):  # its end: `_read` sees it too, and tells those who wait
+            while (data := self._outgoing.get()) is not None:
                 self._sock.sendall(data)
-        except OSError as error:
-            raise self._death() from error
 
     def _receive(self) -> FromEngine | None:
         """The next message; None at the end."""
@@ -262,6 +271,7 @@ class ProcessLink:
         return from_engine(self._backlog.pop(0))
 
     def _read(self) -> None:
+        last_words: EspalierError | None = None
         try:
             while (message := self._receive()) is not None:
                 if isinstance(message, Outputs):
@@ -273,9 +283,13 @@ class ProcessLink:
                         continue  # whoever asked was interrupted
                     pending.value, pending.error = message.value, message.error
                     pending.done.set()
+                elif isinstance(message, Failed):
+                    last_words = message.error
         except Exception as error:  # reported below, as any other end
             _log.debug("the engine's answers end", exc_info=error)
-        self._dead = EngineDeadError(_SHUT_DOWN) if self._closing else self._death()
+        if self._closing:
+            last_words = EngineDeadError(_SHUT_DOWN)
+        self._dead = last_words or self._death()
         self._on_death(self._dead)
         for pending in list(self._calls.values()):
             pending.error = self._dead

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..errors import EngineError, EspalierError
+from ..errors import EngineDeadError, EngineError, EspalierError
 from ..types import Chunk
 from .controls import call
 from .lifeline import die_with_parent
@@ -32,7 +32,9 @@ from .protocol import (
     Release,
     Reply,
     Submit,
+    ToEngine,
     frame,
+    salvage,
     to_engine,
 )
 
@@ -117,19 +119,40 @@ class EngineProcess:
         for body in self._frames.feed(data):
             try:
                 message = to_engine(body)
-            except msgspec.MsgspecError as error:  # it harms whoever sent it alone (P4)
-                _log.error("a message that cannot be read", exc_info=error)
-                continue
-            if isinstance(message, Submit):
-                for request in message.requests:
-                    built.core.submit(request)
-            elif isinstance(message, Cancel):
-                for request_id in message.ids:
-                    built.core.cancel(request_id)
-            elif isinstance(message, Release):
-                built.core.pins.release(message.keys)
-            elif isinstance(message, Call):
-                self._send(self._answer(built, message))
+            except msgspec.MsgspecError as error:
+                self._take_unreadable(built, body, error)
+            else:
+                self._take(built, message)
+
+    def _take(self, built: Built, message: ToEngine) -> None:
+        if isinstance(message, Submit):
+            for request in message.requests:
+                built.core.submit(request)
+        elif isinstance(message, Cancel):
+            for request_id in message.ids:
+                built.core.cancel(request_id)
+        elif isinstance(message, Release):
+            built.core.pins.release(message.keys)
+        else:
+            self._send(self._answer(built, message))
+
+    def _take_unreadable(self, built: Built, body: bytes, error: msgspec.MsgspecError) -> None:
+        """It harms whoever sent it alone (P4), and nobody waits for ever: where it cannot be told
+        who that is, the engine ends, which tells everybody."""
+        _log.error("a message that cannot be read", exc_info=error)
+        try:
+            salvaged = salvage(body)
+        except msgspec.MsgspecError:
+            self._send(Failed(EngineDeadError(f"the engine got what is no message: {error}")))
+            self._open = False
+            return
+        for item in salvaged:
+            if isinstance(item, Chunk):
+                self._outputs.append(item)
+            elif isinstance(item, Reply):
+                self._send(item)
+            else:
+                built.core.submit(item)
 
     def _answer(self, built: Built, message: Call) -> Reply:
         try:

@@ -6,8 +6,10 @@ Whoever waits for an inline core does its steps meanwhile.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Iterator
 
+from ..errors import EngineDeadError
 from ..types import Chunk, Result
 from .client import InlineLink, Link, ProcessLink
 from .inbox import Inbox, Switchboard
@@ -32,8 +34,10 @@ class Exchange:
 
     def run(self, groups: Groups) -> list[Result]:
         """The requests' results, in order."""
-        inbox = self._open(groups)
+        requests = _flat(groups)
+        inbox = self._open(requests)
         try:
+            self.link.submit(requests)
             while not inbox.complete:
                 self.wait(inbox)
         finally:
@@ -42,8 +46,10 @@ class Exchange:
 
     async def arun(self, groups: Groups) -> list[Result]:
         """`run` for asyncio; cancelling the task cancels the requests."""
-        inbox = self._open(groups, listen=True)
+        requests = _flat(groups)
+        inbox = self._open(requests, listen=True)
         try:
+            self.link.submit(requests)
             while not inbox.complete:
                 await self._wait_async(inbox)
         finally:
@@ -52,14 +58,16 @@ class Exchange:
 
     def chunks(self, groups: Groups) -> Iterator[Chunk]:
         """The results in pieces; a failed one raises. Closing the iterator cancels the requests."""
-        chunks = self._chunks(self._open(groups))
+        chunks = self._chunks(_flat(groups))
         next(chunks)  # a generator that has begun is closed when it is dropped, and then cancels
         return chunks
 
     async def achunks(self, groups: Groups) -> AsyncGenerator[Chunk, None]:
         """`chunks` for asyncio."""
-        inbox = self._open(groups, listen=True)
+        requests = _flat(groups)
+        inbox = self._open(requests, listen=True)
         try:
+            self.link.submit(requests)
             while not inbox.drained:
                 if not inbox.complete:
                     await self._wait_async(inbox)
@@ -88,23 +96,19 @@ class Exchange:
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _open(self, groups: Groups, *, listen: bool = False) -> Inbox:
-        requests = [request for group in groups for request in group]
+    def _open(self, requests: list[Request], *, listen: bool = False) -> Inbox:
+        """Where their results will arrive. `_leave` it, whatever comes: it cancels what goes on."""
         inbox = self.switchboard.open([request.id for request in requests])
         if listen:
             inbox.listen()
-        try:
-            self.link.submit(requests)
-        except BaseException:
-            self.switchboard.close(inbox.unfinished)
-            raise
         return inbox
 
     def _leave(self, inbox: Inbox) -> None:
         left = inbox.unfinished
         self.switchboard.close(left)
         if left and not self._closed:
-            self.link.cancel(left)
+            with contextlib.suppress(EngineDeadError):  # then nothing goes on
+                self.link.cancel(left)
 
     async def _wait_async(self, inbox: Inbox) -> None:
         if not self.link.inline:
@@ -114,8 +118,10 @@ class Exchange:
         if not inbox.complete:
             self.link.drive()
 
-    def _chunks(self, inbox: Inbox) -> Iterator[Chunk]:
+    def _chunks(self, requests: list[Request]) -> Iterator[Chunk]:
+        inbox = self._open(requests)
         try:
+            self.link.submit(requests)
             yield _BEGUN
             while not inbox.drained:
                 if not inbox.complete:
@@ -125,6 +131,10 @@ class Exchange:
                     yield chunk
         finally:
             self._leave(inbox)
+
+
+def _flat(groups: Groups) -> list[Request]:
+    return [request for group in groups for request in group]
 
 
 def _raise_failed(chunk: Chunk) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from ..errors import EspalierError, from_wire
-from ..types import Chunk
+from ..errors import EspalierError, InvalidRequestError, from_wire
+from ..types import Chunk, Result
 from .request import Request
 
 
@@ -39,6 +39,33 @@ class Call(msgspec.Struct, tag=True):
     id: int
     name: str
     args: dict[str, Any] = {}
+
+
+class _Requests(msgspec.Struct, tag="Submit"):
+    """A `Submit` whose requests are not read yet."""
+
+    requests: list[msgspec.Raw]
+
+
+class _Sender(msgspec.Struct):
+    """Whose request it is."""
+
+    id: int
+    index: int = 0
+
+
+class _Caller(msgspec.Struct, tag="Call"):
+    """Who waits for the answer to a `Call`."""
+
+    id: int
+
+
+class _Cancel(msgspec.Struct, tag="Cancel"):
+    """Nobody waits for an answer to it."""
+
+
+class _Release(msgspec.Struct, tag="Release"):
+    """Nobody waits for an answer to it."""
 
 
 class Ready(msgspec.Struct, tag=True):
@@ -100,6 +127,9 @@ def _from_wire(kind: type, value: Any) -> Any:
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_to_wire)
 _to_engine = msgspec.msgpack.Decoder(ToEngine, dec_hook=_from_wire)
+_request = msgspec.msgpack.Decoder(Request, dec_hook=_from_wire)
+_sender = msgspec.msgpack.Decoder(_Sender)
+_outline = msgspec.msgpack.Decoder(_Requests | _Caller | _Cancel | _Release)
 _from_engine = msgspec.msgpack.Decoder(FromEngine, dec_hook=_from_wire)
 _LENGTH = struct.Struct(">I")
 
@@ -133,6 +163,42 @@ class Frames:
 def to_engine(body: bytes) -> ToEngine:
     message: ToEngine = _to_engine.decode(body)
     return message
+
+
+def salvage(body: bytes) -> list[Request | Chunk | Reply]:
+    """What a message that `to_engine` cannot read still holds: the requests that can be read, and
+    for everybody else who waits an answer that says why not.
+
+    Raises MsgspecError where it does not even tell who waits.
+    """
+    outline = _outline.decode(body)
+    if isinstance(outline, _Requests):
+        return [_read_request(raw) for raw in outline.requests]
+    if isinstance(outline, _Caller):
+        try:
+            to_engine(body)
+        except msgspec.MsgspecError as error:
+            return [Reply(outline.id, error=_unreadable("call", error))]
+    return []
+
+
+def _read_request(raw: msgspec.Raw) -> Request | Chunk:
+    try:
+        request: Request = _request.decode(raw)
+        return request
+    except msgspec.MsgspecError as error:
+        sender = _sender.decode(raw)
+        result = Result(
+            request_id=sender.id,
+            index=sender.index,
+            finish_reason="error",
+            error=_unreadable("request", error),
+        )
+        return Chunk(request_id=sender.id, index=sender.index, result=result)
+
+
+def _unreadable(what: str, error: msgspec.MsgspecError) -> InvalidRequestError:
+    return InvalidRequestError(f"the engine cannot read this {what}: {error}", where=what)
 
 
 def from_engine(body: bytes) -> FromEngine:

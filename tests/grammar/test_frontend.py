@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from typing import Any
 
+import msgspec
 import pytest
 
 from espalier.errors import GrammarError
@@ -89,3 +91,29 @@ def test_a_worker_needs_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"whitespace": "pretty"},
+        {"property_order": "alphabetical"},
+        {"format": "asserted"},
+        {"ascii": "yes"},
+        {"lenient": 1},
+        {"kind": "json"},
+        {"source": b"{}"},
+        {"whitespace": ["json"]},
+    ],
+)
+def test_an_option_that_is_none_is_named(option: dict[str, Any]) -> None:
+    [(name, value)] = option.items()
+    with pytest.raises(GrammarError) as caught:
+        GrammarSpec(**({"kind": "json_schema", "source": "true"} | option))
+    assert caught.value.where == name
+    assert repr(value) in str(caught.value)
+    with pytest.raises(GrammarError):
+        msgspec.structs.replace(GrammarSpec.json_schema(True), **option)
+    body = msgspec.msgpack.encode({"kind": "json_schema", "source": "true"} | option)
+    with pytest.raises(msgspec.ValidationError, match=name):
+        msgspec.msgpack.decode(body, type=GrammarSpec)

@@ -6,16 +6,20 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 import espalier as esp
+from espalier.runtime.client import InlineLink, ProcessLink, uninterrupted
 from espalier.runtime.inputs import as_prompts
 from espalier.runtime.locate import SPRIG
 from espalier.runtime.tokenizer import Tokenizer
 
 SHORT = esp.SamplingParams(max_tokens=2, ignore_eos=True)
+LONG = esp.SamplingParams(max_tokens=100_000, ignore_eos=True)
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +39,84 @@ def test_abort_of_no_number_harms_nobody(engine: esp.Engine) -> None:
     assert engine.generate(input_ids=[[1]], sampling_params=SHORT)[0].generated_tokens == 2
 
 
-def test_a_message_that_cannot_be_read_is_dropped(engine: esp.Engine) -> None:
-    engine.link._sock.sendall(b"\x00\x00\x00\x01\xc1")  # type: ignore[attr-defined]
-    assert engine.generate(input_ids=[[1]], sampling_params=SHORT)[0].generated_tokens == 2
+def _misspelt() -> esp.GrammarSpec:
+    """A grammar that the engine's process cannot read: its own check is passed by."""
+    spec = esp.GrammarSpec.regex("a+")
+    msgspec.structs.force_setattr(spec, "whitespace", "pretty")
+    return spec
+
+
+def test_a_request_that_cannot_be_read_harms_itself_alone(engine: esp.Engine) -> None:
+    results = engine.generate(
+        input_ids=[[1], [2], [3]],
+        sampling_params=SHORT,
+        grammar=[None, _misspelt(), None],
+        on_error="return",
+    )
+    assert [type(r.error) for r in results] == [type(None), esp.InvalidRequestError, type(None)]
+    assert "whitespace" in str(results[1].error)
+    assert [r.generated_tokens for r in results] == [2, 0, 2]
+
+
+def test_a_control_that_cannot_be_read_harms_its_caller_alone(engine: esp.Engine) -> None:
+    with pytest.raises(esp.InvalidRequestError, match=r"\$.args"):
+        engine.link.call("stats", [1])  # type: ignore[arg-type]
+    assert engine.stats()["running"] == 0
+
+
+def test_a_message_that_names_nobody_ends_the_engine() -> None:
+    """Whoever sent it would wait for ever: everybody is told."""
+    with esp.Engine("null") as other:
+        stream = other.stream(input_ids=[1], sampling_params=LONG)
+        next(stream)
+        other.link._outgoing.put(b"\x00\x00\x00\x01\xc1")  # type: ignore[attr-defined]
+        with pytest.raises(esp.EngineDeadError, match="no message"):
+            list(stream)
+        with pytest.raises(esp.EngineDeadError, match="no message"):
+            other.stats()
+
+
+def test_an_interrupt_cuts_no_message_in_two() -> None:
+    """The engine is too busy to read; ^C comes while a large request is on its way."""
+    with esp.Engine("null") as engine:
+        link = engine.link
+        assert isinstance(link, ProcessLink)
+        os.kill(link.pid, signal.SIGSTOP)
+        try:
+            threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+            with pytest.raises(KeyboardInterrupt):
+                engine.generate(input_ids=[[5] * 400_000], sampling_params=LONG)
+        finally:
+            os.kill(link.pid, signal.SIGCONT)
+        found: list[esp.Result] = []
+        ask = threading.Thread(
+            target=lambda: found.extend(engine.generate(input_ids=[[1]], sampling_params=SHORT)),
+            daemon=True,
+        )
+        ask.start()
+        ask.join(timeout=60)
+        assert [result.generated_tokens for result in found] == [2]
+        assert engine.stats()["running"] == 0  # the other one was cancelled
+
+
+def test_an_interrupt_leaves_no_request_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """^C between a request's parts: an inline core takes it whole, then gives it up."""
+    with esp.Engine("null", inline=True) as engine:
+        link = engine.link
+        assert isinstance(link, InlineLink)
+        add = link.core.scheduler.add
+
+        def interrupted(seq: Any) -> None:
+            signal.raise_signal(signal.SIGINT)
+            add(seq)
+
+        monkeypatch.setattr(link.core.scheduler, "add", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            engine.generate(input_ids=[[1], [2]], sampling_params=LONG)
+        monkeypatch.undo()
+        engine.check_invariants()
+        assert engine.stats()["waiting"] == engine.stats()["running"] == 0
+        assert engine.generate(input_ids=[[1]], sampling_params=SHORT)[0].generated_tokens == 2
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -60,9 +139,8 @@ def test_an_interrupt_leaves_no_slot_behind() -> None:
     with esp.Engine("null", inline=True, max_running=8) as engine:
         timer = threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT))
         timer.start()
-        long = esp.SamplingParams(max_tokens=100_000, ignore_eos=True)
         with pytest.raises(KeyboardInterrupt):
-            engine.generate(input_ids=[[i + 1] for i in range(8)], sampling_params=long)
+            engine.generate(input_ids=[[i + 1] for i in range(8)], sampling_params=LONG)
         engine.check_invariants()
         stats = engine.stats()
         assert stats["running"] == 0
@@ -89,8 +167,6 @@ def test_a_message_cannot_spell_a_control_token() -> None:
 
 
 def test_interrupts_reach_whoever_handled_them() -> None:
-    from espalier.runtime.client import uninterrupted
-
     seen: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: seen.append(number))
     try:

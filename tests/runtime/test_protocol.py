@@ -23,6 +23,7 @@ from espalier.runtime.protocol import (
     Submit,
     frame,
     from_engine,
+    salvage,
     to_engine,
 )
 from espalier.runtime.request import Request
@@ -114,3 +115,40 @@ def test_what_is_no_message_is_refused() -> None:
     with pytest.raises(msgspec.ValidationError, match="top_p"):
         to_engine(msgspec.msgpack.encode({"type": "Submit", "requests": [bad]}))
     assert issubclass(InvalidRequestError, ValueError)
+
+
+def _body(message: dict[str, Any]) -> bytes:
+    return msgspec.msgpack.encode(message)
+
+
+def test_what_cannot_be_read_is_answered() -> None:
+    good, bad = msgspec.to_builtins(REQUEST), msgspec.to_builtins(REQUEST)
+    bad |= {"id": 8, "index": 2, "grammar": {"kind": "regex", "source": "a", "format": "none"}}
+    request, answer = salvage(_body({"type": "Submit", "requests": [good, bad]}))
+    assert request == REQUEST
+    assert isinstance(answer, Chunk)
+    assert answer.result is not None
+    assert (answer.request_id, answer.index, answer.result.finish_reason) == (8, 2, "error")
+    assert isinstance(answer.result.error, InvalidRequestError)
+    assert "$.grammar.format" in str(answer.result.error)
+
+    [reply] = salvage(_body({"type": "Call", "id": 5, "name": "pin", "args": 3}))
+    assert isinstance(reply, Reply)
+    assert reply.id == 5
+    assert isinstance(reply.error, InvalidRequestError)
+    assert salvage(_body({"type": "Cancel", "ids": "x"})) == []
+    assert salvage(_body({"type": "Release", "keys": None})) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\xc1",
+        _body({"type": "Bogus"}),
+        _body({"type": "Submit", "requests": [{"prompt": [1]}]}),
+        _body({"type": "Call", "name": "stats"}),
+    ],
+)
+def test_what_names_nobody_cannot_be_answered(body: bytes) -> None:
+    with pytest.raises(msgspec.MsgspecError):
+        salvage(body)
