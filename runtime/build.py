@@ -10,7 +10,7 @@ import msgspec
 
 from ..errors import ModelLoadError
 from ..types import Chunk
-from .capacity import choose_slots
+from .capacity import choose_context, choose_slots
 from .core import EngineCore
 from .grammar_service import GrammarService
 from .locate import resolve_folder
@@ -23,6 +23,7 @@ from .validation import not_deterministic
 
 if TYPE_CHECKING:
     from ..grammar.compiler import GrammarCompiler
+    from .kv_cache import HostKV, KVCache
 
 _NULL_CAPACITY = 1 << 20
 
@@ -52,7 +53,7 @@ def _build_null(
     info = EngineInfo(
         model="null",
         vocab_size=vocab,
-        max_context=capacity,
+        max_context=choose_context(options.context_length, capacity, capacity),
         capacity=capacity,
         page_size=options.page_size,
         device="none",
@@ -66,13 +67,15 @@ def _build_model(
 ) -> Built:
     import torch
 
-    from .kv_cache import HostKV, KVCache
+    from .kv_cache import KVCache
     from .models import load_model
     from .torch_runner import TorchRunner
 
     started = time.perf_counter()
     device = _device(options.device)
-    model = load_model(options.model, device=device, dtype=options.dtype)
+    model = load_model(
+        options.model, device=device, dtype=options.dtype, context_length=options.context_length
+    )
     if options.deterministic and model.mixed_rows is not None:
         raise not_deterministic(model.mixed_rows)
     tokenizer = load_tokenizer(options)
@@ -85,21 +88,9 @@ def _build_model(
         options.page_size,
         torch.device(device),
     )
+    context = choose_context(options.context_length, config.context_length, capacity)
     kv = KVCache(model.kv_layout, capacity, device, dtype)
-    host = None
-    if options.host_total_tokens:
-        per_token = model.kv_layout.bytes_per_token(dtype)
-        _, more = choose_slots(
-            options.host_total_tokens,
-            per_token,
-            options.page_size,
-            torch.device("cpu"),
-            option="host_total_tokens",
-            promised=capacity * per_token if kv.device.type == "cpu" else 0,
-        )
-        host = HostKV(kv, options.host_total_tokens)
-        line = f"{line}. {more}"
-    context = min(config.context_length, capacity)
+    host, lines = _host_kv(options, kv)
     pages = -(-context // options.page_size)  # a table holds whole pages
     runner = TorchRunner(
         model,
@@ -117,7 +108,7 @@ def _build_model(
         page_size=options.page_size,
         device=str(device),
         dtype=str(dtype).removeprefix("torch."),
-        kv_cache=line,
+        kv_cache=". ".join([line, *lines]),
     )
     built = _assemble(
         options,
@@ -131,6 +122,26 @@ def _build_model(
     )
     info.seconds = {"model": loaded - started, "engine": time.perf_counter() - loaded}
     return built
+
+
+def _host_kv(options: EngineOptions, kv: KVCache) -> tuple[HostKV | None, list[str]]:
+    """The host tier if one is asked for, and the line that tells its size."""
+    if not options.host_total_tokens:
+        return None, []
+    import torch
+
+    from .kv_cache import HostKV
+
+    per_token = kv.layout.bytes_per_token(kv.dtype)
+    _, line = choose_slots(
+        options.host_total_tokens,
+        per_token,
+        options.page_size,
+        torch.device("cpu"),
+        option="host_total_tokens",
+        promised=kv.num_slots * per_token if kv.device.type == "cpu" else 0,
+    )
+    return HostKV(kv, options.host_total_tokens), [line]
 
 
 def _assemble(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ..errors import OutOfSlotsError
+from ..errors import InvalidRequestError, OutOfSlotsError
 
 if TYPE_CHECKING:
     import torch
@@ -59,6 +59,28 @@ def choose_slots(
     )
     _log.info(line)
     return slots, line
+
+
+def choose_context(asked: int | None, longest: int, slots: int) -> int:
+    """Tokens that one sequence may have: of the model's `longest` what the slots hold, or what was
+    `asked` for (context_length). Raises InvalidRequestError where that cannot be."""
+    if asked is None:
+        return min(longest, slots)
+    if asked > longest:
+        raise InvalidRequestError(
+            expected=f"at most {longest} tokens, the model's context",
+            got=str(asked),
+            where="context_length",
+        )
+    if asked > slots:
+        raise InvalidRequestError(
+            f"a sequence of {asked} tokens needs as many slots",
+            expected=f"at most {slots}, which is max_total_tokens",
+            got=str(asked),
+            where="context_length",
+            hint=f"Start the engine with max_total_tokens of {asked} or more, if memory allows it",
+        )
+    return asked
 
 
 def free_memory(device: torch.device) -> int:

@@ -85,13 +85,14 @@ class ModelConfig:
         return cls.from_dict(read_json(folder / "config.json"))
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
-        """From config.json's content, as transformers 4 or 5 writes it.
+    def from_dict(cls, data: Mapping[str, Any], context_length: int | None = None) -> ModelConfig:
+        """From config.json's content, as transformers 4 or 5 writes it. context_length: tokens that
+        sequences are to have; LongRoPE turns by other angles where that is past its original ones.
 
         Raises ModelLoadError for what is missing or cannot be, NotSupportedError for what these
         definitions do not compute.
         """
-        return _Reader(data).read()
+        return _Reader(data, context_length).read()
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -166,8 +167,9 @@ _FAMILIES = {
 
 
 class _Reader:
-    def __init__(self, data: Mapping[str, Any]) -> None:
+    def __init__(self, data: Mapping[str, Any], context_length: int | None) -> None:
         self.data = data
+        self.asked = context_length or 0
         self.architecture = str((data.get("architectures") or ["(none)"])[0])
         self.family = _FAMILIES.get(self.architecture, _Family())
 
@@ -289,28 +291,42 @@ class _Reader:
         given.setdefault("original_max_position_embeddings", original)
         slowed: tuple[float, ...] = ()
         if kind == "longrope":
-            slowed = tuple(map(float, given.get("short_factor") or ()))
+            far = self.asked > given["original_max_position_embeddings"]
+            name = "long_factor" if far else "short_factor"
+            slowed = tuple(map(float, given.get(name) or ()))
             if not slowed:
                 raise ModelLoadError(
-                    "rope scaling 'longrope' needs 'short_factor'",
-                    where="config.json: rope_parameters",
+                    f"rope scaling 'longrope' needs {name!r}", where="config.json: rope_parameters"
                 )
             given.setdefault("factor", longest / given["original_max_position_embeddings"])
         numbers = {key: value for key, value in given.items() if isinstance(value, int | float)}
         return RopeConfig(float(theta), kind, tuple(sorted(numbers.items())), float(share), slowed)
 
     def context(self, rope: RopeConfig) -> tuple[int, tuple[str, ...]]:
-        """Tokens that a sequence may have, and what to say of it."""
+        """Tokens that a sequence may have, and what to say of it.
+
+        transformers turns by LongRoPE's short factors while a sequence is within the original
+        context, and all of it by the long ones once it is past. Cached keys would be of the one or
+        of the other; so an engine takes one for all its sequences, by the context it is asked for.
+        """
         longest = self.integer("max_position_embeddings")
         original = int(rope.get("original_max_position_embeddings"))
         if not rope.slowed or original >= longest:
             return longest, ()
+        if self.asked > original:
+            note = (
+                f"{self.architecture} turns all sequences by LongRoPE's factors for long ones, "
+                f"also those of at most {original} tokens, for which it has others: "
+                f"context_length={self.asked} asks for more."
+            )
+            return longest, (note,)
         note = (
             f"{self.architecture} runs with a context of {original} tokens, of the {longest} that "
             "its config.json names: past it, LongRoPE turns all keys of a sequence by other "
-            "angles, also those that are cached."
+            "angles, also those that are cached. For longer sequences start the engine with "
+            f"context_length={longest}."
         )
-        return original, (note,)
+        return original, () if self.asked else (note,)
 
     def windows(self) -> tuple[int | None, ...]:
         """Qwen uses its window only when asked, and only from a layer on; Mistral always does."""

@@ -72,6 +72,7 @@ class Engine:
         namespace_shares: dict[str, float] | None = None,
         eviction: str = "density",
         host_total_tokens: int = 0,
+        context_length: int | None = None,
         **unknown: object,
     ) -> None:
         fields = EngineOptions.__struct_fields__

@@ -24,6 +24,8 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     count as one priority. namespace_shares: weights by which namespaces share the engine, 1 where
     none is given. eviction: which prefixes are given up first, by hit density or LRU.
     host_total_tokens: tokens of KV kept in host memory when they are evicted; 0: none.
+    context_length: tokens that a sequence may have; None: the model's. A LongRoPE model's are those
+    of its original context; asked for more, it turns all sequences by its factors for long ones.
     """
 
     model: str = "sprig"
@@ -43,6 +45,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     namespace_shares: dict[str, float] = {}
     eviction: Literal["density", "lru"] = "density"
     host_total_tokens: int = 0
+    context_length: int | None = None
 
     def check(self) -> None:
         """Raise for what cannot be."""
@@ -58,6 +61,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
             "vocab_size": self.vocab_size,
             "max_total_tokens": self.max_total_tokens,
             "chunk_tokens": self.chunk_tokens,
+            "context_length": self.context_length,
         }
         for name, value in positive.items():
             if value is not None and value < 1:

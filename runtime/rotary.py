@@ -56,12 +56,12 @@ def _yarn(frequency: Tensor, rope: RopeConfig, width: int) -> tuple[Tensor, floa
 
 
 def _longrope(frequency: Tensor, rope: RopeConfig) -> tuple[Tensor, float]:
-    """LongRoPE (Ding et al., 2024), by the divisors for sequences of the original context."""
+    """LongRoPE (Ding et al., 2024), by the divisors that the configuration chose."""
     if len(rope.slowed) != len(frequency):
         raise ModelLoadError(
             expected=f"{len(frequency)} numbers",
             got=str(len(rope.slowed)),
-            where="config.json: rope_parameters: short_factor",
+            where="config.json: rope_parameters: short_factor or long_factor",
         )
     factor, context = rope.get("factor"), rope.get("original_max_position_embeddings")
     growth = 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(context))

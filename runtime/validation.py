@@ -85,7 +85,8 @@ def _check_prompt(request: Request, vocab_size: int, max_context: int) -> None:
             expected=f"at most {room} tokens",
             got=str(len(prompt)),
             where="prompt",
-            hint="Shorten the prompt, or raise max_total_tokens if that is what bounds it",
+            hint="Shorten the prompt, or raise max_total_tokens or context_length if that is what "
+            "bounds it",
         )
 
 

@@ -30,7 +30,7 @@ CELLS: dict[str, dict[str, Any]] = {
 }
 """How the engine is used -> its options."""
 
-_STEPS = 24
+STEPS = 24
 _VOCABULARY = 199
 
 
@@ -43,13 +43,14 @@ class Cell(NamedTuple):
     wrong: int
 
 
-def _prompt(length: int, seed: int) -> list[int]:
+def prompt(length: int, seed: int) -> list[int]:
+    """Random tokens."""
     generator = random.Random(seed)
     return [generator.randrange(3, _VOCABULARY) for _ in range(length)]
 
 
-_PROMPTS = [_prompt(41, 1), _prompt(6, 2)]
-_OTHERS = [_PROMPTS[0][:20] + _prompt(5 + i, 10 + i) if i % 3 else _prompt(9, i) for i in range(6)]
+_PROMPTS = [prompt(41, 1), prompt(6, 2)]
+_OTHERS = [_PROMPTS[0][:20] + prompt(5 + i, 10 + i) if i % 3 else prompt(9, i) for i in range(6)]
 
 
 def run_cells(folder: Path, reference: Any) -> Iterator[tuple[str, Cell]]:
@@ -60,7 +61,7 @@ def run_cells(folder: Path, reference: Any) -> Iterator[tuple[str, Cell]]:
 
 
 def _run(name: str, folder: Path, reference: Any, options: dict[str, Any]) -> Cell:
-    params = SamplingParams(max_tokens=_STEPS, ignore_eos=True, logprobs=_VOCABULARY)
+    params = SamplingParams(max_tokens=STEPS, ignore_eos=True, logprobs=_VOCABULARY)
     prompts = _PROMPTS + (_OTHERS if name in ("batched", "retracted") else [])
     with Engine(str(folder), device="cpu", dtype="float32", inline=True, **options) as engine:
         results = engine.generate(input_ids=prompts, sampling_params=params)
@@ -70,21 +71,22 @@ def _run(name: str, folder: Path, reference: Any, options: dict[str, Any]) -> Ce
         retracted = engine.stats()["retractions"]
         assert (retracted > 0) == (name == "retracted"), f"{retracted} retractions"
         engine.check_invariants()
-    cells = [_compare(*pair, reference) for pair in zip(prompts, results, strict=True)]
+    cells = [compare(*pair, reference) for pair in zip(prompts, results, strict=True)]
     differences, near, wrong = zip(*cells, strict=True)
     return Cell(max(differences), sum(near), sum(wrong))
 
 
-def _compare(prompt: list[int], result: Result, reference: Any) -> Cell:
+def compare(given: list[int], result: Result, reference: Any) -> Cell:
+    """A greedy generation of `STEPS` tokens, all of whose log probabilities were asked for."""
     with torch.inference_mode():
-        logits = reference(torch.tensor([prompt + result.token_ids])).logits[0].float()
-    wanted = logits[len(prompt) - 1 : -1].log_softmax(dim=-1)
-    assert len(wanted) == _STEPS
+        logits = reference(torch.tensor([given + result.token_ids])).logits[0].float()
+    wanted = logits[len(given) - 1 : -1].log_softmax(dim=-1)
+    assert len(wanted) == STEPS
     ours = torch.empty_like(wanted)
     for row, entry in zip(ours, result.logprobs or [], strict=True):
         for token, value in entry.top:
             row[token] = value
-    lost = wanted.max(dim=-1).values - wanted[range(_STEPS), result.token_ids]
+    lost = wanted.max(dim=-1).values - wanted[range(STEPS), result.token_ids]
     return Cell(
         difference=float((ours - wanted).abs().max()),
         near_ties=int(((lost > 0) & (lost < CLOSE)).sum()),

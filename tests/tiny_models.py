@@ -119,8 +119,8 @@ class Driver:
         self.tables: dict[str, list[int]] = {}
 
     @classmethod
-    def of(cls, folder: Path, **more: Any) -> Driver:
-        return cls(load_model(folder, progress=False), **more)
+    def of(cls, folder: Path, *, context_length: int | None = None, **more: Any) -> Driver:
+        return cls(load_model(folder, context_length=context_length, progress=False), **more)
 
     def step(self, rows: dict[str, list[int]], *, last_only: bool = False) -> dict[str, Tensor]:
         """Append tokens to sequences; returns each one's logits, a row per token (or the last)."""

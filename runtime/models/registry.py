@@ -82,12 +82,14 @@ def load_model(
     device: str | torch.device = "cpu",
     dtype: str | torch.dtype = "auto",
     revision: str | None = None,
+    context_length: int | None = None,
     progress: bool = True,
 ) -> CausalLM:
     """Load a model folder, a hub id, or the embedded model "sprig".
 
     dtype: "auto" is the checkpoint's; on a CPU that cannot compute in it, float32. Sprig computes
     in float32 on any CPU: it is small, and its answers must not change with its neighbours (P3).
+    context_length: tokens that sequences are to have (see `ModelConfig.from_dict`).
     Raises ModelLoadError naming the file, the tensor and what to do.
     """
     folder = resolve_folder(model, revision=revision)
@@ -105,7 +107,7 @@ def load_model(
             expected=f"one of {', '.join(ARCHITECTURES)}, or another causal LM of transformers",
             where=str(folder / "config.json"),
         )
-    config = ModelConfig.from_dict(data)
+    config = ModelConfig.from_dict(data, context_length)
     if dtype == "auto" and folder == SPRIG and place.type == "cpu":
         dtype = torch.float32
     chosen = resolve_dtype(dtype, config.dtype, place)

@@ -7,7 +7,7 @@ import logging
 import pytest
 import torch
 
-from espalier.errors import OutOfSlotsError
+from espalier.errors import InvalidRequestError, OutOfSlotsError
 from espalier.runtime import capacity
 from espalier.runtime.engine import Engine
 
@@ -47,6 +47,29 @@ def test_what_does_not_fit_is_an_error_that_says_what_does() -> None:
 def test_no_room_at_all() -> None:
     with pytest.raises(OutOfSlotsError, match="smaller model"):
         capacity.choose_slots(None, 1 << 31, 1, CPU)
+
+
+def test_a_context_is_the_models_or_what_was_asked_for() -> None:
+    assert capacity.choose_context(None, 512, 100) == 100
+    assert capacity.choose_context(None, 512, 1000) == 512
+    assert capacity.choose_context(64, 512, 100) == 64
+    for asked, says in ((513, "at most 512 tokens"), (101, "max_total_tokens of 101")):
+        with pytest.raises(InvalidRequestError, match=says) as caught:
+            capacity.choose_context(asked, 512, 100)
+        assert caught.value.where == "context_length"
+
+
+@pytest.mark.parametrize("model", ["null", "sprig"])
+def test_an_engine_keeps_to_the_context_it_was_asked_for(model: str) -> None:
+    with Engine(model, inline=True, device="cpu", context_length=20) as engine:
+        assert engine.max_context == 20
+        [result] = engine.generate(input_ids=[[3] * 15], sampling_params={"ignore_eos": True})
+        assert (result.generated_tokens, result.finish_reason) == (5, "length")
+        with pytest.raises(InvalidRequestError, match="at most 19 tokens"):
+            engine.generate(input_ids=[[3] * 20])
+    with pytest.raises(InvalidRequestError) as caught:
+        Engine(model, inline=True, context_length=0)
+    assert caught.value.where == "context_length"
 
 
 def test_an_engine_tells(caplog: pytest.LogCaptureFixture) -> None:
