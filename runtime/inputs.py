@@ -7,13 +7,18 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from ..errors import InvalidRequestError
+from ..errors import InvalidRequestError, NotSupportedError
 from ..types import SamplingParams
 from .request import DETERMINISTIC, POOLINGS, Pooling
 from .tokenizer import Tokenizer
 
 Prompts = list[list[int]]
 _T = TypeVar("_T")
+_MEDIA = {
+    f"{before}{kind}{after}"
+    for kind in ("audio", "image", "video")
+    for before, after in (("", ""), ("", "_url"), ("input_", ""))
+}
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 
 
@@ -79,9 +84,24 @@ def _chat(tokenizer: Tokenizer, chat: Any, number: int) -> list[int]:
                 got=repr(message),
                 where=f"messages[{number}][{i}]",
             )
+        where = f"messages[{number}][{i}].content"
         if isinstance(message["content"], str):
-            _check_text(message["content"], f"messages[{number}][{i}].content")
+            _check_text(message["content"], where)
+        elif isinstance(message["content"], list):
+            _check_parts(message["content"], where)
     return tokenizer.encode_chat(messages, add_generation_prompt=True)
+
+
+def _check_parts(parts: list[Any], where: str) -> None:
+    """A template would write a placeholder for what no model here sees or hears."""
+    for i, part in enumerate(parts):
+        named = {str(part.get("type")), *part} & _MEDIA if isinstance(part, dict) else set()
+        if named:
+            raise NotSupportedError(
+                f"content of type {min(named)!r}: models run on text alone here",
+                where=f"{where}[{i}]",
+                hint="Leave it out, or say in text what it shows.",
+            )
 
 
 def token_ids(row: Any, where: str) -> list[int]:

@@ -7,6 +7,7 @@ model plus one tensor.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,16 +39,25 @@ _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 class Weights:
     """The tensors of a model folder, by name; a context manager.
 
-    Raises ModelLoadError, naming the file and tensor, for whatever does not fit.
+    rename: what a model calls a tensor of the files, None for one that it leaves alone. Raises
+    ModelLoadError, naming the file and tensor, for whatever does not fit.
     """
 
     def __init__(
-        self, folder: Path, *, device: torch.device, dtype: torch.dtype, progress: bool = False
+        self,
+        folder: Path,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        rename: Callable[[str], str | None] = str,
+        progress: bool = False,
     ) -> None:
         self.folder = folder
         self.device = device
         self.dtype = dtype
-        self._files = tensor_files(folder)
+        files = tensor_files(folder)
+        self._names = {ours: name for name in files if (ours := rename(name)) is not None}
+        self._files = {ours: files[name] for ours, name in self._names.items()}
         self._open: dict[Path, Any] = {}
         self._stack = ExitStack()
         self._taken: set[str] = set()
@@ -128,13 +138,14 @@ class Weights:
         for name, path in self._files.items():
             if name not in self._taken and not name.endswith(unused):
                 raise ModelLoadError(
-                    f"tensor {name!r} has no place in this model",
+                    f"tensor {self._names[name]!r} has no place in this model",
                     where=str(path),
                     hint="config.json and the weights disagree, or the checkpoint has parts that "
                     "this definition does not compute.",
                 )
 
     def _slice(self, path: Path, name: str) -> Any:
+        name = self._names[name]
         try:
             return self._file(path).get_slice(name)
         except SafetensorError as error:

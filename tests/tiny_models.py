@@ -93,19 +93,61 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
 """Name -> (architecture, what differs from the common sizes)."""
 
 
+_EYE = {
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
+_SIGLIP = {**_EYE, "model_type": "siglip_vision_model"}
+
+WRAPPED: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "gemma3-images": ("Gemma3", "gemma3", {"vision_config": _SIGLIP, "mm_tokens_per_image": 4}),
+    "mistral3-images": (
+        "Mistral3",
+        "mistral",
+        {
+            "vision_config": {**_EYE, "model_type": "pixtral", "head_dim": 8},
+            "tie_word_embeddings": False,
+        },
+    ),
+    "llava": ("Llava", "llama2", {"vision_config": {**_EYE, "model_type": "clip_vision_model"}}),
+    "llava-next": (
+        "LlavaNext",
+        "mistral-full",
+        {"vision_config": {**_EYE, "model_type": "clip_vision_model"}},
+    ),
+    "llava-onevision": ("LlavaOnevision", "qwen2", {"vision_config": _SIGLIP}),
+    "internvl": ("InternVL", "qwen3", {"vision_config": _EYE}),
+}
+"""Name -> (wrapper, its text model in TINY, the rest of its config)."""
+
+
 def save_tiny(name: str, folder: Path, *, dtype: torch.dtype = torch.float32, **more: Any) -> Any:
     """Save the checkpoint `name` to `folder`; returns transformers' model, in eval mode."""
-    family, differing = TINY[name]
-    text = "Text" if family == "Gemma3" else ""
-    sizes = {**_SIZES, "pad_token_id": 0, **differing, **more}
-    config = getattr(transformers, f"{family}{text}Config")(**sizes)
+    if name in WRAPPED:
+        wrapper, text_name, rest = WRAPPED[name]
+        text = _text_config(text_name, **more)
+        config = getattr(transformers, f"{wrapper}Config")(text_config=text.to_dict(), **rest)
+        definition = f"{wrapper}ForConditionalGeneration"
+    else:
+        config, definition = _text_config(name, **more), f"{TINY[name][0]}ForCausalLM"
     torch.manual_seed(7)
-    model = getattr(transformers, f"{family}ForCausalLM")(config).to(dtype).eval()
+    model = getattr(transformers, definition)(config).to(dtype).eval()
     for parameter_name, parameter in model.named_parameters():
         if parameter_name.endswith(("norm.weight", ".bias")):
             torch.nn.init.normal_(parameter, mean=0.5, std=0.5)
     model.save_pretrained(folder)
     return model
+
+
+def _text_config(name: str, **more: Any) -> Any:
+    family, differing = TINY[name]
+    text = "Text" if family == "Gemma3" else ""
+    sizes = {**_SIZES, "pad_token_id": 0, **differing, **more}
+    return getattr(transformers, f"{family}{text}Config")(**sizes)
 
 
 class Driver:

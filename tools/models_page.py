@@ -20,9 +20,10 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from espalier.errors import EspalierError
 from espalier.runtime.models import ARCHITECTURES, load_model
+from espalier.runtime.models.wrapped import WRAPPERS
 from tests.golden_matrix import CELLS, CLOSE, run_cells
 from tests.tiny_foreign import FOREIGN, REFUSED, definition_of, save_foreign, tiny_config
-from tests.tiny_models import TINY, save_tiny
+from tests.tiny_models import TINY, WRAPPED, save_tiny
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "models.md"
 LARGEST = 3_000_000
@@ -43,9 +44,18 @@ best, but for the near ties counted in the last column (within {close:g} of the 
 
 ## Defined here
 Llama 2 and 3 and what is shaped like them, Mistral, Qwen2, Qwen3, Phi-3 and Phi-4
-(`Phi3ForCausalLM`), Gemma 2 and Gemma 3 (`Gemma3ForCausalLM`, which is text alone). LongRoPE models
-(Phi-3 128k, Phi-4-mini) run with the context they were first trained on, and say so at load: past
-it all keys of a sequence would turn by other angles, also those that are cached.
+(`Phi3ForCausalLM`), Gemma 2 and Gemma 3.
+
+LongRoPE models (Phi-3 128k, Phi-4-mini) have two sets of rotary factors, and transformers turns all
+keys of a sequence by the long ones once it is longer than the context it was first trained on. Keys
+in a prefix cache are of one set, so an engine takes one for all its sequences: by default the short
+factors, with a context of that length; with `context_length=` above it the long factors, also for
+sequences that are short. What is longer than the engine's context is refused. Either way the
+numbers are transformers' own, but for short sequences under the long factors, which are those of
+the beginning of a long one.
+
+Of models that put images beside a text the text part is run, where it is one of the above, and an
+image in a message is refused: {wrappers}.
 
 {own}
 
@@ -93,7 +103,8 @@ def main() -> None:
         transformers=transformers.__version__,
         torch=torch.__version__.partition("+")[0],
         close=CLOSE,
-        own=_matrix(list(TINY), save_tiny),
+        own=_matrix([*TINY, *WRAPPED], save_tiny),
+        wrappers=", ".join(f"`{name}`" for name in WRAPPERS),
         foreign=_matrix(list(FOREIGN), save_foreign),
         refused=_refused({name: _load(name) for name in REFUSED}),
         others=len(tried),
@@ -105,7 +116,8 @@ def main() -> None:
 
 
 def _is_other(name: str) -> bool:
-    return not (name in FOREIGN or name in REFUSED or definition_of(name) in ARCHITECTURES)
+    ours = definition_of(name) in (*ARCHITECTURES, *WRAPPERS)
+    return not (ours or name in FOREIGN or name in REFUSED)
 
 
 def _matrix(names: list[str], save: Callable[[str, Path], Any]) -> str:

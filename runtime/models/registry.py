@@ -18,6 +18,7 @@ from ..loader import Weights
 from ..locate import SPRIG, resolve_folder
 from .gemma import GemmaForCausalLM
 from .llama import LlamaForCausalLM
+from .wrapped import WRAPPERS, text_config, text_name
 
 _log = logging.getLogger("espalier.models")
 
@@ -95,6 +96,10 @@ def load_model(
     folder = resolve_folder(model, revision=revision)
     data = read_json(folder / "config.json")
     architecture = (data.get("architectures") or ["(none)"])[0]
+    wrapper = architecture if architecture in WRAPPERS else None
+    if wrapper is not None:
+        data = text_config(folder, data, known=ARCHITECTURES)
+        architecture = data["architectures"][0]
     definition = ARCHITECTURES.get(architecture)
     place = torch.device(device)
     if definition is None:
@@ -111,8 +116,12 @@ def load_model(
     if dtype == "auto" and folder == SPRIG and place.type == "cpu":
         dtype = torch.float32
     chosen = resolve_dtype(dtype, config.dtype, place)
-    with Weights(folder, device=place, dtype=chosen, progress=progress) as weights:
-        return _said(definition(config, weights))
+    rename = str if wrapper is None else text_name
+    with Weights(folder, device=place, dtype=chosen, rename=rename, progress=progress) as weights:
+        made = definition(config, weights)
+    if wrapper is not None:
+        made.notes.append(f"{wrapper} runs its text part alone: images are refused.")
+    return _said(made)
 
 
 def _said(model: CausalLM) -> CausalLM:

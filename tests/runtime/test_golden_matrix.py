@@ -10,7 +10,7 @@ from tests.golden_matrix import CELLS, CLOSE, run_cells
 from tests.tiny_foreign import FOREIGN, save_foreign
 from tests.tiny_models import save_tiny
 
-OWN = ("phi3", "phi4-mini", "gemma2", "gemma3")
+OWN = ("phi3", "phi4-mini", "gemma2", "gemma3", "gemma3-images", "mistral3-images")
 
 
 @pytest.mark.parametrize("name", [*OWN, *FOREIGN])
