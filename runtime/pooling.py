@@ -32,4 +32,5 @@ def sum_rows(states: Tensor) -> Tensor:
 def mean(parts: NDArray[np.float64], rows: int) -> NDArray[np.float32]:
     """What `rows` states, whose summed parts these are, are on average [hidden size]."""
     total = (parts[0] + parts[1] / FINE) / COARSE
-    return (total / rows).astype(np.float32)
+    vector: NDArray[np.float32] = (total / rows).astype(np.float32)
+    return vector
