@@ -12,7 +12,9 @@ I5   evictable: the sum of the slots of nodes that are not held.
 I6   ages: the list holds exactly the nodes neither held nor pinned, ordered by last use, each
      parent on the newer side of its children.
 I7   pending: the nodes registered for a step are those that say so.
-I8   watchers: each hangs at the node and depth where its match ends, under the page it wants next.
+I8   watchers: a settled one hangs at the node and depth where its match ends, under the page it
+     wants next; a loose one at a node that its match reaches into (or a root), in a bundle that is
+     registered.
 I9   namespaces: a root has nodes, locks or watchers, and stands under its own name.
 I10  counts of nodes and tokens are those of the tree.
 I11  leaves: the set to choose from, where a policy keeps one, is the leaves of the list of ages.
@@ -31,6 +33,7 @@ from .runs import WIDTH, Ints, as_array, to_run
 from .slots import SlotAllocator
 from .structure import Structure, preorder
 from .walk import descend
+from .watch import Bundle
 
 
 def check(
@@ -159,38 +162,60 @@ def _check_pending(structure: Structure, nodes: list[Node]) -> None:
 
 
 def _check_watchers(structure: Structure, nodes: list[Node]) -> None:
-    page = structure.page_bytes
-    count = 0
+    count, loose = 0, set()
     for node in nodes:
-        if node.spots is not None and not node.spots:
-            _fail("I8", "an empty dict of spots was kept", node)
-        for depth, spot in (node.spots or {}).items():
-            if spot.node is not node or spot.depth != depth or not spot.groups:
-                _fail("I8", "a spot at the wrong node, depth, or empty", node)
-            for wanted, group in spot.groups.items():
-                for watcher in group:
-                    count += 1
-                    rest = to_run(watcher.key)[depth * WIDTH :]
-                    next_page = rest[:page] if len(rest) >= page else b""
-                    if not watcher.wanted == wanted == next_page:
-                        _fail("I8", "a watcher under another page than it wants", node)
-                    if watcher.spot is not spot or watcher.depth != depth:
-                        _fail("I8", "a watcher that says it hangs elsewhere", node)
-                    if _ends_at(structure, watcher.key, node) != (id(node), depth):
-                        _fail("I8", "a watcher does not hang where its match ends", node)
-                if not group:
-                    _fail("I8", "an empty group of watchers was kept", node)
+        home = node.spots
+        if home is None:
+            continue
+        if home.node is not node or not (home.loose or home.settled.at):
+            _fail("I8", "spots that are another node's, or empty", node)
+        for bundle in (home.settled, *home.loose):
+            if bundle.home is not home or bundle.loose != (bundle is not home.settled):
+                _fail("I8", "a bundle that says it hangs elsewhere", node)
+            if bundle.loose and not bundle.at:
+                _fail("I8", "an empty bundle was kept", node)
+            count += sum(_check_spot(structure, node, bundle, depth) for depth in bundle.at)
+        loose.update(map(id, home.loose))
     if structure.watchers.count != count:
         _fail("I8", "watchers are missing", expected=str(structure.watchers.count), got=str(count))
+    if loose != set(map(id, structure.watchers.loose)):
+        _fail("I8", "the bundles registered as loose are not those that hang somewhere")
 
 
-def _ends_at(structure: Structure, key: Ints, near: Node) -> tuple[int, int]:
+def _check_spot(structure: Structure, node: Node, bundle: Bundle, depth: int) -> int:
+    """Checks all who hang at one depth; returns how many they are."""
+    page, spot, count = structure.page_bytes, bundle.at[depth], 0
+    if spot.bundle is not bundle or spot.depth != depth or not spot.groups:
+        _fail("I8", "a spot of another bundle, at the wrong depth, or empty", node)
+    for wanted, group in spot.groups.items():
+        if group.spot is not spot or group.wanted != wanted or group.first is None:
+            _fail("I8", "a group of another spot, under another page, or empty", node)
+        before, watcher = None, group.first
+        while watcher is not None:
+            count += 1
+            if watcher.group is not group or watcher.before is not before:
+                _fail("I8", "a watcher that says it hangs elsewhere", node)
+            rest = to_run(watcher.key)[depth * WIDTH :]
+            if wanted != (rest[:page] if len(rest) >= page else b""):
+                _fail("I8", "a watcher under another page than it wants", node)
+            reached, ended = _ends_at(structure, watcher.key, node)
+            if bundle.loose and id(node) not in reached:
+                _fail("I8", "a loose watcher's match does not reach into its node", node)
+            if not bundle.loose and (ended != (id(node), depth) or watcher.found != depth):
+                _fail("I8", "a watcher does not hang where its match ends", node)
+            before, watcher = watcher, watcher.after
+        if group.last is not before:
+            _fail("I8", "a group whose last watcher is another", node)
+    return count
+
+
+def _ends_at(structure: Structure, key: Ints, near: Node) -> tuple[set[int], tuple[int, int]]:
+    """The nodes that a key's match reaches into, and the node and depth where it ends."""
     root = structure.roots[near.namespace]
     path, inside, at = descend(root, to_run(key), structure.page_bytes)
     last = path[-1] if path else root
-    if inside is not None:
-        return id(inside), last.end + at // WIDTH
-    return id(last), last.end
+    reached = {id(node) for node in (root, *path, inside) if node is not None}
+    return reached, (id(last if inside is None else inside), last.end + at // WIDTH)
 
 
 def _check_slots(allocator: SlotAllocator, nodes: list[Node], running: Iterable[Ints]) -> None:

@@ -13,7 +13,7 @@ from .runs import WIDTH, Ints, as_array
 
 if TYPE_CHECKING:
     from .pins import Pin
-    from .watch import Spot
+    from .watch import Spots
 
 
 class Node:
@@ -70,7 +70,7 @@ class Node:
         self.older: Node = OUT
         self.newer: Node = OUT
         self.own_pins: list[Pin] | None = None
-        self.spots: dict[int, Spot] | None = None
+        self.spots: Spots | None = None
         self.place = -1
         self.digest = self.used_at = self.uses = 0
 

@@ -335,13 +335,12 @@ class RadixCache:
             self._structure.watchers.count -= 1
             self._structure.reap_if_root(node)
 
-    @property
-    def moved(self) -> list[Watcher]:
-        """Watchers whose depth changed, in order, perhaps repeatedly, perhaps unwatched since.
+    def next_moved(self) -> Watcher | None:
+        """A watcher whose depth may have changed since it was last told here; None: all is told.
 
-        The one list, which whoever reads it clears.
+        One call looks at one watcher, so that whoever calls it decides how many move in a step.
         """
-        return self._structure.watchers.moved
+        return self._structure.watchers.next_moved()
 
     # Looking
 

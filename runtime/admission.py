@@ -26,6 +26,7 @@ class Admission:
         """Chunks of prompts, the oldest first, then newcomers. A prompt that takes all of a step
         and more leaves half of it to the others, so that they need not wait for its end."""
         run, step = self._scheduler.run, self._step
+        self._scheduler.waiting.begin_step()
         long = next((seq for seq in prefilling if seq.end - seq.pos > budget), None)
         left = budget if long is None else budget // 2
         kept = budget - left

@@ -17,13 +17,16 @@ from .sequence import Sequence
 
 _Entry = tuple[int, int, int, int, Sequence]
 _SPARE = 64  # namespaces and stale entries kept before they are swept
+_SWEPT = 8  # entries at a time
 
 
 class Lane:
-    """One namespace's requests. count: those waiting. served: its clock."""
+    """One namespace's requests. count: those waiting. served: its clock. old: a heap that grew too
+    long with entries that count no more; `heap` takes over what is left of it."""
 
     def __init__(self, weight: float, served: float) -> None:
         self.heap: list[_Entry] = []
+        self.old: list[_Entry] = []
         self.weight = weight
         self.served = served
         self.count = 0
@@ -56,8 +59,9 @@ class Lanes:
     def push(self, seq: Sequence, depth: int, number: int) -> None:
         """Its place, with `depth` tokens cached; entries of other numbers count no more."""
         arrived = int(seq.submitted // self._ageing) - seq.priority
-        entry = (arrived, -depth, seq.arrival, number, seq)
-        heapq.heappush(self._lanes[seq.tenant].heap, entry)
+        lane = self._lanes[seq.tenant]
+        heapq.heappush(lane.heap, (arrived, -depth, seq.arrival, number, seq))
+        self._sweep_lane(lane)
 
     def remove(self, seq: Sequence) -> None:
         """It waits no more."""
@@ -67,9 +71,8 @@ class Lanes:
             self._busy -= 1
             self._busy_weight = self._busy_weight - lane.weight if self._busy else 0.0
             lane.heap.clear()
-        elif len(lane.heap) > _SPARE and len(lane.heap) > 4 * lane.count:
-            lane.heap = [entry for entry in lane.heap if self._live.get(entry[4].id) == entry[3]]
-            heapq.heapify(lane.heap)
+            lane.old.clear()
+        self._sweep_lane(lane)
 
     def charge(self, namespace: str, tokens: int, ahead: int = 0) -> None:
         """So many tokens were served to a namespace, and so many promised (below 0: no longer)."""
@@ -91,11 +94,27 @@ class Lanes:
                 heapq.heappop(self._order)
                 continue
             self._clock = max(self._clock, served)
-            heap = lane.heap
-            while self._live.get(heap[0][4].id) != heap[0][3]:
-                heapq.heappop(heap)
-            return heap[0][4]
+            tops = [top for heap in (lane.heap, lane.old) if (top := self._top(heap)) is not None]
+            return min(tops)[4]
         return None
+
+    def _top(self, heap: list[_Entry]) -> _Entry | None:
+        """The first entry that counts; those before it leave the heap."""
+        while heap:
+            top = heap[0]
+            if self._live.get(top[4].id) == top[3]:
+                return top
+            heapq.heappop(heap)
+        return None
+
+    def _sweep_lane(self, lane: Lane) -> None:
+        """Drop entries that count no more, a few each time: never all of a long heap at once."""
+        if not lane.old and len(lane.heap) > max(_SPARE, 4 * lane.count):
+            lane.old, lane.heap = lane.heap, []
+        for _ in range(min(_SWEPT, len(lane.old))):
+            entry = lane.old.pop()  # the last of a heap: what is left is one still
+            if self._live.get(entry[4].id) == entry[3]:
+                heapq.heappush(lane.heap, entry)
 
     def _lane(self, namespace: str) -> Lane:
         lane = self._lanes.get(namespace)

@@ -5,6 +5,11 @@ higher priority, which waiting raises, then the longest cached prefix, then arri
 one that has waited longest is passed over at most `age_bound` times, then it goes before all but
 retracted ones, so nobody starves. Each sequence hangs on the tree node where its match ends: the
 tree reports those whose depth changed, so that a step's cost does not grow with the queue.
+
+Nor with how many a change of the tree concerns: a step looks at `moves` of them at most. Beyond,
+the order lags: a sequence whose prefix grew keeps its place until it is looked at (those of one
+change in the order they came, n of them within 4/3 n / moves steps that admit), and one whose
+prefix shrank until then, or until it is first and is looked at before it is believed.
 """
 
 from __future__ import annotations
@@ -25,7 +30,8 @@ _Entry = tuple[int, int, int, int, Sequence]
 
 
 class WaitingQueue:
-    """A priority queue whose ranks follow the tree. `cache` None: no prefixes, arrival order."""
+    """A priority queue whose ranks follow the tree. `cache` None: no prefixes, arrival order.
+    moves: watchers looked at per step, at some 5 us each; a quarter of them those who are first."""
 
     def __init__(
         self,
@@ -34,8 +40,10 @@ class WaitingQueue:
         age_bound: int = 256,
         ageing: float = 10.0,
         shares: dict[str, float] | None = None,
+        moves: int = 256,
     ) -> None:
         self._cache = cache
+        self._moves = self._looks = moves
         self._age_bound = age_bound
         self._live: dict[int, int] = {}  # sequence id -> number of its entry that counts
         self._lanes = Lanes(self._live, shares or {}, ageing)
@@ -69,6 +77,10 @@ class WaitingQueue:
             depth = watcher.depth
         self._push(seq, depth)
 
+    def begin_step(self) -> None:
+        """Another step is planned, which may look at so many watchers again."""
+        self._looks = self._moves
+
     def peek(self) -> Sequence | None:
         """Who enters next, or None when nobody waits."""
         if not self._by_age:
@@ -81,7 +93,7 @@ class WaitingQueue:
             if self._live.get(seq.id) == number:
                 return seq
             heapq.heappop(self._returned)
-        return self._lanes.first()
+        return self._first()
 
     def depth(self, seq: Sequence) -> int:
         """How much of a waiting sequence is cached."""
@@ -113,10 +125,29 @@ class WaitingQueue:
             self._lanes.push(seq, depth, self._pushes)
 
     def _follow_tree(self) -> None:
-        if self._cache is None or not self._cache.moved:
-            return
-        for watcher in self._cache.moved:
-            seq = watcher.owner
-            if isinstance(seq, Sequence) and self._watchers.get(seq.id) is watcher:
-                self._push(seq, watcher.depth)
-        self._cache.moved.clear()
+        kept = self._moves // 4
+        while self._looks > kept and self._hear():
+            self._looks -= 1
+
+    def _hear(self) -> bool:
+        """One sequence's place follows its depth; False when all do."""
+        watcher = None if self._cache is None else self._cache.next_moved()
+        if watcher is None:
+            return False
+        seq = watcher.owner
+        if isinstance(seq, Sequence) and self._watchers.get(seq.id) is watcher:
+            self._push(seq, watcher.depth)
+        return True
+
+    def _first(self) -> Sequence | None:
+        """The first of the lanes; looked at, lest its place be one it has lost."""
+        while (seq := self._lanes.first()) is not None and self._looks:
+            watcher = self._watchers.get(seq.id)
+            if watcher is None or not watcher.loose:
+                break
+            self._looks -= 1
+            believed = watcher.found
+            if watcher.depth == believed:
+                break
+            self._hear()  # of this one, which moved last
+        return seq

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from espalier.radix_cache import Insertion, Node, RadixCache, SlotAllocator
+from espalier.radix_cache import Insertion, Node, RadixCache, SlotAllocator, Watcher
 
 
 class Clock:
@@ -55,3 +55,11 @@ def cached(cache: RadixCache, namespace: str = "") -> list[str]:
         if not view.children:
             leaves.append(paths[-1])
     return sorted(leaves)
+
+
+def told(cache: RadixCache, most: int | None = None) -> list[Watcher]:
+    """What `next_moved` tells, until all is told, or so often."""
+    watchers: list[Watcher] = []
+    while len(watchers) != most and (watcher := cache.next_moved()) is not None:
+        watchers.append(watcher)
+    return watchers

@@ -9,7 +9,7 @@ import pytest
 
 from espalier.errors import InvariantError
 from espalier.radix_cache import Node, RadixCache, Watcher
-from espalier.radix_cache.watch import Spot
+from espalier.radix_cache.watch import Bundle, Group, Spot, Spots
 from tests.radix_cache.building import cache_of, key, put
 
 
@@ -40,9 +40,13 @@ def children(node: Node) -> dict[bytes, Node]:
     return node.children
 
 
+def group_of(watcher: Watcher) -> Group:
+    assert watcher.group is not None
+    return watcher.group
+
+
 def spot_of(watcher: Watcher) -> Spot:
-    assert watcher.spot is not None
-    return watcher.spot
+    return group_of(watcher).spot
 
 
 def swap_ages(garden: Garden) -> None:
@@ -77,7 +81,7 @@ def keep_empty_children(garden: Garden) -> None:
 
 
 def keep_empty_spots(garden: Garden) -> None:
-    garden.abxy.spots = {}
+    garden.abxy.spots = Spots(garden.abxy)
 
 
 def keep_empty_root(garden: Garden) -> None:
@@ -89,16 +93,55 @@ def rename_root(garden: Garden) -> None:
 
 
 def hang_elsewhere(garden: Garden) -> None:
-    spots = garden.abcd.spots
-    assert spots is not None
-    spot = spots.pop(4)
-    garden.abcd.spots = None
-    garden.abxy.spots = {4: spot}
-    spot.node = garden.abxy
+    home = garden.abcd.spots
+    assert home is not None
+    garden.abcd.spots, garden.abxy.spots = None, home
+    home.node = garden.abxy
+
+
+def another_node(garden: Garden) -> None:
+    spot_of(garden.watcher).bundle.home.node = garden.abxy
 
 
 def empty_group(garden: Garden) -> None:
-    spot_of(garden.watcher).groups[b"12345678"] = {}
+    spot = spot_of(garden.watcher)
+    spot.groups[b"12345678"] = Group(spot, b"12345678")
+
+
+def no_group(garden: Garden) -> None:
+    garden.watcher.group = None
+
+
+def no_last(garden: Garden) -> None:
+    group_of(garden.watcher).last = None
+
+
+def called_loose(garden: Garden) -> None:
+    spot_of(garden.watcher).bundle.loose = True
+
+
+def loosened(garden: Garden) -> Bundle:
+    """The bundle of those who follow a new node, `abcdzz`."""
+    put(garden.cache, "abcdzz")
+    assert garden.watcher.loose
+    return spot_of(garden.watcher).bundle
+
+
+def unregistered(garden: Garden) -> None:
+    del garden.tree.watchers.loose[loosened(garden)]
+
+
+def empty_bundle(garden: Garden) -> None:
+    home = loosened(garden).home
+    bundle = Bundle(home)
+    bundle.loose = True
+    home.loose[bundle] = garden.tree.watchers.loose[bundle] = None
+
+
+def out_of_reach(garden: Garden) -> None:
+    home = loosened(garden).home
+    home.node.spots, garden.abxy.spots = None, home
+    home.node = garden.abxy
 
 
 def forget_pending(garden: Garden) -> None:
@@ -219,9 +262,15 @@ BREAKS: list[tuple[str, Callable[[Garden], None]]] = [
     ("I8", keep_empty_spots),
     ("I8", hang_elsewhere),
     ("I8", empty_group),
-    ("I8", add("watcher.depth")),
-    ("I8", set_to("watcher.wanted", None)),
-    ("I8", set_to("watcher.spot", None)),
+    ("I8", another_node),
+    ("I8", no_group),
+    ("I8", no_last),
+    ("I8", called_loose),
+    ("I8", unregistered),
+    ("I8", empty_bundle),
+    ("I8", out_of_reach),
+    ("I8", add("watcher.found")),
+    ("I8", lambda garden: setattr(group_of(garden.watcher), "wanted", b"")),
     ("I8", lambda garden: setattr(spot_of(garden.watcher), "depth", 3)),
     ("I8", lambda garden: setattr(garden.tree.watchers, "count", 2)),
     ("I9", keep_empty_root),

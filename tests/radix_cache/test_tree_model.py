@@ -10,10 +10,11 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import settings
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from espalier.errors import InvariantError
 from espalier.radix_cache import RadixCache, SlotAllocator, Watcher
+from tests.radix_cache.building import told
 from tests.radix_cache.naive import Handle, Model, ModelPin, Page, tokens_of
 
 PAGES = 40
@@ -34,6 +35,12 @@ class CacheMachine(RuleBasedStateMachine):
         self.watchers: list[tuple[Watcher, str, tuple[int, ...], int]] = []
         self.room = PAGES // 2 * self.page
         self.step = 0
+        self.looks = True
+
+    @initialize(looks=st.booleans())
+    def begin(self, looks: bool) -> None:
+        """Whether all depths are looked at after each operation, or only now and then."""
+        self.looks = looks
 
     # What a rule leaves behind is compared here
 
@@ -52,15 +59,22 @@ class CacheMachine(RuleBasedStateMachine):
         self.model.check_view(self.cache)
 
     def _check_watchers(self) -> None:
+        """Where nobody looks, the tree is left as lazy as it is."""
+        if not self.looks:
+            return
         changed = set()
         for index, (watcher, namespace, key, before) in enumerate(self.watchers):
+            self._look(index)
             depth = self.model.match(namespace, key)
-            assert watcher.depth == depth == self.cache.peek(np.array(key, np.int64), namespace)
             if depth != before:
                 changed.add(id(watcher))
                 self.watchers[index] = (watcher, namespace, key, depth)
-        assert {id(watcher) for watcher in self.cache.moved if watcher.active} == changed
-        self.cache.moved.clear()
+        assert {id(watcher) for watcher in told(self.cache)} == changed
+
+    def _look(self, index: int) -> None:
+        watcher, namespace, key, _ = self.watchers[index]
+        depth = self.model.match(namespace, key)
+        assert watcher.depth == depth == self.cache.peek(np.array(key, np.int64), namespace)
 
     def _alloc(self, count: int) -> np.ndarray | None:
         slots = self.allocator.alloc(count)
@@ -333,6 +347,25 @@ class CacheMachine(RuleBasedStateMachine):
             for _ in range(2):
                 self.cache.unwatch(watcher)
             assert not watcher.active
+
+    @precondition(lambda self: self.watchers)
+    @rule(which=st.integers(0, 99))
+    def look(self, which: int) -> None:
+        self._look(which % len(self.watchers))
+
+    @rule(most=st.none() | st.integers(1, 3))
+    def tell(self, most: int | None) -> None:
+        """A few are told of; once all are, nobody believes what is no longer so."""
+        watchers = {watcher: index for index, (watcher, *_) in enumerate(self.watchers)}
+        moved = told(self.cache, most)
+        for watcher in moved:
+            index = watchers[watcher]
+            _, namespace, key, _ = self.watchers[index]
+            self.watchers[index] = (watcher, namespace, key, watcher.depth)
+        if most is None or len(moved) < most:
+            for watcher, namespace, key, believed in self.watchers:
+                assert believed == watcher.found == self.model.match(namespace, key)
+                assert not watcher.loose
 
     @rule(choices=key, tail=tail, namespace=name)
     def explain(self, choices: list[int], tail: int, namespace: str) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from espalier.radix_cache import Watcher
 from espalier.radix_cache.watch import WatchIndex
-from tests.radix_cache.building import cache_of, key, put
+from tests.radix_cache.building import cache_of, key, put, told
 
 
 def test_depth_follows_insertion_and_eviction() -> None:
@@ -14,13 +14,12 @@ def test_depth_follows_insertion_and_eviction() -> None:
     watcher = cache.watch(key("abcdef"), "", "me")
     assert (watcher.depth, watcher.owner, watcher.active) == (0, "me", True)
     put(cache, "abcd")
-    assert (watcher.depth, cache.moved) == (4, [watcher])
-    cache.moved.clear()
+    assert (watcher.depth, told(cache)) == (4, [watcher])
     node = put(cache, "abcdefgh").node  # beyond the key's end
     assert watcher.depth == 6
     cache.match(key("abcde"))
     assert watcher.depth == 6
-    assert cache.moved == [watcher]
+    assert told(cache) == [watcher]
     cache.evict(3)
     assert watcher.depth == 5
     assert not node.alive
@@ -50,7 +49,7 @@ def test_pages() -> None:
     )
     put(cache, "aaaabbbbcccc")
     assert (short.depth, tail.depth, other.depth) == (0, 8, 4)
-    assert cache.moved == [tail, other]
+    assert set(told(cache)) == {tail, other}
 
 
 def test_discarding_drops_watchers_to_the_survivor() -> None:
@@ -62,7 +61,7 @@ def test_discarding_drops_watchers_to_the_survivor() -> None:
     for run in cache.discard(1):
         cache.allocator.free(run.slots)
     assert [watcher.depth for watcher in watchers] == [2, 2, 2, 0]
-    assert {id(moved) for moved in cache.moved} == {id(watcher) for watcher in watchers[:2]}
+    assert {id(moved) for moved in told(cache)} == {id(watcher) for watcher in watchers[:2]}
     cache.check_invariants()
 
 
@@ -96,8 +95,10 @@ def test_only_those_who_wait_for_it_are_touched() -> None:
         cache.match(key("ab"))
         cache.match(key("abc"))
         put(cache, "abxx")
+        assert told(cache) == [mine]
         assert hangs == {id(mine): 1}
         cache.reset()
+        assert told(cache) == [mine]
     finally:
         WatchIndex.hang = hang  # type: ignore[method-assign]
     assert set(hangs) == {id(mine)}
@@ -107,10 +108,13 @@ def test_only_those_who_wait_for_it_are_touched() -> None:
 
 def test_unwatched_is_left_alone() -> None:
     cache = cache_of()
-    watcher = cache.watch(key("ab"), "", None)
+    watcher, unread = (cache.watch(key("ab"), "", None) for _ in range(2))
     put(cache, "ab")
-    cache.unwatch(watcher)
-    cache.unwatch(watcher)
+    assert watcher.depth == 2
+    for _ in range(2):
+        cache.unwatch(watcher)
+        cache.unwatch(unread)
     cache.reset()
     assert (watcher.depth, watcher.active) == (2, False)
-    assert cache.moved == [watcher]  # from before; its reader looks at `active`
+    assert (unread.depth, unread.active) == (0, False)  # as it was last seen
+    assert told(cache) == []

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import heapq
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from espalier.radix_cache import RadixCache, SlotAllocator
+from espalier.radix_cache import Node, RadixCache, SlotAllocator, Watcher
+from espalier.radix_cache.watch import WatchIndex
+from espalier.runtime.core import EngineCore
+from espalier.runtime.lanes import Lanes
+from espalier.runtime.model_runner import NullRunner
+from espalier.runtime.options import SchedulerConfig
 from espalier.runtime.request import Request
+from espalier.runtime.scheduler import Scheduler
 from espalier.runtime.sequence import Sequence
 from espalier.runtime.waiting import WaitingQueue
 from espalier.types import SamplingParams
@@ -127,16 +135,132 @@ def test_a_long_queue_keeps_a_short_heap() -> None:
         queue.peek()
     gone = next(iter(queue))
     queue.remove(gone)
-    assert len(queue._lanes._lanes[""].heap) <= 4 * len(queue) + 64
+    lane = queue._lanes._lanes[""]
+    assert len(lane.heap) + len(lane.old) <= 4 * len(queue) + 64
+
+
+class Counts:
+    """How often the two things are done that cost something for one waiting sequence each."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.looked = self.ranked = self.swept = 0
+        place, push, heappush = WatchIndex._place, Lanes.push, heapq.heappush
+
+        def looking(index: WatchIndex, watcher: Watcher, node: Node) -> None:
+            self.looked += 1
+            place(index, watcher, node)
+
+        def ranking(lanes: Lanes, seq: Sequence, depth: int, number: int) -> None:
+            self.ranked += 1
+            push(lanes, seq, depth, number)
+
+        def sweeping(heap: list[Any], entry: Any) -> None:
+            self.swept += 1
+            heappush(heap, entry)
+
+        monkeypatch.setattr(WatchIndex, "_place", looking)
+        monkeypatch.setattr(Lanes, "push", ranking)
+        monkeypatch.setattr(heapq, "heappush", sweeping)
+
+    def clear(self) -> None:
+        self.looked = self.ranked = self.swept = 0
+
+
+def test_a_step_moves_a_bounded_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted, at every step of a load in which headers that hundreds wait for come and go."""
+    scheduler = Scheduler(SchedulerConfig(capacity=256, max_running=4, step_tokens=256))
+    scheduler.waiting = WaitingQueue(scheduler.cache, moves=16)
+    core = EngineCore(scheduler, NullRunner(), lambda _: None, vocab_size=99, max_context=256)
+    for number in range(1200):
+        prompt = [number % 2 + 1] * 90 + [number % 97]
+        params = SamplingParams(max_tokens=1)
+        core.submit(Request(id=number, prompt=prompt, params=params, seed=0))
+    counts = Counts(monkeypatch)
+    steps = most = 0
+    while not core.idle:
+        before = len(scheduler.waiting)
+        core.step()
+        admitted = before - len(scheduler.waiting)
+        assert counts.looked <= 16 + admitted + 1  # who is admitted, or was to be, is looked at
+        assert counts.ranked <= 16
+        assert counts.swept <= 16 + 8 * (16 + admitted) + 8 * admitted
+        most = max(most, counts.looked)
+        steps += 1
+        counts.clear()
+        if steps % 40 == 7:
+            scheduler.cache.reset()
+        if steps % 50 == 0:
+            scheduler.check_invariants()
+    assert most >= 16
+    scheduler.check_invariants()
+
+
+def test_a_header_that_all_wait_for_costs_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entering and leaving are one move each, whatever the number of those who wait for it."""
+    cache = cache_with()
+    queue = WaitingQueue(cache)
+    for number in range(500):
+        queue.add(sequence(number, [1, 2, 3, number]))
+    counts = Counts(monkeypatch)
+    for _ in range(3):
+        _insert(cache, [1, 2, 3, 7])
+        cache.match(np.array([1, 2], np.int64))
+        cache.reset()
+    assert counts.looked == counts.ranked == 0
+    cache.check_invariants()
+    _insert(cache, [1, 2, 3])
+    assert [queue.depth(seq) for seq in queue] == [3] * 500
+    assert counts.looked == 500
+
+
+def test_the_order_lags_behind_a_great_change_and_comes_right() -> None:
+    cache = cache_with([5, 5])
+    queue = WaitingQueue(cache, moves=8)
+    for number in range(100):
+        queue.add(sequence(number, [1, 2, 3, number]))
+    queue.add(sequence(100, [5, 5, 1]))
+    _insert(cache, [1, 2, 3])
+    first = queue.peek()
+    assert first is not None
+    assert first.id == 0  # of a change in the order they came
+    cache.evict(3)
+    _insert(cache, [5, 5, 1])
+    for _ in range(20):
+        queue.begin_step()
+        first = queue.peek()
+    assert first is not None
+    assert first.id == 100
+    assert cache.next_moved() is None
+
+
+def test_who_is_first_is_looked_at() -> None:
+    """A hundred lose their prefix; who kept some goes before them, heard of or not."""
+    cache = cache_with([5, 5], [1, 2, 3])
+    queue = WaitingQueue(cache, moves=8)
+    for number in range(100):
+        queue.add(sequence(number, [1, 2, 3, number]))
+    queue.add(sequence(100, [5, 5, 1]))
+    cache.match(np.array([5, 5], np.int64))
+    cache.evict(3)
+    first = queue.peek()
+    assert first is not None
+    assert queue.depth(first) == 0  # eight looks were not enough
+    for _ in range(12):
+        queue.begin_step()
+        first = queue.peek()
+    assert first is not None
+    assert first.id == 100
 
 
 class QueueMachine(RuleBasedStateMachine):
     """Against the naive order: sort everybody by rank each time."""
 
+    moves = 256
+
     def __init__(self) -> None:
         super().__init__()
         self.cache = cache_with()
-        self.queue = WaitingQueue(self.cache, age_bound=4)
+        self.queue = WaitingQueue(self.cache, age_bound=4, moves=self.moves)
         self.waiting: list[Sequence] = []
         self.numbers = 0
         self.passed_over = 0
@@ -183,6 +307,10 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def agrees(self) -> None:
+        self.queue.begin_step()
+        self._compare()
+
+    def _compare(self) -> None:
         found, wanted = self.queue.peek(), self._naive()
         if wanted is not None and wanted.retracted:
             assert found is not None
@@ -205,5 +333,38 @@ class QueueMachine(RuleBasedStateMachine):
         self.waiting.remove(seq)
 
 
-TestQueueMachine = QueueMachine.TestCase
-TestQueueMachine.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+class LaggingMachine(QueueMachine):
+    """One look at who is first, three at others: the order may lag, but comes right."""
+
+    moves = 4
+
+    @invariant()
+    def agrees(self) -> None:
+        assert len(self.queue) == len(self.waiting)
+        assert {seq.id for seq in self.queue} == {seq.id for seq in self.waiting}
+        self.cache.check_invariants()
+
+    @rule(looks=st.integers(1, 3))
+    def look(self, looks: int) -> None:
+        """What the order lags by is depth alone."""
+        self.queue.begin_step()
+        for _ in range(looks):
+            found, wanted = self.queue.peek(), self._naive()
+            if found is None or wanted is None:
+                assert found is wanted
+            elif self.passed_over >= 4:
+                assert found is self.waiting[0]
+            else:
+                assert (found.retracted, found.priority) == (wanted.retracted, wanted.priority)
+
+    @rule()
+    def catch_up(self) -> None:
+        for _ in range(len(self.waiting) + 1):
+            self.queue.begin_step()
+            self.queue.peek()
+        self._compare()
+
+
+SETTINGS = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestQueueMachine, TestLaggingMachine = QueueMachine.TestCase, LaggingMachine.TestCase
+TestQueueMachine.settings = TestLaggingMachine.settings = SETTINGS
