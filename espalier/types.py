@@ -255,7 +255,7 @@ class Hold(msgspec.Struct, frozen=True):
     seconds: float | None = None
 
 
-class Chunk(msgspec.Struct, kw_only=True):
+class Chunk(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One piece of a stream: the text and tokens that are new. The last one carries `result`."""
 
     request_id: int

@@ -288,8 +288,8 @@ class EngineCore:
             ):
                 asked = seq.request.params.prompt_logprobs or 0
                 seq.scores.append(TokenLogprob(token, logprob, top[:asked]))
-        live, near, logprobs = self._live, output.near_ties, output.logprobs
-        banned = output.banned
+        live, near, logprobs, banned = self._live, output.near_ties, output.logprobs, output.banned
+        taken = 0
         for i, (seq, token) in enumerate(zip(step.samples, output.tokens, strict=True)):
             progress = live.get(seq.id)
             if progress is None or seq.state != "running":
@@ -301,10 +301,12 @@ class EngineCore:
                 continue
             if i in logprobs:
                 progress.logprobs.append(TokenLogprob(token, *logprobs[i]))
+            taken += 1
             try:
                 self._take_token(progress, token)
             except Exception as error:  # its matcher's or its text's, and so its own (P4)
                 self._fail_one(progress, error)
+        self.scheduler.counters.generated_tokens += taken
         self._pool(step, output)
         self.scheduler.retire(step)
         for seq, _ in (*step.scored, *step.pooled):
@@ -329,20 +331,14 @@ class EngineCore:
     def _take_token(self, progress: Progress, token: int) -> None:
         seq = progress.seq
         seq.append(token)
-        self.scheduler.counters.generated_tokens += 1
-        if seq.generated == 1:
+        if seq.known == seq.prompt_len + 1:
             seq.first_token_at = self.clock()
         matcher = progress.matcher
-        if matcher is not None:
-            if not matcher.accept(token):
-                error = InvariantError(f"P2: token {token} left the grammar of request {seq.id}")
-                self._finish(progress, "error", error)
-                return
-            if matcher.is_terminated or (token in seq.stop_ids):
-                progress.matched_stop = token
-                self._finish(progress, "stop")
-                return
-        elif token in seq.stop_ids:
+        if matcher is not None and not matcher.accept(token):
+            error = InvariantError(f"P2: token {token} left the grammar of request {seq.id}")
+            self._finish(progress, "error", error)
+            return
+        if token in seq.stop_ids or (matcher is not None and matcher.is_terminated):
             progress.matched_stop = token
             self._finish(progress, "stop")
             return

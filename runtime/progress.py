@@ -40,16 +40,17 @@ class Progress:
         self.near_ties = 0
         self.matched_stop: str | int | None = None
         params = seq.request.params
-        watch = bool(params.stop or searches) or seq.request.stream
+        watch = params.stop or searches or seq.request.stream
         self._detokenizer: Detokenizer | None = None
         if watch and tokenizer is not None:
             from .detokenize import Detokenizer
 
             self._detokenizer = Detokenizer(tokenizer)
         self._stops = StopWatch(params.stop, searches)
+        self._may_cut = bool(params.stop or searches)  # a stop may cut text that tokens have
         self._text: list[str] = []
         self._text_length = 0
-        self._ends: list[tuple[int, bool]] = []  # after each token: text length, no half character
+        self._ends: list[int] = []  # after each token: twice the text's length, and 1 for "whole"
         self._streamed_tokens = self._streamed_texts = self._shown = 0
 
     @property
@@ -63,33 +64,42 @@ class Progress:
             return False
         piece = self._detokenizer.feed(token)
         self._text_length += len(piece)
-        self._ends.append((self._text_length, not self._detokenizer.pending))
+        self._ends.append(2 * self._text_length + (not self._detokenizer.pending))
         self._text.append(self._stops.feed(piece))
+        if self._stops.matched is None:
+            return False
         self.matched_stop = self._stops.matched
-        return self.matched_stop is not None
+        return True
 
     def chunk(self, result: Result | None = None) -> Chunk:
         """What is new since the last chunk; of a request that is no stream, the result alone."""
         seq = self.seq
         if not seq.request.stream:
             return Chunk(request_id=seq.id, index=seq.request.index, result=result)
-        text = "".join(self._text[self._streamed_texts :])
-        self._streamed_texts = len(self._text)
+        count = len(self._text)
+        if count - self._streamed_texts == 1:
+            text = self._text[-1]
+        else:
+            text = "".join(self._text[self._streamed_texts :])
+        self._streamed_texts = count
         self._shown += len(text)
-        first = self._streamed_tokens
+        first, start, generated = self._streamed_tokens, seq.prompt_len, seq.generated
         if result is not None:
             stop = len(result.token_ids)
-        elif seq.request.params.stop or seq.request.params.stop_regex:
-            stop = self._tokens_before(self._shown, first)
+        elif not self._may_cut or self._ends[-1] == 2 * self._shown + 1:
+            stop = generated
         else:
-            stop = seq.generated
+            stop = self._tokens_before(self._shown, first)
         self._streamed_tokens = stop
-        start = seq.prompt_len
+        if stop - first == 1 and stop == generated:
+            tokens = [seq.last_token]
+        else:
+            tokens = seq.ids[start + first : start + stop].tolist()
         return Chunk(
             request_id=seq.id,
             index=seq.request.index,
             text=text,
-            token_ids=seq.ids[start + first : start + stop].tolist(),
+            token_ids=tokens,
             logprobs=self.logprobs[first:stop] if self.logprobs else None,
             result=result,
         )
@@ -163,10 +173,10 @@ class Progress:
         """How many tokens lie wholly before text position `length`: the last of them ends a
         character there or earlier. The first `at_least` are known to."""
         count = at_least
-        for number, (end, whole) in enumerate(self._ends[at_least:], at_least + 1):
-            if end > length:
+        for number, end in enumerate(self._ends[at_least:], at_least + 1):
+            if end >> 1 > length:
                 break
-            if whole:
+            if end & 1:
                 count = number
         return count
 

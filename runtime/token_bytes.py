@@ -77,6 +77,23 @@ class TokenBytes:
         return token.replace("\u2581", " ").encode()
 
 
+class TokenTexts(dict[int, str | None]):
+    """`self[id]`: the text of token `id`; None where its bytes are not whole characters, so that
+    they have a text only with their neighbours'."""
+
+    def __init__(self, bytes_of: TokenBytes) -> None:
+        super().__init__()
+        self._bytes_of = bytes_of
+
+    def __missing__(self, id: int) -> str | None:
+        try:
+            text = self._bytes_of(id).decode()
+        except UnicodeDecodeError:
+            text = None
+        self[id] = text
+        return text
+
+
 def _parts(decoder: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
     """A decoder's steps, those of nested sequences too."""
     if decoder is None:

@@ -21,7 +21,7 @@ from .chat_guard import Fence
 from .chat_template import ChatTemplate
 from .config import as_ids, read_json
 from .locate import resolve_folder
-from .token_bytes import TokenBytes
+from .token_bytes import TokenBytes, TokenTexts
 
 _ANCHORS = "\n.a0)|~"  # unlike each other: hardly a text merges with all of them
 
@@ -31,7 +31,8 @@ class Tokenizer:
 
     bos_id: None when the tokenizer has none. adds_bos: whether its own rule puts BOS before a plain
     text. eos_ids: every id that generation_config.json, config.json or tokenizer_config.json says
-    ends a text. special_ids: those that decoding skips.
+    ends a text. special_ids: those that decoding skips. texts: `token_bytes` as text, by id; None
+    where they are not whole characters.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Tokenizer:
         self.chat_template = None if template is None else ChatTemplate(template, named)
         self._mark_control_tokens(added)
         self._bytes = TokenBytes(raw, added)
+        self.texts = TokenTexts(self._bytes)
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> Tokenizer:
