@@ -17,7 +17,7 @@ ifeq ($(PY),.venv/bin/python)
 READY = .make/setup
 endif
 
-.PHONY: help setup fmt check test cover test-gpu bench bench-gpu demo dist clean
+.PHONY: help setup fmt check test cover soak test-gpu bench bench-gpu demo dist clean
 help:
 	@echo "make demo      a guided tour with the embedded model (no download), under a minute"
 	@echo "make setup     one environment under .venv, with everything the other targets need"
@@ -25,6 +25,7 @@ help:
 	@echo "make check     format, lint, mypy --strict, pyright, import rules"
 	@echo "make test      every test that needs no GPU;  ARGS='-k radix' is handed to pytest"
 	@echo "make cover     the same, with line coverage and its floors"
+	@echo "make soak      50,000 requests of mixed kinds in too little memory, each result checked"
 	@echo "make bench     the benchmarks that make README's table"
 	@echo "make test-gpu  the tests marked gpu;  make bench-gpu  the GPU benchmarks"
 	@echo "               (PY=python3 runs them, as anything else here, in your own environment)"
@@ -65,6 +66,10 @@ cover: $(READY)
 	$(PY) -m coverage report --fail-under=90 --include='grammar/*'
 	$(PY) -m coverage report --fail-under=90 --include='frontend_lang/*'
 	$(PY) -m coverage report --fail-under=90 --include='runtime/scheduler.py,runtime/sequence.py,runtime/waiting.py,runtime/step.py,runtime/plan.py,runtime/request.py'
+
+# The small form of it is one of the tests.
+soak: $(READY)
+	$(PY) -m espalier.runtime.cli bench soak --json benchmarks/results/soak.json
 
 test-gpu: $(READY)
 	$(PY) -m pytest -q -m gpu $(ARGS) tests/gpu

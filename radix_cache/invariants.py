@@ -162,7 +162,8 @@ def _check_pending(structure: Structure, nodes: list[Node]) -> None:
 
 
 def _check_watchers(structure: Structure, nodes: list[Node]) -> None:
-    count, loose = 0, set()
+    count = 0
+    loose: set[int] = set()
     for node in nodes:
         home = node.spots
         if home is None:

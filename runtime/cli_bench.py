@@ -14,6 +14,7 @@ BUILT = {
     "frontend": "forks, constants and calls of programs, beside SGLang's frontend",
     "radix": "match, insert and evict at 1e3 to 1e6 nodes of the prefix tree",
 }
+LONG = {"soak": "50,000 requests of mixed kinds in too little memory: is any wrong or left over?"}
 LATER = {
     "grammar": 4,
     "serve": 5,
@@ -29,6 +30,7 @@ Measures something, prints a table, and writes the figures with --json FILE.
 
 {built}
   all        each of these, written to benchmarks/results/ (what `make bench` does)
+{long}
 
 examples
   espalier bench prefix --model null
@@ -39,8 +41,10 @@ prefix and cpu read their workloads from the folder that ESPALIER_DATA names."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    names = "\n".join(f"  {name:10} {what}" for name, what in BUILT.items())
-    parser.description = ABOUT.format(built=names)
+    built, long = (
+        "\n".join(f"  {name:10} {what}" for name, what in group.items()) for group in (BUILT, LONG)
+    )
+    parser.description = ABOUT.format(built=built, long=long)
     parser.add_argument("name", metavar="NAME")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help="the benchmark's own options")
 
@@ -51,11 +55,11 @@ def run(args: argparse.Namespace) -> int:
         if name in LATER:
             raise NotSupportedError(
                 f"the benchmark {name!r} is not built yet (issue {LATER[name]})",
-                hint=f"Built: {', '.join(BUILT)}",
+                hint=f"Built: {', '.join(BUILT | LONG)}",
             )
-        if name not in BUILT:
+        if name not in BUILT | LONG:
             raise InvalidRequestError(
-                expected=f"one of {', '.join(BUILT)}", got=repr(name), where="espalier bench"
+                expected=f"one of {', '.join(BUILT | LONG)}", got=repr(name), where="espalier bench"
             )
     for name in names:
         module = importlib.import_module(f"...benchmarks.{name}", __name__)
