@@ -3,8 +3,8 @@
 `plain` is plan, launch, collect and commit. `text` adds to each request a stop string, detokenising
 and streaming, with the stream's messages encoded for the wire. `waiting` is a step of 16 requests
 that end after 8 tokens each while others wait to come in: half of them share long headers.
-`loud` is when everybody who waits gets closer at once: the step that brings a header they all share,
-or a middle one of the 20 after it, whichever is longer.
+`loud` is when everybody who waits gets closer at once: the step that brings a header they all
+share, or the median of the 20 after it, whichever is longer.
 """
 
 from __future__ import annotations
