@@ -3,7 +3,7 @@
 Five primitives change it: `attach`, `split`, `detach`, `cut` and the pairs `hold`/`release` and
 `pin`/`unpin`. Each keeps every count, the list of ages and the watchers right, so that whatever is
 built from them is right too. Costs: O(1) beside copying runs (`split`), ancestors that change
-state (`hold`, `release`, `pin`, `unpin`), and watchers whose depth changes.
+state (`hold`, `release`, `pin`, `unpin`), and the depths at which watchers hang (`split`).
 """
 
 from __future__ import annotations
