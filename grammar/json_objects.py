@@ -8,20 +8,20 @@ That is O(n log n). Limits on the number of members, and any order, take a rule 
 left and members counted.
 
 Names are written canonically, and the additional names exclude all declared ones, so no declared
-name appears twice. An additional name may repeat; each of its values satisfies the schema.
+name appears twice. Additional names may repeat (json_additional says why that does no harm).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 from typing import TYPE_CHECKING
 
 from ..errors import GrammarError
 from . import ir
+from .json_additional import additional, compatible
 from .json_check import member, name_exists
-from .json_clauses import NOTHING, Conj, Exists, Objects, both, least
+from .json_clauses import Conj, Exists, Objects, both, least
 from .json_states import State, states_expr
 from .json_text import Part, optional, sequence
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from .json_build import Builder
 
 MAX_ANY_ORDER = 10
-_MAX_PATTERNS = 6
 _INLINE = 16
 _MAX_EXISTS = 3
 
@@ -65,6 +64,7 @@ def object_expr(build: Builder, rule: str, objects: Objects) -> ir.Expr:
             expected=f"at most {_MAX_EXISTS}",
             where=rule,
         )
+    objects = compatible(build, rule, objects, shape.names)
     any_order = build.any_order and len(shape.declared) + (shape.extra is not None) > 1
     if any_order and len(shape.declared) > MAX_ANY_ORDER:
         raise GrammarError(
@@ -96,7 +96,7 @@ def _shape(build: Builder, rule: str, objects: Objects) -> _Shape | None:
             continue
         parts = (*build.layout.name(name), value)
         declared.append(_Member(name, conj, parts, name in required))
-    extra = _extra(build, rule, objects, all_names, [])
+    extra = additional(build, rule, objects, all_names, [], [])
     low = max(objects.low, sum(item.required for item in declared))
     high = objects.high
     if extra is None:
@@ -116,65 +116,6 @@ def _shape(build: Builder, rule: str, objects: Objects) -> _Shape | None:
     if extra is None and high is not None and high >= len(declared):
         high = None
     return _Shape(all_names, declared, extra, low, high)
-
-
-# -- additional members ----------------------------------------------------------------------------
-
-
-def _extra(
-    build: Builder, rule: str, objects: Objects, names: list[str], exists: list[Exists]
-) -> ir.Expr | None:
-    """One additional member that meets all of `exists`, by classes of names under like patterns."""
-    patterns = list(
-        dict.fromkeys(pattern for source in objects.sources for pattern, _ in source.patterns)
-    )
-    if len(patterns) > _MAX_PATTERNS:
-        raise GrammarError(
-            f"`patternProperties` with {len(patterns)} patterns for one object",
-            expected=f"at most {_MAX_PATTERNS}",
-            where=rule,
-        )
-    allowed = build.name_terms(objects.names)
-    but: dict[str, None] = dict.fromkeys(names)
-    for one in exists:
-        allowed += build.name_terms(one.names)
-        allowed += [build.test(*test) for test in sorted(one.tests)]
-        but |= dict.fromkeys(sorted(one.but))
-    choices: list[ir.Expr] = []
-    for falls in product((True, False), repeat=len(patterns)):
-        under = {pattern for pattern, does in zip(patterns, falls, strict=True) if does}
-        conj = _class_conj(objects, under)
-        for one in exists:
-            conj = both(conj, one.value)
-        if NOTHING[0] in conj or build.logic.empty(conj):
-            continue
-        value = build.value(conj)
-        if build.nothing(value):
-            continue
-        tests = [
-            build.test("pattern", pattern, does)
-            for pattern, does in zip(patterns, falls, strict=True)
-        ]
-        tests += allowed
-        if but:
-            tests.append(ir.Not(ir.Alt(tuple(ir.Lit(name) for name in but))))
-        key = build.text.free
-        if tests:
-            key = build.text.canonical(tests[0] if len(tests) == 1 else ir.And(tuple(tests)))
-        choices.append(sequence([ir.Term(key), build.layout.colon, value]))
-    if not choices:
-        return None
-    return choices[0] if len(choices) == 1 else ir.Choice(tuple(choices))
-
-
-def _class_conj(objects: Objects, under: set[str]) -> Conj:
-    """What members must satisfy whose names fall under exactly these patterns."""
-    conj: Conj = ()
-    for source in objects.sources:
-        said = [value for pattern, value in source.patterns if pattern in under]
-        for value in said or [source.others]:
-            conj = both(conj, value)
-    return conj
 
 
 # -- declared order --------------------------------------------------------------------------------
@@ -252,7 +193,8 @@ def _nonempty(
 
 class _Counting:
     """Objects by states: which declared members were written (a set in any order, else the last
-    one), how many members, and which of `exists` they have met."""
+    one), how many members, which of `exists` they have met, and which of these an additional member
+    met by its value."""
 
     def __init__(
         self, build: Builder, rule: str, objects: Objects, shape: _Shape, *, any_order: bool
@@ -265,11 +207,12 @@ class _Counting:
         self._counts = shape.low > 0 or shape.high is not None
         self._cap = max(shape.low, 0 if shape.high is None else shape.high + 1)
         self._names = [item.name for item in shape.declared]
-        self._extras: dict[int, ir.Expr | None] = {0: shape.extra}
-        self.start: State = (0 if any_order else -1, 0, 0)
+        self._by_value = sum(1 << i for i, one in enumerate(objects.exists) if one.value)
+        self._extras: dict[tuple[int, int], ir.Expr | None] = {(0, 0): shape.extra}
+        self.start: State = (0 if any_order else -1, 0, 0, 0)
 
     def steps(self, state: State) -> Iterator[tuple[list[Part], State]]:
-        done, count, met = state
+        done, count, met, kept = state
         high = self._shape.high
         if high is not None and count >= high:
             return
@@ -281,17 +224,18 @@ class _Counting:
                 continue
             place = done | 1 << index if self._any_order else index
             for parts, now in self._declared(item, met):
-                yield parts, (place, after, now)
+                yield parts, (place, after, now, kept)
             blocked = item.required and not self._any_order
         if not blocked:
             place = done if self._any_order else len(self._shape.declared)
             for wanted in self._subsets(met):
-                extra = self._extra(wanted)
+                extra = self._extra(wanted, kept)
                 if extra is not None:
-                    yield [extra], (place, after, met | wanted)
+                    keeping = kept | wanted & self._by_value
+                    yield [extra], (place, after, met | wanted, keeping)
 
     def may_end(self, state: State) -> bool:
-        done, count, met = state
+        done, count, met, _ = state
         if count < self._shape.low or met + 1 != 1 << len(self._objects.exists):
             return False
         return not any(
@@ -322,9 +266,12 @@ class _Counting:
                 if not self._build.nothing(value):
                     yield [*self._build.layout.name(item.name), value], met | wanted
 
-    def _extra(self, wanted: int) -> ir.Expr | None:
-        if wanted not in self._extras:
-            chosen = self._chosen(wanted)
+    def _extra(self, wanted: int, kept: int) -> ir.Expr | None:
+        key = (wanted, kept)
+        if key not in self._extras:
+            meets, keeps = self._chosen(wanted), self._chosen(kept)
             names = self._shape.names
-            self._extras[wanted] = _extra(self._build, self._rule, self._objects, names, chosen)
-        return self._extras[wanted]
+            self._extras[key] = additional(
+                self._build, self._rule, self._objects, names, meets, keeps
+            )
+        return self._extras[key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from hypothesis import strategies as st
@@ -60,6 +61,17 @@ values: st.SearchStrategy[Any] = st.recursive(
     ),
     max_leaves=6,
 )
+documents: st.SearchStrategy[str] = st.recursive(
+    scalars.map(lambda value: json.dumps(value, ensure_ascii=False)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3).map(lambda items: f"[{', '.join(items)}]"),
+        st.lists(st.tuples(st.sampled_from((*NAMES[:3], "d")), inner), max_size=4).map(
+            lambda pairs: "{" + ", ".join(f'"{name}": {text}' for name, text in pairs) + "}"
+        ),
+    ),
+    max_leaves=6,
+)
+"""JSON texts whose objects may have one name several times."""
 _types = st.sampled_from(("null", "boolean", "integer", "number", "string", "array", "object"))
 _counts = st.integers(0, 3)
 _bounds = st.one_of(st.sampled_from(NUMBERS), st.integers(-20, 20))

@@ -78,6 +78,55 @@ def test_declared_names_never_repeat_and_additional_ones_may(order: Any) -> None
         assert not grammar.accepts(members(names))
 
 
+SOME_NUMBER = {"type": "object", "not": {"additionalProperties": {"type": "string"}}}
+SOME_A = {"type": "object", "not": {"patternProperties": {"^a": {"type": "string"}}}}
+
+
+@pytest.mark.parametrize("order", ["declared", "any"])
+def test_what_some_member_must_have_no_later_one_undoes(order: Any) -> None:
+    grammar = oracle(SOME_NUMBER, property_order=order)
+    for good in ('{"a": 1}', '{"a": "s", "a": 1}', '{"b": "s", "a": 1}', '{"a": 1, "a": 2}'):
+        assert grammar.accepts(good), good
+    for bad in ("{}", '{"a": "s"}', '{"a": 1, "a": "s"}', '{"a": 1, "b": 2, "a": "s"}'):
+        assert not grammar.accepts(bad), bad
+    grammar = oracle(SOME_A, property_order=order)
+    for good in ('{"a": 1, "b": "s"}', '{"b": "s", "ab": "s", "a": 1}', '{"a": 1, "ab": null}'):
+        assert grammar.accepts(good), good
+    for bad in ('{"a": 1, "a": "s"}', '{"b": 1}', '{"a": 1, "b": 2, "a": "s"}'):
+        assert not grammar.accepts(bad), bad
+
+
+def test_a_declared_member_cannot_be_undone() -> None:
+    grammar = oracle(
+        {"properties": {"k": True}, "required": ["k"], **SOME_NUMBER}, property_order="any"
+    )
+    for good in ('{"k": 1, "b": "s"}', '{"b": "s", "k": 1, "b": "t"}', '{"b": 1, "k": "s"}'):
+        assert grammar.accepts(good), good
+    assert not grammar.accepts('{"k": "s", "b": 1, "b": "s"}')
+
+
+def test_members_asked_for_by_different_values_are_refused() -> None:
+    integer = {"additionalProperties": {"type": "integer"}}
+    both = {"type": "object", "allOf": [{"not": integer}, SOME_NUMBER]}
+    with pytest.raises(GrammarError, match="names could be the same") as caught:
+        oracle(both)
+    assert caught.value.where == "#"
+    spec = GrammarSpec.json_schema(both, lenient=True)
+    assert json_schema_ir(spec.source, spec).dropped == ("#",)
+    closed = oracle({**both, "properties": {"a": True, "b": True}, "additionalProperties": False})
+    assert closed.accepts('{"a": 1, "b": "s"}')
+    # One implies the other: a boolean is neither a number nor an integer.
+    number = {"additionalProperties": {"type": "number"}}
+    grammar = oracle({"type": "object", "allOf": [{"not": integer}, {"not": number}]})
+    assert grammar.accepts('{"a": 1, "b": 0.5, "a": true}')
+    assert not grammar.accepts('{"a": true, "a": 0.5}')
+    assert not grammar.accepts('{"a": 0.5}')
+    branches = [{"additionalProperties": {"type": name}} for name in ("string", "integer", "null")]
+    grammar = oracle({"type": "object", "oneOf": branches, "minProperties": 1})
+    assert grammar.accepts('{"a": 1, "a": 2}')
+    assert not grammar.accepts('{"a": 1, "a": "s"}')
+
+
 def test_no_escape_smuggles_a_declared_name_in() -> None:
     grammar = oracle(schema("a", "", additionalProperties={"type": "string"}))
     assert grammar.accepts('{"b": "x"}')
