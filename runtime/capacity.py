@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidRequestError, OutOfSlotsError
+from .host_memory import free_host_memory
 
 if TYPE_CHECKING:
     import torch
@@ -84,20 +85,12 @@ def choose_context(asked: int | None, longest: int, slots: int) -> int:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that can still be had: on CUDA as the driver says, else as /proc/meminfo does, and
-    4 GiB where that cannot be read."""
+    """Bytes that can still be had: on CUDA as the driver says, else as the system does."""
     if device.type == "cuda":
         import torch
 
         return torch.cuda.mem_get_info(device)[0]
-    try:
-        with open("/proc/meminfo") as file:
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        return 4 << 30
-    return 4 << 30
+    return free_host_memory()
 
 
 def _size(count: int) -> str:
