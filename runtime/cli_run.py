@@ -58,10 +58,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def load(path: Path) -> ModuleType:
-    """The file as a module (not as `__main__`: its main block does not run)."""
+    """The file as a module (not as `__main__`: its main block does not run), under a name that is
+    no other module's: the file may be called json.py."""
     if not path.is_file():
         raise InvalidRequestError(expected="a Python file", got=str(path), where="FILE")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"espalier_run_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise InvalidRequestError(expected="a file that ends in .py", got=str(path), where="FILE")
     module = importlib.util.module_from_spec(spec)

@@ -14,7 +14,6 @@ import queue
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -24,7 +23,8 @@ import msgspec
 
 from ..errors import EngineDeadError, EspalierError, InvalidRequestError
 from ..types import Chunk
-from .grammar_service import InlineGrammars, child_environment
+from .children import start
+from .grammar_service import InlineGrammars
 from .options import EngineOptions
 from .protocol import (
     Call,
@@ -40,6 +40,7 @@ from .protocol import (
     Submit,
     ToEngine,
     frame,
+    framed,
     from_engine,
 )
 from .request import Request
@@ -47,7 +48,6 @@ from .request import Request
 _log = logging.getLogger("espalier.client")
 OnChunk = Callable[[Chunk], None]
 OnDeath = Callable[[EspalierError], None]
-_CHILD = "espalier.runtime.engine_process"
 _SHUT_DOWN = "the engine was shut down"
 
 
@@ -167,15 +167,9 @@ class ProcessLink:
         ours, theirs = socket.socketpair()
         self._sock = ours
         with theirs:
-            self._process = subprocess.Popen(
-                # -P: a module in the current directory must not stand in for one of ours.
-                [sys.executable, "-P", "-m", _CHILD, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                env=child_environment(),
-            )
-        body = msgspec.msgpack.encode(options)
+            self._process = start("runtime.engine_process", theirs.fileno())
         try:
-            ours.sendall(len(body).to_bytes(4, "big") + body)
+            ours.sendall(framed(msgspec.msgpack.encode(options)))
             first = self._receive()
         except OSError:
             first = None  # it ended before it read its options

@@ -118,7 +118,9 @@ class EngineCore:
         try:
             if request.grammar is None:
                 self.scheduler.add(seq)
-            elif (compiled := self._grammars.get(request.grammar, progress)) is not None:
+                return
+            compiled = self._grammars.get(request.grammar, progress, request.namespace)
+            if compiled is not None:
                 self._constrain(progress, compiled)
         except EspalierError as error:
             self._finish(progress, "error", error)
@@ -145,8 +147,6 @@ class EngineCore:
 
     def _take_grammars(self) -> None:
         for progress, compiled in self._grammars.poll():
-            if progress.seq.state != "compiling":
-                continue  # cancelled meanwhile
             progress.seq.grammar_seconds = self.clock() - progress.seq.submitted
             if isinstance(compiled, EspalierError):
                 self._finish(progress, "error", compiled)
@@ -170,7 +170,7 @@ class EngineCore:
 
     @property
     def compiling(self) -> bool:
-        return bool(self._grammars.waiting)
+        return self._grammars.busy
 
     def step(self) -> bool:
         """Do one step's work. False when there was none."""
@@ -377,6 +377,8 @@ class EngineCore:
         seq = progress.seq
         del self._live[seq.id]
         self._deadlines.discard(seq.id)
+        if seq.state == "compiling" and seq.request.grammar is not None:
+            self._grammars.leave(seq.request.grammar, progress)
         self.scheduler.finish(seq)
         self.pins.ended(seq, reason)
         result = progress.result(reason, self.clock(), error)
@@ -386,8 +388,7 @@ class EngineCore:
         """C1: every live request is compiling, waiting or running, and nobody else is."""
         self.scheduler.check_invariants()
         held = {seq.id for seq in self.scheduler.waiting} | set(self.scheduler.running)
-        compiling = (progress.seq for progress in self._grammars.waiting)
-        held |= {seq.id for seq in compiling if seq.state == "compiling"}
+        held |= {progress.seq.id for progress in self._grammars.waiting}
         if set(self._live) != held:
             raise InvariantError(
                 "C1: live requests and those in work are not the same",

@@ -57,7 +57,7 @@ class EngineProcess:
     def run(self) -> None:
         """Until the parent closes the socket."""
         from .build import build
-        from .grammar_service import WorkerGrammars
+        from .grammar_workers import WorkerGrammars
 
         options = msgspec.msgpack.decode(self._first_frame(), type=EngineOptions)
         try:
@@ -101,13 +101,12 @@ class EngineProcess:
         seconds: float | None = 0.0
         if core.idle:
             seconds = core.next_deadline()
-            if core.compiling:  # the worker's own time limit wants to be looked at
+            if core.compiling:  # the workers' time limits want to be looked at
                 seconds = 1.0 if seconds is None else min(1.0, seconds)
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
-        worker = built.grammars.fileno()
-        if worker is not None and core.compiling:  # else nobody would read it, were it to die
-            poll.register(worker, select.POLLIN)
+        if core.compiling:  # else nobody would read what a worker says
+            built.grammars.register(poll)
         limit = None if seconds is None else math.ceil(min(seconds, _LONGEST_WAIT) * 1000)
         return any(fd == self._sock.fileno() for fd, _ in poll.poll(limit))
 

@@ -1,34 +1,49 @@
-"""The worker process of `WorkerGrammars`: specs in on standard input, IR out on standard output."""
+"""The worker process of `WorkerGrammars`: specs in, IR out, over an inherited socket."""
 
 from __future__ import annotations
 
-import os
+import contextlib
+import resource
+import socket
 import sys
 
 import msgspec
 
 from ..errors import EspalierError
 from ..grammar import ir
-from .grammar_service import Done, Job, parse_safely
+from ..grammar.spec import GrammarSpec
+from .grammar_service import parse_safely
 from .lifeline import die_with_parent
-from .protocol import Frames
+from .protocol import Frames, framed
+from .worker_link import Done
 
 
 def main() -> None:
-    die_with_parent(0)
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    die_with_parent(sock.fileno())
+    _limit_memory(int(sys.argv[2]))
     frames = Frames()
-    while data := os.read(0, 1 << 20):
+    sock.sendall(framed(msgspec.msgpack.encode(Done())))
+    while data := sock.recv(1 << 20):
         for body in frames.feed(data):
-            job = msgspec.msgpack.decode(body, type=Job)
-            parsed = parse_safely(job.spec)
-            done = Done(job.id)
-            if isinstance(parsed, EspalierError):
-                done.error = parsed.to_wire()
-            else:
-                done.ir = ir.encode(parsed)
-            answer = msgspec.msgpack.encode(done)
-            sys.stdout.buffer.write(len(answer).to_bytes(4, "big") + answer)
-            sys.stdout.buffer.flush()
+            sock.sendall(framed(_answer(body)))
+
+
+def _limit_memory(most: int) -> None:
+    """Data beyond `most` bytes is a MemoryError. RLIMIT_DATA counts what is written to, and not
+    what libraries map; where a system has no such limit, the time limit has to do."""
+    with contextlib.suppress(ValueError, OSError):
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        if hard != resource.RLIM_INFINITY:
+            most = min(most, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+
+
+def _answer(body: bytes) -> bytes:
+    parsed = parse_safely(msgspec.msgpack.decode(body, type=GrammarSpec))
+    if isinstance(parsed, EspalierError):
+        return msgspec.msgpack.encode(Done(error=parsed.to_wire()))
+    return msgspec.msgpack.encode(Done(ir=ir.encode(parsed)))
 
 
 if __name__ == "__main__":

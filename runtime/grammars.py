@@ -29,8 +29,14 @@ class Grammars(Generic[_T]):
     def waiting(self) -> list[_T]:
         return [who for group in self._waiting.values() for who in group]
 
-    def get(self, spec: GrammarSpec, who: _T) -> CompiledGrammar | None:
-        """The grammar if it is compiled; else None, and `poll` will bring it for `who`.
+    @property
+    def busy(self) -> bool:
+        """Whether `poll` wants to be called."""
+        return self._service is not None and self._service.busy
+
+    def get(self, spec: GrammarSpec, who: _T, namespace: str = "") -> CompiledGrammar | None:
+        """The grammar if it is compiled; else None, and `poll` will bring it for `who`, in whose
+        `namespace`'s turn it is parsed.
 
         Raises InvalidRequestError where there is no vocabulary to compile for.
         """
@@ -47,15 +53,28 @@ class Grammars(Generic[_T]):
             waiting.append(who)
             return None
         self._waiting[spec] = [who]
-        self._service.start(spec)
+        self._service.start(spec, namespace)
         return None
+
+    def leave(self, spec: GrammarSpec, who: _T) -> None:
+        """Who waited for a grammar waits no longer."""
+        waiting = self._waiting.get(spec, [])
+        if who in waiting:
+            waiting.remove(who)
+            if not waiting:
+                del self._waiting[spec]
+                if self._service is not None:
+                    self._service.drop(spec)
 
     def poll(self) -> list[tuple[_T, CompiledGrammar | EspalierError]]:
         """Who has waited long enough, with the grammar or what is wrong with it."""
-        if self._service is None or not self._waiting:
+        if self._service is None or not self._service.busy:
             return []
         ready: list[tuple[_T, CompiledGrammar | EspalierError]] = []
         for spec, parsed in self._service.poll():
+            waiting = self._waiting.pop(spec, None)
+            if waiting is None:
+                continue  # all have left
             compiled: CompiledGrammar | EspalierError
             if isinstance(parsed, EspalierError):
                 compiled = parsed
@@ -74,5 +93,5 @@ class Grammars(Generic[_T]):
                 self._compiled[spec] = compiled
                 if len(self._compiled) > _KEPT:
                     self._compiled.popitem(last=False)
-            ready.extend((who, compiled) for who in self._waiting.pop(spec))
+            ready.extend((who, compiled) for who in waiting)
         return ready

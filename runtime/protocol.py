@@ -136,7 +136,11 @@ _LENGTH = struct.Struct(">I")
 
 def frame(message: ToEngine | FromEngine) -> bytes:
     """A message as one frame."""
-    body = _encoder.encode(message)
+    return framed(_encoder.encode(message))
+
+
+def framed(body: bytes) -> bytes:
+    """Any encoded message as one frame."""
     return _LENGTH.pack(len(body)) + body
 
 

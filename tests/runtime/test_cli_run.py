@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,11 @@ def test_a_file_that_cannot_be_loaded(file: Path, capsys: pytest.CaptureFixture[
     file.write_text("import no_such_module_at_all")
     assert cli.main(["run", str(file)]) == 2
     assert "ModuleNotFoundError" in capsys.readouterr().err
+
+
+def test_a_file_called_as_a_module_hides_none(tmp_path: Path) -> None:
+    file = tmp_path / "json.py"
+    file.write_text("import json\nLOADS = json.loads\n")
+    module = cli_run.load(file)
+    assert sys.modules["json"] is json
+    assert module.LOADS is json.loads

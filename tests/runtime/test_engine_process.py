@@ -27,7 +27,6 @@ from espalier.errors import (
 from espalier.grammar import GrammarSpec
 from espalier.runtime.client import ProcessLink
 from espalier.runtime.engine import Engine
-from espalier.runtime.grammar_service import InlineGrammars, WorkerGrammars
 from espalier.types import SamplingParams
 from tests.support import ROOT
 from tests.tiny_tokenizers import save
@@ -224,84 +223,6 @@ def test_a_bad_control_harms_its_caller_alone(
 # -- the grammar worker ----------------------------------------------------------------------------
 
 
-def _wait(service: WorkerGrammars, count: int) -> list[Any]:
-    done: list[Any] = []
-    for _ in range(3000):
-        done += service.poll()
-        if len(done) >= count:
-            return done
-        time.sleep(0.01)
-    raise AssertionError("no answer")
-
-
-def test_grammars_are_parsed_in_order_and_errors_cross() -> None:
-    service = WorkerGrammars()
-    specs = [GrammarSpec.regex("a+"), GrammarSpec.regex("("), GrammarSpec.choices(["x"])]
-    assert service.fileno() is None
-    assert service.poll() == []
-    for spec in specs:
-        service.start(spec)
-    done = _wait(service, 3)
-    assert [spec for spec, _ in done] == specs
-    assert [isinstance(parsed, GrammarError) for _, parsed in done] == [False, True, False]
-    inline = InlineGrammars()
-    for spec in specs:
-        inline.start(spec)
-    assert [(s, type(p)) for s, p in inline.poll()] == [(s, type(p)) for s, p in done]
-    assert inline.fileno() is None
-    inline.close()
-    service.close()
-    service.close()
-
-
-@pytest.mark.parametrize("deaths", [1, 2])
-def test_a_worker_that_dies_twice_takes_one_grammar_with_it(deaths: int) -> None:
-    """Once may be an accident of something else."""
-    service = WorkerGrammars()
-    service.start(GrammarSpec.regex("a"))
-    service.start(GrammarSpec.regex("b"))
-    done: list[Any] = []
-    for _ in range(deaths):
-        process = service._process
-        assert process is not None
-        process.kill()
-        process.wait()
-        done += service.poll()
-    done += _wait(service, 2 - len(done))
-    if deaths == 2:
-        assert isinstance(done[0][1], GrammarError)
-        assert "died over this grammar" in str(done[0][1])
-    assert [isinstance(outcome, GrammarError) for _, outcome in done] == [deaths == 2, False]
-    service.close()
-
-
-def test_a_grammar_that_takes_too_long_is_given_up() -> None:
-    service = WorkerGrammars(limit=0.05)
-    service.start(GrammarSpec.regex("a"))
-    assert service._process is not None
-    os.kill(service._process.pid, signal.SIGSTOP)
-    [(_, outcome)] = _wait(service, 1)
-    assert isinstance(outcome, GrammarError)
-    assert "longer than 0.05 s" in str(outcome)
-    assert service._process is None
-    service._limit = 60.0
-    service.start(GrammarSpec.regex("b"))
-    assert not isinstance(_wait(service, 1)[0][1], EspalierError)
-    service.close()
-
-
-def test_a_bug_in_a_parser_fails_its_grammar_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    def parse(spec: GrammarSpec) -> None:
-        raise KeyError("a bug")
-
-    monkeypatch.setattr("espalier.grammar.frontend.parse", parse)
-    service = InlineGrammars()
-    service.start(GrammarSpec.regex("a"))
-    [(_, outcome)] = service.poll()
-    assert isinstance(outcome, GrammarError)
-    assert "KeyError" in str(outcome)
-
-
 def test_the_engine_replaces_its_worker(engine: Engine) -> None:
     """Twice, so that the new one's pipe may get the old one's number. Dead, it costs nothing."""
     process = _process(engine)
@@ -327,3 +248,46 @@ def test_a_bad_grammar_harms_its_request_alone(engine: Engine) -> None:
     )
     assert [type(result.error) for result in results] == [type(None), GrammarError, type(None)]
     assert results[2].text == "a"
+
+
+def test_who_waits_no_longer_takes_its_grammar_along(engine: Engine) -> None:
+    """A deadline that passes while the worker is at it: nothing is parsed for nobody."""
+    engine.generate("x", SHORT, grammar=GrammarSpec.regex("ab"))
+    [worker] = _process(engine).children()
+    worker.suspend()
+    results = engine.generate(
+        ["x"] * 2, SHORT, grammar=[GrammarSpec.regex("cd"), GrammarSpec.regex("ef")],
+        deadline=0.1, on_error="return",
+    )  # fmt: skip
+    assert [result.finish_reason for result in results] == ["deadline"] * 2
+    worker.resume()
+    assert engine.generate("x", SHORT, grammar=GrammarSpec.regex("gh"))[0].text == "gh"
+    engine.check_invariants()
+
+
+_SHADOWS = """
+import sys
+raise RuntimeError("not the standard library's")
+"""
+
+
+def test_nothing_beside_the_package_hides_the_standard_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a folder of installed packages, with a module of the name of one of Python's."""
+    from espalier.runtime import children
+
+    (tmp_path / "espalier").mkdir()
+    (tmp_path / "queue.py").write_text(_SHADOWS)
+    init = (ROOT / "espalier" / "__init__.py").read_text()
+    (tmp_path / "espalier" / "__init__.py").write_text(init)
+    for part in (*(ROOT / "espalier").glob("*.py"), ROOT / "runtime", ROOT / "grammar",
+                 ROOT / "radix_cache", ROOT / "kernels"):  # fmt: skip
+        if part.name != "__init__.py":
+            (tmp_path / "espalier" / part.name).symlink_to(part)
+    package = sys.modules[children._PACKAGE]
+    monkeypatch.setattr(package, "__file__", str(tmp_path / "espalier" / "__init__.py"))
+    with Engine("null") as engine:
+        assert engine.generate(input_ids=[3], sampling_params=SHORT)[0].token_ids == [1, 1]
+        command = _process(engine).cmdline()
+    assert str(tmp_path / "espalier" / "__init__.py") in command
