@@ -50,12 +50,10 @@ def _front_end(spec: GrammarSpec) -> GrammarIR:
         return GrammarIR({"regex": Term(regex_regular(spec.source, ascii=spec.ascii))}, "regex")
     if spec.kind == "choices":
         return choices_ir(spec)
-    if spec.kind == "json_schema":
-        from .json_schema import json_schema_ir
+    if spec.kind == "ebnf":
+        from .ebnf import ebnf_ir
 
-        return json_schema_ir(spec.source, spec)
-    raise GrammarError(
-        f"grammars spelled as {spec.kind} are not supported yet",
-        where=spec.kind,
-        hint="Use a regex, a JSON schema or a list of choices.",
-    )
+        return ebnf_ir(spec.source, ascii=spec.ascii)
+    from .json_schema import json_schema_ir
+
+    return json_schema_ir(spec.source, spec)

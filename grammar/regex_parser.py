@@ -1,4 +1,4 @@
-"""The recursive-descent parser of regular expressions: text to IR terms, and anchors.
+"""The recursive-descent parser of regular expressions: text to IR terms, anchors and lookarounds.
 
 Python's `re` syntax (3.11), and ECMA-262's with the flag u. One pass, no backtracking; nesting is
 bounded, so no input can exhaust the stack.
@@ -19,17 +19,17 @@ from .regex_scanner import MAX_COUNT, Options, Scanner
 MAX_PATTERN = 1 << 20  # characters
 MAX_NESTING = 100  # groups inside groups
 
-_LOOK = {
-    "=": "lookahead",
-    "!": "negative lookahead",
-    "<=": "lookbehind",
-    "<!": "negative lookbehind",
+_LOOK: dict[str, tuple[Literal["lookahead", "lookbehind"], bool]] = {
+    "=": ("lookahead", False),
+    "!": ("lookahead", True),
+    "<=": ("lookbehind", False),
+    "<!": ("lookbehind", True),
 }
 
 
 @dataclass(frozen=True)
 class Bare:
-    """A part without anchors."""
+    """A part without anchors and lookarounds."""
 
     regular: Regular
 
@@ -43,8 +43,18 @@ class Anchor:
 
 
 @dataclass(frozen=True)
+class Look:
+    """What must (or, `negative`, must not) follow or stand before this place."""
+
+    kind: Literal["lookahead", "lookbehind"]
+    negative: bool
+    node: Node
+    column: int
+
+
+@dataclass(frozen=True)
 class Items:
-    """A sequence or an alternation with an anchor somewhere in it."""
+    """A sequence or an alternation with an anchor or a lookaround somewhere in it."""
 
     kind: Literal["cat", "alt"]
     items: tuple[Node, ...]
@@ -52,7 +62,7 @@ class Items:
 
 @dataclass(frozen=True)
 class Repeat:
-    """A repetition with an anchor somewhere in it."""
+    """A repetition with an anchor or a lookaround somewhere in it."""
 
     item: Node
     low: int
@@ -60,7 +70,7 @@ class Repeat:
     column: int
 
 
-Node = Bare | Anchor | Items | Repeat
+Node = Bare | Anchor | Look | Items | Repeat
 
 
 class Parser:
@@ -108,7 +118,7 @@ class Parser:
         counts = self._quantifier()
         if counts is None:
             return atom
-        if isinstance(atom, Anchor):
+        if isinstance(atom, Anchor | Look):
             raise self._scan.error("nothing to repeat", column)
         if self._scan.take("+"):
             raise self._scan.error("a possessive quantifier", hint="Use an ordinary quantifier.")
@@ -182,21 +192,34 @@ class Parser:
         if self._depth > MAX_NESTING:
             raise self._scan.error(f"groups nested more than {MAX_NESTING} deep", column)
         saved = self._scan.options
-        if self._scan.take("?") and not self._group_head(column):
-            self._depth -= 1
-            return None
+        look = None
+        if self._scan.take("?"):
+            look = self._look_head()
+            if look is None and not self._group_head(column):
+                self._depth -= 1
+                return None
         node = self._alternation()
+        if look is not None:
+            node = Look(*look, node, column)
         if not self._scan.take(")"):
             raise self._scan.error("a ( that is never closed", column)
         self._scan.options = saved
         self._depth -= 1
         return node
 
+    def _look_head(self) -> tuple[Literal["lookahead", "lookbehind"], bool] | None:
+        """Reads what follows `(?` of a lookaround."""
+        for sign in ("<=", "<!", "=", "!"):
+            if self._scan.text.startswith(sign, self._scan.pos):
+                self._scan.pos += len(sign)
+                return _LOOK[sign]
+        return None
+
     def _group_head(self, column: int) -> bool:
         """Reads what follows `(?`; False for a comment, which it reads to its end."""
         if self._scan.take(":"):
             return True
-        for sign, name in (*_LOOK.items(), (">", "atomic group"), ("(", "conditional group")):
+        for sign, name in ((">", "atomic group"), ("(", "conditional group")):
             if self._scan.text.startswith(sign, self._scan.pos):
                 raise self._scan.error(
                     f"{name}", column, hint="Rewrite the pattern without it; it is not supported."

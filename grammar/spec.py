@@ -92,7 +92,8 @@ class GrammarSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def ebnf(cls, text: str) -> GrammarSpec:
-        """The output is a sentence of a context-free grammar (lark's or GBNF syntax)."""
+        """The output is a sentence of a context-free grammar, in lark's syntax (from `start`) or in
+        GBNF (`name ::= ...`, from `root`)."""
         return cls(kind="ebnf", source=_text("ebnf", text))
 
     @classmethod

@@ -20,8 +20,8 @@ def test_each_kind_goes_to_its_front_end() -> None:
     assert parse(GrammarSpec.regex("a|b")).start == "regex"
     assert parse(GrammarSpec.choices(["a"])) == ir.GrammarIR({"start": ir.Term(ir.Lit("a"))})
     assert parse(GrammarSpec.json_schema({"type": "null"})).rules
-    with pytest.raises(GrammarError, match="ebnf are not supported yet"):
-        parse(GrammarSpec.ebnf('start: "a"'))
+    assert parse(GrammarSpec.ebnf('start: "a"')).start == "start"
+    assert parse(GrammarSpec.ebnf('root ::= "a"')).start == "root"
 
 
 @pytest.mark.parametrize("pattern", [r"[^\s\S]", r"a[^\s\S]b", r"[^\s\S]+"])

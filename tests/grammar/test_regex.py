@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 
 import pytest
 from hypothesis import example, given, settings, strategies as st
@@ -11,7 +12,7 @@ from espalier.errors import GrammarError
 from espalier.grammar.arena import Arena
 from espalier.grammar.derivatives import matches
 from espalier.grammar.lower import lower
-from espalier.grammar.regex import pattern_regular, regex_regular
+from espalier.grammar.regex import pattern_regular, regex_regular, terminal_regular
 
 from .machine_tools import REGEXES, TEXTS
 
@@ -127,6 +128,50 @@ def test_ecma_syntax(pattern: str, yes: list[str], no: list[str]) -> None:
         assert not _search(pattern, text), text
 
 
+LOOKAROUNDS = [
+    "a(?=b)b",
+    "a(?!b).*",
+    "(?=.*a)(?=.*b)[ab1]{2,4}",
+    "(?!a)(?!.*11)[ab1]*",
+    "(?!ab$)[ab]+",
+    "(?:a(?!b)|b(?=1)).*",
+    ".*(?<=a)b*",
+    ".*(?<!1)(?:11)*",
+    ".*(?<!a)(?<!b)",
+    "a*(?<=aa)b(?<=ab)1?",
+    "[ab]*(?<=a)b(?!b)[b1]*",
+    "(?=a|b(?=1)).*",
+    "(?<!a)[ab]+",
+    "(?:(?=a)[a1]|(?!a)b)?[ab]*",
+]
+
+
+@pytest.mark.parametrize("pattern", LOOKAROUNDS)
+def test_lookarounds_match_as_in_re(pattern: str) -> None:
+    """All texts of up to five of three letters."""
+    node = lower(ARENA, regex_regular(pattern))
+    found = lower(ARENA, pattern_regular(pattern))
+    for length in range(6):
+        for letters in product("ab1", repeat=length):
+            text = "".join(letters)
+            whole = re.fullmatch(pattern.replace("$", r"\Z"), text) is not None
+            assert matches(ARENA, node, text.encode()) == whole, text
+            inside = re.search(pattern.replace("$", r"\Z"), text) is not None
+            assert matches(ARENA, found, text.encode()) == inside, text
+
+
+def test_a_terminal_sees_no_further_than_itself() -> None:
+    """The quoted string of lark's own library; its lookbehind stays inside."""
+    node = lower(ARENA, terminal_regular(r'".*?(?<!\\)(\\\\)*?"'))
+    for text in ('""', '"a"', r'"a\"b"', r'"\\"'):
+        assert matches(ARENA, node, text.encode()), text
+    for text in ('"', r'"\"', r'"\\\"', "a"):
+        assert not matches(ARENA, node, text.encode()), text
+    for pattern in ("a(?=b)", "(?<=a)b", "(?<!ab)", "a?(?<!a)b", "^a", "a$"):
+        with pytest.raises(GrammarError, match="column"):
+            terminal_regular(pattern)
+
+
 def test_ascii_flag() -> None:
     assert _fullmatch(r"\w", "é")
     assert not _fullmatch(r"\w", "é", ascii=True)
@@ -143,10 +188,10 @@ def test_pattern_without_search_is_the_whole_text() -> None:
 @pytest.mark.parametrize(
     ("pattern", "what", "column"),
     [
-        ("a(?=b)", "lookahead", 2),
-        ("a(?!b)", "negative lookahead", 2),
-        ("(?<=a)b", "lookbehind", 1),
-        ("(?<!a)b", "negative lookbehind", 1),
+        ("(?:a(?=b))*", "lookaround", 1),
+        ("(?:a(?<=b))+", "lookaround", 1),
+        ("a(?=b)b(?<!c)", "lookahead", 2),
+        ("(?=a)*", "nothing to repeat", 1),
         (r"(a)\1", "backreference", 4),
         (r"(?P<x>a)(?P=x)", "backreference", 9),
         ("(?>a)", "atomic", 1),
