@@ -130,12 +130,14 @@ def _cases() -> list[dict[str, object]]:
     return cases
 
 
-def _spec(text: dict[str, str]) -> GrammarSpec | None:
+def _specs(text: dict[str, str]) -> list[GrammarSpec]:
     if "regex" in text:
-        return GrammarSpec.regex(text["regex"])
+        return [GrammarSpec.regex(text["regex"])]
     if "json_schema" in text:
-        return GrammarSpec.json_schema(text["json_schema"])
-    return GrammarSpec.any_json() if "json" in text else None
+        return [GrammarSpec.json_schema(text["json_schema"])]
+    if "json" in text:
+        return [GrammarSpec.any_json()]
+    return [GrammarSpec.ebnf(text["ebnf"]), GrammarSpec.ebnf(text["lark"])]
 
 
 def _takes(made: CompiledGrammar, text: str) -> bool:
@@ -159,16 +161,14 @@ def test_yardstick_grammars() -> None:
     for case in _cases():
         text = case["text"]
         assert isinstance(text, dict)
-        spec = _spec(text)
-        if spec is None:
-            continue
-        made = one.compile(spec)
-        tried += 1
-        for valid in case["valid"]:  # type: ignore[attr-defined]
-            assert _takes(made, valid), (case["name"], valid[:80])
-        for invalid in case["invalid"]:  # type: ignore[attr-defined]
-            assert not _takes(made, invalid), (case["name"], invalid[:80])
-    assert tried == 22
+        for spec in _specs(text):
+            made = one.compile(spec)
+            tried += 1
+            for valid in case["valid"]:  # type: ignore[attr-defined]
+                assert _takes(made, valid), (case["name"], valid[:80])
+            for invalid in case["invalid"]:  # type: ignore[attr-defined]
+                assert not _takes(made, invalid), (case["name"], invalid[:80])
+    assert tried == 28
     one.pool.check_invariants()
 
 
