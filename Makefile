@@ -7,6 +7,7 @@ PY ?= .venv/bin/python
 PYTHON ?= python3
 TORCH_INDEX ?=
 OMP_NUM_THREADS ?= 2
+WORKERS ?= 2
 # Waiting threads sleep: on a busy machine, spinning ones made the demo 20 times slower (docs/LOG.md).
 OMP_WAIT_POLICY ?= PASSIVE
 export OMP_NUM_THREADS OMP_WAIT_POLICY
@@ -23,7 +24,8 @@ help:
 	@echo "make setup     one environment under .venv, with everything the other targets need"
 	@echo "               (TORCH_INDEX=https://download.pytorch.org/whl/cpu takes torch from there)"
 	@echo "make check     format, lint, mypy --strict, pyright, import rules"
-	@echo "make test      every test that needs no GPU;  ARGS='-k radix' is handed to pytest"
+	@echo "make test      every test that needs no GPU, in WORKERS=2 processes;"
+	@echo "               ARGS='-k radix' is handed to pytest"
 	@echo "make cover     the same, with line coverage and its floors"
 	@echo "make soak      50,000 requests of mixed kinds in too little memory, each result checked"
 	@echo "make bench     the benchmarks that make README's table"
@@ -57,15 +59,15 @@ check: $(READY)
 	$(PY) -m pytest -q tests/test_house.py -k imports
 
 test: $(READY)
-	$(PY) -m pytest -q -m "not gpu" --timeout=300 $(ARGS) tests
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -m "not gpu" --timeout=300 -n $(WORKERS) --dist loadfile $(ARGS) tests
 
 # Lines run by the tests in their own process; each of these parts has a floor of 90%.
 cover: $(READY)
-	$(PY) -m pytest -q -m "not gpu" --timeout=300 --cov --cov-report= $(ARGS) tests
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -m "not gpu" --timeout=300 -n $(WORKERS) --dist loadfile --cov --cov-report= $(ARGS) tests
 	$(PY) -m coverage report --fail-under=90 --include='radix_cache/*'
 	$(PY) -m coverage report --fail-under=90 --include='grammar/*'
 	$(PY) -m coverage report --fail-under=90 --include='frontend_lang/*'
-	$(PY) -m coverage report --fail-under=90 --include='runtime/scheduler.py,runtime/sequence.py,runtime/waiting.py,runtime/step.py,runtime/plan.py,runtime/request.py'
+	$(PY) -m coverage report --fail-under=90 --include='runtime/scheduler.py,runtime/admission.py,runtime/memory.py,runtime/lanes.py,runtime/sequence.py,runtime/waiting.py,runtime/step.py,runtime/plan.py,runtime/request.py'
 
 # The small form of it is one of the tests.
 soak: $(READY)

@@ -25,7 +25,7 @@ from ..frontend_lang.function import Program, function
 from ..frontend_lang.primitives import gen
 from ..frontend_lang.state import ProgramState
 from ..runtime.engine import Engine
-from .plot import log_log
+from .plot import growth
 from .radix import Rows
 from .report import Row, finish, parser
 
@@ -168,13 +168,8 @@ def measure(
 
 
 def plot(rows: Sequence[Row]) -> str:
-    """Microseconds by size, as SVG."""
-    series: dict[str, list[tuple[float, float]]] = {}
-    for row in rows:
-        name, at, size = row.name.removeprefix("frontend/").partition(" @ ")
-        if at and row.unit == "us":
-            series.setdefault(name, []).append((float(size), row.value))
-    return log_log("CPU time of a program's parts", "tokens, or forks", "microseconds", series)
+    """The rows' growth as SVG."""
+    return growth("CPU time of a program's parts", "tokens, or forks", rows)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 360, 64, 190, 32, 44
-_COLORS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b")
+from .report import Row
+
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 400, 64, 300, 32, 44
+_COLORS = (
+    "#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b", "#e377c2", "#7f7f7f",
+    "#bcbd22", "#17becf", "#393b79", "#843c39", "#637939", "#7b4173", "#8c6d31", "#3182bd",
+)  # fmt: skip
 Series = Mapping[str, Sequence[tuple[float, float]]]
+
+
+def growth(title: str, x: str, rows: Iterable[Row], *, unit: str = "us") -> str:
+    """An SVG document of the rows of one unit that are named `[group/]figure @ size`."""
+    series: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        name, at, size = row.name.rpartition(" @ ")
+        if at and row.unit == unit and row.value > 0:
+            series.setdefault(name.rpartition("/")[2], []).append((float(size), row.value))
+    lines = {name: line for name, line in series.items() if len(line) > 1}
+    return log_log(title, x, {"us": "microseconds"}.get(unit, unit), lines)
 
 
 def log_log(title: str, x: str, y: str, series: Series) -> str:

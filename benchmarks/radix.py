@@ -14,11 +14,13 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from ..radix_cache import Node, RadixCache, SlotAllocator
 from ..radix_cache.runs import Ints
+from .plot import growth
 from .report import Row, finish, parser
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
@@ -258,8 +260,18 @@ def measure(
     return rows.rows + rows.slopes()
 
 
+def plot(rows: Sequence[Row]) -> str:
+    """The rows' growth as SVG."""
+    return growth("The radix cache's CPU time", "nodes, slots of a pool, or requests waiting", rows)
+
+
 def main(argv: Sequence[str]) -> int:
     """`espalier bench radix`."""
-    options = parser("radix", __doc__ or "").parse_args(argv)
-    finish("radix", argv, options.json, measure())
+    options = parser("radix", __doc__ or "")
+    options.add_argument("--svg", type=Path, metavar="FILE", help="a plot of the growth")
+    args = options.parse_args(argv)
+    rows = measure()
+    if args.svg is not None:
+        args.svg.write_text(plot(rows))
+    finish("radix", argv, args.json, rows)
     return 0

@@ -25,7 +25,7 @@ from ..runtime.request import Request
 from ..runtime.scheduler import Scheduler
 from ..runtime.tokenizer import Tokenizer
 from ..types import Chunk, SamplingParams
-from .plot import log_log
+from .plot import growth
 from .radix import Rows
 from .report import Row, finish, parser
 
@@ -138,15 +138,7 @@ def measure(
 
 def plot(rows: Sequence[Row]) -> str:
     """The rows' growth as SVG."""
-    series: dict[str, list[tuple[float, float]]] = {}
-    for row in rows:
-        name, at, size = row.name.removeprefix("scheduler/").partition(" @ ")
-        if at:
-            series.setdefault(name, []).append((float(size), row.value))
-    short = {
-        name.removeprefix("a header that all who ").strip(): line for name, line in series.items()
-    }
-    return log_log("One step's CPU time, null model", "requests", "microseconds", short)
+    return growth("One step's CPU time, null model", "requests", rows)
 
 
 def main(argv: Sequence[str]) -> int:

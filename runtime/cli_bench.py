@@ -63,7 +63,11 @@ def run(args: argparse.Namespace) -> int:
             )
     for name in names:
         module = importlib.import_module(f"...benchmarks.{name}", __name__)
-        rest = ["--json", f"benchmarks/results/{name}.json"] if args.name == "all" else args.rest
+        rest = args.rest
+        if args.name == "all":
+            rest = ["--json", f"benchmarks/results/{name}.json"]
+            if hasattr(module, "plot"):
+                rest += ["--svg", f"benchmarks/results/{name}.svg"]
         if code := int(module.main(rest)):
             return code
     return 0
