@@ -84,7 +84,7 @@ def _read(text: str) -> tuple[list[Any], list[Any], list[str]]:
                 hint="Write the rule into the grammar itself; no files are read.",
             )
     try:
-        grammar, _ = load_grammar(text, "<ebnf>", [], True)
+        grammar, _ = load_grammar(text, "<ebnf>", [], True)  # type: ignore[no-untyped-call]
         terminals, rules, ignored = grammar.compile([_START], set())
     except LarkError as error:
         message = str(error).splitlines()[0]
