@@ -69,7 +69,14 @@ def test_prompt_logprobs_are_transformers(tiny_model: Make, device: str, kind: s
         {"max_total_tokens": 160, "host_total_tokens": 4096},
         {"enable_radix_cache": False},
     ],
-    ids=["step by step", "chunks of 7", "pages of 16", "retracted", "from the host", "nothing shared"],
+    ids=[
+        "step by step",
+        "chunks of 7",
+        "pages of 16",
+        "retracted",
+        "from the host",
+        "nothing shared",
+    ],
 )
 def test_the_same_tokens_however_work_is_cut(
     tiny_model: Make, device: str, kind: str, options: dict[str, Any]
