@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import Any, NoReturn
 
 import jinja2
@@ -21,6 +22,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from ..errors import InvalidRequestError
 
 _REASONING = ("reasoning_content", "thinking", "reasoning")
+_PROBE = "What is said here"
 
 
 class _Generation(jinja2.ext.Extension):
@@ -105,7 +107,7 @@ class ChatTemplate:
         """The chat as text. Raises InvalidRequestError with the template's own complaint."""
         try:
             return self._render(
-                messages=[_with_reasoning(_plain(message)) for message in messages],
+                messages=[self._formed(_with_reasoning(_plain(message))) for message in messages],
                 tools=_plain(tools),
                 documents=None,
                 add_generation_prompt=add_generation_prompt,
@@ -115,6 +117,38 @@ class ChatTemplate:
             raise InvalidRequestError(
                 f"the chat template refuses these messages: {error}", where="messages"
             ) from error
+
+    def _formed(self, message: dict[str, Any]) -> dict[str, Any]:
+        """The message with its content in a form that the template reads: those of models with
+        images may read lists of parts alone, and drop a string in silence; others strings alone."""
+        content = message.get("content")
+        if isinstance(content, str) and self._reads == {"parts"}:
+            return {**message, "content": [{"type": "text", "text": content}]}
+        if isinstance(content, list) and self._reads == {"string"}:
+            texts = [part.get("text") if isinstance(part, dict) else None for part in content]
+            if all(isinstance(text, str) for text in texts):
+                return {**message, "content": "".join(texts)}
+        return message
+
+    @cached_property
+    def _reads(self) -> set[str]:
+        forms = {"string": _PROBE, "parts": [{"type": "text", "text": _PROBE}]}
+        return {form for form, content in forms.items() if self._writes(content)}
+
+    def _writes(self, content: Any) -> bool:
+        """Whether such a content comes out as its text, and not as a list's source."""
+        try:
+            text = self._render(
+                messages=[{"role": "user", "content": content}],
+                tools=None,
+                documents=None,
+                add_generation_prompt=False,
+                **self._variables,
+            )
+        except (jinja2.TemplateError, TypeError, ValueError, KeyError):
+            return False
+        quoted = (f"'{_PROBE}'", f'"{_PROBE}"')
+        return _PROBE in text and not any(quote in text for quote in quoted)
 
 
 def _with_reasoning(message: dict[str, Any]) -> dict[str, Any]:

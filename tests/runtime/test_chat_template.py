@@ -57,6 +57,40 @@ def test_where_a_template_may_be(tmp_path: Path, form: str) -> None:
     assert Tokenizer.from_folder(folder).render_chat([]) == "J0"
 
 
+_PARTS = (
+    "{% for message in messages %}{{ message['role'] | upper }}: "
+    "{% for content in message['content'] | selectattr('type', 'equalto', 'image') %}<image>\n"
+    "{% endfor %}"
+    "{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}"
+    "{{ content['text'] }}{% endfor %} {% endfor %}"
+)
+_EITHER = (
+    "{% for message in messages %}{% if message['content'] is string %}{{ message['content'] }}"
+    "{% else %}{% for part in message['content'] %}<{{ part['text'] }}>{% endfor %}{% endif %}"
+    "{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "string", "parts"),
+    [
+        (_PARTS, "USER: Hi you ", "USER: Hi you "),
+        (_EITHER, "Hi you", "<Hi ><you>"),
+        (TEMPLATE, "<|user|>Hi you<|end|>\n", "<|user|>Hi you<|end|>\n"),
+        ("{% for m in messages %}{{ m.content | tojson }}{% endfor %}", '"Hi you"', None),
+    ],
+)
+def test_contents_are_written_whatever_form_a_template_reads(
+    template: str, string: str, parts: str | None
+) -> None:
+    """LLaVA's drop a string in silence, and most others write a list as Python does."""
+    tokenizer = Tokenizer(byte_level(), template=template)
+    content = [{"type": "text", "text": "Hi "}, {"type": "text", "text": "you"}]
+    assert tokenizer.render_chat([{"role": "user", "content": "Hi you"}]) == string
+    if parts is not None:
+        assert tokenizer.render_chat([{"role": "user", "content": content}]) == parts
+
+
 def test_template_errors(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match="no chat template"):
         made("byte-level").render_chat([{"role": "user", "content": "x"}])
