@@ -125,8 +125,9 @@ class ChatTemplate:
         if isinstance(content, str) and self._reads == {"parts"}:
             return {**message, "content": [{"type": "text", "text": content}]}
         if isinstance(content, list) and self._reads == {"string"}:
-            texts = [part.get("text") if isinstance(part, dict) else None for part in content]
-            if all(isinstance(text, str) for text in texts):
+            given = [part.get("text") for part in content if isinstance(part, dict)]
+            texts = [text for text in given if isinstance(text, str)]
+            if len(texts) == len(content):
                 return {**message, "content": "".join(texts)}
         return message
 
