@@ -12,6 +12,7 @@ from collections import OrderedDict
 from . import ir as grammar_ir
 from .arena import Arena
 from .budget import Budget
+from .explain import Verdict, explain
 from .frontend import Limits, parse
 from .machine import Machine
 from .masks import Rows
@@ -37,6 +38,11 @@ class CompiledGrammar:
     def matcher(self) -> Matcher:
         """A matcher at the start."""
         return Matcher(self)
+
+    def explain(self, text: str) -> Verdict:
+        """Whether the whole text is in the grammar; where it dies otherwise, and what was allowed
+        there. str() of it is for people."""
+        return explain(Matcher(self), text)
 
 
 class GrammarCompiler:

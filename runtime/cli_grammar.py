@@ -1,0 +1,105 @@
+"""`espalier grammar check`: does a grammar compile, and does a text belong to it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from ..errors import InvalidRequestError
+from ..grammar import GrammarCompiler, GrammarSpec, Vocabulary
+
+ABOUT = """\
+Compiles a grammar and says what it found; with a text, whether the text belongs to it, and if not,
+where it dies and what was allowed there.
+
+GRAMMAR and TEXT are files, or - for standard input; with --inline they are given as they stand.
+The kind follows from the file's ending (.json a JSON Schema, .lark and .gbnf a context-free
+grammar, .regex a regular expression) unless --kind says it. Exit code 1 when the text is not in
+the grammar.
+
+examples
+  espalier grammar check schema.json answer.json
+  espalier grammar check --kind regex --inline '[a-z]+\\d{2,4}' 'abc1'
+  espalier grammar check arithmetic.lark - < expression.txt"""
+KINDS = ("json_schema", "regex", "ebnf")
+ENDINGS = {
+    ".json": "json_schema",
+    ".regex": "regex",
+    ".lark": "ebnf",
+    ".gbnf": "ebnf",
+    ".ebnf": "ebnf",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.description = ABOUT
+    parser.add_argument("action", choices=["check"])
+    parser.add_argument("grammar", metavar="GRAMMAR")
+    parser.add_argument("text", metavar="TEXT", nargs="?")
+    parser.add_argument("--kind", choices=KINDS)
+    parser.add_argument("--inline", action="store_true", help="no files: both as they stand")
+    parser.add_argument("--property-order", choices=["declared", "any"], default="declared")
+    parser.add_argument("--whitespace", choices=["compact", "json", "free"], default="json")
+    parser.add_argument("--format", choices=["assert", "annotate"], default="assert")
+    parser.add_argument("--lenient", action="store_true", help="drop what cannot be enforced")
+
+
+def run(args: argparse.Namespace) -> int:
+    spec = _spec(args)
+    vocabulary = Vocabulary([bytes([byte]) for byte in range(256)] + [b""], [256], [256])
+    begin = time.perf_counter()
+    grammar = GrammarCompiler(vocabulary).compile(spec)
+    print(f"compiles: {1000 * (time.perf_counter() - begin):.1f} ms")
+    for place in grammar.dropped:
+        print(f"dropped: {place}")
+    if args.text is None:
+        return 0
+    verdict = grammar.explain(_read(args.text, inline=args.inline))
+    print(verdict)
+    return 0 if verdict.accepted else 1
+
+
+def _spec(args: argparse.Namespace) -> GrammarSpec:
+    source = _read(args.grammar, inline=args.inline)
+    kind = args.kind or ENDINGS.get(Path(args.grammar).suffix) or _guess(source)
+    if kind == "regex":
+        return GrammarSpec.regex(source if args.inline else source.rstrip("\n"))
+    if kind == "ebnf":
+        return GrammarSpec.ebnf(source)
+    if kind == "json_schema":
+        return GrammarSpec.json_schema(
+            source,
+            property_order=args.property_order,
+            whitespace=args.whitespace,
+            format=args.format,
+            lenient=args.lenient,
+        )
+    raise InvalidRequestError(
+        expected=f"a file ending in {', '.join(sorted(ENDINGS))}, or --kind",
+        got=args.grammar,
+        where="GRAMMAR",
+    )
+
+
+def _guess(source: str) -> str | None:
+    """JSON is a schema; of anything else nobody knows."""
+    try:
+        return "json_schema" if isinstance(json.loads(source), dict | bool) else None
+    except ValueError:
+        return None
+
+
+def _read(name: str, *, inline: bool) -> str:
+    if inline:
+        return name
+    if name == "-":
+        return sys.stdin.read().removesuffix("\n")
+    try:
+        return Path(name).read_text(encoding="utf-8").removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequestError(
+            expected="a text file", got=f"{name} ({error})", where="espalier grammar check"
+        ) from None
