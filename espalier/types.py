@@ -52,7 +52,8 @@ class SamplingParams(_Params, frozen=True, kw_only=True):
     max_tokens: tokens generated at most (>= 1); None means up to the model's context. min_tokens:
     before so many no end token (of the model or of stop_token_ids) is chosen, unless a grammar
     leaves no other; a stop string still ends the text.
-    temperature: 0 is greedy. top_k: 0 means all. top_p in (0, 1], min_p in [0, 1].
+    temperature: 0 is greedy. top_k: 0 means all (so does -1, as others write it). top_p in (0, 1],
+    min_p in [0, 1].
     stop: strings; the text ends before the first that appears. stop_token_ids: ids that end it too.
     stop_regex: regular expressions (Python's syntax, without anchors and lookaround); the text ends
     before the first match, which is over with the first character that completes one. All of them
@@ -101,6 +102,8 @@ class SamplingParams(_Params, frozen=True, kw_only=True):
             if value is not None and not isinstance(value, list | tuple | set | frozenset):
                 raise InvalidRequestError(expected="a list", got=repr(value), where=name)
             msgspec.structs.force_setattr(self, name, tuple(value or ()))
+        if isinstance(self.top_k, int) and self.top_k == -1:
+            msgspec.structs.force_setattr(self, "top_k", 0)
         self._check_integers()
         self._check_numbers()
         for text in (*self.stop, *self.stop_regex):
@@ -216,9 +219,11 @@ class Result(msgspec.Struct, kw_only=True):
     step (the last token of a prompt that is only scored need not run, and is none of them).
     finish_reason: stop, length, deadline, abort or error. incomplete: for a constrained request
     that ended before its grammar did, the reason; None otherwise (P2).
-    near_ties: tokens chosen between logits closer than 1e-4 (P3). samples: all of them, this one
-    first, when n > 1. seed: the seed used. error: set when finish_reason is "error", or "deadline"
-    before the first token. embedding: float32 bytes, where that is what was asked for.
+    near_ties: tokens that might have been others, had logits moved apart by 1e-4: as far as those
+    of a float32 model may by batching and caching (P3); half-precision models' move farther.
+    samples: all of them, this one first, when n > 1. seed: the seed used. error: set when
+    finish_reason is "error", or "deadline" before the first token. embedding: float32 bytes, where
+    that is what was asked for.
     """
 
     request_id: int

@@ -14,6 +14,12 @@ import torch
 from torch import Tensor
 
 NEAR_TIE = 1e-4
+"""How far two float32 logits may move apart by the shapes of the tensors that they are computed in.
+Those of a half-precision model move farther, by an amount that nothing bounds."""
+_ROUNDING = 4e-6  # what float32 rounds off a noisy score, which is seldom above 30
+_MASS_ROUNDING = 1e-6  # and off a sum of probabilities
+COLDEST, HOTTEST = 1e-30, 1e30
+"""Temperatures (above 0) beyond which nothing changes, and a quotient overflows."""
 _BEST = 1024  # how many of the likeliest tokens are looked at before all are sorted
 _CHUNK = 1 << 17  # elements hashed at once: what a core's cache holds
 
@@ -71,37 +77,60 @@ def unpack_mask(rows: Tensor, vocab: int) -> Tensor:
     return flat[:, :vocab]
 
 
-def _thresholds(scores: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, width: int) -> Tensor:
-    """The least score each row keeps, from its `width` best; NaN where those do not suffice."""
+def _borders(
+    scores: Tensor, doubt: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, width: int
+) -> Tensor:
+    """[3, S]: the least score each row keeps; the least of those that it might keep if scores moved
+    apart by `doubt` [S]; and the score above which it keeps all in spite of that. From its `width`
+    best; NaN where those do not suffice."""
+    vocab = scores.shape[1]
     best = scores.topk(width, dim=-1).values
     rank = torch.arange(width, device=scores.device)
-    limit = torch.where(top_k > 0, top_k.clamp(max=scores.shape[1]), scores.shape[1]).unsqueeze(-1)
-    inside = best.masked_fill(rank >= limit, -torch.inf)
+    limit = torch.where(top_k > 0, top_k.clamp(max=vocab), vocab).unsqueeze(-1)
+    within = rank < limit
+    inside = best.masked_fill(~within, -torch.inf)
     total = inside.logsumexp(-1, keepdim=True)
     if bool((limit > width).any()):
         total = torch.where(limit <= width, total, scores.logsumexp(-1, keepdim=True))
     probs = (inside - total).exp()
     before = probs.cumsum(dim=-1) - probs  # mass of the likelier ones: the first always stays
-    nucleus = (before < top_p.unsqueeze(-1)) | (top_p >= 1).unsqueeze(-1)
-    kept = nucleus & (rank < limit)
-    least = best.masked_fill(~kept, torch.inf).amin(dim=-1)
+
+    def kept(mass: Tensor) -> Tensor:
+        nucleus = (before < mass.unsqueeze(-1)) | (top_p >= 1).unsqueeze(-1)
+        return (nucleus & within).sum(dim=-1).clamp(min=1)
+
+    odds = top_p.logit()  # where scores move apart by `doubt`, log odds of a mass do as well
+    fewest = kept((odds - doubt).sigmoid() - _MASS_ROUNDING)
+    most = kept((odds + doubt).sigmoid() + _MASS_ROUNDING)
+    ladder = torch.nn.functional.pad(best, (0, 1), value=-torch.inf)
+    ends = torch.stack((kept(top_p) - 1, most - 1, fewest))
+    free = (top_k == 0) & (top_p >= 1)
+    least, may, must = ladder.gather(-1, ends.T).T.masked_fill(free, -torch.inf)
     floor = best[:, 0] + min_p.log()
-    if width < scores.shape[1]:
-        within = limit.squeeze(-1) <= width
-        enough = within | ((top_k == 0) & (~kept[:, -1] | (best[:, -1] < floor)))
-        least = torch.where(enough, least, torch.nan)
-    return torch.maximum(least, floor)
+    found = torch.stack(
+        (
+            torch.maximum(least, floor),
+            torch.maximum(may, floor) - doubt,
+            torch.maximum(must, torch.minimum(floor, ladder[:, 1]))
+            + doubt,  # the best has no floor
+        )
+    )
+    if width == vocab:
+        return found
+    summed = (limit.squeeze(-1) <= width) | (top_k == 0)
+    enough = free | (summed & ((most < width) | (best[:, -1] < floor - doubt)))
+    return torch.where(enough, found, torch.nan)
 
 
-def _keep_likeliest(scores: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor) -> Tensor:
-    """Set scores outside top-k, top-p and min-p to -inf; of tokens that tie at the border all stay.
+def _filters(scores: Tensor, doubt: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor) -> Tensor:
+    """`_borders` of top-k, top-p and min-p; of tokens that tie at a border all stay.
     scores: [S, V] after temperature."""
     vocab = scores.shape[1]
-    least = _thresholds(scores, top_k, top_p, min_p, min(_BEST, vocab))
-    short = least.isnan()
+    found = _borders(scores, doubt, top_k, top_p, min_p, min(_BEST, vocab))
+    short = found[0].isnan()
     if bool(short.any()):  # a row that is done keeps its own: no neighbour's needs change it (P3)
-        least = torch.where(short, _thresholds(scores, top_k, top_p, min_p, vocab), least)
-    return scores.masked_fill(scores < least.unsqueeze(-1), -torch.inf)
+        found = torch.where(short, _borders(scores, doubt, top_k, top_p, min_p, vocab), found)
+    return found
 
 
 def penalise(
@@ -143,19 +172,28 @@ def masked_sample(
     top_k [S] int64 (0: all). keys [S, 2] int32 from `noise_keys`, None when every row is greedy
     (temperature 0). allowed [S, V] bool or None. filtered: whether any row uses top_k, top_p or
     min_p.
-    Returns tokens [S] int64 and near_ties [S] bool: whether another token was within NEAR_TIE of
-    the chosen one. Of equal tokens the lowest id wins.
+    Returns tokens [S] int64 and near_ties [S] bool: whether the token might have been another if
+    logits had moved apart by NEAR_TIE, by what is drawn or by what the filters let through. Of
+    equal tokens the lowest id wins.
     """
     scores = logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
-    if keys is not None:
-        warm = (temperature > 0).unsqueeze(-1)
-        # Below the likeliest: a temperature near 0 overflows to -inf then, never to a tie of inf.
-        best = scores.max(dim=-1, keepdim=True).values
-        scaled = (scores - best) / torch.where(warm, temperature.unsqueeze(-1), 1.0)
-        if filtered:
-            scaled = _keep_likeliest(scaled, top_k, top_p, min_p)
-        scaled -= exponential_noise(keys, logits.shape[1]).log_()
-        scores = torch.where(warm, scaled, scores)
-    chosen = scores.max(dim=-1, keepdim=True)
-    near = (scores >= chosen.values - NEAR_TIE).sum(dim=-1) > 1
-    return chosen.indices.squeeze(-1), near
+    if keys is None:
+        chosen = scores.max(dim=-1, keepdim=True)
+        near = (scores >= chosen.values - NEAR_TIE).sum(dim=-1) > 1
+        return chosen.indices.squeeze(-1), near
+    warm = (temperature > 0).unsqueeze(-1)
+    heat = torch.where(warm, temperature.clamp(COLDEST, HOTTEST).unsqueeze(-1), 1.0)
+    # Below the likeliest: a temperature near 0 overflows to -inf then, never to a tie of inf.
+    scaled = (scores - scores.max(dim=-1, keepdim=True).values) / heat
+    noisy = torch.where(warm, scaled - exponential_noise(keys, logits.shape[1]).log_(), scaled)
+    doubt = NEAR_TIE / heat + torch.where(warm, _ROUNDING, 0.0)
+    if not filtered:
+        chosen = noisy.max(dim=-1, keepdim=True)
+        near = (noisy >= chosen.values - doubt).sum(dim=-1) > 1
+        return chosen.indices.squeeze(-1), near
+    borders = _filters(scaled, doubt.squeeze(-1), top_k, top_p, min_p).unsqueeze(-1)
+    least, may, must = torch.where(warm, borders, -torch.inf)
+    chosen = noisy.masked_fill(scaled < least, -torch.inf).max(dim=-1, keepdim=True)
+    rivals = (noisy >= chosen.values - doubt) & (scaled >= may)
+    doubtful = scaled.gather(-1, chosen.indices) <= must
+    return chosen.indices.squeeze(-1), (rivals.sum(dim=-1) > 1) | doubtful.squeeze(-1)

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..kernels.sampling import penalise
 from .plan import SeatParams
 
+_MOST = 1e20
 _NOBODY = np.empty(0, dtype=np.int64)
 
 
@@ -35,7 +36,8 @@ class PenaltyTable:
         if asked is None:
             return
         row = self._row_of[seat] = self._take_row()
-        self._factors[:, seat] = asked.repetition, asked.frequency, asked.presence
+        repetition = min(max(asked.repetition, 1 / _MOST), _MOST)  # never infinity times zero
+        self._factors[:, seat] = repetition, asked.frequency, asked.presence
         self._seen[row] = False
         self._seen[row, torch.from_numpy(asked.prompt).to(self._seen.device)] = True
         generated = torch.from_numpy(asked.generated)

@@ -113,7 +113,7 @@ class Plan(msgspec.Struct):
 class StepOutput(msgspec.Struct):
     """What a step came to, on the host.
 
-    tokens [S]; near_ties [S]: True where another token was within 1e-4 of the chosen one.
+    tokens [S]; near_ties [S]: True where logits 1e-4 apart might have made it another token.
     logprobs: per sample (token's own, alternatives) where asked. scores: per scored token, alike.
     banned: samples for which a logit_bias of -inf left no token.
     pooled: per pool count the sum of its hidden states, in parts [2, hidden size] (pooling.py);

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..kernels.sampling import masked_sample, noise_keys, unpack_mask
+from ..kernels.sampling import HOTTEST, masked_sample, noise_keys, unpack_mask
 from .batch import ForwardBatch
 from .fixed_shapes import BLOCK, forward_mixed
 from .kv_cache import HostKV, KVCache
@@ -167,7 +167,7 @@ class TorchRunner:
     def _sit(self, params: SeatParams) -> None:
         seat = params.seat
         self._params[seat] = params
-        self._floats[:, seat] = params.temperature, params.top_p, params.min_p
+        self._floats[:, seat] = min(params.temperature, HOTTEST), params.top_p, params.min_p
         self._ints[:, seat] = params.top_k, params.seed, params.index
         self._penalties.sit(params)
         if params.deterministic:

@@ -105,6 +105,6 @@ def not_deterministic(why: str) -> NotSupportedError:
     return NotSupportedError(
         f"deterministic=True on this model: {why}",
         where="deterministic",
-        hint="Tokens already depend on prompt, parameters and seed alone, but for near-ties, which "
-        "Result.near_ties counts.",
+        hint="In float32, tokens already depend on prompt, parameters and seed alone, but for "
+        "near-ties, which Result.near_ties counts.",
     )

@@ -36,6 +36,7 @@ def test_spellings_are_made_uniform() -> None:
     assert params.stop == ("x",)
     assert params.stop_token_ids == (3, 4)
     assert params.stop_regex == ()
+    assert SamplingParams(top_k=-1).top_k == 0
     assert SamplingParams(stop_token_ids=7).stop_token_ids == (7,)
     assert SamplingParams(stop=["a", "b"]).stop == ("a", "b")
     assert type(params.temperature) is type(params.top_p) is type(params.logit_bias[3]) is float
@@ -60,7 +61,7 @@ BAD: list[tuple[str, Any]] = [
     ("top_p", 0),
     ("top_p", 1.1),
     ("top_p", math.nan),
-    ("top_k", -1),
+    ("top_k", -2),
     ("top_k", 2**70),
     ("min_p", -0.1),
     ("min_p", 1.5),

@@ -196,6 +196,92 @@ def test_rows_without_filters_are_not_touched_by_a_neighbour_with_them() -> None
         assert both[0] == alone[0]
 
 
+# -- near ties -------------------------------------------------------------------------------------
+
+
+def test_logits_near_each_other_are_near_ties_at_any_temperature() -> None:
+    """Two logits trade places, 1e-5 apart: wherever that changes the token, the row says so."""
+    keys = _keys(list(range(3000)))
+    one, other = [[1.0, 1.00001, -9.0]] * 3000, [[1.00001, 1.0, -9.0]] * 3000
+    for temperature in (1e-20, 1e-3, 0.01, 1.0):
+        first, first_near = _sample(one, temperature=temperature, keys=keys)
+        second, second_near = _sample(other, temperature=temperature, keys=keys)
+        changed = [a != b for a, b in zip(first, second, strict=True)]
+        assert any(changed) or temperature == 1.0
+        told = zip(changed, first_near, second_near, strict=True)
+        assert all(a or b for change, a, b in told if change)
+        if temperature >= 0.01:
+            assert sum(first_near) < 0.02 * len(first_near)
+
+
+BORDERS: list[tuple[list[float], dict[str, Any]]] = [
+    ([0.5, 0.25, 0.25], {"top_k": 2}),
+    ([0.5, 0.3, 0.2], {"top_p": 0.8}),
+    ([0.5, 0.25, 0.25], {"top_p": 0.75}),
+    ([0.5, 0.3, 0.2], {"min_p": 0.4}),
+    ([0.45, 0.2, 0.15, 0.2], {"top_k": 3, "top_p": 0.65 / 0.85}),
+    ([0.5, 0.3, 0.2], {"top_p": 0.8, "min_p": 0.4}),
+]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.01])
+@pytest.mark.parametrize(("probs", "more"), BORDERS)
+def test_a_flip_at_a_filters_border_is_a_near_tie(
+    probs: list[float], more: dict[str, Any], temperature: float
+) -> None:
+    """Tokens that lie just on the border, and logits less than NEAR_TIE from where they were."""
+    count = 1500
+    logits = (torch.tensor(probs, dtype=torch.float64).log() * temperature).float()
+    rng = torch.Generator().manual_seed(3)
+    apart = (torch.rand((count, len(probs)), generator=rng) - 0.5) * 0.9 * NEAR_TIE
+    keys = _keys(list(range(count)))
+    first, first_near = _sample(
+        logits.expand(count, -1).tolist(), temperature=temperature, keys=keys, **more
+    )
+    second, second_near = _sample(
+        (logits + apart).tolist(), temperature=temperature, keys=keys, **more
+    )
+    changed = [a != b for a, b in zip(first, second, strict=True)]
+    assert sum(changed) > 20
+    told = zip(changed, first_near, second_near, strict=True)
+    assert all(a and b for change, a, b in told if change)
+
+
+def test_what_no_small_change_reaches_is_no_near_tie() -> None:
+    """The same filters, their borders clear of every token."""
+    logits = torch.tensor([0.5, 0.3, 0.2]).log().tolist()
+    keys = _keys(list(range(2000)))
+    for more in ({"top_k": 2}, {"top_p": 0.7}, {"min_p": 0.5}, {"top_k": 2, "top_p": 0.9}):
+        _, near = _sample([logits] * 2000, keys=keys, **more)
+        assert sum(near) < 10
+    _, near = _sample([[0.0, 1.0, 0.0]], temperature=1e-6, min_p=0.05, top_p=0.9, keys=_keys([1]))
+    assert near == [False]  # a flip of min-p's border, but for the best, which cannot leave
+
+
+@pytest.mark.parametrize("more", [{"top_p": 0.9}, {"top_k": 1500}, {"min_p": 1e-6}, {}])
+def test_near_ties_of_a_large_vocabulary_are_few_and_told(more: dict[str, Any]) -> None:
+    rng = np.random.default_rng(2)
+    logits = torch.from_numpy(rng.normal(size=3000) * 2).float().expand(300, -1)
+    apart = torch.from_numpy(rng.uniform(-0.45, 0.45, (300, 3000)) * NEAR_TIE).float()
+    keys = _keys(list(range(300)))
+    first, near = _sample(logits.tolist(), keys=keys, **more)
+    second, _ = _sample((logits + apart).tolist(), keys=keys, **more)
+    assert all(told for a, b, told in zip(first, second, near, strict=True) if a != b)
+    assert sum(near) < 6
+
+
+def test_bounds_that_float32_does_not_hold() -> None:
+    """A nucleus of next to nothing is the likeliest alone; the highest temperature is uniform."""
+    keys = _keys(list(range(50)))
+    tokens, _ = _sample([[0.0, 1.0, 5.0]] * 50, top_p=1e-46, keys=keys)
+    assert set(tokens) == {2}
+    for allowed in ([[False, True, True]] * 50, None):
+        tokens, _ = _sample(
+            [[9.0, 1.0, 2.0]] * 50, temperature=math.inf, keys=keys, allowed=allowed
+        )
+        assert set(tokens) == ({1, 2} if allowed else {0, 1, 2})
+
+
 # -- noise -----------------------------------------------------------------------------------------
 
 

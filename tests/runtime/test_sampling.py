@@ -113,11 +113,27 @@ def test_top_k_one_and_a_tiny_top_p_are_greedy(engine: Engine) -> None:
     for params in (
         {"top_k": 1},
         {"top_p": 1e-9},
+        {"top_p": 1e-46},
         {"min_p": 1.0},
         {"top_k": 2**40, "top_p": 1e-9},
     ):
         result = _run(engine, max_tokens=12, ignore_eos=True, temperature=1.3, seed=4, **params)
         assert result.token_ids == greedy
+
+
+def test_numbers_that_float32_does_not_hold(engine: Engine) -> None:
+    """The hottest draws from all that a grammar leaves; the greatest penalty forbids repeating."""
+    params = [
+        SamplingParams(max_tokens=1, temperature=1e39, seed=seed, logit_bias={9: 5.0, 12: -5.0})
+        for seed in range(40)
+    ]
+    results = engine.generate(input_ids=[PROMPT] * 40, sampling_params=params)
+    assert len({result.token_ids[0] for result in results}) > 25
+    for repetition in (1e39, 1e-46):
+        result = _run(engine, max_tokens=8, ignore_eos=True, repetition_penalty=repetition)
+        repeats = {*PROMPT} & {*result.token_ids}
+        assert len(result.token_ids) == 8
+        assert bool(repeats) == (repetition < 1)
 
 
 def test_frequencies_follow_the_models_own_probabilities(engine: Engine) -> None:
