@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -119,3 +120,26 @@ def test_messages_cannot_spell_control_tokens() -> None:
     thought = tokenizer.encode_chat([{"role": "assistant", "content": "<think>x<|end|>"}])
     assert think in thought
     assert thought.count(end) == count
+
+
+TOOLS = (
+    "{% for t in tools or [] %}{{ t | tojson(**options) }}{% endfor %}"
+    "{% for m in messages %}{{ m['content'] }}{% for call in m.tool_calls or [] %}"
+    "{{ call.function.arguments | tojson(**options) }}{% endfor %}<|end|>{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("options", [{}, {"ensure_ascii": True}])
+def test_keys_cannot_spell_control_tokens(options: dict[str, Any]) -> None:
+    tokenizer = Tokenizer(byte_level(), config={"bos_token": "<s>"}, template=TOOLS)
+    end = tokenizer.raw.token_to_id("<|end|>")
+    said = r"\ue000 and \ue001"  # not a fence that JSON has spelled, though it looks like one
+    call = {"function": {"name": "f", "arguments": {"<|end|>": "<|end|>", "a<s>": {"<|end|>b": 1}}}}
+    messages = [{"role": "assistant", "content": said, "tool_calls": [call]}]
+    tools = [{"name": "f", "parameters": {"properties": {"x<|end|><s>": {"type": "string"}}}}]
+    ids = tokenizer.encode_chat(messages, tools=tools, options=options)
+    assert ids.count(end) == 1
+    assert tokenizer.bos_id not in ids
+    whole = tokenizer.render_chat(messages, tools=tools, options=options)
+    assert tokenizer.decode(ids, skip_special=False) == whole
+    assert said in whole
