@@ -73,6 +73,7 @@ async def choose(
             index=index,
             where=str(expr.where),
             unconditional=unconditional,
+            deterministic=session.deterministic,
             holds=hold(len(given.prefix)) if given.prefix and not unconditional else (),
         )
         results = await session.backend.score(scoring)

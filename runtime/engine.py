@@ -10,15 +10,12 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from ..errors import InvalidRequestError
 from ..grammar.spec import GrammarSpec
 from ..types import Chunk, Hold, Result, check_names
 from .client import Link
 from .embedding import Embedding, embeddings
 from .exchange import Exchange
 from .inputs import (
-    Prompts,
-    as_prompts,
     cache_namespace,
     checked_count,
     checked_flag,
@@ -27,10 +24,11 @@ from .inputs import (
     token_ids,
 )
 from .options import EngineOptions
+from .prompt_encoder import PromptEncoder
 from .protocol import EngineInfo
 from .request import Pooling
 from .submission import OnError, Params, RequestBuilder, check_on_error, gather
-from .tokenizer import Tokenizer, find_tokenizer
+from .tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from ..radix_cache.view import TreeView
@@ -80,9 +78,8 @@ class Engine:
         check_names("Engine", unknown, fields)
         given |= {"model": str(model), "namespace_shares": namespace_shares or {}}
         options = EngineOptions(**given)
-        self._options = options
         self._builder = RequestBuilder(seed)
-        self._tokenizer: Tokenizer | None = None
+        self._encoder = PromptEncoder(options.tokenizer or options.model, beside=not inline)
         self._exchange = Exchange(options, inline=inline)
 
     # -- what it is --------------------------------------------------------------------------------
@@ -105,13 +102,7 @@ class Engine:
     @property
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer. Raises InvalidRequestError where the model has none."""
-        found = self._tokenizer_or_none()
-        if found is None:
-            raise InvalidRequestError(
-                f"the model {self._options.model!r} has no tokenizer",
-                hint="Give input_ids instead of text, or start the engine with tokenizer=",
-            )
-        return found
+        return self._encoder.tokenizer
 
     # -- generating --------------------------------------------------------------------------------
 
@@ -136,7 +127,7 @@ class Engine:
         "return" it in `Result.error`.
         """
         _check("generate", unknown, on_error)
-        given = self._prompts(prompts, messages, input_ids)
+        given = self._encoder.encode(prompts, messages, input_ids)
         groups = self._builder.groups(
             given, sampling_params, grammar, priority, namespace, deadline
         )
@@ -160,7 +151,7 @@ class Engine:
         """`generate` for asyncio; cancelling the task cancels the requests. holds: soft pins on
         what the first sample of each prompt leaves cached, until `release`."""
         _check("agenerate", unknown, on_error)
-        given = self._prompts(prompts, messages, input_ids)
+        given = await self._encoder.aencode(prompts, messages, input_ids)
         groups = self._builder.groups(
             given, sampling_params, grammar, priority, namespace, deadline, holds=holds
         )
@@ -182,7 +173,7 @@ class Engine:
         """Pieces of one prompt's result as they come; the last carries `result`, and a failed
         request raises at its end. Closing the iterator cancels the request."""
         _check("stream", unknown)
-        given = self._prompts(prompt, messages, input_ids)
+        given = self._encoder.encode(prompt, messages, input_ids)
         groups = self._builder.groups(
             given, sampling_params, grammar, priority, namespace, deadline, stream=True
         )
@@ -204,16 +195,9 @@ class Engine:
     ) -> AsyncIterator[Chunk]:
         """`stream` for asyncio."""
         _check("astream", unknown)
-        given = self._prompts(prompt, messages, input_ids)
+        given = await self._encoder.aencode(prompt, messages, input_ids)
         groups = self._builder.groups(
-            given,
-            sampling_params,
-            grammar,
-            priority,
-            namespace,
-            deadline,
-            stream=True,
-            holds=holds,
+            given, sampling_params, grammar, priority, namespace, deadline, stream=True, holds=holds
         )
         async with contextlib.aclosing(self._exchange.achunks(groups)) as chunks:
             async for chunk in chunks:
@@ -227,10 +211,14 @@ class Engine:
         priority: int = 0,
         namespace: str = "",
         deadline: float | None = None,
+        deterministic: bool = False,
     ) -> list[Result]:
         """Raw log probabilities of given tokens: `prompt_logprobs` of each result are those of
-        `input_ids[i][start[i]:]`, each given all before it. Shared prefixes are computed once."""
-        groups = self._builder.scores(input_ids, start, namespace, priority, deadline)
+        `input_ids[i][start[i]:]`, each given all before it. Shared prefixes are computed once.
+        deterministic: as in `SamplingParams`."""
+        groups = self._builder.scores(
+            input_ids, start, namespace, priority, deadline, deterministic=deterministic
+        )
         return gather(self._exchange.run(groups), groups, "raise")
 
     async def ascore(
@@ -241,10 +229,13 @@ class Engine:
         priority: int = 0,
         namespace: str = "",
         deadline: float | None = None,
+        deterministic: bool = False,
         holds: Sequence[Hold] = (),
     ) -> list[Result]:
         """`score` for asyncio. holds: soft pins on what the first prompt leaves cached."""
-        groups = self._builder.scores(input_ids, start, namespace, priority, deadline, holds)
+        groups = self._builder.scores(
+            input_ids, start, namespace, priority, deadline, holds, deterministic=deterministic
+        )
         return gather(await self._exchange.arun(groups), groups, "raise")
 
     def embed(
@@ -258,19 +249,21 @@ class Engine:
         priority: int = 0,
         namespace: str = "",
         deadline: float | None = None,
+        deterministic: bool = False,
         on_error: OnError = "raise",
         **unknown: object,
     ) -> list[Embedding]:
         """One vector per prompt, of the hidden states behind the model's last norm: their mean over
-        all tokens, or the last token's. normalize: scale it to length 1.
+        all tokens, or the last token's. normalize: scale it to length 1. deterministic: as in
+        `SamplingParams`.
 
         A cached prefix serves "last", which computes what is new. The mean needs every token's
         state, so it computes the prompt from its start, as `computed_tokens` tells.
         """
         _check("embed", unknown, on_error)
         checked_flag("normalize", normalize)
-        given = self._prompts(prompts, messages, input_ids)
-        groups = self._builder.embeds(given, pooling, priority, namespace, deadline)
+        given = self._encoder.encode(prompts, messages, input_ids)
+        groups = self._builder.embeds(given, pooling, priority, namespace, deadline, deterministic)
         return embeddings(gather(self._exchange.run(groups), groups, on_error), normalize)
 
     async def aembed(
@@ -284,14 +277,15 @@ class Engine:
         priority: int = 0,
         namespace: str = "",
         deadline: float | None = None,
+        deterministic: bool = False,
         on_error: OnError = "raise",
         **unknown: object,
     ) -> list[Embedding]:
         """`embed` for asyncio; cancelling the task cancels the requests."""
         _check("aembed", unknown, on_error)
         checked_flag("normalize", normalize)
-        given = self._prompts(prompts, messages, input_ids)
-        groups = self._builder.embeds(given, pooling, priority, namespace, deadline)
+        given = await self._encoder.aencode(prompts, messages, input_ids)
+        groups = self._builder.embeds(given, pooling, priority, namespace, deadline, deterministic)
         return embeddings(gather(await self._exchange.arun(groups), groups, on_error), normalize)
 
     def abort(self, request_id: int) -> None:
@@ -325,7 +319,7 @@ class Engine:
             hottest=checked_count("hottest", hottest, 0, 1_000),
             text_tokens=checked_count("text_tokens", text_tokens, 1, 65_536),
         )
-        return told(found, self._tokenizer_or_none())
+        return told(found, self._encoder.found)
 
     def pin(
         self,
@@ -378,14 +372,6 @@ class Engine:
         self.shutdown()
 
     # -- inside ------------------------------------------------------------------------------------
-
-    def _prompts(self, prompts: Any, messages: Any, input_ids: Any) -> Prompts:
-        return as_prompts(lambda: self.tokenizer, prompts, messages, input_ids)
-
-    def _tokenizer_or_none(self) -> Tokenizer | None:
-        if self._tokenizer is None:
-            self._tokenizer = find_tokenizer(self._options.tokenizer or self._options.model)
-        return self._tokenizer
 
     def _call(self, name: str, **args: Any) -> Any:
         return self._exchange.link.call(name, args)

@@ -97,6 +97,8 @@ class RequestBuilder:
         priority: int,
         deadline: float | None,
         holds: Sequence[Hold] = (),
+        *,
+        deterministic: bool = False,
     ) -> list[list[Request]]:
         """One request per prompt, that only scores `input_ids[i][start[i]:]`."""
         prompts = [token_ids(ids, f"input_ids[{i}]") for i, ids in enumerate(input_ids)]
@@ -116,6 +118,7 @@ class RequestBuilder:
                     namespace,
                     priority,
                     deadline,
+                    deterministic,
                     score_from=at,
                     holds=[*holds] if number == 0 else [],
                 )
@@ -124,13 +127,19 @@ class RequestBuilder:
         ]
 
     def _read_only(
-        self, prompt: list[int], namespace: str, priority: int, deadline: float | None, **more: Any
+        self,
+        prompt: list[int],
+        namespace: str,
+        priority: int,
+        deadline: float | None,
+        deterministic: bool,
+        **more: Any,
     ) -> Request:
         """A request that generates nothing."""
         return Request(
             id=next(self._ids),
             prompt=prompt,
-            params=SamplingParams(),
+            params=SamplingParams(deterministic=deterministic),
             seed=0,
             namespace=namespace,
             priority=priority,
@@ -146,12 +155,13 @@ class RequestBuilder:
         priority: int,
         namespace: str,
         deadline: float | None,
+        deterministic: bool = False,
     ) -> list[list[Request]]:
         """One request per prompt, that only tells what the model makes of it."""
         pooling = checked_pooling(pooling)
         _check(None, priority, namespace, deadline)
         return [
-            [self._read_only(prompt, namespace, priority, deadline, pooling=pooling)]
+            [self._read_only(prompt, namespace, priority, deadline, deterministic, pooling=pooling)]
             for prompt in prompts
         ]
 

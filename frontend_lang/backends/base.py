@@ -75,6 +75,7 @@ class Scoring:
     choices: the texts that the sequences stand for, `choice_of[row]` telling which; rows of the
     same choice differ in the end that is scored. tail: the text between `start` and the choices,
     which is encoded with each of them. unconditional: the prompt is left out on purpose.
+    deterministic: as in `SamplingParams`.
     """
 
     input_ids: list[list[int]]
@@ -90,6 +91,7 @@ class Scoring:
     index: int = 0
     where: str = ""
     unconditional: bool = False
+    deterministic: bool = False
     holds: tuple[Hold, ...] = ()
 
 

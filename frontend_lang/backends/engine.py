@@ -62,6 +62,7 @@ class EngineBackend:
             namespace=scoring.namespace,
             priority=scoring.priority,
             deadline=scoring.deadline,
+            deterministic=scoring.deterministic,
             holds=scoring.holds,
         )
 

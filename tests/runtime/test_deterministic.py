@@ -102,6 +102,23 @@ def test_beside_others_that_do_not_ask(tiny_model: Make, alone: list[tuple[Any, 
     assert results[0].token_ids == plain.token_ids
 
 
+def test_scores_too(tiny_model: Make) -> None:
+    """Alone, together and on what others of its kind have cached."""
+    prompts, start = _prompts(), [2] * len(_prompts())
+    with _engine(tiny_model, enable_radix_cache=False) as engine:
+        alone = [
+            engine.score([prompt], [2], deterministic=True)[0].prompt_logprobs for prompt in prompts
+        ]
+    with _engine(tiny_model) as engine:
+        engine.score(prompts, start)
+        found = engine.score(prompts, start, deterministic=True)
+        params = _params(0, deterministic=True)
+        [after] = engine.generate(input_ids=prompts[:1], sampling_params=params)
+    assert [repr(result.prompt_logprobs) for result in found] == list(map(repr, alone))
+    assert not any(result.cached_tokens > 2 for result in found[:1])
+    assert after.cached_tokens > 2
+
+
 def test_a_whole_engine_of_it(tiny_model: Make, alone: list[tuple[Any, ...]]) -> None:
     with _engine(tiny_model, deterministic=True) as engine:
         params = [_params(number) for number in range(len(alone))]

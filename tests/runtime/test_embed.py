@@ -75,7 +75,13 @@ def test_deterministic_to_the_last_bit_however_it_is_cut(tiny_model: Callable[..
     for rows in (7, 16, 2048):
         with Engine(folder, inline=True, deterministic=True, step_tokens=rows) as engine:
             found.append([each.vector.tobytes() for each in engine.embed(input_ids=PROMPTS)])
-    assert found[0] == found[1] == found[2]
+    with Engine(folder, inline=True, step_tokens=7) as engine:  # or one request asks for it
+        told = engine.embed(input_ids=PROMPTS, deterministic=True)
+        found.append([each.vector.tobytes() for each in told])
+        assert engine.explain(PROMPTS[0], deterministic=True)["matched"] == len(PROMPTS[0])
+        with pytest.raises(InvalidRequestError, match="deterministic"):
+            engine.embed(input_ids=PROMPTS, deterministic=1)  # type: ignore[arg-type]
+    assert found[0] == found[1] == found[2] == found[3]
 
 
 @pytest.fixture(scope="module")
