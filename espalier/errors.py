@@ -130,7 +130,12 @@ class BranchError(ProgramError):
 
 
 class IncompleteError(ProgramError):
-    """A typed or constrained value that was cut (length, stop string, deadline) before its end."""
+    """A typed or constrained value that was cut (length, stop string, deadline) before its end.
+
+    text: what there is of it, where a program's read raises this.
+    """
+
+    text: str | None = None
 
 
 class InvariantError(EspalierError, AssertionError):

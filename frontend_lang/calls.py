@@ -14,7 +14,7 @@ from .expr import Gen, Select, describe
 from .options import sampling_params
 from .records import CallRecord
 from .scoring import choose
-from .typed import value_of
+from .typed import cut_value, value_of
 from .variables import Variable
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ async def run_gen(state: Interpreter, expr: Gen[Any], variable: Variable, index:
     _note(record, result)
     cut = isinstance(result.matched_stop, str)
     state.content.add_generated(result.token_ids, result.text, cut)
-    meta = gen_meta(result, session.backend.tokenizer, expr)
+    meta = gen_meta(result, _speller(state, expr))
     if not streamed:
         variable.feed.put(result.text, meta)
         if state.feed is not None:
@@ -76,17 +76,22 @@ def _fill(variable: Variable, expr: Gen[Any], result: Result, meta: dict[str, An
         ]
         values = [value for value, _ in pairs]
         refusal = next((error for _, error in pairs if error is not None), None)
+    elif expr.grammar is not None:
+        cuts = ((s.text, s.incomplete) for s in samples)
+        refusal = next(
+            (cut_value(text, why, describe(expr), expr.where) for text, why in cuts if why), None
+        )
     variable.set(values if result.samples else values[0], meta, refusal)
 
 
 async def _streamed(state: Interpreter, call: Call, expr: Gen[Any], variable: Variable) -> Result:
-    tokenizer = state.session.backend.tokenizer
+    speller = _speller(state, expr)
     count = 0
     result: Result | None = None
     async for chunk in state.session.backend.stream(call):
         count += len(chunk.token_ids)
         if chunk.text:
-            variable.feed.put(chunk.text, _chunk_meta(chunk, call, count, tokenizer, expr))
+            variable.feed.put(chunk.text, _chunk_meta(chunk, call, count, speller))
             if state.feed is not None:
                 state.feed.put(chunk.text)
         if chunk.result is not None:
@@ -130,7 +135,14 @@ async def run_select(state: Interpreter, expr: Select, variable: Variable, index
     variable.set(choice.text, choice.meta)
 
 
-def gen_meta(result: Result, tokenizer: Tokenizer, expr: Gen[Any]) -> dict[str, Any]:
+def _speller(state: Interpreter, expr: Gen[Any]) -> Tokenizer | None:
+    """What spells tokens beside their logprobs, where that is asked for."""
+    session = state.session
+    wanted = session.text_in_logprobs if expr.text_in_logprobs is None else expr.text_in_logprobs
+    return session.backend.tokenizer if wanted else None
+
+
+def gen_meta(result: Result, speller: Tokenizer | None) -> dict[str, Any]:
     """A result as `get_meta_info` gives it, under SGLang's names where it has one."""
     meta: dict[str, Any] = {
         "id": result.request_id,
@@ -147,12 +159,12 @@ def gen_meta(result: Result, tokenizer: Tokenizer, expr: Gen[Any]) -> dict[str, 
         "e2e_latency": result.times.total,
     }
     if result.logprobs is not None:
-        meta.update(_logprobs(result.logprobs, tokenizer, expr))
+        meta.update(_logprobs(result.logprobs, speller))
         meta["output_token_logprobs_length"] = len(result.logprobs)
     if result.prompt_logprobs is not None:
         meta["prompt_logprobs"] = result.prompt_logprobs
     if result.samples:
-        meta["samples"] = [gen_meta(_alone(s), tokenizer, expr) for s in result.samples]
+        meta["samples"] = [gen_meta(_alone(s), speller) for s in result.samples]
     return meta
 
 
@@ -161,25 +173,23 @@ def _alone(result: Result) -> Result:
     return msgspec.structs.replace(result, samples=[])
 
 
-def _chunk_meta(
-    chunk: Chunk, call: Call, count: int, tokenizer: Tokenizer, expr: Gen[Any]
-) -> dict[str, Any]:
+def _chunk_meta(chunk: Chunk, call: Call, count: int, speller: Tokenizer | None) -> dict[str, Any]:
     meta: dict[str, Any] = {
         "prompt_tokens": len(call.input_ids),
         "completion_tokens": count,
         "token_ids": list(chunk.token_ids),
     }
     if chunk.logprobs is not None:
-        meta.update(_logprobs(chunk.logprobs, tokenizer, expr))
+        meta.update(_logprobs(chunk.logprobs, speller))
         meta["output_token_logprobs_length"] = count
     return meta
 
 
-def _logprobs(logprobs: list[TokenLogprob], tokenizer: Tokenizer, expr: Gen[Any]) -> dict[str, Any]:
+def _logprobs(logprobs: list[TokenLogprob], speller: Tokenizer | None) -> dict[str, Any]:
     def text(token: int) -> str | None:
-        if not expr.text_in_logprobs:
+        if speller is None:
             return None
-        return tokenizer.token_bytes(token).decode("utf-8", errors="replace")
+        return speller.token_bytes(token).decode("utf-8", errors="replace")
 
     entries = [(entry.logprob, entry.token_id, text(entry.token_id)) for entry in logprobs]
     top = [[(lp, token, text(token)) for token, lp in entry.top] for entry in logprobs]

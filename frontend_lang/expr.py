@@ -58,7 +58,7 @@ class Gen(Expr, Generic[T]):
 
     name: the variable, or None. grammar: what the output must match. dtype: the Python type that
     the value is turned into. overwrite: the name may be set already. text_in_logprobs: the meta
-    information tells each token's text too.
+    information tells each token's text too; None: as the run says.
     """
 
     name: str | None
@@ -67,7 +67,7 @@ class Gen(Expr, Generic[T]):
     grammar: GrammarSpec | None = None
     dtype: Any = None
     overwrite: bool = False
-    text_in_logprobs: bool = False
+    text_in_logprobs: bool | None = None
 
 
 @dataclass(frozen=True, eq=False)

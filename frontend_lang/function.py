@@ -36,7 +36,7 @@ from ..types import check_names
 from . import seeds
 from .backends.default import resolve
 from .interpreter import Interpreter
-from .options import SAMPLING_NAMES, SamplingOptions, run_fields
+from .options import SAMPLING_NAMES, SamplingOptions, run_fields, text_in_logprobs
 from .session import Machine, Session
 from .state import ProgramState
 from .where import Where
@@ -49,7 +49,8 @@ class RunOptions(SamplingOptions, total=False):
 
     seed: of the whole program; drawn and reported if None. namespace: a cache of its own.
     deadline: seconds for the whole run. sampling_params: defaults as an object or a dict.
-    stream: return at once, the state delivers its text in pieces.
+    stream: return at once, the state delivers its text in pieces. use_thread: False does each call
+    before the function goes on, so that branches run one after another.
     """
 
     backend: Any
@@ -233,6 +234,8 @@ class Program(Generic[P]):
             priority=options.get("priority", 0),
             deadline=options.get("deadline"),
             stream=bool(options.get("stream", False)),
+            synchronous=not options.get("use_thread", True),
+            text_in_logprobs=text_in_logprobs(options),
             program=self.name,
         )
         return ProgramState(Interpreter(session, session.root, session.content()))
@@ -321,6 +324,7 @@ def _check_run(options: Mapping[str, Any]) -> None:
         "namespace": (str, "a string"),
         "priority": (int, "an integer"),
         "stream": (bool, "True or False"),
+        "use_thread": (bool, "True or False"),
         "deadline": (int | float | None, "seconds > 0, or None"),
     }
     for name, (kind, expected) in kinds.items():

@@ -35,6 +35,7 @@ class CommonOptions(TypedDict, total=False):
     repetition_penalty: float | None
     logit_bias: Mapping[int, float] | None
     ignore_eos: bool | None
+    deterministic: bool | None
     logprobs: int | None
     prompt_logprobs: int | None
     return_logprob: bool | None
@@ -85,6 +86,8 @@ def sampling_fields(given: Mapping[str, Any], where: Where | None = None) -> dic
     `logprob_start_len`.
     """
     fields = {k: v for k, v in given.items() if k in SAMPLING_NAMES and v is not None}
+    for name in ("return_logprob", "return_text_in_logprobs"):
+        _check_bool(name, fields.get(name, False))
     fields.pop("return_text_in_logprobs", None)
     if "max_new_tokens" in fields:
         if "max_tokens" in fields:
@@ -98,8 +101,6 @@ def sampling_fields(given: Mapping[str, Any], where: Where | None = None) -> dic
             where=str(where) if where else None,
             hint="Use prompt_logprobs=0 for the logprobs of the prompt.",
         )
-    if fields.get("top_k") == -1:
-        fields["top_k"] = 0
     top = fields.pop("top_logprobs_num", None)
     if fields.pop("return_logprob", top is not None) and "logprobs" not in fields:
         fields["logprobs"] = top or 0
@@ -109,6 +110,19 @@ def sampling_fields(given: Mapping[str, Any], where: Where | None = None) -> dic
             fields[name] = (value,) if isinstance(value, str | int) else tuple(value)
     check_fields(fields)
     return fields
+
+
+def _check_bool(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise InvalidRequestError(expected="True or False", got=repr(value)[:80], where=name)
+
+
+def text_in_logprobs(options: Mapping[str, Any]) -> bool:
+    """Whether a run's calls tell the text of each token beside its logprob."""
+    given = options.get("sampling_params")
+    base = given.get("return_text_in_logprobs") if isinstance(given, Mapping) else None
+    own = options.get("return_text_in_logprobs")
+    return bool(base if own is None else own)
 
 
 def check_fields(fields: Mapping[str, Any]) -> None:
@@ -166,9 +180,11 @@ def check_regex(pattern: str, where: Where) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # re's doubts about nested sets are not ours
             re.compile(spelled)
-    except re.error as error:
-        column = "" if error.pos is None else f", column {error.pos + 1}"
+    except Exception as error:  # its own error, or whatever a hostile pattern makes of its parser
+        at = getattr(error, "pos", None)
         raise GrammarError(
-            f"the regex {pattern!r} is wrong: {error.msg}", where=f"{where}{column}"
+            f"the regex cannot be read: {getattr(error, 'msg', error)}",
+            got=repr(pattern)[:80],
+            where=str(where) if at is None else f"{where}, column {at + 1}",
         ) from error
     return pattern

@@ -69,7 +69,7 @@ def gen(*args: Any, **options: Any) -> Any:
         grammar=grammar,
         dtype=dtype,
         overwrite=bool(given.get("overwrite", False)),
-        text_in_logprobs=bool(given.get("return_text_in_logprobs", False)),
+        text_in_logprobs=given.get("return_text_in_logprobs"),
     )
 
 

@@ -36,7 +36,8 @@ class Session:
     """See the module's docstring.
 
     defaults: `SamplingParams` fields of the run. deadline: seconds for the whole run, from its
-    start. stream: calls deliver their text in pieces.
+    start. stream: calls deliver their text in pieces. synchronous: each call is done before the
+    function goes on. text_in_logprobs: of calls that do not say it themselves.
     """
 
     machine: Machine
@@ -46,6 +47,8 @@ class Session:
     priority: int = 0
     deadline: float | None = None
     stream: bool = False
+    synchronous: bool = False
+    text_in_logprobs: bool = False
     program: str = ""
     root: Node = field(default_factory=Node)
 
@@ -62,6 +65,11 @@ class Session:
     @property
     def backend(self) -> Backend:
         return self.machine.backend
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether all that the run asks is to be the same to the last bit."""
+        return bool(self.defaults.get("deterministic", False))
 
     def content(self) -> Content:
         """An empty state's content."""

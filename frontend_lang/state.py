@@ -78,6 +78,8 @@ class ProgramState:
         if isinstance(expr, Gen | Select | ScopeEnd):
             variable = self._declare(expr.name, expr, isinstance(expr, ScopeEnd) or expr.overwrite)
         self._interpreter.submit(op_of(expr, variable))
+        if self.session.synchronous:
+            self._interpreter.wait()
 
     def _declare(self, name: str | None, expr: Expr, overwrite: bool) -> Variable:
         variable = Variable(name)
@@ -202,7 +204,8 @@ class ProgramState:
         """The variable's value, once it is there.
 
         Raises VariableError for a name that nothing sets, ProgramError (with the program's line and
-        the cause) where the call failed, IncompleteError for a typed value that was cut.
+        the cause) where the call failed, IncompleteError for a typed or constrained value that was
+        cut: its `text` is what there is.
         """
         variable = self._variable(name)
         variable.wait()

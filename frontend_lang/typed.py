@@ -36,6 +36,19 @@ def schema_grammar(schema: Any) -> GrammarSpec:
     return GrammarSpec.python_type(schema)
 
 
+def cut_value(text: str, incomplete: str, what: str, where: Where) -> IncompleteError:
+    """What the read of a value raises whose text was cut before its grammar ended."""
+    error = IncompleteError(
+        f"{what} was cut before its value ended ({incomplete})",
+        got=repr(text)[:200],
+        where=str(where),
+        hint="Raise max_tokens, or drop the stop string; the text so far is in "
+        "get_meta_info(name)['text'], and in this error's `text`.",
+    )
+    error.text = text
+    return error
+
+
 def value_of(
     dtype: Any, text: str, incomplete: str | None, what: str, where: Where
 ) -> tuple[Any, EspalierError | None]:
@@ -47,13 +60,7 @@ def value_of(
     from ..grammar.python_types import value_of as convert
 
     if incomplete is not None:
-        return None, IncompleteError(
-            f"{what} was cut before its value ended ({incomplete})",
-            got=repr(text)[:200],
-            where=str(where),
-            hint="Raise max_tokens, or drop the stop string; the text so far is in "
-            "get_meta_info(name)['text'].",
-        )
+        return None, cut_value(text, incomplete, what, where)
     try:
         return convert(dtype, text), None
     except Exception as error:

@@ -19,6 +19,7 @@ Listener = Callable[[], None]
 def again(error: EspalierError) -> EspalierError:
     """The same error, to be raised once more: with its cause, without earlier tracebacks."""
     copy = from_wire(error.to_wire())
+    copy.__dict__.update(error.__dict__)
     copy.__cause__ = error.__cause__
     return copy
 

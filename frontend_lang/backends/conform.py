@@ -1,4 +1,5 @@
-"""Whether a text is a sentence of a grammar, by the grammar part over single bytes."""
+"""Whether a text is a sentence of a grammar, by the grammar part over single bytes; and where a
+stop expression ends it."""
 
 from __future__ import annotations
 
@@ -32,3 +33,11 @@ def conforms(grammar: GrammarSpec, text: str) -> Verdict:
         if not matcher.accept(byte):
             return "no"
     return "complete" if matcher.can_end else "prefix"
+
+
+def first_match(pattern: str, text: str) -> tuple[int, int] | None:
+    """Start and end of the first match of a stop expression, as the engine finds it. Raises
+    GrammarError."""
+    from ...grammar.search import Search
+
+    return Search(pattern).feed(text)

@@ -27,7 +27,7 @@ from ...grammar.spec import GrammarSpec
 from ...types import Chunk, FinishReason, Hold, Result, SamplingParams, TokenLogprob
 from .base import Call, Scoring
 from .byte_tokenizer import ByteTokenizer, spelled
-from .conform import conforms
+from .conform import conforms, first_match
 
 
 @dataclass(frozen=True)
@@ -174,10 +174,10 @@ class Scripted:
         if sample == 0:
             self.asked.append(asked)
         reply = await self._reply(asked)
-        text, stop = _cut(reply.text, call.params.stop)
+        text, stop = _cut(reply.text, call.params)
         incomplete = None
         if call.grammar is not None:
-            ended = reply.finish_reason if stop is None else "stop string"
+            ended = "stop string" if isinstance(stop, str) else reply.finish_reason
             incomplete = self._judge(call.grammar, text, asked, ended)
         ids = self.tokenizer.encode(text)
         return Result(
@@ -288,12 +288,19 @@ def _label(asked: Asked) -> str:
     return f"{kind}({asked.name!r})" if asked.name is not None else f"unnamed {kind}"
 
 
-def _cut(text: str, stops: Sequence[str]) -> tuple[str, str | None]:
-    """The text before the first stop string, and which one that was."""
-    found = [(text.index(stop), stop) for stop in stops if stop in text]
+def _cut(text: str, params: SamplingParams) -> tuple[str, str | int | None]:
+    """The text before the first stop, and which one that was: the one that is complete first."""
+    data = text.encode("utf-8", errors="surrogatepass")
+    ends = [at for at, byte in enumerate(data) if byte in params.stop_token_ids]
+    token = data[ends[0]] if ends else None
+    text = data[: ends[0] if ends else None].decode("utf-8", errors="ignore")
+    found = [(text.index(s) + len(s), text.index(s), s) for s in params.stop if s in text]
+    for pattern in params.stop_regex:
+        if (match := first_match(pattern, text)) is not None:
+            found.append((match[1], match[0], pattern))
     if not found:
-        return text, None
-    at, stop = min(found)
+        return text, token
+    _, at, stop = min(found)
     return text[:at], stop
 
 

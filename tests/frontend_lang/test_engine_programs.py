@@ -164,6 +164,36 @@ def test_typed_values_on_the_engine(engine: esp.Engine) -> None:
         assert state["c"] in ("p", "q")
 
 
+def test_a_run_that_asks_to_be_deterministic_is_so_throughout(
+    engine: esp.Engine, fresh: str
+) -> None:
+    """Its calls and its selects share one cache, and its numbers do not depend on neighbours."""
+
+    @esp.function
+    def body(s: State) -> None:
+        s += "The quick brown fox jumps over the lazy dog" + esp.gen("x", 8, ignore_eos=True)
+        s += " and " + esp.select("y", ["the dog", "the cat", "the"]) + esp.gen("z", 4)
+
+    def counts(state: State) -> list[tuple[int, int]]:
+        return [(call.prompt, call.cached) for call in state.report().calls()]
+
+    plain = body.run(backend=engine, seed=3, namespace=fresh)
+    runs = []
+    for options in (
+        {"deterministic": True},
+        {"sampling_params": {"deterministic": True}},
+        {"sampling_params": esp.SamplingParams(deterministic=True, max_tokens=8)},
+    ):
+        namespace = f"{fresh} {len(runs)}"
+        state = body.run(backend=engine, seed=3, namespace=namespace, **options)
+        assert counts(state) == counts(plain)  # no prefix is computed twice
+        ids = state.token_ids()
+        assert engine.explain(ids, namespace, deterministic=True)["matched"] >= len(ids) - 1
+        assert engine.explain(ids, namespace)["matched"] == 0
+        runs.append([state["x"], *state.get_meta_info("y")["logprobs"].values(), state["z"]])
+    assert runs[0] == runs[1] == runs[2]
+
+
 def test_stop_strings_cut_inside_tokens(engine: esp.Engine) -> None:
     @esp.function
     def body(s: State, stop: str | None) -> None:
@@ -175,9 +205,10 @@ def test_stop_strings_cut_inside_tokens(engine: esp.Engine) -> None:
     assert len(free) > 12
     for stop in (free[1:3], free[2:4], free[9:12], free[5]):
         state = body.run(stop, backend=engine)
-        assert state["x"] == free[: free.index(stop)]
+        cut = state.get_meta_info("x")["text"]
+        assert cut == free[: free.index(stop)]
         text = machines.text_of(machines.byte_level(), state.token_ids()[1:])
-        assert text.startswith("The quick" + state["x"] + " then")
+        assert text.startswith("The quick" + cut + " then")
 
 
 BAD: list[tuple[Any, type[Exception]]] = [

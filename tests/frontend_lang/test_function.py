@@ -134,6 +134,11 @@ def test_arguments_that_do_not_fit(args: Any, kwargs: Any, told: str) -> None:
         {"namespace": 3},
         {"priority": "high"},
         {"stream": "yes"},
+        {"use_thread": "nonsense"},
+        {"return_text_in_logprobs": "yes"},
+        {"return_logprob": 1},
+        {"deterministic": 1},
+        {"sampling_params": {"deterministic": "yes"}},
         {"deadline": 0},
         {"deadline": float("nan")},
         {"deadline": "soon"},
@@ -257,6 +262,29 @@ def test_priority_and_namespace_reach_the_backend() -> None:
 
     greet.run(name="a", backend=Spy("x"), namespace="tenant", priority=3)
     assert seen == [("tenant", 3, True)]
+
+
+def test_without_threads_each_call_is_done_before_the_next() -> None:
+    """SGLang's use_thread=False: nothing runs behind the function's back."""
+    backend = esp.Scripted("x", delay=0.01)
+    done: list[int] = []
+
+    @esp.function
+    def body(s: State) -> None:
+        s += "a" + esp.gen("x")
+        done.append(len(backend.asked))
+        forks = s.fork(2)
+        forks += lambda i: f"{i}" + esp.gen("y")
+        done.append(len(backend.asked))
+        forks.join()
+
+    state = body.run(backend=backend, use_thread=False)
+    assert done == [1, 3]
+    assert state["y"] == ["x", "x"]
+    done.clear()
+    backend.asked.clear()
+    body.run(backend=backend, use_thread=True)
+    assert done[0] == 0 or done[1] < 3
 
 
 def test_a_nested_run() -> None:

@@ -28,7 +28,8 @@ def test_gen_keeps_only_what_was_given() -> None:
 
 def test_sglangs_spellings() -> None:
     made = esp.gen("x", max_new_tokens=5, top_k=-1, return_logprob=True, top_logprobs_num=3)
-    assert made.params == {"max_tokens": 5, "top_k": 0, "logprobs": 3}
+    assert made.params == {"max_tokens": 5, "top_k": -1, "logprobs": 3}
+    assert esp.SamplingParams(**made.params).top_k == 0
     assert esp.gen("x", return_logprob=True).params == {"logprobs": 0}
     assert esp.gen("x", return_logprob=False).params == {}
     assert esp.gen("x", return_text_in_logprobs=True).text_in_logprobs
@@ -128,6 +129,11 @@ def test_a_broken_regex_names_its_column() -> None:
         esp.gen("x", regex="(a")
     with pytest.raises(GrammarError, match="column 8"):
         esp.gen("x", regex=r"\p{Lu}a(")
+    for hostile in ("a{99999999999}", "(" * 3000 + ")" * 3000, "(?L)a"):
+        with pytest.raises(GrammarError, match="cannot be read") as caught:
+            esp.gen("x", regex=hostile)
+        assert str(caught.value.where).startswith(f"{HERE}:")
+        assert len(str(caught.value)) < 400
     assert "prompt_logprobs" in _refusal(lambda: esp.gen("x", logprob_start_len=3))
 
 

@@ -41,6 +41,29 @@ def test_ways_of_scripting(script: Any) -> None:
     assert state.text() == "1:a 2:bq"
 
 
+CUTS: list[tuple[dict[str, Any], str, str | int | None]] = [
+    ({"stop_regex": "[0-9]+ apples"}, "I have ", "[0-9]+ apples"),
+    ({"stop_regex": "z+"}, "I have 12 apples, é!", None),
+    ({"stop_token_ids": [ord(",")]}, "I have 12 apples", ord(",")),
+    ({"stop_token_ids": [ord(",")], "stop": "app"}, "I have 12 ", "app"),
+    ({"stop_token_ids": [ord(",")], "stop": "é"}, "I have 12 apples", ord(",")),
+    ({"stop_regex": "[0-9]{2}", "stop": "have 12"}, "I ", "have 12"),
+    ({"stop_regex": "[0-9]", "stop": "have 12"}, "I have ", "[0-9]"),
+]
+
+
+@pytest.mark.parametrize(("options", "text", "matched"), CUTS)
+def test_every_kind_of_stop_cuts(options: Any, text: str, matched: object) -> None:
+    @esp.function
+    def body(s: State) -> None:
+        s += "a" + esp.gen("x", **options)
+
+    state = body.run(backend=esp.Scripted("I have 12 apples, é!"))
+    assert state["x"] == text
+    assert state.get_meta_info("x")["finish_reason"]["matched"] == matched
+    assert state.text() == "a" + text
+
+
 def test_defaults_and_unnamed_calls() -> None:
     @esp.function
     def body(s: State) -> None:

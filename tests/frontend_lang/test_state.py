@@ -185,6 +185,19 @@ def test_meta_information() -> None:
     assert state.text() == "abcd1"  # the state goes on with the first sample
 
 
+def test_text_in_logprobs_of_a_whole_run() -> None:
+    def body(s: State) -> None:
+        s += "ab" + esp.gen("x") + esp.gen("y", return_text_in_logprobs=False)
+
+    for options in (
+        {"return_text_in_logprobs": True},
+        {"sampling_params": {"return_text_in_logprobs": True}},
+    ):
+        state = run(body, "c", logprobs=0, **options)
+        assert state.get_meta_info("x")["output_token_logprobs"] == [(0.0, ord("c"), "c")]
+        assert state.get_meta_info("y")["output_token_logprobs"] == [(0.0, ord("c"), None)]
+
+
 def test_streams() -> None:
     def body(s: State) -> None:
         s += "Tell: " + esp.gen("x") + " End. " + esp.select("y", ["a", "b"])

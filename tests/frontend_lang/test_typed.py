@@ -91,6 +91,29 @@ def test_a_cut_value_raises_at_its_read_alone() -> None:
     assert state.text().endswith('{"name": "Ad end')
 
 
+@pytest.mark.parametrize(
+    "constraint",
+    [{"regex": "[0-9]{5}"}, {"json_schema": int}, {"json_schema": {"type": "integer"}}],
+)
+def test_a_cut_text_of_a_grammar_raises_at_its_read(constraint: dict[str, Any]) -> None:
+    @esp.function
+    def body(s: State) -> None:
+        s += "value: " + esp.gen("x", **constraint) + esp.gen("two", n=2, **constraint)
+
+    cut = esp.Reply("1" * 3, finish_reason="length")
+    whole = "1" * 5
+    if "json_schema" in constraint:
+        cut = esp.Reply("-", finish_reason="length")
+    state = body.run(backend=esp.Scripted({"x": cut, "two": [whole, cut]}))
+    assert state.error() is None
+    for name in ("x", "two"):
+        with pytest.raises(IncompleteError, match=r"was cut.*length") as caught:
+            state[name]
+        assert caught.value.text == cut.text
+    assert state.get_meta_info("x")["text"] == cut.text
+    assert state.text() == f"value: {cut.text}{whole}"
+
+
 def test_a_cut_value_in_a_branch() -> None:
     @esp.function
     def body(s: State) -> None:
