@@ -54,6 +54,10 @@ def _front_end(spec: GrammarSpec) -> GrammarIR:
         from .ebnf import ebnf_ir
 
         return ebnf_ir(spec.source, ascii=spec.ascii)
+    if spec.kind == "terms":
+        from .terms import terms_ir
+
+        return terms_ir(spec.source)
     from .json_schema import json_schema_ir
 
     return json_schema_ir(spec.source, spec)

@@ -13,7 +13,7 @@ import msgspec
 
 from ..errors import GrammarError
 
-Kind = Literal["regex", "json_schema", "ebnf", "choices"]
+Kind = Literal["regex", "json_schema", "ebnf", "choices", "terms"]
 PropertyOrder = Literal["declared", "any"]
 Whitespace = Literal["compact", "json", "free"]
 Format = Literal["assert", "annotate"]
@@ -28,7 +28,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 class GrammarSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One grammar to compile. Raises GrammarError, naming the option, for a value that is none.
 
-    kind, source: the spelling and its text (a JSON text for `json_schema` and `choices`).
+    kind, source: the spelling and its text (a JSON text for `json_schema`, `choices` and `terms`,
+    which terms.py writes).
     property_order: JSON objects list properties as declared, or in any order.
     whitespace: "compact" (`{"a":1}`), "json" (as json.dumps: `{"a": 1}`) or "free" (bounded).
     format: the `format` keyword is asserted or only annotated. ascii: `\\d \\w \\s` and strings in

@@ -1,0 +1,229 @@
+"""Grammars put together in Python.
+
+    from espalier.grammar import terms as t
+
+    answer = t.choice("yes", "no") + t.optional(t.regex(r", because [a-z ]+")) + "."
+    spec = t.grammar(answer)
+
+    expr = t.choice(t.regex("[0-9]+"), t.sequence("(", t.ref("expr"), "+", t.ref("expr"), ")"))
+    spec = t.grammar(t.ref("expr"), expr=expr)
+
+A term is plain data: strings stand for themselves, `+` follows, `|` chooses. What it means is
+worked out where grammars are compiled (`terms_ir`), not where it is written.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ..errors import GrammarError
+from .ir import Alt, Choice, Expr, GrammarIR, Lit, Loop, Ref, Rep, Seq, Term as Terminal
+from .spec import GrammarSpec
+
+MAX_NESTING = 200
+
+
+class Term(msgspec.Struct, frozen=True, tag=True):
+    """Part of a grammar. `a + b` is `sequence(a, b)`, `a | b` is `choice(a, b)`."""
+
+    def __add__(self, other: Term | str) -> Term:
+        return sequence(self, other)
+
+    def __radd__(self, other: str) -> Term:
+        return sequence(other, self)
+
+    def __or__(self, other: Term | str) -> Term:
+        return choice(self, other)
+
+    def __ror__(self, other: str) -> Term:
+        return choice(other, self)
+
+
+class Text(Term, frozen=True):
+    text: str
+
+
+class Pattern(Term, frozen=True):
+    pattern: str
+    ascii: bool = False
+
+
+class Sequence(Term, frozen=True):
+    items: tuple[AnyTerm, ...]
+
+
+class OneOf(Term, frozen=True):
+    items: tuple[AnyTerm, ...]
+
+
+class Repeat(Term, frozen=True):
+    item: AnyTerm
+    low: int
+    high: int | None
+
+
+class Json(Term, frozen=True):
+    spec: GrammarSpec
+
+
+class Rule(Term, frozen=True):
+    name: str
+
+
+AnyTerm = Text | Pattern | Sequence | OneOf | Repeat | Json | Rule
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What a spec of kind "terms" says, as JSON."""
+
+    start: AnyTerm
+    rules: dict[str, AnyTerm]
+
+
+def text(value: str) -> Term:
+    """The string itself."""
+    if not isinstance(value, str):
+        raise GrammarError(expected="a string", got=repr(value)[:80], where="text")
+    return Text(value)
+
+
+def regex(pattern: str, *, ascii: bool = False) -> Term:
+    """What the pattern matches from end to end. It sees nothing of what stands beside it."""
+    if not isinstance(pattern, str):
+        raise GrammarError(expected="a pattern as a string", got=repr(pattern)[:80], where="regex")
+    return Pattern(pattern, ascii)
+
+
+def choice(*items: Term | str) -> Term:
+    """Any one of them."""
+    if not items:
+        raise GrammarError(expected="at least one alternative", got="none", where="choice")
+    return OneOf(tuple(_term(item, "choice") for item in items))
+
+
+def sequence(*items: Term | str) -> Term:
+    """One after the other."""
+    return Sequence(tuple(_term(item, "sequence") for item in items))
+
+
+def optional(item: Term | str) -> Term:
+    """The item or nothing."""
+    return Repeat(_term(item, "optional"), 0, 1)
+
+
+def repeat(item: Term | str, low: int = 0, high: int | None = None) -> Term:
+    """The item at least `low` and at most `high` times (None: no bound)."""
+    if low < 0 or (high is not None and high < low):
+        raise GrammarError(expected="0 <= low <= high", got=f"{low}, {high}", where="repeat")
+    return Repeat(_term(item, "repeat"), low, high)
+
+
+def json_of(schema: Any, **options: Any) -> Term:
+    """A JSON text: of a schema (a dict, a bool or JSON text) or of a Python type. options: as
+    `GrammarSpec.json_schema` takes them."""
+    if isinstance(schema, dict | bool | str):
+        return Json(GrammarSpec.json_schema(schema, **options))
+    return Json(GrammarSpec.python_type(schema, **options))
+
+
+def ref(name: str) -> Term:
+    """The rule of that name, which `grammar` is given."""
+    if not isinstance(name, str) or not name:
+        raise GrammarError(expected="the name of a rule", got=repr(name)[:80], where="ref")
+    return Rule(name)
+
+
+def grammar(start: Term | str, **rules: Term | str) -> GrammarSpec:
+    """The spec of all texts of `start`, with the rules that it refers to."""
+    named = {name: _term(rule, name) for name, rule in rules.items()}
+    source = msgspec.json.encode(Terms(_term(start, "start"), named)).decode()
+    return GrammarSpec(kind="terms", source=source)
+
+
+def _term(item: Term | str, where: str) -> AnyTerm:
+    if isinstance(item, str):
+        return Text(item)
+    if isinstance(item, AnyTerm):
+        return item
+    raise GrammarError(expected="a term or a string", got=repr(item)[:80], where=where)
+
+
+def terms_ir(source: str) -> GrammarIR:
+    """The grammar that a spec's source says. Raises GrammarError."""
+    try:
+        said = msgspec.json.decode(source, type=Terms)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise GrammarError("no terms as JSON", got=str(error)[:200], where="terms") from None
+    building = _Building(said.rules)
+    rules = {f"rule {name}": building.expr(term, 0) for name, term in said.rules.items()}
+    start = building.expr(said.start, 0)
+    return GrammarIR({"start": start} | rules | building.rules)
+
+
+class _Building:
+    """Terms to expressions. rules: those of JSON texts inside, under names of their own."""
+
+    def __init__(self, named: dict[str, AnyTerm]) -> None:
+        self._named = named
+        self._places: dict[GrammarSpec, str] = {}
+        self.rules: dict[str, Expr] = {}
+
+    def expr(self, term: AnyTerm, depth: int) -> Expr:
+        if depth > MAX_NESTING:
+            raise GrammarError(f"terms nested more than {MAX_NESTING} deep", where="terms")
+        if isinstance(term, Text):
+            return Terminal(Lit(term.text))
+        if isinstance(term, Pattern):
+            from .regex import terminal_regular
+
+            return Terminal(terminal_regular(term.pattern, ascii=term.ascii))
+        if isinstance(term, Json):
+            return self._json(term.spec)
+        if isinstance(term, Rule):
+            if term.name not in self._named:
+                raise GrammarError(
+                    expected=f"a rule named {term.name!r}",
+                    got=", ".join(self._named) or "no rules",
+                    where=f"ref({term.name!r})",
+                    hint="Give it to grammar(start, name=term).",
+                )
+            return Ref(f"rule {term.name}")
+        if isinstance(term, Repeat):
+            item = self.expr(term.item, depth + 1)
+            if isinstance(item, Terminal):
+                return Terminal(Rep(item.regular, term.low, term.high))
+            return Loop(item, term.low, term.high)
+        items = tuple(self.expr(item, depth + 1) for item in term.items)
+        if len(items) == 1:
+            return items[0]
+        if isinstance(term, Sequence):
+            return Seq(items)
+        regular = tuple(item.regular for item in items if isinstance(item, Terminal))
+        return Terminal(Alt(regular)) if len(regular) == len(items) else Choice(items)
+
+    def _json(self, spec: GrammarSpec) -> Expr:
+        """The start of the schema's rules, which get a prefix that no other has."""
+        if spec not in self._places:
+            from .json_schema import json_schema_ir
+
+            prefix = f"json {len(self._places)} "
+            made = json_schema_ir(spec.source, spec)
+            for name, expr in made.rules.items():
+                self.rules[prefix + name] = _renamed(expr, prefix)
+            self._places[spec] = prefix + made.start
+        return Ref(self._places[spec])
+
+
+def _renamed(expr: Expr, prefix: str) -> Expr:
+    """The expression with its calls' names behind `prefix`."""
+    if isinstance(expr, Ref):
+        return Ref(prefix + expr.rule)
+    if isinstance(expr, Seq):
+        return Seq(tuple(_renamed(item, prefix) for item in expr.items))
+    if isinstance(expr, Choice):
+        return Choice(tuple(_renamed(item, prefix) for item in expr.items))
+    if isinstance(expr, Loop):
+        return Loop(_renamed(expr.item, prefix), expr.low, expr.high)
+    return expr
