@@ -38,14 +38,15 @@ def parse(spec: GrammarSpec, limits: Limits | None = None) -> GrammarIR:
             where=spec.kind,
         )
     try:
-        grammar = _front_end(spec)
+        grammar = grammar_of(spec)
         Program(Arena(allowance=limits.states), grammar)
     except RecursionError:
         raise GrammarError("the grammar is nested too deeply", where=spec.kind) from None
     return grammar
 
 
-def _front_end(spec: GrammarSpec) -> GrammarIR:
+def grammar_of(spec: GrammarSpec) -> GrammarIR:
+    """The grammar of `spec` as its front end makes it, unchecked. Raises GrammarError."""
     if spec.kind == "regex":
         return GrammarIR({"regex": Term(regex_regular(spec.source, ascii=spec.ascii))}, "regex")
     if spec.kind == "choices":
@@ -54,6 +55,10 @@ def _front_end(spec: GrammarSpec) -> GrammarIR:
         from .ebnf import ebnf_ir
 
         return ebnf_ir(spec.source, ascii=spec.ascii)
+    if spec.kind == "structural_tag":
+        from .structural import structural_ir
+
+        return structural_ir(spec.source)
     if spec.kind == "terms":
         from .terms import terms_ir
 

@@ -13,7 +13,7 @@ import msgspec
 
 from ..errors import GrammarError
 
-Kind = Literal["regex", "json_schema", "ebnf", "choices", "terms"]
+Kind = Literal["regex", "json_schema", "ebnf", "choices", "terms", "structural_tag"]
 PropertyOrder = Literal["declared", "any"]
 Whitespace = Literal["compact", "json", "free"]
 Format = Literal["assert", "annotate"]
@@ -28,8 +28,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 class GrammarSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One grammar to compile. Raises GrammarError, naming the option, for a value that is none.
 
-    kind, source: the spelling and its text (a JSON text for `json_schema`, `choices` and `terms`,
-    which terms.py writes).
+    kind, source: the spelling and its text (a JSON text but for `regex` and `ebnf`; terms.py and
+    structural.py write theirs).
     property_order: JSON objects list properties as declared, or in any order.
     whitespace: "compact" (`{"a":1}`), "json" (as json.dumps: `{"a": 1}`) or "free" (bounded).
     format: the `format` keyword is asserted or only annotated. ascii: `\\d \\w \\s` and strings in
@@ -96,6 +96,28 @@ class GrammarSpec(msgspec.Struct, frozen=True, kw_only=True):
         """The output is a sentence of a context-free grammar, in lark's syntax (from `start`) or in
         GBNF (`name ::= ...`, from `root`)."""
         return cls(kind="ebnf", source=_text("ebnf", text))
+
+    @classmethod
+    def structural_tag(
+        cls,
+        tags: Sequence[dict[str, Any]],
+        triggers: Sequence[str],
+        *,
+        at_least_one: bool = False,
+        stop_after_first: bool = False,
+    ) -> GrammarSpec:
+        """Free text in which tags hold what their grammars say: where a trigger first stands, one
+        of the tags that begin with it follows, to its end.
+
+        tags: dicts of `begin`, `end`, and `schema` (a JSON schema) or `content` (a GrammarSpec).
+        at_least_one: the output has a tag. stop_after_first: it ends with its first one.
+        """
+        from .structural import source_of
+
+        source = source_of(
+            tags, triggers, at_least_one=at_least_one, stop_after_first=stop_after_first
+        )
+        return cls(kind="structural_tag", source=source)
 
     @classmethod
     def choices(cls, choices: Sequence[str]) -> GrammarSpec:

@@ -156,14 +156,14 @@ def terms_ir(source: str) -> GrammarIR:
         said = msgspec.json.decode(source, type=Terms)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise GrammarError("no terms as JSON", got=str(error)[:200], where="terms") from None
-    building = _Building(said.rules)
+    building = Building(said.rules)
     rules = {f"rule {name}": building.expr(term, 0) for name, term in said.rules.items()}
     start = building.expr(said.start, 0)
     return GrammarIR({"start": start} | rules | building.rules)
 
 
-class _Building:
-    """Terms to expressions. rules: those of JSON texts inside, under names of their own."""
+class Building:
+    """Terms to expressions. rules: those of other specs inside, under names of their own."""
 
     def __init__(self, named: dict[str, AnyTerm]) -> None:
         self._named = named
@@ -180,7 +180,7 @@ class _Building:
 
             return Terminal(terminal_regular(term.pattern, ascii=term.ascii))
         if isinstance(term, Json):
-            return self._json(term.spec)
+            return self.spec(term.spec)
         if isinstance(term, Rule):
             if term.name not in self._named:
                 raise GrammarError(
@@ -203,13 +203,13 @@ class _Building:
         regular = tuple(item.regular for item in items if isinstance(item, Terminal))
         return Terminal(Alt(regular)) if len(regular) == len(items) else Choice(items)
 
-    def _json(self, spec: GrammarSpec) -> Expr:
-        """The start of the schema's rules, which get a prefix that no other has."""
+    def spec(self, spec: GrammarSpec) -> Expr:
+        """The start of another spec's rules, which get a prefix that no other has."""
         if spec not in self._places:
-            from .json_schema import json_schema_ir
+            from .frontend import grammar_of
 
-            prefix = f"json {len(self._places)} "
-            made = json_schema_ir(spec.source, spec)
+            prefix = f"part {len(self._places)} "
+            made = grammar_of(spec)
             for name, expr in made.rules.items():
                 self.rules[prefix + name] = _renamed(expr, prefix)
             self._places[spec] = prefix + made.start

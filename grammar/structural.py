@@ -1,0 +1,147 @@
+"""Structural tags: free text, in which every tag holds what its grammar says.
+
+A trigger is a text that the model may write at any time; where it first stands, one of the tags
+that begin with it must follow, to its end, and after that the text is free again. Before a trigger,
+and where none comes, nothing is constrained: the grammar is dormant.
+
+The free text up to a trigger, the trigger included, is one terminal: all texts that end in it and
+hold no trigger before. So nothing hangs on how the trigger is cut into tokens.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ..errors import GrammarError
+from .charsets import ANY
+from .ir import (
+    Alt,
+    And,
+    Cat,
+    Chars,
+    Choice,
+    Expr,
+    GrammarIR,
+    Lit,
+    Loop,
+    Not,
+    Regular,
+    Rep,
+    Seq,
+    Term,
+)
+from .spec import GrammarSpec
+from .terms import Building
+
+_SOME = Rep(Chars(ANY), 0, None)
+
+
+class Tag(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """begin, what `content` says, end."""
+
+    begin: str
+    content: GrammarSpec
+    end: str
+
+
+class Tags(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a spec of kind "structural_tag" says, as JSON. at_least_one: the text has a tag.
+    stop_after_first: it ends with its first one."""
+
+    tags: tuple[Tag, ...]
+    triggers: tuple[str, ...]
+    at_least_one: bool = False
+    stop_after_first: bool = False
+
+
+def source_of(
+    tags: Any, triggers: Any, *, at_least_one: bool = False, stop_after_first: bool = False
+) -> str:
+    """The JSON of `Tags`. Raises GrammarError, naming the tag or trigger that is wrong."""
+    made = []
+    for number, tag in enumerate(tags):
+        where = f"tags[{number}]"
+        if not isinstance(tag, dict) or not {"begin", "end"} <= set(tag) <= {
+            "begin", "end", "schema", "content", "type",
+        }:  # fmt: skip
+            raise GrammarError(
+                expected='{"begin": ..., "schema" or "content": ..., "end": ...}',
+                got=repr(tag)[:200],
+                where=where,
+            )
+        content = tag.get("content", tag.get("schema", True))
+        if not isinstance(content, GrammarSpec):
+            content = GrammarSpec.json_schema(content)
+        for key in ("begin", "end"):
+            if not isinstance(tag[key], str):
+                raise GrammarError(
+                    expected="a string", got=repr(tag[key])[:80], where=f"{where}.{key}"
+                )
+        made.append(Tag(tag["begin"], content, tag["end"]))
+    said = Tags(tuple(made), tuple(triggers), at_least_one, stop_after_first)
+    _check(said)
+    return msgspec.json.encode(said).decode()
+
+
+def _check(said: Tags) -> None:
+    if not said.tags or not said.triggers:
+        raise GrammarError(expected="at least one tag and one trigger", where="structural_tag")
+    for number, trigger in enumerate(said.triggers):
+        where = f"triggers[{number}]"
+        if not isinstance(trigger, str) or not trigger:
+            raise GrammarError(expected="a trigger of some text", got=repr(trigger), where=where)
+        for other in said.triggers[:number]:
+            if trigger in other or other in trigger:
+                raise GrammarError(
+                    expected="triggers of which none is part of another",
+                    got=f"{other!r} and {trigger!r}",
+                    where=where,
+                )
+        if not any(tag.begin.startswith(trigger) for tag in said.tags):
+            raise GrammarError(
+                expected="a tag that begins with the trigger", got=repr(trigger), where=where
+            )
+    for number, tag in enumerate(said.tags):
+        if not tag.begin.startswith(said.triggers):
+            raise GrammarError(
+                expected="a begin that starts with one of the triggers",
+                got=repr(tag.begin),
+                where=f"tags[{number}].begin",
+            )
+
+
+def structural_ir(source: str) -> GrammarIR:
+    """The grammar that a spec's source says. Raises GrammarError."""
+    try:
+        said = msgspec.json.decode(source, type=Tags)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise GrammarError(
+            "no structural tags as JSON", got=str(error)[:200], where="structural_tag"
+        ) from None
+    _check(said)
+    building = Building({})
+    any_trigger = _any_of([Lit(trigger) for trigger in said.triggers])
+    twice = Cat((_SOME, any_trigger, Chars(ANY), _SOME))  # a trigger, and more after it
+    ways: list[Expr] = []
+    for trigger in said.triggers:
+        found: list[Expr] = []
+        for tag in said.tags:
+            if tag.begin.startswith(trigger):
+                begin = Term(Lit(tag.begin[len(trigger) :]))
+                found.append(Seq((begin, building.spec(tag.content), Term(Lit(tag.end)))))
+        up_to = Term(And((Cat((_SOME, Lit(trigger))), Not(twice))))
+        ways.append(Seq((up_to, found[0] if len(found) == 1 else Choice(tuple(found)))))
+    tagged = ways[0] if len(ways) == 1 else Choice(tuple(ways))
+    free = Term(Not(Cat((_SOME, any_trigger, _SOME))))
+    low = int(said.at_least_one)
+    if said.stop_after_first:
+        start: Expr = tagged if low else Choice((tagged, free))
+    else:
+        start = Seq((Loop(tagged, low, None), free))
+    return GrammarIR({"start": start} | building.rules)
+
+
+def _any_of(items: list[Regular]) -> Regular:
+    return items[0] if len(items) == 1 else Alt(tuple(items))
