@@ -71,7 +71,7 @@ def source_of(
                 got=repr(tag)[:200],
                 where=where,
             )
-        content = tag.get("content", tag.get("schema", True))
+        content: Any = tag.get("content", tag.get("schema", True))
         if not isinstance(content, GrammarSpec):
             content = GrammarSpec.json_schema(content)
         for key in ("begin", "end"):
