@@ -53,8 +53,9 @@ class SamplingOptions(CommonOptions, total=False):
 class GenOptions(CommonOptions, total=False):
     """What `gen(...)` takes beside its name and its second argument.
 
-    dtype: the Python type of the value. regex, json_schema (a dict, a JSON text or a type), ebnf:
-    a grammar that the text must match; the value stays text. choices: as `select`. seed: this
+    dtype: the Python type of the value. regex, json_schema (a dict, a JSON text or a type), ebnf,
+    grammar (a GrammarSpec, or a term of `espalier.grammar.terms`): what the text must match; the
+    value stays text. choices: as `select`. seed: this
     call's own. overwrite: the name may be set already.
     """
 
@@ -62,6 +63,7 @@ class GenOptions(CommonOptions, total=False):
     regex: str | None
     json_schema: Any
     ebnf: str | None
+    grammar: Any
     choices: Sequence[str] | None
     choices_method: Any
     seed: int | None

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar, Unpack, overload
 
 from ..errors import InvalidRequestError, NotSupportedError
 from ..grammar.spec import GrammarSpec
+from ..grammar.terms import Term, grammar as spec_of
 from ..types import check_names
 from .choices import resolve_method
 from .expr import Expr, ExprList, Gen, RoleBegin, RoleEnd, Select, Text, as_expr, check_text, join
@@ -41,9 +42,10 @@ def gen(*args: Any, **options: Any) -> Any:
 
     The second argument is either a number of tokens or a Python type: `gen("age", int)`,
     `gen("who", Person)` constrain the text to JSON of that type, and `s["who"]` is a Person.
-    Keywords: those of `SamplingParams`; `regex`, `json_schema` (a dict, a JSON text or a type) and
-    `ebnf` constrain the text, whose value stays a string; `choices` is `select`; `seed`;
-    `overwrite=True` lets the name be set again. Without a name the text is kept in order, and is
+    Keywords: those of `SamplingParams`; `regex`, `json_schema` (a dict, a JSON text or a type),
+    `ebnf` and `grammar` (a GrammarSpec, or a term of `espalier.grammar.terms`) constrain the text,
+    whose value stays a string; `choices` is `select`; `seed`; `overwrite=True` lets the name be set
+    again. Without a name the text is kept in order, and is
     part of `s.text()`.
 
     Raises InvalidRequestError for a value that cannot be and for an unknown keyword.
@@ -191,10 +193,10 @@ def _checked_choices(choices: Any, where: Where) -> tuple[str, ...]:
 
 
 def _constraint(given: dict[str, Any], where: Where) -> tuple[Any, GrammarSpec | None]:
-    kinds = [k for k in ("dtype", "regex", "json_schema", "ebnf") if k in given]
+    kinds = [k for k in ("dtype", "regex", "json_schema", "ebnf", "grammar") if k in given]
     if len(kinds) > 1:
         raise InvalidRequestError(
-            expected="one of dtype, regex, json_schema and ebnf",
+            expected="one of dtype, regex, json_schema, ebnf and grammar",
             got=" and ".join(kinds),
             where=str(where),
         )
@@ -204,10 +206,24 @@ def _constraint(given: dict[str, Any], where: Where) -> tuple[Any, GrammarSpec |
         return None, schema_grammar(given["json_schema"])
     if "ebnf" in given:
         return None, GrammarSpec.ebnf(given["ebnf"])
+    if "grammar" in given:
+        return None, _as_spec(given["grammar"], where)
     if "dtype" in given:
         dtype = resolve_dtype(given["dtype"])
         return dtype, grammar_of(dtype)
     return None, None
+
+
+def _as_spec(given: object, where: Where) -> GrammarSpec:
+    if isinstance(given, GrammarSpec):
+        return given
+    if isinstance(given, Term):
+        return spec_of(given)
+    raise InvalidRequestError(
+        expected="a GrammarSpec, or a term of espalier.grammar.terms",
+        got=repr(given)[:80],
+        where=str(where),
+    )
 
 
 def _check_name(name: object, where: Where) -> None:

@@ -35,9 +35,15 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("frontend_lang.backends.conform", ("frontend_lang", "grammar")),
     (
         "frontend_lang.backends",
-        ("frontend_lang", "grammar.spec", "grammar.python_types", "runtime.engine"),
+        (
+            "frontend_lang",
+            "grammar.spec",
+            "grammar.terms",
+            "grammar.python_types",
+            "runtime.engine",
+        ),
     ),
-    ("frontend_lang", ("frontend_lang", "grammar.spec", "grammar.python_types")),
+    ("frontend_lang", ("frontend_lang", "grammar.spec", "grammar.terms", "grammar.python_types")),
     *((top, ("*",)) for top in ON_TOP),
     ("runtime", ("runtime", "radix_cache", "grammar", "kernels")),
 )

@@ -10,6 +10,7 @@ import pytest
 import espalier as esp
 from espalier.errors import GrammarError, InvalidRequestError, NotSupportedError
 from espalier.frontend_lang.expr import ExprList, Gen, RoleBegin, RoleEnd, Select, Text
+from espalier.grammar import terms
 from espalier.grammar.spec import GrammarSpec
 
 HERE = __file__
@@ -39,6 +40,13 @@ def test_grammars() -> None:
     assert esp.gen("x", regex=r"\d+").grammar == GrammarSpec.regex(r"\d+")
     assert esp.gen("x", regex=r"\p{Lu}+").grammar == GrammarSpec.regex(r"\p{Lu}+")
     assert esp.gen("x", ebnf="start: 'a'").grammar == GrammarSpec.ebnf("start: 'a'")
+    spec = terms.grammar(terms.text("a") | "b")
+    assert esp.gen("x", grammar=spec).grammar == spec
+    assert esp.gen("x", grammar=terms.text("a") | "b").grammar == spec
+    with pytest.raises(InvalidRequestError, match="a GrammarSpec, or a term"):
+        esp.gen("x", grammar="a")
+    with pytest.raises(InvalidRequestError, match="one of dtype"):
+        esp.gen("x", grammar=spec, regex="a")
     schema = {"type": "integer"}
     assert esp.gen("x", json_schema=schema).grammar == GrammarSpec.json_schema(schema)
     assert esp.gen("x", json_schema='{"type": "integer"}').grammar == GrammarSpec.json_schema(
