@@ -315,6 +315,7 @@ class Arena:
             node.items = tuple(flat[number] for number in sorted(flat))
             node.nullable = all(member.nullable for member in members)
             node.shortest = max(member.shortest for member in members)
+            node.bound = max(m.shortest if m.work is None else m.bound for m in members)
             node.deep = max(member.deep for member in members)
         return node
 
@@ -333,7 +334,7 @@ class Arena:
             made = self._new(key, NOT)
             made.a = node
             made.nullable = not node.nullable
-            made.shortest = 0 if made.nullable else 1
+            made.shortest = made.bound = 0 if made.nullable else 1
             made.deep = node.deep
         return made
 

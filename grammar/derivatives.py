@@ -2,8 +2,12 @@
 
 `segments` gives all derivatives of a node at once, as ranges of bytes; `step` gives one. Targets
 are never EMPTY: a product (AND) that turns out to denote nothing is removed here, once and for all,
-by a search for its shortest string. Such searches are bounded; a product they cannot decide counts
-as empty, which withholds strings but can never trap the output.
+by a search for its shortest string. Such a search is bounded; past its limit it raises, for what is
+not decided is neither in the language nor outside.
+
+The limit binds the search as it would be in an arena where nothing is decided yet, so that it does
+not depend on what others asked before: what a search takes over is charged to it, and where that is
+too much, it is made again without.
 """
 
 from __future__ import annotations
@@ -13,8 +17,9 @@ from bisect import bisect_left
 from collections.abc import Callable
 from itertools import count
 
+from ..errors import GrammarError
 from .arena import Arena
-from .node import ALT, AND, CAT, EMPTY, INFINITE, LITERAL, NOT, REP, WORDS, Node, Segments
+from .node import ALT, AND, CAT, EMPTY, INFINITE, LITERAL, NOT, REP, WORDS, Node, Segments, Work
 
 SEARCH_LIMIT = 20_000  # states expanded for one decision
 
@@ -230,39 +235,58 @@ def nonempty(arena: Arena, node: Node) -> Node:
 def decide(arena: Arena, node: Node) -> Node:
     """`node` itself, or EMPTY where it denotes nothing; sets `shortest` exactly.
 
-    An A* search for the shortest string: what a product still needs is at least what its parts do.
+    Raises GrammarError where that takes more than SEARCH_LIMIT states.
     """
-    if node.decided:
-        return node if node.shortest < INFINITE or node.nullable else _dead(arena, node)
-    best: dict[int, int] = {node.id: 0}
+    if not node.decided:
+        known = _search(arena, node, alone=False) or _search(arena, node, alone=True)
+        if not known:
+            raise GrammarError(
+                "no text was found to fit, nor that none does, "
+                f"among {SEARCH_LIMIT:,} states of what must hold at once",
+                hint="Simplify what is combined: patterns and lengths, `allOf`, `not`, lookaround.",
+            )
+    return node if node.shortest < INFINITE or node.nullable else _dead(arena, node)
+
+
+def _search(arena: Arena, start: Node, *, alone: bool) -> bool:
+    """Decides `start`; False where that would take too many states.
+
+    An A* search for the shortest string: what a product still needs is at least what its parts do.
+    alone: without what other searches found out.
+    """
+    best: dict[int, int] = {start.id: 0}
     came_from: dict[int, Node] = {}
     order = count()
-    heap: list[tuple[int, int, int, Node]] = [(node.shortest, 0, next(order), node)]
-    expanded = 0
+    heap: list[tuple[int, int, int, Node]] = [(start.bound, 0, next(order), start)]
+    work = Work()
+    charged: set[Work] = set()
     seen: list[Node] = []
     while heap:
         _, behind, _, current = heapq.heappop(heap)
         length = -behind
         if length > best[current.id]:
             continue
-        if current.nullable or current.decided:
-            _settle(node, current, came_from)
-            return node
+        if current.nullable or (current.decided and not (alone and current.work)):
+            _settle(start, current, came_from, work)
+            return True
         seen.append(current)
-        expanded += 1
-        if expanded > SEARCH_LIMIT:
-            return arena.empty
+        work.spent += 1
         for low, high, target in _raw(arena, current):
-            if target.shortest >= INFINITE or not arena.spans(low, high):
+            if target.work and not alone and target.work not in charged:
+                charged.add(target.work)
+                work.spent += target.work.spent
+            least = target.bound if alone and target.work else target.shortest
+            if least >= INFINITE or not arena.spans(low, high):
                 continue
             if length + 1 < best.get(target.id, INFINITE):
                 best[target.id] = length + 1
                 came_from[target.id] = current
-                ahead = length + 1 + target.shortest
-                heapq.heappush(heap, (ahead, -length - 1, next(order), target))
+                heapq.heappush(heap, (length + 1 + least, -length - 1, next(order), target))
+        if work.spent > SEARCH_LIMIT:
+            return False
     for dead in seen:
-        dead.decided, dead.shortest = True, INFINITE
-    return _dead(arena, node)
+        dead.decided, dead.shortest, dead.work = True, INFINITE, work
+    return True
 
 
 def _dead(arena: Arena, node: Node) -> Node:
@@ -270,13 +294,13 @@ def _dead(arena: Arena, node: Node) -> Node:
     return arena.empty if arena.alphabet is None or node.kind in (AND, NOT) else node
 
 
-def _settle(start: Node, goal: Node, came_from: dict[int, Node]) -> None:
+def _settle(start: Node, goal: Node, came_from: dict[int, Node], work: Work) -> None:
     """Every node on the way found knows its exact distance now."""
     ahead = goal.shortest if goal.decided else 0
     current = goal
     while True:
         if not current.decided:
-            current.decided, current.shortest = True, ahead
+            current.decided, current.shortest, current.work = True, ahead, work
         if current is start:
             return
         current = came_from[current.id]

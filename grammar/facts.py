@@ -53,7 +53,7 @@ class Facts:
         if depth > MAX_DEPTH:
             raise GrammarError(f"a rule nested more than {MAX_DEPTH} deep", where=name)
         if isinstance(expr, ir.Term):
-            self._terms[id(expr)] = lower(self.arena, expr.regular)
+            self._terms[id(expr)] = self._lowered(name, expr.regular)
         elif isinstance(expr, ir.Ref):
             if expr.rule not in self._callers:
                 raise GrammarError(f"the rule {expr.rule!r} is missing", where=name)
@@ -67,6 +67,13 @@ class Facts:
         else:
             for item in expr.items:
                 self._scan(name, item, depth + 1)
+
+    def _lowered(self, name: str, term: ir.Regular) -> Node:
+        try:
+            return lower(self.arena, term)
+        except GrammarError as error:
+            error.where = error.where or name
+            raise
 
     def _solve(
         self, evaluate: Callable[[ir.Expr, dict[str, _Fact]], _Fact], unknown: _Fact

@@ -42,6 +42,10 @@ def parse(spec: GrammarSpec, limits: Limits | None = None) -> GrammarIR:
         Program(Arena(allowance=limits.states), grammar)
     except RecursionError:
         raise GrammarError("the grammar is nested too deeply", where=spec.kind) from None
+    except GrammarError as error:
+        if spec.kind == "json_schema" and error.where == "start":
+            error.where = "#"
+        raise
     return grammar
 
 

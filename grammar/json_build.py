@@ -18,6 +18,7 @@ from .json_check import clause_accepts, test_term
 from .json_clauses import NOTHING, Arrays, Clause, Conj, Members, Objects, Strings
 from .json_document import child
 from .json_keywords import Refusal
+from .json_lengths import of_length
 from .json_logic import Logic
 from .json_numbers import Numbers
 from .json_numerals import numerals, point_numerals
@@ -150,10 +151,17 @@ class Builder:
 
     def _decoded(self, strings: Strings, excluded: list[str]) -> ir.Regular:
         tests: list[ir.Regular] = []
-        for kind, source, wanted in sorted(strings.tests, key=lambda test: not test[2]):
+        for kind, source, wanted in sorted(strings.tests, key=lambda test: (not test[2], *test)):
             tests.append(self.test(kind, source, wanted))
         if strings.low or strings.high is not None:
-            tests.append(ir.Rep(ANY_CHAR, strings.low, strings.high))
+            positive = sum(wanted for _, _, wanted in strings.tests)
+            for index in range(positive):
+                folded = of_length(tests[index], strings.low, strings.high)
+                if folded is not None:
+                    tests[index] = folded
+                    break
+            else:
+                tests.append(ir.Rep(ANY_CHAR, strings.low, strings.high))
         if excluded:
             tests.append(ir.Not(ir.Alt(tuple(map(ir.Lit, excluded)))))
         return tests[0] if len(tests) == 1 else ir.And(tuple(tests))

@@ -11,11 +11,21 @@ CHUNK = 64  # bytes in one LITERAL
 Segments = tuple[tuple[int, int, "Node"], ...]
 
 
+class Work:
+    """What one search for the shortest string of a product took. spent: states, at most."""
+
+    __slots__ = ("spent",)
+
+    def __init__(self) -> None:
+        self.spent = 0
+
+
 class Node:
     """One regular term.
 
     nullable: the empty string is in it. shortest: bytes of its shortest string over the arena's
     alphabet (INFINITE where there is none); for NOT, and AND before it is decided, a lower bound.
+    bound: for AND and NOT, that lower bound, which stays as it is; work: what `decide` spent on it.
     big: the largest counter that stands where a token could advance it; deep: the largest of all.
 
     The other fields depend on `kind`: text (LITERAL); table, low, high, depth (WORDS: the strings
@@ -24,9 +34,9 @@ class Node:
     """
 
     __slots__ = (
-        "a", "atomic", "b", "big", "clamped", "decided", "deep", "depth", "high", "id", "items",
-        "kind", "low", "nullable", "pieces", "raw", "segments", "shortest", "table", "tail_cost",
-        "text",
+        "a", "atomic", "b", "big", "bound", "clamped", "decided", "deep", "depth", "high", "id",
+        "items", "kind", "low", "nullable", "pieces", "raw", "segments", "shortest", "table",
+        "tail_cost", "text", "work",
     )  # fmt: skip
 
     def __init__(self, kind: int, number: int) -> None:
@@ -34,6 +44,8 @@ class Node:
         self.id = number
         self.nullable = False
         self.shortest = 0
+        self.bound = 0
+        self.work: Work | None = None
         self.big = 0
         self.deep = 0
         self.decided = kind not in (AND, NOT)

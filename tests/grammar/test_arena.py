@@ -205,11 +205,38 @@ def test_big_word_tables() -> None:
     assert derivatives.shortest(arena, node) == words[0]
 
 
-def test_undecided_products_count_as_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_decided_is_an_error_and_not_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(derivatives, "SEARCH_LIMIT", 3)
     arena = Arena()
     both = (ir.Rep(ir.Lit("aa"), 50, 50), ir.Rep(ir.Lit("aaaaa"), 20, 20))
-    assert lower(arena, ir.And(both)) is arena.empty
+    with pytest.raises(GrammarError, match="among 3 states"):
+        lower(arena, ir.And(both))
+
+
+def _periods(done: int) -> ir.Regular:
+    """What remains of a's in number a multiple of 13 and of 17, above 0, after `done` of them."""
+    parts = (
+        ir.Cat((ir.Lit("a" * (-done % n)), ir.Rep(ir.Lit("a" * n), 0, None))) for n in (13, 17)
+    )
+    return ir.And((*parts, ir.Rep(ir.Lit("a"), 1, None)))
+
+
+def test_whether_the_limit_is_met_does_not_hang_on_neighbours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def decided(arena: Arena, done: int) -> bool:
+        try:
+            return lower(arena, _periods(done)) is not arena.empty
+        except GrammarError:
+            return False
+
+    monkeypatch.setattr(derivatives, "SEARCH_LIMIT", 100)
+    alone = [decided(Arena(), done) for done in range(1, 221, 9)]
+    assert alone == [221 - done <= 100 for done in range(1, 221, 9)]
+    shared = Arena()
+    backwards = [decided(shared, done) for done in reversed(range(1, 221, 9))]
+    assert backwards[::-1] == alone
+    assert [decided(shared, done) for done in range(1, 221, 9)] == alone
 
 
 @pytest.mark.parametrize(

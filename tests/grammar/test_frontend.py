@@ -48,6 +48,20 @@ def test_limits() -> None:
         parse(GrammarSpec.regex("(?:a1|b*)(?:f|g+)*x{3}y{4}z{5}[cde]+é*1{2}"), Limits(states=20))
 
 
+def test_a_long_way_to_the_nearest_text_is_walked_or_an_error() -> None:
+    parse(GrammarSpec.json_schema({"type": "string", "pattern": "^[a-z]*$", "minLength": 25_000}))
+    periods = [{"pattern": f"^(a{{{period}}})*$"} for period in (13, 17, 19, 23)]
+    string = {"type": "string", "minLength": 1, "allOf": periods}
+    for schema, where in (
+        (string, "#"),
+        ({"anyOf": [{"type": "integer"}, string]}, "#"),
+        ({"type": "object", "properties": {"x": string, "y": {}}}, "#"),
+    ):
+        with pytest.raises(GrammarError, match="among 20,000 states") as caught:
+            parse(GrammarSpec.json_schema(schema))
+        assert caught.value.where == where
+
+
 HOSTILE = [
     "(a+)+$",
     "((a{100}){100}){100}",
