@@ -21,7 +21,7 @@ from .json_keywords import Refusal
 from .json_lengths import of_length
 from .json_logic import Logic
 from .json_numbers import Numbers
-from .json_numerals import numerals, point_numerals
+from .json_numerals import MAX_EXCLUDED, numerals, point_numerals
 from .json_objects import object_expr
 from .json_strings import ANY_CHAR, StringText
 from .json_text import Const, Layout
@@ -131,6 +131,16 @@ class Builder:
         return found
 
     def _numerals(self, numbers: Numbers, where: str) -> ir.Regular:
+        if not numbers.whole and len(numbers.excluded) > MAX_EXCLUDED:
+            self.logic.drop(
+                Refusal(
+                    f"at most {MAX_EXCLUDED} numbers can be excluded where fractions are allowed",
+                    got=f"{len(numbers.excluded):,}",
+                    where=where.split(" & ", 1)[0],
+                    hint='Use "type": "integer"',
+                )
+            )
+            numbers = replace(numbers, excluded=frozenset())
         term = numerals(numbers)
         if term is None:
             steps = ", ".join(str(step) for step, _ in sorted(numbers.steps))

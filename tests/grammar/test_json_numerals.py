@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from decimal import Decimal
+from decimal import Context, Decimal
 
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
+from espalier.grammar.json_doubles import first_double, last_double
+from espalier.grammar.json_integers import naturals
 from espalier.grammar.json_match import matches
 from espalier.grammar.json_multiples import multiples
 from espalier.grammar.json_numbers import ALL_NUMBERS, Numbers, is_whole
-from espalier.grammar.json_numerals import ANY_NUMBER, naturals, numerals, point_numerals
+from espalier.grammar.json_numerals import ANY_NUMBER, numerals, point_numerals
 
 _WHOLE = re.compile(r"0|-?[1-9][0-9]*")
 _FIXED = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
+_NUMERAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?(e[+-]?[0-9]+)?")
+_EXACT = Context(prec=1000)
 _DUMPED = re.compile(r"-?[1-9](\.[0-9]+)?e(-0[5-9]|[+-][1-9][0-9]|[+-][1-3][0-9]{2})")
 
 decimals = st.one_of(
@@ -52,6 +57,11 @@ def number_sets(draw: st.DrawFn) -> Numbers:
     )
 
 
+def decoded(text: str) -> Decimal:
+    """What a decoder makes of a numeral: a double where it has a point or an exponent."""
+    return Decimal(text if _WHOLE.fullmatch(text) or text == "-0" else repr(float(text)))
+
+
 def canonical(numbers: Numbers, text: str) -> bool:
     """Whether the text is spelled as the module's docstring says for this set."""
     if numbers.whole:
@@ -59,7 +69,8 @@ def canonical(numbers: Numbers, text: str) -> bool:
     if text.startswith("-") and numbers.low is not None and numbers.low >= 0:
         return False
     if numbers.steps:
-        return _FIXED.fullmatch(text) is not None
+        few = "." not in text or len(text.lstrip("-").replace(".", "").lstrip("0")) <= 15
+        return _FIXED.fullmatch(text) is not None and few
     exponent = _DUMPED.fullmatch(text) and -324 <= Decimal(text).adjusted() <= 308
     return bool(_FIXED.fullmatch(text) or exponent)
 
@@ -73,12 +84,76 @@ def test_numerals_are_the_canonical_texts_of_the_set(numbers: Numbers, found: li
     if term is None or numbers == ALL_NUMBERS:
         return
     for text in found:
-        try:
-            value = Decimal(text)
-        except ArithmeticError:
-            value = None
-        wanted = value is not None and value in numbers and canonical(numbers, text)
-        assert matches(term, text) is wanted, text
+        if not _NUMERAL.fullmatch(text):
+            assert not matches(term, text), text
+            continue
+        value = decoded(text)
+        wanted = value in numbers and canonical(numbers, text)
+        if value == Decimal(text):
+            assert matches(term, text) is wanted, text
+        else:  # what is rounded may be left out, and must not be wrong
+            assert wanted or not matches(term, text), text
+
+
+@settings(max_examples=150)
+@given(number_sets(), st.sampled_from([0, 1, 5, 9, 17, 20, 30, 330]), st.booleans(), st.data())
+@example(Numbers(low=Decimal(1), low_open=True), 20, False, None)
+@example(Numbers(low=Decimal(0), low_open=True), 330, False, None)
+@example(Numbers(excluded=frozenset({Decimal("0.5")})), 20, True, None)
+@example(Numbers(whole=False), 20, True, None)
+@example(Numbers(whole=False), 330, False, None)
+@example(Numbers(steps=frozenset({(Decimal("0.5"), False)})), 20, False, None)
+@example(
+    Numbers(steps=frozenset({(Decimal(3), True)}), low=Decimal(9007199254740993)), 1, True, None
+)
+def test_what_numerals_are_rounded_to_is_in_the_set(
+    numbers: Numbers, places: int, below: bool, data: st.DataObject | None
+) -> None:
+    """Digits a little beside a bound, an excluded number or a whole one; and its next doubles."""
+    term = numerals(numbers)
+    if term is None or numbers == ALL_NUMBERS:
+        return
+    edges = [n for n in (numbers.low, numbers.high, *numbers.excluded) if n is not None]
+    edges += [Decimal(n) for n in (0, 1, 3, 1023, 2**52 - 1, 2**53 - 1)]
+    for edge in edges if data is None else [data.draw(st.sampled_from(edges))]:
+        beside = _EXACT.subtract if below else _EXACT.add
+        near = beside(edge, Decimal(1).scaleb(-places, _EXACT))
+        for text in (format(near, "f"), f"{near:f}.0" if is_whole(near) else f"{near:f}001"):
+            if matches(term, text):
+                assert decoded(text) in numbers, text
+        for towards in (-math.inf, math.inf):
+            text = json.dumps(math.nextafter(float(edge), towards))
+            wanted = Decimal(text) in numbers and canonical(numbers, text)
+            assert matches(term, text) is wanted, text
+
+
+def test_doubles_beside_a_decimal() -> None:
+    for low, open_, first in (
+        ("1", False, "1.0"),
+        ("1", True, "1.0000000000000002"),
+        ("0", True, "5e-324"),
+        ("-5e-324", True, "0.0"),
+        ("0.1", False, "0.1"),
+        ("0.10000000000000000001", False, "0.10000000000000002"),
+        ("9007199254740993", False, "9007199254740994"),
+        ("-1e400", False, "-1.7976931348623157e308"),
+    ):
+        assert first_double(Decimal(low), open_) == Decimal(first)
+        assert last_double(-Decimal(low), open_) == -Decimal(first)
+    assert first_double(Decimal("1e400"), False) is None
+    assert first_double(Decimal("1.7976931348623157e308"), True) is None
+
+
+def test_whole_numbers_no_double_holds_are_written_without_a_point() -> None:
+    term = numerals(Numbers(low=Decimal(2**53), low_open=True))
+    assert term is not None
+    assert matches(term, "9007199254740993")
+    assert matches(term, "9007199254740994.0")
+    assert not matches(term, "9007199254740993.0")
+    beyond = numerals(Numbers(low=Decimal(10**400), high=Decimal(10**400 + 1)))
+    assert beyond is not None
+    assert matches(beyond, str(10**400))
+    assert not matches(beyond, f"{10**400}.0")
 
 
 @settings(max_examples=80)

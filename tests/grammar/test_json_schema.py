@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator
 from itertools import permutations, product
 from typing import Any
@@ -181,6 +182,29 @@ def test_keywords_say_nothing_about_other_types() -> None:
         assert accepts(schema, text)
     for text in ("4", '"ab"', '{"a": 1}', "[]"):
         assert not accepts(schema, text)
+
+
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [
+        ({"exclusiveMinimum": 1}, "1.00000000000000000001"),
+        ({"exclusiveMaximum": 1}, "0.99999999999999999999"),
+        ({"exclusiveMinimum": 0, "maximum": 1}, f"0.{'0' * 400}1"),
+        ({"exclusiveMinimum": 0}, "1e-324"),
+        ({"maximum": 0.1}, "0.10000000000000001"),
+        ({"not": {"const": 0.5}}, "0.50000000000000000001"),
+        ({"not": {"type": "integer"}}, "0.99999999999999999999"),
+        ({"not": {"multipleOf": 0.5}}, "1.00000000000000000001"),
+    ],
+)
+def test_what_a_number_is_rounded_to_is_valid(schema: dict[str, Any], text: str) -> None:
+    schema = {"type": "number", **schema}
+    if accepts(schema, text):
+        assert valid(schema, json.loads(text))
+    near = float(text)
+    for value in (near, math.nextafter(near, -math.inf), math.nextafter(near, math.inf)):
+        if "multipleOf" not in str(schema):
+            assert accepts(schema, json.dumps(value)) is valid(schema, value), value
 
 
 def test_recursion_through_members_and_items() -> None:
@@ -374,6 +398,7 @@ HOSTILE = {
     "minItems 1e9": {"type": "array", "minItems": 10**9},
     "maxLength 1e9": {"type": "string", "maxLength": 10**9, "pattern": "^a"},
     "enum 20,000": {"enum": [f"value {i}" for i in range(20_000)]},
+    "5,000 numbers excluded": {"type": "number", "not": {"enum": list(range(5_000))}},
     "wide numbers": {"type": "number", "minimum": 10**400, "maximum": 10**401},
 }
 
