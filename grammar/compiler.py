@@ -25,13 +25,15 @@ from .vocabulary import Vocabulary
 
 
 class CompiledGrammar:
-    """One grammar, ready for its vocabulary. dropped: what `lenient` dropped (JSON pointers)."""
+    """One grammar, ready for its vocabulary. dropped: what `lenient` dropped; annotated: the
+    `format` keywords that bind nothing (JSON pointers)."""
 
     def __init__(self, rows: Rows, arena: Arena, grammar: grammar_ir.GrammarIR) -> None:
         self.rows = rows
         self.pool = rows.pool
         self.vocabulary = rows.trie.vocabulary
         self.dropped = grammar.dropped
+        self.annotated = grammar.annotated
         self.machine = Machine(Program(arena, grammar), rows.trie.longest + 1)
         self.budget = Budget(self.machine, rows)
 

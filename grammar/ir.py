@@ -109,11 +109,13 @@ Expr = Term | Seq | Choice | Loop | Ref
 
 
 class GrammarIR(msgspec.Struct, frozen=True):
-    """A grammar: rules by name, the start rule, and what `lenient` dropped (JSON pointers)."""
+    """A grammar: rules by name, the start rule, what `lenient` dropped, and the `format` keywords
+    that bind nothing (JSON pointers)."""
 
     rules: dict[str, Expr]
     start: str = "start"
     dropped: tuple[str, ...] = ()
+    annotated: tuple[str, ...] = ()
 
 
 _encoder = msgspec.msgpack.Encoder()

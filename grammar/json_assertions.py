@@ -69,6 +69,7 @@ class Assertions:
         self._annotating = annotating
         self._assert_formats = assert_formats
         self.orders: Orders = {}
+        self.annotated: dict[str, None] = {}
         self._groups = (
             (frozenset({"type"}), self._type),
             (frozenset({"enum", "const"}), self._values),
@@ -218,8 +219,10 @@ class Assertions:
                 raise wrong_value("a string", value, location, keyword)
             if keyword == "pattern":
                 self._check_pattern(value, child(location, keyword))
-            if keyword == "pattern" or (self._assert_formats and value in FORMATS):
-                tests.append((keyword, value, True))
+            elif not self._assert_formats or value not in FORMATS:
+                self.annotated[child(location, keyword)] = None
+                continue
+            tests.append((keyword, value, True))
         return tests
 
     def _check_pattern(self, pattern: str, where: str) -> None:

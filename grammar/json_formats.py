@@ -1,15 +1,21 @@
-"""String formats that are enforced exactly, as regular terms over decoded strings.
+"""String formats that are enforced, as regular terms over decoded strings.
 
     date-time date time duration   RFC 3339 and its appendix A. Months have their days and years
                                    their leap days; leap seconds and the year 0000 are not written.
     naive-time naive-date-time     the same without an offset (not in the specification)
     email                          RFC 5321 mailboxes, ASCII
+    idn-email                      RFC 6531 mailboxes, the domain in ASCII (others as `xn--` labels)
     hostname                       RFC 1123; labels with `--` in third place (IDNA) are not written
     ipv4 ipv6 uuid                 RFC 2673, RFC 4291, RFC 9562
     uri uri-reference              RFC 3986
+    iri iri-reference              RFC 3987
+    uri-template                   RFC 6570, without the operators it reserves
     json-pointer                   RFC 6901
+    relative-json-pointer          draft-bhutton-relative-json-pointer-00, without index changes
 
-Every other format is an annotation.
+The specification's other formats are in `REFUSED_FORMATS`: to assert them is refused by name.
+Formats that it does not know (`int32`, `byte`, `password`, ...) are annotations, as it says; the
+places where a format binds nothing are listed in `GrammarIR.annotated`.
 """
 
 from __future__ import annotations
@@ -36,6 +42,17 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST = rf"{_LABEL}(?:\.{_LABEL})*"
 _UUID = r"[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}"
 _POINTER = r"(?:/(?:[^~/]|~[01])*)*"
+_RELATIVE_POINTER = rf"(?:0|[1-9][0-9]*)(?:#|{_POINTER})"
+
+
+def _ranges(*pairs: tuple[int, int]) -> str:
+    return "".join(f"{chr(low)}-{chr(high)}" for low, high in pairs)
+
+
+_PLANES = ((plane << 16, (plane << 16) + 0xFFFD) for plane in range(1, 14))
+_UCS = _ranges((0xA0, 0xD7FF), (0xF900, 0xFDCF), (0xFDF0, 0xFFEF), *_PLANES, (0xE1000, 0xEFFFD))
+"""RFC 3987's `ucschar`, for a character class."""
+_PRIVATE = _ranges((0xE000, 0xF8FF), (0xF0000, 0xFFFFD), (0x100000, 0x10FFFD))
 
 
 def _ipv6() -> str:
@@ -51,18 +68,20 @@ def _ipv6() -> str:
     return "|".join(forms)
 
 
-def _uri(*, reference: bool) -> str:
+def _uri(*, reference: bool, more: str = "", in_query: str = "") -> str:
+    """more, in_query: characters that URIs lack and IRIs have."""
     encoded = r"%[0-9A-Fa-f]{2}"
-    plain = r"A-Za-z0-9._~!$&'()*+,;=\-"
+    ascii = r"A-Za-z0-9._~!$&'()*+,;=\-"
+    plain = ascii + more
     char = rf"(?:[{plain}:@]|{encoded})"
     user = rf"(?:[{plain}:]|{encoded})*"
     name = rf"(?:[{plain}]|{encoded})*"
-    future = rf"[Vv][0-9A-Fa-f]+\.[{plain}:]+"
+    future = rf"[Vv][0-9A-Fa-f]+\.[{ascii}:]+"
     host = rf"(?:\[(?:{_ipv6()}|{future})\]|{name})"
     authority = rf"(?:{user}@)?{host}(?::[0-9]*)?"
     path = rf"(?:/{char}*)*"
     rooted = rf"/(?:{char}+(?:/{char}*)*)?"
-    tail = rf"(?:\?(?:{char}|[/?])*)?(?:#(?:{char}|[/?])*)?"
+    tail = rf"(?:\?(?:{char}|[/?{in_query}])*)?(?:#(?:{char}|[/?])*)?"
     absolute = (
         rf"[A-Za-z][A-Za-z0-9+.-]*:(?://{authority}{path}|{rooted}|{char}+(?:/{char}*)*|){tail}"
     )
@@ -73,9 +92,21 @@ def _uri(*, reference: bool) -> str:
     return rf"{absolute}|{relative}"
 
 
-def _email() -> str:
-    atom = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-    quoted = r'"(?:[ !#-\[\]-~]|\\[ -~])*"'
+def _iri(*, reference: bool) -> str:
+    return _uri(reference=reference, more=_UCS, in_query=_PRIVATE)
+
+
+def _uri_template() -> str:
+    encoded = r"%[0-9A-Fa-f]{2}"
+    literal = rf"[!#$&-;=?-\[\]_a-z~{_UCS}{_PRIVATE}]|{encoded}"
+    char = rf"(?:[A-Za-z0-9_]|{encoded})"
+    variable = rf"{char}(?:\.?{char})*(?::[1-9][0-9]{{0,3}}|\*)?"
+    return rf"(?:{literal}|\{{[+#./;?&]?{variable}(?:,{variable})*\}})*"
+
+
+def _email(more: str = "") -> str:
+    atom = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~{more}-]+"
+    quoted = rf'"(?:[ !#-\[\]-~{more}]|\\[ -~])*"'
     literal = rf"\[(?:{_IPV4}|IPv6:(?:{_ipv6()}))\]"
     return rf"(?:{atom}(?:\.{atom})*|{quoted})@(?:{_HOST}|{literal})"
 
@@ -101,15 +132,26 @@ FORMATS: dict[str, Callable[[], ir.Regular]] = {
     "naive-date-time": lambda: ir.Cat((_date(), _term(rf"[Tt]{_NAIVE_TIME}"))),
     "duration": lambda: _term(_DURATION),
     "email": lambda: _term(_email()),
+    "idn-email": lambda: _term(_email(_ranges((0x80, 0x10FFFF)))),
     "hostname": _hostname,
     "ipv4": lambda: _term(_IPV4),
     "ipv6": lambda: _term(_ipv6()),
     "uri": lambda: _term(_uri(reference=False)),
     "uri-reference": lambda: _term(_uri(reference=True)),
+    "iri": lambda: _term(_iri(reference=False)),
+    "iri-reference": lambda: _term(_iri(reference=True)),
+    "uri-template": lambda: _term(_uri_template()),
     "uuid": lambda: _term(_UUID),
     "json-pointer": lambda: _term(_POINTER),
+    "relative-json-pointer": lambda: _term(_RELATIVE_POINTER),
 }
 """Builders by name; `format_term` calls each once."""
+
+REFUSED_FORMATS = {
+    "idn-hostname": 'Use "hostname", or format="annotate"',
+    "regex": 'Use a `pattern`, or format="annotate"',
+}
+"""Formats of the specification that no regular term tells; the hints say what to use."""
 
 
 @cache

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import GrammarError
 from .json_document import child
+from .json_formats import REFUSED_FORMATS
 from .json_text import decimal_of
 
 Schema = dict[str, Any]
@@ -41,13 +42,17 @@ def refuse(
     )
 
 
-def refusals(location: str, schema: Schema) -> list[Refusal]:
+def refusals(location: str, schema: Schema, *, assert_formats: bool) -> list[Refusal]:
     """The errors of the keywords in `schema` that are refused."""
     found: list[Refusal] = []
     for keyword in REFUSED:
         if keyword not in schema or schema[keyword] in _TRIVIAL.get(keyword, ()):
             continue
         found.append(refuse(keyword, location))
+    format = schema.get("format")
+    if assert_formats and isinstance(format, str) and format in REFUSED_FORMATS:
+        why = f'"{format}" is not supported'
+        found.append(refuse("format", location, why, REFUSED_FORMATS[format]))
     return found
 
 

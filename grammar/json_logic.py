@@ -40,7 +40,9 @@ class Logic:
         self._assertions = Assertions(
             self.reference, assert_formats=assert_formats, ascii=ascii, annotating=self.annotating
         )
+        self._formats = assert_formats
         self.orders = self._assertions.orders
+        self.annotated = self._assertions.annotated
         self._known: dict[Literal, list[Clause]] = {}
         self._expanded: dict[Conj, list[Clause]] = {}
         self._open: dict[Literal, None] = {}
@@ -105,7 +107,7 @@ class Logic:
             else:
                 if self.document.legacy and "$ref" in schema:
                     schema = {"$ref": schema["$ref"]}
-                for refusal in refusals(place, schema):
+                for refusal in refusals(place, schema, assert_formats=self._formats):
                     if not wanted:  # what is dropped under a negation would widen to nothing
                         raise refusal
                     self.drop(refusal)

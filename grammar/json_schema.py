@@ -67,7 +67,8 @@ def _grammar(schema: dict[str, Any] | bool, spec: GrammarSpec) -> ir.GrammarIR:
     start = build.value(logic.reference("#"))
     build.run()
     rules = prune({"start": start, **build.rules}, build.places)
-    return ir.GrammarIR(rules=rules, start="start", dropped=tuple(logic.dropped))
+    annotated = tuple(place for place in logic.annotated if place not in logic.dropped)
+    return ir.GrammarIR(rules, "start", tuple(logic.dropped), annotated)
 
 
 def _load(text: str | bytes) -> Any:
