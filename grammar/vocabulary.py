@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InvalidRequestError, InvariantError, NotSupportedError
+from ..errors import InvalidRequestError, InvariantError
+from .spelling import decoder_steps, speller
 
 
 class Vocabulary:
@@ -71,7 +72,7 @@ class Vocabulary:
         if eos_ids is None:
             eos_ids = _own_eos(tokenizer)
         special: set[int] = set(getattr(tokenizer, "all_special_ids", ()))
-        spell = _speller(backend)
+        spell = speller(decoder_steps(backend))
         vocab: dict[str, int] = backend.get_vocab(with_added_tokens=True)
         tokens = [b""] * (max(vocab.values(), default=-1) + 1)
         for text, token in vocab.items():
@@ -122,58 +123,3 @@ def _own_eos(tokenizer: Any) -> list[int]:
             "the tokenizer names no EOS token", where="eos_ids", hint="Pass eos_ids=[...]."
         )
     return [own] if isinstance(own, int) else list(own)
-
-
-def _speller(backend: Any) -> Any:
-    """The function from a token's text in the tokenizer's file to the bytes it stands for."""
-    decoder = backend.decoder
-    state: Any = json.loads(decoder.__getstate__()) if decoder is not None else {"type": "Fuse"}
-    parts: list[Any] = state["decoders"] if state["type"] == "Sequence" else [state]
-    kinds = [part["type"] for part in parts]
-    if "ByteLevel" in kinds:
-        return _byte_level
-    unknown = set(kinds) - {"Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"}
-    if unknown:
-        raise NotSupportedError(
-            f"a tokenizer with the decoder {', '.join(sorted(unknown))}",
-            where="tokenizer",
-            hint="Byte-level BPE and SentencePiece vocabularies are known.",
-        )
-    fallback = "ByteFallback" in kinds
-    spaces = [part["replacement"] for part in parts if part["type"] == "Metaspace"]
-    swaps = [(space, " ") for space in spaces]
-    swaps += [(p["pattern"]["String"], p["content"]) for p in parts if p["type"] == "Replace"]
-
-    def spell(text: str) -> bytes:
-        if fallback and len(text) == 6 and text.startswith("<0x") and text.endswith(">"):
-            return bytes([int(text[3:5], 16)])
-        for old, new in swaps:
-            text = text.replace(old, new)
-        return text.encode()
-
-    return spell
-
-
-def _alphabet() -> dict[str, int]:
-    """GPT-2's characters for bytes: printable ones for themselves, the rest from U+0100 on."""
-    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    table = {chr(byte): byte for byte in shown}
-    for byte in range(256):
-        if byte not in shown:
-            table[chr(256 + len(table) - len(shown))] = byte
-    return table
-
-
-_BYTE_OF = _alphabet()
-_TO_LATIN = {ord(char): byte for char, byte in _BYTE_OF.items()}
-
-
-def _byte_level(text: str) -> bytes:
-    try:
-        return text.translate(_TO_LATIN).encode("latin-1") if _spelled(text) else text.encode()
-    except UnicodeEncodeError:
-        return text.encode()
-
-
-def _spelled(text: str) -> bool:
-    return all(char in _BYTE_OF for char in text)

@@ -1,30 +1,13 @@
-"""The bytes each token of a vocabulary stands for.
-
-Two families: byte-level vocabularies (GPT-2's), which spell every byte as a printable character,
-and SentencePiece's, which spell a space as U+2581 and a byte outside the vocabulary as `<0xNN>`.
-"""
+"""The bytes each token of a vocabulary stands for. How files spell them: grammar/spelling.py."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import tokenizers
 
-from ..errors import ModelLoadError
-
-_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
-
-
-def _byte_alphabet() -> dict[str, int]:
-    """GPT-2's spelling: printable bytes as themselves, the others from U+0100 on in order."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    alphabet = {chr(byte): byte for byte in printable}
-    others = (byte for byte in range(256) if byte not in set(printable))
-    alphabet.update((chr(0x100 + place), byte) for place, byte in enumerate(others))
-    return alphabet
+from ..errors import ModelLoadError, NotSupportedError
+from ..grammar.spelling import decoder_steps, speller
 
 
 class TokenBytes:
@@ -38,19 +21,17 @@ class TokenBytes:
         self, raw: tokenizers.Tokenizer, added: Mapping[int, tokenizers.AddedToken]
     ) -> None:
         self._raw = raw
-        self._added = {id: token.content for id, token in added.items()}
         self._known: dict[int, bytes] = {}
-        state = b"null" if raw.decoder is None else raw.decoder.__getstate__()
-        parts = {str(part["type"]): part for part in _parts(json.loads(state))}
-        self._alphabet = _byte_alphabet() if "ByteLevel" in parts else None
-        self._fallback = "ByteFallback" in parts
+        steps = decoder_steps(raw)
+        parts = {str(step["type"]): step for step in steps}
         if not parts.keys() & {"ByteLevel", "Metaspace", "Replace"}:
-            raise ModelLoadError(
-                "the tokens of this tokenizer do not stand for fixed bytes",
-                expected="a ByteLevel, Metaspace or Replace decoder",
-                got=", ".join(parts) or "no decoder",
-                where="tokenizer.json: decoder",
-            )
+            raise _not_bytes(", ".join(parts) or "no decoder")
+        try:
+            self._spell = speller(steps)
+        except NotSupportedError as error:
+            raise _not_bytes(error.message) from None
+        # A byte-level decoder reads added tokens too.
+        self._added = {} if "ByteLevel" in parts else {i: t.content for i, t in added.items()}
         self.strips_space = "Strip" in parts or (
             "Metaspace" in parts and parts["Metaspace"].get("prepend_scheme") != "never"
         )
@@ -62,19 +43,9 @@ class TokenBytes:
         return known
 
     def _make(self, id: int) -> bytes:
-        if self._alphabet is not None:
-            token = self._raw.id_to_token(id) or ""
-            try:
-                return bytes(self._alphabet[character] for character in token)
-            except KeyError:  # an added token, spelled as it is
-                return token.encode()
         if id in self._added:
             return self._added[id].encode()
-        token = self._raw.id_to_token(id) or ""
-        byte = _BYTE.fullmatch(token) if self._fallback else None
-        if byte is not None:
-            return bytes([int(byte[1], 16)])
-        return token.replace("\u2581", " ").encode()
+        return self._spell(self._raw.id_to_token(id) or "")
 
 
 class TokenTexts(dict[int, str | None]):
@@ -94,12 +65,10 @@ class TokenTexts(dict[int, str | None]):
         return text
 
 
-def _parts(decoder: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
-    """A decoder's steps, those of nested sequences too."""
-    if decoder is None:
-        return
-    if decoder["type"] == "Sequence":
-        for part in decoder["decoders"]:
-            yield from _parts(part)
-    else:
-        yield decoder
+def _not_bytes(got: str) -> ModelLoadError:
+    return ModelLoadError(
+        "the tokens of this tokenizer do not stand for fixed bytes",
+        expected="a ByteLevel, Metaspace or Replace decoder",
+        got=got,
+        where="tokenizer.json: decoder",
+    )
