@@ -32,9 +32,10 @@ class GrammarSpec(msgspec.Struct, frozen=True, kw_only=True):
     structural.py write theirs).
     property_order: JSON objects list properties as declared, or in any order.
     whitespace: "compact" (`{"a":1}`), "json" (as json.dumps: `{"a": 1}`) or "free" (bounded).
-    format: the `format` keyword is asserted or only annotated; asserted, the specification's formats
-    are enforced or refused by name, and others (`int32`, `password`, ...) are annotations.
-    ascii: `\\d \\w \\s` and strings in JSON keep to ASCII. lenient: drop what cannot be enforced, and list it, instead of refusing.
+    format: the `format` keyword is only annotated, or asserted (formats of the specification are
+    enforced, or refused by name; others, as `int32` or `password`, are annotations).
+    ascii: `\\d \\w \\s` and strings in JSON keep to ASCII. lenient: drop what cannot be enforced,
+    and list it, instead of refusing.
     """
 
     kind: Kind
