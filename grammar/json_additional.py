@@ -55,8 +55,7 @@ def additional(
         [(one.value, None), *_elsewhere(build, one)] for one in keeps
     ]
     choices: list[ir.Expr] = []
-    for falls, *kept in product(product((True, False), repeat=len(patterns)), *ways):
-        under = {pattern for pattern, does in zip(patterns, falls, strict=True) if does}
+    for under, kept in product(_subsets(patterns), product(*ways)):
         conj = _class_conj(objects, under)
         for value_of in (*(one.value for one in meets), *(value for value, _ in kept)):
             conj = both(conj, value_of)
@@ -65,10 +64,7 @@ def additional(
         value = build.value(conj)
         if build.nothing(value):
             continue
-        tests = [
-            build.test("pattern", pattern, does)
-            for pattern, does in zip(patterns, falls, strict=True)
-        ]
+        tests = [build.test("pattern", pattern, pattern in under) for pattern in patterns]
         tests += allowed
         tests += [outside for _, outside in kept if outside is not None]
         if but:
@@ -86,6 +82,12 @@ def _patterns(objects: Objects) -> list[str]:
     return list(
         dict.fromkeys(pattern for source in objects.sources for pattern, _ in source.patterns)
     )
+
+
+def _subsets(patterns: list[str]) -> list[set[str]]:
+    """The classes of names: those under each set of patterns, and under no other."""
+    falls = product((True, False), repeat=len(patterns))
+    return [{pattern for pattern, does in zip(patterns, row, strict=True) if does} for row in falls]
 
 
 def _elsewhere(build: Builder, exists: Exists) -> list[tuple[Conj, ir.Regular | None]]:
@@ -123,14 +125,12 @@ def compatible(build: Builder, rule: str, objects: Objects, names: list[str]) ->
 
 def _implies(build: Builder, objects: Objects, one: Exists, other: Exists) -> bool:
     """True only where every additional member with a value as `one` asks is as `other` asks."""
-    patterns = _patterns(objects)
     try:
         return all(
             build.logic.empty(
-                both(both(_class_conj(objects, set(under)), one.value), (negated(literal),))
+                both(both(_class_conj(objects, under), one.value), (negated(literal),))
             )
-            for size in range(len(patterns) + 1)
-            for under in combinations(patterns, size)
+            for under in _subsets(_patterns(objects))
             for literal in other.value
         )
     except Refusal:  # the negation does not exist
