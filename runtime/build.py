@@ -10,7 +10,7 @@ import msgspec
 
 from ..errors import ModelLoadError
 from ..types import Chunk
-from .capacity import choose_context, choose_slots
+from .capacity import choose_context, choose_slots, scored_rows, step_bytes
 from .core import EngineCore
 from .grammar_service import GrammarService
 from .locate import resolve_folder
@@ -24,6 +24,7 @@ from .validation import not_deterministic
 if TYPE_CHECKING:
     from ..grammar.compiler import GrammarCompiler
     from .kv_cache import HostKV, KVCache
+    from .models import CausalLM
 
 _NULL_CAPACITY = 1 << 20
 
@@ -87,6 +88,7 @@ def _build_model(
         model.kv_layout.bytes_per_token(dtype),
         options.page_size,
         torch.device(device),
+        work=_work(options, model) if device.startswith("cuda") else 0,
     )
     context = choose_context(options.context_length, config.context_length, capacity)
     kv = KVCache(model.kv_layout, capacity, device, dtype)
@@ -167,6 +169,7 @@ def _assemble(
             shares=options.namespace_shares,
             eviction=options.eviction,
             host_capacity=options.host_total_tokens,
+            scored_rows=scored_rows(options.step_tokens, info.vocab_size),
         )
     )
     overlap = options.overlap
@@ -188,6 +191,21 @@ def _assemble(
         overlap=overlap,
     )
     return Built(core=core, info=info, grammars=grammars)
+
+
+def _work(options: EngineOptions, model: CausalLM) -> int:
+    """Bytes that steps need of a GPU beside the model and its KV: what they compute, and a table of
+    slots for each sequence."""
+    config = model.config
+    context = options.context_length or config.context_length
+    return options.max_running * context * 8 + step_bytes(
+        rows=options.step_tokens,
+        samples=options.max_running,
+        scored=scored_rows(options.step_tokens, config.vocab_size),
+        hidden_size=config.hidden_size,
+        vocab_size=config.vocab_size,
+        itemsize=model.dtype.itemsize,
+    )
 
 
 def _compiler(tokenizer: Tokenizer | None, vocab_size: int) -> GrammarCompiler | None:

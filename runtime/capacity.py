@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("espalier.engine")
 _MOST_SLOTS = 1 << 18  # by default, on CPU
 _CPU_SHARE, _CPU_BYTES = 0.25, 2 << 30
-_CUDA_SHARE = 0.85
+_CUDA_SHARE = 0.9
+_SCORED_BYTES = 256 << 20  # of float32 logits that one step scores
 _FITS = 0.95  # of the free memory, for what was asked for
 
 
@@ -26,14 +27,15 @@ def choose_slots(
     *,
     option: str = "max_total_tokens",
     promised: int = 0,
+    work: int = 0,
 ) -> tuple[int, str]:
     """KV slots, and the line that says so. per_token: bytes of one slot.
 
     asked: the value of `option`; None takes a share of the free memory. promised: bytes of it that
-    are spoken for. Raises OutOfSlotsError, with the greatest value that fits, when memory does not
-    suffice.
+    are spoken for. work: bytes that must be left for a step (`step_bytes`). Raises OutOfSlotsError,
+    with the greatest value that fits, when memory does not suffice.
     """
-    free = free_memory(device) - promised
+    free = max(0, free_memory(device) - promised - work)
     most = int(free * _FITS) // per_token // page_size * page_size
     slots = asked
     if slots is None:
@@ -58,6 +60,8 @@ def choose_slots(
         f"{what}: {slots:,} tokens ({how}; {option}={slots}), {_size(per_token)} each, "
         f"{_size(slots * per_token)} of {_size(free)} free on {device}"
     )
+    if work:
+        line += f" beside {_size(work)} for a step"
     _log.info(line)
     return slots, line
 
@@ -82,6 +86,25 @@ def choose_context(asked: int | None, longest: int, slots: int) -> int:
             hint=f"Start the engine with max_total_tokens of {asked} or more, if memory allows it",
         )
     return asked
+
+
+def scored_rows(step_tokens: int, vocab_size: int) -> int:
+    """Prompt tokens that one step may score: their logits have a bound in bytes."""
+    return max(1, min(step_tokens, _SCORED_BYTES // (4 * vocab_size)))
+
+
+def step_bytes(
+    *, rows: int, samples: int, scored: int, hidden_size: int, vocab_size: int, itemsize: int
+) -> int:
+    """Memory that a step works in, by estimate, without the keys and values that attention gathers.
+
+    rows: tokens run, at 24 hidden sizes each: what enters a layer and its norm, queries, keys,
+    values and their result, and an MLP of up to 5 hidden sizes, thrice. samples and scored have a
+    row of logits, in the model's type (itemsize) and in float32; a sample 32 bytes more per id: a
+    copy, its mask, its noise, and what is sorted for top-p.
+    """
+    logits = (samples + scored) * (itemsize + 4) + samples * 32
+    return rows * 24 * hidden_size * itemsize + logits * vocab_size
 
 
 def free_memory(device: torch.device) -> int:

@@ -96,7 +96,8 @@ class SchedulerConfig(msgspec.Struct, frozen=True, kw_only=True):
     (radix_cache/eviction.py). chunk_tokens: rows per step of prompts, while others decode; None: as
     many as step_tokens leaves. age_bound: how often the one that has waited longest is passed over.
     ageing: seconds of waiting that count as one priority. shares: weights of namespaces, 1 where
-    none is given. host_capacity: slots of the host tier, 0 for none."""
+    none is given. host_capacity: slots of the host tier, 0 for none. scored_rows: prompt tokens
+    whose log probabilities one step tells, of all requests together: each has a row of logits."""
 
     capacity: int
     page_size: int = 1
@@ -110,3 +111,4 @@ class SchedulerConfig(msgspec.Struct, frozen=True, kw_only=True):
     ageing: float = 10.0
     shares: dict[str, float] = {}
     host_capacity: int = 0
+    scored_rows: int = 2048

@@ -233,6 +233,8 @@ class Scheduler:
                 self._rematch(step, seq)
             self._share_row(step, seq)
         start, stop = seq.pos, min(end, seq.pos + budget)
+        if prefill:
+            stop = step.end_of_scores(seq, start, stop, self.config.scored_rows)
         if start == stop:
             return 0
         if stop > seq.room and not self._grow(step, seq, stop):

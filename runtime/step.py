@@ -170,6 +170,15 @@ class Step:
         self.scored.append((seq, count))
         self.name(seq)
 
+    def end_of_scores(self, seq: Sequence, start: int, stop: int, most: int) -> int:
+        """Where rows [start, stop) of the sequence have to end, lest the step scores more than
+        `most` rows."""
+        begin = seq.request.score_from
+        if begin is None or not seq.wants_scores:
+            return stop
+        full = max(start, begin - 1) + max(0, most - len(self.plan.score_rows))
+        return stop if full >= seq.prompt_len - 1 else min(stop, full)
+
     def score_rows(self, seq: Sequence, start: int, stop: int, first: int) -> None:
         """Report the log probabilities of the prompt tokens that follow rows [start, stop), the
         first of which is row `first`."""

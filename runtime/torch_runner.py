@@ -26,6 +26,7 @@ from .pooling import sum_rows
 _MOST = 1e28
 _HELD = -1e30
 _BANNED = -1e33
+_SCORED = 64  # rows whose log probabilities are made at once: they are copies of the logits
 
 
 class _Launched(msgspec.Struct):
@@ -276,6 +277,15 @@ class TorchRunner:
         self, handle: _Launched, rows: list[int], tokens: list[int], top: int
     ) -> list[tuple[float, list[tuple[int, float]]]]:
         """Log probabilities of tokens under the raw logits of rows, and the `top` likeliest."""
+        found = []
+        for at in range(0, len(rows), _SCORED):
+            stop = at + _SCORED
+            found += self._logprobs_of(handle, rows[at:stop], tokens[at:stop], top)
+        return found
+
+    def _logprobs_of(
+        self, handle: _Launched, rows: list[int], tokens: list[int], top: int
+    ) -> list[tuple[float, list[tuple[int, float]]]]:
         assert handle.logits is not None
         logprobs = handle.logits[self._index(rows)].log_softmax(dim=-1)
         own = logprobs.gather(1, self._index(tokens).unsqueeze(1)).squeeze(1).tolist()

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from ..errors import InvalidRequestError, NotSupportedError
 from .request import Request
 
+_MOST_ALTERNATIVES = 4_000_000  # of one request; each takes some 150 bytes until it is sent
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -37,11 +39,7 @@ def check_request(request: Request, limits: Limits) -> None:
                 raise InvalidRequestError(
                     expected=f"a token id below {vocab_size}", got=str(token), where=name
                 )
-    last = len(request.prompt) - (0 if request.generate else 1)
-    if request.score_from is not None and not 1 <= request.score_from <= last:
-        raise InvalidRequestError(
-            expected=f"a position in 1..{last}", got=str(request.score_from), where="start"
-        )
+    _check_scores(request)
     if request.pooling is not None and (request.generate or request.score_from is not None):
         raise InvalidRequestError(
             expected="an embedding alone", got="an embedding and more", where="pooling"
@@ -87,6 +85,25 @@ def _check_prompt(request: Request, vocab_size: int, max_context: int) -> None:
             where="prompt",
             hint="Shorten the prompt, or raise max_total_tokens or context_length if that is what "
             "bounds it",
+        )
+
+
+def _check_scores(request: Request) -> None:
+    begin, top = request.score_from, request.params.prompt_logprobs or 0
+    if begin is None:
+        return
+    last = len(request.prompt) - (0 if request.generate else 1)
+    if not 1 <= begin <= last:
+        raise InvalidRequestError(
+            expected=f"a position in 1..{last}", got=str(begin), where="start"
+        )
+    told = (len(request.prompt) - begin) * top
+    if told > _MOST_ALTERNATIVES:
+        raise InvalidRequestError(
+            expected=f"at most {_MOST_ALTERNATIVES:,} alternatives to a prompt's tokens",
+            got=f"{told:,}: {top} of each of {len(request.prompt) - begin:,}",
+            where="prompt_logprobs",
+            hint="Ask for fewer of each, or for less of the prompt",
         )
 
 

@@ -48,6 +48,7 @@ class Harness:
         eviction: Literal["lru", "density"] = "density",
         overlap: bool = False,
         host: int = 0,
+        scored_rows: int = 2048,
         vocab: int = VOCAB,
         tokenizer: Tokenizer | None = None,
         wrap: Callable[[Any], Any] = lambda runner: runner,
@@ -64,6 +65,7 @@ class Harness:
             age_bound=age_bound,
             eviction=eviction,
             host_capacity=host,
+            scored_rows=scored_rows,
         )
         self.scheduler = Scheduler(config, clock=self.clock)
         if self.scheduler.tier is not None:

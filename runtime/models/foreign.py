@@ -39,6 +39,7 @@ class ForeignConfig:
     architecture: str
     vocab_size: int
     context_length: int
+    hidden_size: int
     eos_ids: tuple[int, ...]
 
 
@@ -180,6 +181,7 @@ def _accepted(model: Any) -> ForeignCausalLM:
         architecture=type(model).__name__,
         vocab_size=text.vocab_size,
         context_length=context,
+        hidden_size=text.hidden_size,
         eos_ids=as_ids(text.eos_token_id),
     )
     made = ForeignCausalLM(config, model, layout, _notes(config, text, layout, model.dtype))

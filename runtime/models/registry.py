@@ -48,6 +48,11 @@ class ModelFacts(Protocol):
         ...
 
     @property
+    def hidden_size(self) -> int:
+        """Width of what goes from layer to layer."""
+        ...
+
+    @property
     def eos_ids(self) -> tuple[int, ...]:
         """Ids that end a generation."""
         ...

@@ -291,3 +291,14 @@ def test_a_namespace_is_free_of_nul(engine: Engine) -> None:
         lambda: engine.explain([5, 6], namespace="a\0"),
     ):
         _refused(InvalidRequestError, "namespace", call)
+
+
+def test_alternatives_of_a_prompt_are_bounded() -> None:
+    prompt = [[3] * 4000]
+    with Engine("null", inline=True) as roomy:
+        with pytest.raises(InvalidRequestError, match="at most 4,000,000 alternatives") as caught:
+            roomy.generate(input_ids=prompt, sampling_params={"prompt_logprobs": 1024})
+        assert caught.value.where == "prompt_logprobs"
+        asked = {"prompt_logprobs": 1000, "max_tokens": 1}
+        [result] = roomy.generate(input_ids=prompt, sampling_params=asked)
+        assert len(result.prompt_logprobs or []) == 4000

@@ -72,6 +72,30 @@ def test_an_engine_keeps_to_the_context_it_was_asked_for(model: str) -> None:
     assert caught.value.where == "context_length"
 
 
+@pytest.mark.usefixtures("gibibyte")
+def test_a_gpu_keeps_room_for_a_step() -> None:
+    gpu = torch.device("cuda")
+    slots, line = capacity.choose_slots(None, 1 << 12, 1, gpu, work=256 << 20)
+    assert slots == int((768 << 20) * 0.9) // (1 << 12)
+    assert line.endswith("of 768.0 MiB free on cuda beside 256.0 MiB for a step")
+    with pytest.raises(OutOfSlotsError, match="at most 186777 tokens"):
+        capacity.choose_slots(200_000, 1 << 12, 1, gpu, work=256 << 20)
+    with pytest.raises(OutOfSlotsError, match="smaller model"):
+        capacity.choose_slots(None, 1 << 12, 1, gpu, work=2 << 30)
+
+
+def test_a_step_of_a_model_of_8_billion_parameters() -> None:
+    """Llama 3 8B: 2,048 rows, 256 sequences."""
+    scored = capacity.scored_rows(2048, 128_256)
+    assert scored == 523
+    work = capacity.step_bytes(
+        rows=2048, samples=256, scored=scored, hidden_size=4096, vocab_size=128_256, itemsize=2
+    )
+    assert 1.8 * 2**30 < work < 2.2 * 2**30
+    assert capacity.scored_rows(2048, 4096) == 2048
+    assert capacity.scored_rows(2048, 1 << 40) == 1
+
+
 def test_an_engine_tells(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "espalier.engine")
     with Engine("sprig", inline=True, device="cpu", max_total_tokens=512) as engine:

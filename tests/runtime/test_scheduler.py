@@ -14,6 +14,7 @@ from hypothesis import given, settings, strategies as st
 from espalier.errors import InvariantError, OutOfSlotsError
 from espalier.radix_cache import RadixCache
 from espalier.runtime.options import SchedulerConfig
+from espalier.runtime.plan import Plan
 from espalier.runtime.request import Request
 from espalier.runtime.scheduler import Scheduler
 from espalier.runtime.sequence import Sequence
@@ -56,6 +57,7 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
         "age_bound": draw(st.sampled_from([0, 2, 256])),
         "overlap": draw(st.booleans()),
         "host": draw(st.sampled_from([0, 0, 24, 400])),
+        "scored_rows": draw(st.sampled_from([1, 3, 64])),
     }
 
 
@@ -293,6 +295,28 @@ def test_a_retracted_request_scores_from_the_start_again() -> None:
     assert len(harness.results[scored_one].prompt_logprobs or []) == 11
     harness.check_results()
     check_scores(harness)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_a_step_scores_a_bounded_number_of_rows(overlap: bool) -> None:
+    """Of all requests together; what is not scored goes on at full speed."""
+    harness = Harness(step_tokens=64, scored_rows=5, overlap=overlap)
+    seen: list[tuple[int, int]] = []
+    launch = harness.simulated.launch
+
+    def watch(plan: Plan) -> Any:
+        seen.append((len(plan.score_rows), len(plan.positions)))
+        return launch(plan)
+
+    harness.simulated.launch = watch  # type: ignore[method-assign]
+    harness.submit([1, 2] * 20, 2, score_from=1)
+    harness.submit([2, 3] * 10, 1, score_from=15, generate=False)
+    harness.submit([3] * 30, 2)
+    harness.run()
+    harness.check_results()
+    check_scores(harness)
+    assert max(scored for scored, _ in seen) == 5
+    assert max(rows for _, rows in seen) > 30
 
 
 def test_a_table_change_is_told_even_if_no_row_can_run() -> None:
