@@ -88,7 +88,8 @@ class GrammarCompiler:
         content = grammar_ir.encode(grammar)
         found = self._by_content.get(content)
         if found is None:
-            self.arena.begin(self._limits.states)
+            # What passed `parse` passes here: a vocabulary that lacks bytes makes few states more.
+            self.arena.begin(2 * self._limits.states)
             found = CompiledGrammar(self._rows, self.arena, grammar)
             self._by_content[content] = found
             if len(self._by_content) > self._keep:

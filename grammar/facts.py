@@ -15,6 +15,7 @@ from .lower import lower
 from .node import INFINITE, Node
 
 MAX_DEPTH = 150  # expressions inside expressions
+MAX_EXPRESSIONS = 50_000  # of one grammar: it is made ready between two steps of an engine
 _Fact = TypeVar("_Fact")
 
 
@@ -27,6 +28,7 @@ class Facts:
         self.grammar = grammar
         self._terms: dict[int, Node] = {}  # by id() of the IR term, which the grammar keeps alive
         self._callers: dict[str, set[str]] = {name: set() for name in grammar.rules}
+        self._size = 0
         if grammar.start not in grammar.rules:
             raise GrammarError(f"the start rule {grammar.start!r} is missing", where="grammar")
         for name, rule in grammar.rules.items():
@@ -52,6 +54,13 @@ class Facts:
         """Lowers the terms of one rule and notes whom it calls."""
         if depth > MAX_DEPTH:
             raise GrammarError(f"a rule nested more than {MAX_DEPTH} deep", where=name)
+        self._size += 1
+        if self._size > MAX_EXPRESSIONS:
+            raise GrammarError(
+                expected=f"a grammar of at most {MAX_EXPRESSIONS:,} expressions",
+                got="more",
+                hint="Split it into several calls; optional properties and alternatives count most",
+            )
         if isinstance(expr, ir.Term):
             self._terms[id(expr)] = self._lowered(name, expr.regular)
         elif isinstance(expr, ir.Ref):

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from espalier.errors import GrammarError
-from espalier.grammar import GrammarSpec, Limits, ir, parse
+from espalier.grammar import GrammarCompiler, GrammarSpec, Limits, Vocabulary, ir, parse
 
 from .machine_tools import allowed, rich_compiler
 
@@ -131,3 +131,34 @@ def test_an_option_that_is_none_is_named(option: dict[str, Any]) -> None:
     body = msgspec.msgpack.encode({"kind": "json_schema", "source": "true"} | option)
     with pytest.raises(msgspec.ValidationError, match=name):
         msgspec.msgpack.decode(body, type=GrammarSpec)
+
+
+def test_the_size_of_a_grammar_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = GrammarSpec.json_schema({"properties": {f"p{i}": {} for i in range(40)}})
+    parsed = parse(schema)
+    monkeypatch.setattr("espalier.grammar.facts.MAX_EXPRESSIONS", 100)
+    with pytest.raises(GrammarError, match="at most 100 expressions"):
+        parse(schema)
+    with pytest.raises(GrammarError, match="at most 100 expressions"):
+        rich_compiler().load(parsed)
+
+
+def test_what_the_worker_lets_pass_an_engine_can_load() -> None:
+    """And no more: an engine makes it ready between two steps."""
+    compiler = GrammarCompiler(Vocabulary([bytes([i]) for i in range(256)] + [b""], [256], [256]))
+    for letters in ("ab", "abc"):
+        schema = {
+            "type": "object",
+            "properties": {
+                f"{word}{i}": {"type": "string", "pattern": f"^[{letters}]{{{i}}}x{i}$"}
+                for i in range(60)
+                for word in ("left", "right")
+            },
+        }
+        grammar = parse(GrammarSpec.json_schema(schema))
+        before = compiler.arena._serial
+        compiler.load(grammar)
+        assert 0 < compiler.arena._serial - before < 20_000
+    greedy = {"type": "string", "pattern": "a.{12}b", "maxLength": 13}
+    with pytest.raises(GrammarError):
+        parse(GrammarSpec.json_schema(greedy))
