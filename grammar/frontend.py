@@ -23,7 +23,7 @@ class Limits:
     engine makes these again, between two steps: some 20 microseconds each."""
 
     source: int = 16 << 20
-    states: int = 20_000
+    states: int = 40_000
 
 
 def parse(spec: GrammarSpec, limits: Limits | None = None) -> GrammarIR:

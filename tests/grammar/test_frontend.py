@@ -158,7 +158,7 @@ def test_what_the_worker_lets_pass_an_engine_can_load() -> None:
         grammar = parse(GrammarSpec.json_schema(schema))
         before = compiler.arena._serial
         compiler.load(grammar)
-        assert 0 < compiler.arena._serial - before < 20_000
-    greedy = {"type": "string", "pattern": "a.{12}b", "maxLength": 13}
+        assert 0 < compiler.arena._serial - before < 40_000
+    greedy = {"type": "string", "pattern": "a.{13}b", "maxLength": 14}
     with pytest.raises(GrammarError):
         parse(GrammarSpec.json_schema(greedy))
