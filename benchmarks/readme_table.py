@@ -94,7 +94,7 @@ def cpu(rows: Rows) -> str:
     return markdown(["", "Espalier", *peers], lines)
 
 
-def radix(rows: Rows) -> str:
+def growth(rows: Rows) -> str:
     """Each figure at its largest size, and how it grows with size."""
     slopes = {
         row["name"].removesuffix(": slope"): row["value"]
@@ -107,7 +107,12 @@ def radix(rows: Rows) -> str:
         if at:
             largest[name] = (f"{float(size):,.0f}", row["value"], row["unit"])
     lines = [
-        [name, size, f"{number(value)} {unit}", f"{slopes[name]:.2f}" if name in slopes else ""]
+        [
+            name.removeprefix("scheduler/"),
+            size,
+            f"{number(value)} {unit}",
+            f"{slopes[name]:.2f}" if name in slopes else "",
+        ]
         for name, (size, value, unit) in largest.items()
     ]
     return markdown(["", "at size", "CPU time or bytes", "log-log slope"], lines)
@@ -123,7 +128,8 @@ SECTIONS: dict[str, tuple[str, Callable[[Rows], str]]] = {
         "**One CPU thread, beside transformers in the same run** (random weights; CPU time).",
         cpu,
     ),
-    "radix": ("**The prefix tree as it grows.**", radix),
+    "radix": ("**The prefix tree as it grows.**", growth),
+    "scheduler": ("**A step beside its model, as batch and queue grow** (null model).", growth),
 }
 
 

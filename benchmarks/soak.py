@@ -3,8 +3,8 @@
 A tiny model of random weights answers greedy, sampled and constrained requests, with stop strings
 and expressions, penalties, several samples, forks over shared prefixes, namespaces, priorities,
 streams and holds; some are cancelled, some have deadlines. The KV cache has a quarter of the slots
-that the distinct tokens of all cases would fill, so that prefixes are evicted and requests
-retracted all the time. Every result is compared with that of the same request alone with memory
+that the running sequences would fill if all seats were taken, so that prefixes are evicted all the
+time, and requests retracted in the tides of long answers. Every result is compared with that of the same request alone with memory
 for all (of a cut one, what there is of it); invariants are checked every so many steps; at the end
 every slot is free or in the tree.
 """
@@ -27,12 +27,13 @@ from ..runtime.grammar_service import InlineGrammars
 from ..runtime.locate import SPRIG
 from ..runtime.options import EngineOptions
 from ..types import Chunk, Hold, Result
-from .belady import distinct
 from .radix import resident
 from .report import Row, finish, parser
 from .soak_cases import Case, make_cases
 
-MAX_RUNNING = 48
+MAX_RUNNING = 128
+LONG = 40  # tokens of an answer
+TIDE = 150  # requests of every 1,000 that are long
 TOLD = 10  # times that memory is looked at
 
 
@@ -54,6 +55,7 @@ class Soak:
         self, model: str, cases: Sequence[Case], *, seed: int, overlap: bool, check_every: int
     ) -> None:
         self._cases = cases
+        self._long = [case for case in cases if case.answers[0].generated_tokens > LONG] or cases
         self._rng = random.Random(seed)
         self._check_every = check_every
         whole = [
@@ -62,7 +64,8 @@ class Soak:
             for case in parent.family()
             for answer in case.answers
         ]
-        self.capacity = max(distinct(whole) // 4, 2 * max(map(len, whole)))
+        mean = sum(map(len, whole)) / len(whole)
+        self.capacity = max(int(MAX_RUNNING * mean) // 4, 2 * max(map(len, whole)))
         options = EngineOptions(
             model=model,
             device="cpu",
@@ -82,12 +85,12 @@ class Soak:
         self.resident: list[int] = []
 
     def run(self, requests: int, say: Callable[[str], None] = lambda _: None) -> None:
-        """So many requests, at most three times as many at once as there are seats."""
+        """So many requests, at most twice as many at once as there are seats."""
         steps = 0
         while self._ids < requests or not self.core.idle or self.core.compiling:
-            while self._ids < requests and len(self._asked) < 3 * MAX_RUNNING:
+            while self._ids < requests and len(self._asked) < 2 * MAX_RUNNING:
                 self._submit()
-            if self._asked and self._rng.random() < 0.05:
+            if self._asked and self._rng.random() < 0.1:
                 self._cancel()
             self.core.step()
             steps += 1
@@ -127,7 +130,8 @@ class Soak:
 
     def _submit(self) -> None:
         rng = self._rng
-        case = self._next.pop() if self._next else rng.choice(self._cases)
+        among = self._long if self._ids % 1000 < TIDE else self._cases
+        case = self._next.pop() if self._next else rng.choice(among)
         deadline = rng.choice([1e-6, 0.02, 0.2, 5.0]) if rng.random() < 0.06 else None
         stream = case.params.n == 1 and rng.random() < 0.3
         holds = []

@@ -144,7 +144,7 @@ def _draw(
         kind=kind,
         prompt=stem[: rng.randint(1, len(stem))] + tail,
         params=SamplingParams(
-            max_tokens=24 if kind == "grammar" else rng.choice([2, 6, 10, 16, 48]),
+            max_tokens=24 if kind == "grammar" else rng.choice([2, 4, 8, 12, 60]),
             seed=number,
             ignore_eos=rng.random() < 0.5,
             logprobs=1 if rng.random() < 0.1 else None,
