@@ -4,9 +4,9 @@ A tiny model of random weights answers greedy, sampled and constrained requests,
 and expressions, penalties, several samples, forks over shared prefixes, namespaces, priorities,
 streams and holds; some are cancelled, some have deadlines. The KV cache has a quarter of the slots
 that the running sequences would fill if all seats were taken, so that prefixes are evicted all the
-time, and requests retracted in the tides of long answers. Every result is compared with that of the same request alone with memory
-for all (of a cut one, what there is of it); invariants are checked every so many steps; at the end
-every slot is free or in the tree.
+time, and requests retracted in the tides of long answers. Every result is compared with that of
+the same request alone with memory for all (of a cut one, what there is of it); invariants are
+checked every so many steps; at the end every slot is free or in the tree.
 """
 
 from __future__ import annotations
