@@ -31,7 +31,7 @@ from .radix import resident
 from .report import Row, finish, parser
 from .soak_cases import Case, make_cases
 
-MAX_RUNNING = 128
+SEATS = 128
 LONG = 40  # tokens of an answer
 TIDE = 150  # requests of every 1,000 that are long
 TOLD = 10  # times that memory is looked at
@@ -52,12 +52,20 @@ class Soak:
     """The load on one core. wrong: what was found so far, in words. resident: bytes, in time."""
 
     def __init__(
-        self, model: str, cases: Sequence[Case], *, seed: int, overlap: bool, check_every: int
+        self,
+        model: str,
+        cases: Sequence[Case],
+        *,
+        seed: int,
+        overlap: bool,
+        check_every: int,
+        seats: int = SEATS,
     ) -> None:
         self._cases = cases
         self._long = [case for case in cases if case.answers[0].generated_tokens > LONG] or cases
         self._rng = random.Random(seed)
         self._check_every = check_every
+        self._seats = seats
         whole = [
             case.prompt + answer.token_ids
             for parent in cases
@@ -65,12 +73,12 @@ class Soak:
             for answer in case.answers
         ]
         mean = sum(map(len, whole)) / len(whole)
-        self.capacity = max(int(MAX_RUNNING * mean) // 4, 2 * max(map(len, whole)))
+        self.capacity = max(int(seats * mean) // 4, 2 * max(map(len, whole)))
         options = EngineOptions(
             model=model,
             device="cpu",
             max_total_tokens=self.capacity,
-            max_running=MAX_RUNNING,
+            max_running=seats,
             step_tokens=256,
             overlap=overlap,
             namespace_shares={"a": 2.0},
@@ -88,7 +96,7 @@ class Soak:
         """So many requests, at most twice as many at once as there are seats."""
         steps = 0
         while self._ids < requests or not self.core.idle or self.core.compiling:
-            while self._ids < requests and len(self._asked) < 2 * MAX_RUNNING:
+            while self._ids < requests and len(self._asked) < 2 * self._seats:
                 self._submit()
             if self._asked and self._rng.random() < 0.1:
                 self._cancel()
@@ -115,7 +123,7 @@ class Soak:
         left = {
             "requests": len(self._asked),
             "running": len(scheduler.running) + len(scheduler.leaving),
-            "seats": MAX_RUNNING - len(scheduler.free_seats),
+            "seats": self._seats - len(scheduler.free_seats),
             "steps": len(scheduler.in_flight) + len(scheduler.deferred),
             "locks, pins and watchers": stats.locks + stats.pinned + stats.pending + stats.watchers,
             "slots": stats.capacity - stats.available - stats.tokens,

@@ -47,7 +47,7 @@ def test_nothing_leaks_breaks_or_differs(
     model: tuple[str, int], cases: list[Case], overlap: bool
 ) -> None:
     before = _alive()
-    load = Soak(model[0], cases, seed=3, overlap=overlap, check_every=5)
+    load = Soak(model[0], cases, seed=3, overlap=overlap, check_every=5, seats=32)
     rows = {row.name: row.value for row in measure(load, REQUESTS)}
     assert rows["soak/requests"] >= REQUESTS
     assert rows["soak/wrong results"] == 0
