@@ -40,7 +40,7 @@ class Rows:
 
     def add(self, name: str, size: int, value: float, unit: str = "us") -> None:
         """One figure at one size."""
-        self.rows.append(Row(name=f"{name} @ {size:.0e}", value=round(value, 3), unit=unit))
+        self.rows.append(Row(name=f"{name} @ {size:.3g}", value=round(value, 3), unit=unit))
         self._series.setdefault(name, []).append((size, value))
 
     def slopes(self) -> list[Row]:

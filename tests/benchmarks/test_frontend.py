@@ -17,8 +17,8 @@ def test_rows_slopes_and_plot(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     file, svg = tmp_path / "rows.json", tmp_path / "plot.svg"
     assert frontend.main(["--json", str(file), "--svg", str(svg)]) == 0
     rows = {row["name"]: row for row in report.read(file)}
-    assert rows["frontend/fork, by tokens of the state @ 6e+01"]["value"] > 0
-    assert rows["frontend/gens/s, null engine, by programs @ 4e+01"]["value"] > 0
+    assert rows["frontend/fork, by tokens of the state @ 64"]["value"] > 0
+    assert rows["frontend/gens/s, null engine, by programs @ 40"]["value"] > 0
     assert rows["frontend/gens/s, answered at once"]["value"] > 0
     assert rows["frontend/fork, by how many at once: slope"]["unit"] == "log/log"
     assert len(list(ET.parse(svg).getroot())) > 10

@@ -32,14 +32,14 @@ def test_sections(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         Row(name="match: slope", value=0.031, unit="log/log"),
     ]
     report.finish("radix", [], tmp_path / "radix.json", rows)
-    rows = [Row(name="scheduler/step, plain @ 2e+02", value=300.0, unit="us")]
+    rows = [Row(name="scheduler/step, plain @ 256", value=300.0, unit="us")]
     report.finish("scheduler", [], tmp_path / "scheduler.json", rows)
     capsys.readouterr()
     lines = readme_table.render(tmp_path).splitlines()
     assert "| judge | 5.70 | 1.00 | 1.25 |" in lines
     assert "| 6.8M fp32/b1, tokens/s | 1,300 | 300 |" in lines
     assert "| match | 1,000,000 | 5.00 us | 0.03 |" in lines
-    assert "| step, plain | 200 | 300 us |  |" in lines
+    assert "| step, plain | 256 | 300 us |  |" in lines
 
 
 def test_update_needs_its_marks() -> None:

@@ -21,6 +21,6 @@ def test_rows_and_slopes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     assert radix.main(["--json", str(tmp_path / "rows.json"), "--svg", str(svg)]) == 0
     assert len(list(ET.parse(svg).getroot())) > 20
     rows = {row["name"]: row for row in json.loads((tmp_path / "rows.json").read_text())}
-    assert rows["match+lock 1024 tokens in 16 nodes @ 8e+02"]["unit"] == "us"
-    assert rows["evict one leaf @ 4e+02"]["value"] > 0
+    assert rows["match+lock 1024 tokens in 16 nodes @ 800"]["unit"] == "us"
+    assert rows["evict one leaf @ 400"]["value"] > 0
     assert rows["insert 512 tokens: slope"]["unit"] == "log/log"
