@@ -227,7 +227,7 @@ class Assertions:
 
     def _check_pattern(self, pattern: str, where: str) -> None:
         try:
-            test_term("pattern", pattern, self._ascii)
+            test_term("pattern", pattern, self._ascii, True)
         except GrammarError as error:
             column = f" ({error.where})" if error.where else ""
             raise Refusal(

@@ -178,7 +178,7 @@ class Builder:
 
     def test(self, kind: str, source: str, wanted: bool) -> ir.Regular:
         """The decoded strings that pass a string test, or fail it."""
-        term = test_term(kind, source, self.logic.ascii)
+        term = test_term(kind, source, self.logic.ascii, wanted)
         return term if wanted else ir.Not(term)
 
     def name_terms(self, names: Conj) -> list[ir.Regular]:

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 
 @cache
-def test_term(kind: str, source: str, ascii: bool) -> ir.Regular:
-    """The decoded strings that pass a string test: a `pattern` (searched) or a `format`."""
+def test_term(kind: str, source: str, ascii: bool, wanted: bool) -> ir.Regular:
+    """The decoded strings that pass a string test: a `pattern` (searched) or a `format`; at least
+    all that do, where they are not wanted."""
     if kind == "pattern":
         return pattern_regular(source, search=True, ascii=ascii)
-    return format_term(source)
+    return format_term(source, wide=not wanted)
 
 
 def accepts(logic: Logic, conj: Conj, value: Const) -> bool:
@@ -52,7 +53,7 @@ def _string(logic: Logic, strings: Strings, text: str) -> bool:
     if len(text) < strings.low or (strings.high is not None and len(text) > strings.high):
         return False
     return all(
-        matches(test_term(kind, source, logic.ascii), text) is wanted
+        matches(test_term(kind, source, logic.ascii, wanted), text) is wanted
         for kind, source, wanted in strings.tests
     )
 
@@ -101,7 +102,7 @@ def member(logic: Logic, objects: Objects, name: str) -> Conj:
         if said is not None:
             conj = both(conj, said)
         for pattern, value in source.patterns:
-            if matches(test_term("pattern", pattern, logic.ascii), name):
+            if matches(test_term("pattern", pattern, logic.ascii, True), name):
                 spoken = True
                 conj = both(conj, value)
         if not spoken:

@@ -13,6 +13,9 @@
     json-pointer                   RFC 6901
     relative-json-pointer          draft-bhutton-relative-json-pointer-00, without index changes
 
+A complement is taken of `WIDER` terms, which have what is not written too: what is valid and left
+out above is no more written where a schema negates the format.
+
 The specification's other formats are in `REFUSED_FORMATS`: to assert them is refused by name.
 Formats that it does not know (`int32`, `byte`, `password`, ...) are annotations, as it says; the
 places where a format binds nothing are listed in `GrammarIR.annotated`.
@@ -32,7 +35,9 @@ _YEAR_DAY = (
     r"|(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29"
 )
 _NAIVE_TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?"
-_TIME = rf"{_NAIVE_TIME}(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+_OFFSET = r"(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+_TIME = _NAIVE_TIME + _OFFSET
+_LEAP_TIME = rf"(?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|60)(?:\.[0-9]+)?{_OFFSET}"
 _CLOCK = r"(?:[0-9]+H(?:[0-9]+M(?:[0-9]+S)?)?|[0-9]+M(?:[0-9]+S)?|[0-9]+S)"
 _CALENDAR = r"(?:[0-9]+Y(?:[0-9]+M(?:[0-9]+D)?)?|[0-9]+M(?:[0-9]+D)?|[0-9]+D)"
 _DURATION = rf"P(?:[0-9]+W|T{_CLOCK}|{_CALENDAR}(?:T{_CLOCK})?)"
@@ -96,12 +101,12 @@ def _iri(*, reference: bool) -> str:
     return _uri(reference=reference, more=_UCS, in_query=_PRIVATE)
 
 
-def _uri_template() -> str:
+def _uri_template(operators: str = "+#./;?&") -> str:
     encoded = r"%[0-9A-Fa-f]{2}"
     literal = rf"[!#$&-;=?-\[\]_a-z~{_UCS}{_PRIVATE}]|{encoded}"
     char = rf"(?:[A-Za-z0-9_]|{encoded})"
     variable = rf"{char}(?:\.?{char})*(?::[1-9][0-9]{{0,3}}|\*)?"
-    return rf"(?:{literal}|\{{[+#./;?&]?{variable}(?:,{variable})*\}})*"
+    return rf"(?:{literal}|\{{[{operators}]?{variable}(?:,{variable})*\}})*"
 
 
 def _email(more: str = "") -> str:
@@ -147,6 +152,19 @@ FORMATS: dict[str, Callable[[], ir.Regular]] = {
 }
 """Builders by name; `format_term` calls each once."""
 
+WIDER: dict[str, Callable[[], ir.Regular]] = {
+    "date": lambda: _term(_YEAR_DAY),
+    "time": lambda: _term(_LEAP_TIME),
+    "date-time": lambda: _term(rf"(?:{_YEAR_DAY})[Tt]{_LEAP_TIME}"),
+    "hostname": lambda: _term(_HOST),
+    "idn-email": lambda: _term(r"(?s:.+@.+)"),
+    "uri-template": lambda: _term(_uri_template("+#./;?&=,!@|")),
+    "relative-json-pointer": lambda: _term(
+        rf"(?:0|[1-9][0-9]*)(?:[+-](?:0|[1-9][0-9]*))?(?:#|{_POINTER})"
+    ),
+}
+"""Where `FORMATS` leaves something out, a term without gaps."""
+
 REFUSED_FORMATS = {
     "idn-hostname": 'Use "hostname", or format="annotate"',
     "regex": 'Use a `pattern`, or format="annotate"',
@@ -155,6 +173,6 @@ REFUSED_FORMATS = {
 
 
 @cache
-def format_term(name: str) -> ir.Regular:
-    """The strings of a format in `FORMATS`."""
-    return FORMATS[name]()
+def format_term(name: str, *, wide: bool = False) -> ir.Regular:
+    """The strings of a format in `FORMATS`; wide: at least all of them, to be excluded."""
+    return (WIDER.get(name, FORMATS[name]) if wide else FORMATS[name])()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from espalier.errors import GrammarError
-from espalier.grammar import GrammarSpec, parse
+from espalier.grammar import GrammarCompiler, GrammarSpec, Vocabulary, parse
 from espalier.grammar.json_formats import FORMATS, REFUSED_FORMATS, format_term
 from espalier.grammar.json_match import matches
 from tests.support import data_path
@@ -88,6 +88,30 @@ def test_formats_of_the_test_suite(name: str) -> None:
                 assert test["valid"], test
                 unwritten = (":60", "xn--", *(("@실", "@cafe") if name == "idn-email" else ()))
                 assert any(part in text for part in unwritten), test
+
+
+@pytest.mark.parametrize(
+    ("name", "valid"),
+    [
+        ("date", "0000-02-29"),
+        ("time", "23:59:60Z"),
+        ("date-time", "1998-12-31T23:59:60Z"),
+        ("hostname", "xn--bcher-kva.example"),
+        ("idn-email", "a@bücher.example"),
+        ("uri-template", "{=a}"),
+        ("relative-json-pointer", "0+1/a"),
+    ],
+)
+def test_what_is_valid_and_not_written_is_not_written_under_not(name: str, valid: str) -> None:
+    assert not matches(format_term(name), valid)
+    assert matches(format_term(name, wide=True), valid)
+    assert [text for text in GOOD[name] if not matches(format_term(name, wide=True), text)] == []
+    vocabulary = Vocabulary([bytes([byte]) for byte in range(256)])
+    other = {"type": "string", "not": {"format": name}}
+    for schema in (other, {**other, "enum": [valid, "a {b c"]}):
+        matcher = GrammarCompiler(vocabulary).compile(GrammarSpec.json_schema(schema)).matcher()
+        text = json.dumps(valid, ensure_ascii=False).encode()
+        assert not (matcher.accept_bytes(text) and matcher.can_end)
 
 
 @pytest.mark.parametrize("name", REFUSED_FORMATS)
