@@ -49,7 +49,8 @@ class Asked(msgspec.Struct, eq=False):
 
 
 class Soak:
-    """The load on one core. wrong: what was found so far, in words. resident: bytes, in time."""
+    """The load on one core. wrong: what was found so far, in words. resident: bytes, in time.
+    objects: of Python's, at the same times (native libraries keep memory of their own)."""
 
     def __init__(
         self,
@@ -91,6 +92,7 @@ class Soak:
         self.kinds: Counter[str] = Counter()
         self.wrong: list[str] = []
         self.resident: list[int] = []
+        self.objects: list[int] = []
 
     def run(self, requests: int, say: Callable[[str], None] = lambda _: None) -> None:
         """So many requests, at most twice as many at once as there are seats."""
@@ -107,10 +109,11 @@ class Soak:
             if self._ids * TOLD >= requests * (len(self.resident) + 1):
                 gc.collect()
                 self.resident.append(resident())
+                self.objects.append(len(gc.get_objects()))
                 retracted = self.core.scheduler.counters.retractions
                 say(
                     f"{self._ids} requests, {steps} steps, {retracted} retracted, "
-                    f"{self.resident[-1] >> 20} MiB"
+                    f"{self.resident[-1] >> 20} MiB, {self.objects[-1]} objects"
                 )
 
     def end(self) -> None:
@@ -252,7 +255,8 @@ def measure(soak: Soak, requests: int, say: Callable[[str], None] = lambda _: No
         raise EngineError(f"{len(soak.wrong)} results are wrong, the first: {soak.wrong[0]}")
     soak.end()
     counters = soak.core.scheduler.counters
-    middle = soak.resident[len(soak.resident) // 2 - 1 :]
+    half = len(soak.resident) // 2 - 1
+    middle, objects = soak.resident[half:], soak.objects[half:]
     figures: dict[str, tuple[float, str]] = {
         "requests": (sum(soak.ends.values()), "requests"),
         "wrong results": (len(soak.wrong), "requests"),
@@ -264,6 +268,8 @@ def measure(soak: Soak, requests: int, say: Callable[[str], None] = lambda _: No
         "prompt tokens cached": (counters.cached_tokens / counters.prompt_tokens, "of all"),
         "resident, half way": (middle[0] / 2**20, "MiB"),
         "resident, most after that": (max(middle) / 2**20, "MiB"),
+        "objects, half way": (objects[0], "objects"),
+        "objects, most after that": (max(objects), "objects"),
         "time": (seconds, "s"),
     }
     return [
