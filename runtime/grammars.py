@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..errors import EspalierError, GrammarError, InvalidRequestError
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
     from .grammar_service import GrammarService
 
 _T = TypeVar("_T")
-_KEPT = 512
 
 
 class Grammars(Generic[_T]):
@@ -22,7 +20,6 @@ class Grammars(Generic[_T]):
     def __init__(self, compiler: GrammarCompiler | None, service: GrammarService | None) -> None:
         self.compiler = compiler
         self._service = service
-        self._compiled: OrderedDict[GrammarSpec, CompiledGrammar] = OrderedDict()
         self._waiting: dict[GrammarSpec, list[_T]] = {}
 
     @property
@@ -44,9 +41,8 @@ class Grammars(Generic[_T]):
             raise InvalidRequestError(
                 "a grammar needs a tokenizer, and this engine has none", where="grammar"
             )
-        known = self._compiled.get(spec)
+        known = self.compiler.find(spec)
         if known is not None:
-            self._compiled.move_to_end(spec)
             return known
         waiting = self._waiting.get(spec)
         if waiting is not None:
@@ -81,7 +77,7 @@ class Grammars(Generic[_T]):
             else:
                 assert self.compiler is not None
                 try:
-                    compiled = self.compiler.load(parsed)
+                    compiled = self.compiler.load(parsed, spec)
                 except EspalierError as error:
                     compiled = error
                 except Exception as error:  # a bug of ours: it fails this grammar alone (P4)
@@ -89,9 +85,5 @@ class Grammars(Generic[_T]):
                         f"the grammar could not be built: {type(error).__name__}: {error}",
                         where=spec.kind,
                     )
-            if not isinstance(compiled, EspalierError):
-                self._compiled[spec] = compiled
-                if len(self._compiled) > _KEPT:
-                    self._compiled.popitem(last=False)
             ready.extend((who, compiled) for who in waiting)
         return ready

@@ -21,6 +21,7 @@ from espalier.grammar import (
     ir,
     parse,
 )
+from espalier.grammar.kept import Kept
 from tests.support import data_path
 
 from .machine_tools import allowed, regex_matcher, rich_compiler, vocabulary
@@ -45,12 +46,30 @@ def test_equal_grammars_are_compiled_once() -> None:
 
 
 def test_caches_are_bounded() -> None:
-    one = GrammarCompiler(vocabulary("ab"), keep=2)
+    """By bytes: two small grammars stay, and a large one alone."""
+    one = GrammarCompiler(vocabulary("ab"), kept_bytes=140 << 10)
     first = one.compile(GrammarSpec.regex("a"))
+    assert one.find(GrammarSpec.regex("a")) is first
     for pattern in ("ab", "b"):
         one.compile(GrammarSpec.regex(pattern))
+    assert one.find(GrammarSpec.regex("a")) is None
     assert one.compile(GrammarSpec.regex("a")) is not first
     assert len(one._by_spec) == len(one._by_content) == 2
+    large = GrammarSpec.choices(["a" * n for n in range(200)])
+    assert one.compile(large) is one.compile(large)
+    assert len(one._by_spec) == len(one._by_content) == 1
+
+
+def test_what_is_kept_was_used_last() -> None:
+    kept: Kept[str, int] = Kept(10)
+    for name, size in (("a", 4), ("b", 4), ("a", 5), ("c", 2)):
+        kept.put(name, size, size)
+    assert (kept.get("b"), kept.get("a"), kept.get("c"), kept.size) == (None, 5, 2, 7)
+    kept.get("a")
+    kept.put("d", 4, 4)
+    assert (kept.get("c"), kept.get("a"), kept.size) == (None, 5, 9)
+    kept.put("e", 99, 99)
+    assert (len(kept), kept.get("e"), kept.size) == (1, 99, 99)
 
 
 def test_a_full_arena_forgets(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -277,7 +277,8 @@ def test_a_matcher_that_fails_fails_alone(engine: Engine, monkeypatch: pytest.Mo
     compiler = engine.link.core._grammars.compiler
     assert compiler is not None
     engine.generate(input_ids=[[7]], grammar=spec)
-    bad = engine.link.core._grammars._compiled[spec]
+    bad = compiler.find(spec)
+    assert bad is not None
     monkeypatch.setattr(Matcher, "mask_row", mask_row)
     results = engine.generate(input_ids=[[7]] * 3, grammar=[spec, good, None], on_error="return")
     assert type(results[0].error) is GrammarError
