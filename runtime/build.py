@@ -81,8 +81,7 @@ def _build_model(
         raise not_deterministic(model.mixed_rows)
     tokenizer = load_tokenizer(options)
     loaded = time.perf_counter()
-    config = model.config
-    dtype = model.dtype
+    config, dtype = model.config, model.dtype
     capacity, line = choose_slots(
         options.max_total_tokens,
         model.kv_layout.bytes_per_token(dtype),
