@@ -1,10 +1,15 @@
-"""Settings of every test run: one torch thread, hypothesis without deadlines."""
+"""Settings of every test run: one torch thread, hypothesis without deadlines, ^C as in a shell."""
 
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
+
+# A shell's background jobs are started with ^C ignored; tests that send it expect Python's handler.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
