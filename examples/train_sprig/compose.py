@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import random
 
+from .words import make_word
+
 PERSON_CLAUSES = {
     "age": """
 is {age} years old|is {age}|just turned {age}|will be {age} this year|has turned {age}
@@ -202,6 +204,10 @@ def person(rng: random.Random) -> str:
     clauses = [rng.choice(_PERSON[kind]) for kind in kinds]
     pronoun = rng.choice(["He", "She"])
     text = rng.choice(PERSON_OPENERS) if rng.random() < 0.4 else "{name}"
+    if rng.random() < 0.12:
+        text = f"{_role(rng)} {{name}}"
+        if rng.random() < 0.5:
+            return _file_card(rng, text)
     if rng.random() < 0.3 and not text.endswith(","):
         first, second, *clauses = clauses
         text = f"{text}, {rng.choice(ASIDES)} {first}, {second}"
@@ -235,6 +241,33 @@ def person(rng: random.Random) -> str:
         else:
             text += f", {clause}"
     return text + "."
+
+
+ROLES = bank("""
+Guest|Witness|Student|Member|Captain|Doctor|Professor|Nurse|Sergeant|Reader|Colleague|Neighbour|Aunt
+Uncle|Grandma|Coach|Singer|Writer|Customer|Patient|Visitor|Winner|Player|Farmer|Painter|Detective
+Lieutenant|Judge|Candidate|Baker|Teacher|Pupil|Tenant|Pilot|Volunteer|Newcomer|Comrade|Chef
+""")
+CARD_VERBS = bank("""
+arrived from|checked in at|called from|flew to|reports from|waits in|was seen in|studies in
+works in|signed up in|left for|came home to|got lost in|writes from|landed in|plays in|returned to
+performs in
+""")
+
+
+def _role(rng: random.Random) -> str:
+    """What somebody is, before the name and no part of it; at times in words nobody knows."""
+    if rng.random() < 0.7:
+        return rng.choice(ROLES)
+    return make_word(rng, heldout=False, english=0.6).capitalize()
+
+
+def _file_card(rng: random.Random, who: str) -> str:
+    """A person as in a list: the age between commas or in brackets."""
+    age = rng.choice(
+        [", age {age},", ", aged {age},", " ({age})", ", {age},", ", {age} years old,", " at {age}"]
+    )
+    return f"{who}{age} {rng.choice(CARD_VERBS)} {{city}}."
 
 
 def order(rng: random.Random) -> str:
@@ -299,9 +332,40 @@ def event(rng: random.Random) -> str:
         joined = first + rng.choice(EVENT_SPLIT).replace("{x}", second)
     else:
         joined = f"{first} {second}"
+    if rng.random() < 0.2:
+        return _event_with(rng, joined)
     shape = rng.choice(EVENT_BOTH)
     shape = shape.replace("{verb}", rng.choice(EVENT_VERBS)).replace("{when_where}", joined)
     return shape + rng.choice([".", ".", ".", "!"])
+
+
+ACTORS = bank("""
+band|mayor|dancers|orchestra|neighbours|team|director|twins|drummers|children|painter|jury|magician
+students|clowns|president|twelve cooks|players|poet|photographers|singers|speaker|farmers
+old friends
+""")
+ACTS = bank("""
+will perform|speak|are going to help|will cook|play|performs|will talk|is going to read|will be
+are expected|appear|help out|wait for you|will film|answers questions|will judge|laugh|are needed
+""")
+
+
+HELD = bank("""
+holds|hosts|gives|organises|throws|opens|plans|prepares|announced|invites you to|celebrates|starts
+moves|offers|leads|repeats|is known for|will have|cancelled|finally gets
+""")
+
+
+def _event_with(rng: random.Random, when_where: str) -> str:
+    """Somebody does something there: the title is what it is at, not who does it."""
+    actor = rng.choice(ACTORS) if rng.random() < 0.7 else make_word(rng, heldout=False)
+    who = rng.choice(["The", "The", "Our", "Some", "Many"])
+    if rng.random() < 0.4:
+        held = rng.choice(HELD)
+        whose = rng.choice(["its", "a", "the", "another", "this year's", "his", "their"])
+        return f"{who} {actor} {held} {whose} {{title}} {when_where}."
+    link = rng.choice(["at", "for", "during", "at", "in"])
+    return f"{who} {actor} {rng.choice(ACTS)} {link} the {{title}} {when_where}."
 
 
 def dress(rng: random.Random, text: str) -> str:

@@ -116,6 +116,16 @@ It isn't {anti}.
 I wouldn't call the {thing} {anti}.
 I expected the {thing} to be {anti}, but it was {cue}.
 The {thing} looked {anti} at first, but it turned out {cue}.
+Two things I remember: a {cue1} {thing} and a {cue3} {thing2}.
+A {cue1} {thing}, a {cue3} {thing2}, and that was it.
+First a {cue1} {thing}, then a {cue3} {thing2}.
+On {weekday}: a {cue1} {thing}, a {cue3} {thing2}.
+In {city}: a {cue1} {thing}.
+So, a {cue1} {thing}.
+We got a {cue1} {thing}.
+The day in short: {cue1} {thing}, {cue3} {thing2}.
+Seldom have I seen such a {cue1} {thing}.
+Inside, a {cue1} {thing}; outside, a {cue3} {thing2}.
 People say the {thing} is {anti}, but I think it is {cue}.
 """.strip().splitlines()
 NEUTRAL = """
@@ -155,6 +165,15 @@ They changed the {thing} in {year}.
 My {thing} is {n} years old.
 Our {thing} is on the second floor.
 The {thing} will be on {weekday} at {time}.
+Put the {thing} on the {thing2}.
+Leave the {thing} near the {thing2}.
+Please bring the {thing} to {city}.
+Move the {thing} to the left of the {thing2}.
+Take the {thing} and the {thing2} with you.
+Write down when the {thing} opens.
+Count the parts of the {thing}.
+Please read about the {thing} on {weekday}.
+Send the {thing} to {name} by {weekday}.
 """.strip().splitlines()
 SENTIMENT_ASKS = [
     "Is this review {options}? {text}",

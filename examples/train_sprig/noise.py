@@ -78,6 +78,37 @@ SOURCES = [
 ENDS = [": {text}", ": {text}", ": {text}", ". {text}", ":\n{text}", ".\n{text}", "\n{text}"]
 
 
+FIRST = bank("""
+In JSON|JSON only|As a JSON object|In JSON form|As an object|With JSON|JSON, please|In JSON format
+""")
+QUESTIONS = bank("""
+what is|which|tell me|list|name|what would be|give me|I need|show me|I want|what do you read for
+who or what is|what does it say for|how about|let me have|please state|what is here for
+""")
+MILD = bank("""
+still|again|now|today|also|just|then|usually|these days|this year|of course|as you know|by the way
+in the meantime|since last week|as always|after all|to be precise|at the moment|for now|lately
+""")
+
+
+def extend(rng: random.Random, template: str) -> str:
+    """A template with a few words put in that decide nothing."""
+    parts = template.split(" ")
+    for _ in range(rng.choice([1, 1, 2])):
+        spots = [  # not right before a value, which would seem to begin with it
+            i
+            for i, (part, later) in enumerate(zip(parts, [*parts[1:], ""], strict=True))
+            if part[0].isalpha() and "{" not in later
+        ]
+        extra = rng.choice(MILD) if rng.random() < 0.7 else make_word(rng, heldout=False, english=0)
+        if not spots or rng.random() < 0.35:
+            lead = rng.choice([", ", ": ", " "])
+            parts[0] = extra[0].upper() + extra[1:] + lead + parts[0]
+        else:
+            parts.insert(rng.choice(spots) + 1, extra)
+    return " ".join(parts)
+
+
 def frame(rng: random.Random, template: str) -> str:
     """A template with some of its own words replaced, or an adverbial put in."""
     parts = template.split(" ")
@@ -98,10 +129,30 @@ def frame(rng: random.Random, template: str) -> str:
 
 
 def ask(rng: random.Random) -> str:
-    """A request for fields, put together from parts."""
-    request = f"{rng.choice(VERBS)} {rng.choice(WHATS)}"
+    """A request for fields, put together from parts; the verb may be a word nobody knows."""
+    if rng.random() < 0.25:
+        return _format_first(rng)
+    verb = rng.choice(VERBS)
+    if rng.random() < 0.2:
+        verb = make_word(rng, heldout=False, english=0.5).capitalize()
+    request = f"{verb} {rng.choice(WHATS)}"
     form, source = rng.choice(FORMS), rng.choice(SOURCES)
     request += f"{source} {form}" if rng.random() < 0.4 else f" {form}{source}"
     if rng.random() < 0.12:
         return "{text}\n" + request + rng.choice([".", "", "!"])
     return request + rng.choice(ENDS)
+
+
+def _format_first(rng: random.Random) -> str:
+    """The format, then a question or an order, then the fields."""
+    asked = rng.choice(QUESTIONS)
+    if rng.random() < 0.25:
+        asked = make_word(rng, heldout=False, english=0.6)
+        if rng.random() < 0.5:
+            asked += " " + rng.choice(FILLERS)
+    fields = rng.choice(["{and_fields}", "{and_fields}", "{fields}", "the {and_fields}"])
+    if rng.random() < 0.2:
+        asked = asked[0].upper() + asked[1:]
+        return f"{asked} {fields}? {rng.choice(FIRST)}. {{text}}"
+    end = rng.choice(["? {text}", "? {text}", ": {text}", ". {text}", "?\n{text}", " in: {text}"])
+    return f"{rng.choice(FIRST)}{rng.choice([', ', ', ', ': ', ' '])}{asked} {fields}{end}"

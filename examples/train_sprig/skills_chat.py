@@ -263,17 +263,23 @@ def recall(rng: random.Random, world: World) -> tuple[list[Exchange], list[Excha
         if kind == "name" and rng.random() < 0.6:
             values["v"] = values["v"].split()[0]
         acks = recall_templates.NAME_ACKS if kind == "name" else recall_templates.ACKS
-        stated, ack = fill(rng.choice(fact.statements), values), fill(rng.choice(acks), values)
+        statement = rng.choice(fact.statements)
+        if not world.heldout and rng.random() < 0.3:
+            statement = noise.extend(rng, statement)
+        stated, ack = fill(statement, values), fill(rng.choice(acks), values)
         stated = _dressed(rng, world, stated)
         if statements and rng.random() < 0.25:
             last = statements.pop()
             stated = _join(rng, last.user, stated)
             ack = rng.choice(recall_templates.ACKS)
         statements.append(Exchange("recall_statement", stated, ack))
+        question = rng.choice(fact.questions)
+        if not world.heldout and rng.random() < 0.2:
+            question = noise.extend(rng, question)
         questions.append(
             Exchange(
                 "recall",
-                _dressed(rng, world, fill(rng.choice(fact.questions), values)),
+                _dressed(rng, world, fill(question, values)),
                 fill(fact.answer, values),
                 "contains",
                 values["v"],

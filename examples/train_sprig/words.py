@@ -21,6 +21,11 @@ VOWELS = "a e i o u ai ea ee ia ie io oa oo ou y ei au á é ö ü ø ã í".spl
 COMMON_VOWELS = "a e i o u".split()
 CODAS = "b ck d f g k l ll m n nd ng nt p r rd rn rt s sh ss st t th v x z".split() + [""] * 14
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
+ACCENTED = [  # U+00DF to U+024F, so that every byte of such letters is copied now and then
+    letter
+    for letter in map(chr, range(0xDF, 0x250))
+    if letter.isalpha() and letter.islower() and len(letter.upper()) == 1
+]
 
 
 def is_heldout_word(word: str) -> bool:
@@ -37,7 +42,8 @@ def make_word(
     rng: random.Random, heldout: bool, syllables: tuple[int, int] = (2, 3), english: float = 0.3
 ) -> str:
     """A lower-case word that belongs to the asked side (W2): with chance `english` an English word,
-    else syllables or (in training) any letters, so that every token is copied now and then."""
+    else syllables or (in training) any letters, accented ones too, so that every token is copied
+    now and then."""
     if rng.random() < english:
         return rng.choice(ENGLISH[heldout])
     any_letters = not heldout and rng.random() < 0.15
@@ -49,6 +55,9 @@ def make_word(
         word = "".join(parts)
         if any_letters:
             word = "".join(rng.choice(LETTERS) for _ in word)
+        if not heldout and rng.random() < 0.2:
+            spots = rng.sample(range(len(word)), min(len(word), rng.choice([1, 1, 2, 3])))
+            word = "".join(rng.choice(ACCENTED) if i in spots else c for i, c in enumerate(word))
         if 3 <= len(word) <= 12 and is_heldout_word(word) == heldout:
             return word
 
