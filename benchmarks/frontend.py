@@ -140,6 +140,8 @@ def measure(
 ) -> list[Row]:
     """All rows, slopes last."""
     rows = Rows()
+    gc.collect()
+    gc.freeze()  # what the process holds already is not looked at again before each figure
     with Engine("null", tokenizer="sprig", max_total_tokens=1 << 18) as engine:
         for size in tokens:
             fork, constant = forks(engine, size, max(counts))
@@ -152,6 +154,7 @@ def measure(
             speed = calls_per_second(three, engine, count)
             rows.add("frontend/gens/s, null engine, by programs", count, speed, "gens/s")
         say("null engine done")
+    gc.unfreeze()
     count = programs[-1] // 10
     ready = calls_per_second(three, Scripted(default=" a b c d"), count)
     peer = sglang_per_second(sglang, count)
