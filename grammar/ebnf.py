@@ -18,7 +18,6 @@ from .ir import Alt, Choice, Expr, GrammarIR, Lit, Ref, Regular, Rep, Seq, Term
 from .regex import regex_regular, terminal_regular
 
 _QUOTED = re.compile(r'"(?:\\.|[^"\\\r\n])*"|\[(?:\\.|[^\]\\\r\n])*\]|(?:#|//)[^\r\n]*')
-_IMPORT = re.compile(r"^\s*%import\s+(\S+)", re.MULTILINE)
 _PLACE = re.compile(r"line (\d+),? column (\d+)")
 _LIBRARY = ("common", "unicode", "python", "lark")
 _START = "start"
@@ -73,18 +72,27 @@ def ebnf_ir(text: str, *, ascii: bool = False) -> GrammarIR:
 def _read(text: str) -> tuple[list[Any], list[Any], list[str]]:
     """What lark makes of the grammar: terminals, rules, names of ignored terminals."""
     from lark.exceptions import LarkError
-    from lark.load_grammar import load_grammar
+    from lark.load_grammar import GrammarBuilder
 
-    for match in _IMPORT.finditer(text):
-        if match.group(1).split(".")[0] not in _LIBRARY:
-            raise GrammarError(
-                f"ebnf: the import {match.group(1)}",
-                expected=f"one from lark's library: {', '.join(_LIBRARY)}",
-                where=f"line {text.count(chr(10), 0, match.start(1)) + 1}",
-                hint="Write the rule into the grammar itself; no files are read.",
-            )
+    class Builder(GrammarBuilder):
+        """Imports from lark's own library and reads no other file, however it is spelled."""
+
+        def do_import(
+            self, dotted_path: Any, base_path: Any, aliases: Any, base_mangle: Any = None
+        ) -> None:
+            if isinstance(base_path, str) or str(dotted_path[0]) not in _LIBRARY:
+                raise GrammarError(
+                    f"ebnf: the import of {'.'.join(map(str, dotted_path))}",
+                    expected=f"one from lark's library: {', '.join(_LIBRARY)}",
+                    where="ebnf",
+                    hint="Write the rule into the grammar itself; no files are read.",
+                )
+            super().do_import(dotted_path, base_path, aliases, base_mangle)
+
     try:
-        grammar, _ = load_grammar(text, "<ebnf>", [], True)  # type: ignore[no-untyped-call]
+        builder = Builder(True, [])
+        builder.load_grammar(text, "<ebnf>")
+        grammar = builder.build()
         terminals, rules, ignored = grammar.compile([_START], set())
     except LarkError as error:
         message = str(error).splitlines()[0]

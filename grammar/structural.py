@@ -63,15 +63,14 @@ def source_of(
     made = []
     for number, tag in enumerate(tags):
         where = f"tags[{number}]"
-        if not isinstance(tag, dict) or not {"begin", "end"} <= set(tag) <= {
-            "begin", "end", "schema", "content", "type",
-        }:  # fmt: skip
+        keys = set(tag) if isinstance(tag, dict) else set()
+        if keys not in ({"begin", "end", "schema"}, {"begin", "end", "content"}):
             raise GrammarError(
                 expected='{"begin": ..., "schema" or "content": ..., "end": ...}',
                 got=repr(tag)[:200],
                 where=where,
             )
-        content: Any = tag.get("content", tag.get("schema", True))
+        content: Any = tag["content"] if "content" in tag else tag["schema"]
         if not isinstance(content, GrammarSpec):
             content = GrammarSpec.json_schema(content)
         for key in ("begin", "end"):

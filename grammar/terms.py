@@ -191,6 +191,10 @@ class Building:
                 )
             return Ref(f"rule {term.name}")
         if isinstance(term, Repeat):
+            if term.low < 0 or (term.high is not None and term.high < term.low):
+                raise GrammarError(
+                    expected="0 <= low <= high", got=f"{term.low}, {term.high}", where="repeat"
+                )
             item = self.expr(term.item, depth + 1)
             if isinstance(item, Terminal):
                 return Terminal(Rep(item.regular, term.low, term.high))

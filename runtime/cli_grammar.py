@@ -25,6 +25,7 @@ examples
   espalier grammar check --kind regex --inline '[a-z]+\\d{2,4}' 'abc1'
   espalier grammar check arithmetic.lark - < expression.txt"""
 KINDS = ("json_schema", "regex", "ebnf")
+SCHEMA_ONLY = ("property_order", "whitespace", "format", "lenient")
 ENDINGS = {
     ".json": "json_schema",
     ".regex": "regex",
@@ -41,10 +42,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", metavar="TEXT", nargs="?")
     parser.add_argument("--kind", choices=KINDS)
     parser.add_argument("--inline", action="store_true", help="no files: both as they stand")
-    parser.add_argument("--property-order", choices=["declared", "any"], default="declared")
-    parser.add_argument("--whitespace", choices=["compact", "json", "free"], default="json")
-    parser.add_argument("--format", choices=["assert", "annotate"], default="assert")
-    parser.add_argument("--lenient", action="store_true", help="drop what cannot be enforced")
+    parser.add_argument("--property-order", choices=["declared", "any"])
+    parser.add_argument("--whitespace", choices=["compact", "json", "free"])
+    parser.add_argument("--format", choices=["assert", "annotate"])
+    parser.add_argument(
+        "--lenient", action="store_true", default=None, help="drop what cannot be enforced"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,18 +68,19 @@ def run(args: argparse.Namespace) -> int:
 def _spec(args: argparse.Namespace) -> GrammarSpec:
     source = _read(args.grammar, inline=args.inline)
     kind = args.kind or ENDINGS.get(Path(args.grammar).suffix) or _guess(source)
+    given = {name: value for name in SCHEMA_ONLY if (value := getattr(args, name)) is not None}
+    if given and kind in ("regex", "ebnf"):
+        raise InvalidRequestError(
+            expected="options of a JSON Schema only with one",
+            got=f"{', '.join(given)} with a grammar of kind {kind}",
+            where="espalier grammar check",
+        )
     if kind == "regex":
         return GrammarSpec.regex(source if args.inline else source.rstrip("\n"))
     if kind == "ebnf":
         return GrammarSpec.ebnf(source)
     if kind == "json_schema":
-        return GrammarSpec.json_schema(
-            source,
-            property_order=args.property_order,
-            whitespace=args.whitespace,
-            format=args.format,
-            lenient=args.lenient,
-        )
+        return GrammarSpec.json_schema(source, **given)
     raise InvalidRequestError(
         expected=f"a file ending in {', '.join(sorted(ENDINGS))}, or --kind",
         got=args.grammar,

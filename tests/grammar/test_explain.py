@@ -56,6 +56,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert cli.main([*inline, "regex", "a+", "aa"]) == 0
     assert cli.main([*inline, "ebnf", 'root ::= "a"', "b"]) == 1
     assert cli.main([*inline, "regex", "(a"]) == 2
+    assert cli.main([*inline, "regex", "a", "a", "--lenient"]) == 2
+    spaced = [*inline, "json_schema", '{"type": "array"}', "[1,2]", "--whitespace"]
+    assert cli.main([*spaced, "compact"]) == 0
+    assert cli.main([*spaced, "json"]) == 1
     assert cli.main(["grammar", "check", str(tmp_path / "none.json")]) == 2
     assert cli.main(["grammar", "check", "--inline", "a+"]) == 2
     assert cli.main(["grammar", "check", str(schema), str(tmp_path / "none")]) == 2

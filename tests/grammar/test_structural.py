@@ -78,10 +78,13 @@ def test_at_least_one_and_stop_after_first() -> None:
         ([CLOCK], [""], "triggers[0]"),
         ([CLOCK], ["<call", "<call="], "triggers[1]"),
         ([CLOCK], ["<call", "<tool"], "triggers[1]"),
-        ([CLOCK, {"begin": "x", "end": ""}], ["<call"], "tags[1].begin"),
+        ([CLOCK, {"begin": "x", "schema": True, "end": ""}], ["<call"], "tags[1].begin"),
         ([{"begin": "<"}], ["<"], "tags[0]"),
         ([{"begin": "<", "end": "", "shema": {}}], ["<"], "tags[0]"),
-        ([{"begin": "<", "end": 1}], ["<"], "tags[0].end"),
+        ([{"begin": "<", "schema": {}, "end": 1}], ["<"], "tags[0].end"),
+        ([{"begin": "<", "end": ""}], ["<"], "tags[0]"),
+        ([{**CLOCK, "schema": {}}], ["<"], "tags[0]"),
+        ([{**WEATHER, "type": "x"}], ["<"], "tags[0]"),
     ],
 )
 def test_what_cannot_be_is_named(tags: Any, triggers: Any, where: str) -> None:

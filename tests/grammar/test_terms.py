@@ -15,6 +15,9 @@ from espalier.grammar import GrammarCompiler, GrammarSpec, Vocabulary, parse, te
 COMPILER = GrammarCompiler(Vocabulary([bytes([b]) for b in range(256)] + [b""], [256], [256]))
 
 
+_REPEAT = t.grammar(t.repeat("a", 2, 3)).source.replace('"low":2', '"low":-2')
+
+
 def _takes(term: t.Term | str, text: str, **rules: Any) -> bool:
     return COMPILER.compile(t.grammar(term, **rules)).explain(text).accepted
 
@@ -74,6 +77,7 @@ def test_a_spec_crosses_borders_as_it_is() -> None:
         (lambda: parse(t.grammar(t.regex("("))), "column 1"),
         (lambda: parse(t.grammar(t.regex("a(?=b)"))), "column 2"),
         (lambda: parse(GrammarSpec(kind="terms", source="{}")), "terms"),
+        (lambda: parse(GrammarSpec(kind="terms", source=_REPEAT)), "repeat"),
     ],
 )
 def test_what_cannot_be_is_named(make: Any, where: str) -> None:

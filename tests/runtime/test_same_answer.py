@@ -11,24 +11,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from espalier.grammar import GrammarSpec
+from espalier.benchmarks.soak_cases import GRAMMARS
 from espalier.runtime.engine import Engine
 from espalier.types import Result, SamplingParams
 from tests.tiny_tokenizers import made
 
 COUNT = 200
-GRAMMARS = [
-    GrammarSpec.regex(r"[a-c]{3,9}(\d\d)?"),
-    GrammarSpec.choices(["yes", "no", "not yet"]),
-    GrammarSpec.json_schema(
-        {
-            "type": "object",
-            "properties": {"n": {"type": "integer"}, "t": {"enum": ["a", "b"]}},
-            "required": ["n"],
-            "additionalProperties": False,
-        }
-    ),
-]
 
 
 class Case:
