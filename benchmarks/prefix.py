@@ -18,7 +18,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InvariantError
 from ..types import SamplingParams
@@ -63,12 +63,12 @@ def main(argv: Sequence[str]) -> int:
         default = ["unbounded", *SHARES] if model == "null" else ["unbounded"]
         for capacity in args.capacity or default:
             for arrival in args.arrival or ARRIVALS:
-                asked = (model, scale, arrival, args.only, args.page_size, args.seed)
+                asked = Asked(model, scale, arrival, args.only, args.page_size, args.seed)
                 bounded = capacity in SHARES
-                made = measure(*asked)
+                made = measure(asked)
                 if bounded:
                     compared = measure_host if args.host else measure_bounded
-                    made = compared(*asked, capacity)
+                    made = compared(asked, capacity)
                 elif args.host:
                     continue  # nothing is evicted
                 for row in made:
@@ -78,103 +78,103 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def measure(
-    model: str, scale: float, arrival: str, only: Sequence[str] | None, page: int, seed: int
-) -> Iterator[Row]:
+class Asked(NamedTuple):
+    """What a run of the benchmark is asked for. scale: of the prompts' lengths."""
+
+    model: str
+    scale: float
+    arrival: str
+    only: Sequence[str] | None
+    page: int
+    seed: int
+
+    def workloads(self, vocab: int) -> Iterator[tuple[str, Workload]]:
+        """Those asked for, by name, of ids below `vocab`."""
+        yardstick = load_module(data_file("yardsticks/prefix_workloads.py"))
+        made = yardstick.workloads(seed=self.seed, vocab=vocab, scale=self.scale)
+        for name, workload in made.items():
+            if not self.only or name in self.only:
+                yield name, workload
+
+    def row(self, workload: str, *more: str, **figures: Any) -> Row:
+        """A row named after the run."""
+        name = Path(self.model).name
+        return Row(name="/".join(("prefix", name, self.arrival, workload, *more)), **figures)
+
+
+def measure(asked: Asked) -> Iterator[Row]:
     """One row per workload: computed / optimum, unbounded, in a cache flushed before each."""
     from ..runtime.engine import Engine
 
     yardstick = load_module(data_file("yardsticks/prefix_workloads.py"))
-    capacity = NULL_CAPACITY if model == "null" else None
-    with Engine(model=model, page_size=page, max_total_tokens=capacity) as engine:
-        vocab = min(30_000, engine.info.vocab_size)
-        made: dict[str, Workload] = yardstick.workloads(seed=seed, vocab=vocab, scale=scale)
-        for name, workload in made.items():
-            if only and name not in only:
-                continue
+    capacity = NULL_CAPACITY if asked.model == "null" else None
+    with Engine(model=asked.model, page_size=asked.page, max_total_tokens=capacity) as engine:
+        for name, workload in asked.workloads(min(30_000, engine.info.vocab_size)):
             total, optimum = yardstick.optimum(workload)
-            computed = run(engine, workload, arrival, seed)
-            yield Row(
-                name=f"prefix/{Path(model).name}/{arrival}/{name}",
+            computed = run(engine, workload, asked.arrival, asked.seed)
+            yield asked.row(
+                name,
                 value=computed / optimum,
                 unit="computed/optimal",
                 peers={"no sharing": total / optimum},
             )
 
 
-def measure_bounded(
-    model: str,
-    scale: float,
-    arrival: str,
-    only: Sequence[str] | None,
-    page: int,
-    seed: int,
-    capacity: str,
-) -> Iterator[Row]:
+def measure_bounded(asked: Asked, capacity: str) -> Iterator[Row]:
     """One row per workload: computed / what Belady computes, in an engine of so many slots."""
-    from ..runtime.engine import Engine
-
-    for name, workload, prompts, slots in bounded(model, scale, only, page, seed, capacity):
+    for name, workload, prompts, slots in bounded(asked, capacity):
         best = belady.computed(prompts, slots, "belady")
-        with Engine(
-            model=model, inline=True, page_size=page, max_total_tokens=slots, device="cpu"
-        ) as engine:
-            value = run(engine, workload, arrival, seed) / best
-        yield Row(
-            name=f"prefix/{Path(model).name}/{arrival}/{name}/{capacity}",
-            value=value,
+        computed, _ = run_bounded(asked, workload, slots)
+        yield asked.row(
+            name,
+            capacity,
+            value=computed / best,
             unit="computed/Belady",
             peers={"LRU": belady.computed(prompts, slots, "lru") / best},
         )
 
 
-def measure_host(
-    model: str,
-    scale: float,
-    arrival: str,
-    only: Sequence[str] | None,
-    page: int,
-    seed: int,
-    capacity: str,
-) -> Iterator[Row]:
+def measure_host(asked: Asked, capacity: str) -> Iterator[Row]:
     """Two rows per workload: tokens computed, and CPU seconds, with a host tier over without."""
-    from ..runtime.engine import Engine
-
-    for name, workload, prompts, slots in bounded(model, scale, only, page, seed, capacity):
-        room = belady.distinct(prompts) + 2 * len(prompts) * page
-        computed, seconds = [], []
-        for host in (room - room % page, 0):
-            with Engine(
-                model=model,
-                inline=True,
-                page_size=page,
-                max_total_tokens=slots,
-                host_total_tokens=host,
-                device="cpu",
-            ) as engine:
-                started = time.process_time()
-                computed.append(run(engine, workload, arrival, seed))
-                seconds.append(time.process_time() - started)
-        for what, (with_tier, without) in (("computed", computed), ("CPU seconds", seconds)):
-            yield Row(
-                name=f"prefix/{Path(model).name}/{arrival}/{name}/{capacity}/host/{what}",
-                value=with_tier / without,
+    for name, workload, prompts, slots in bounded(asked, capacity):
+        room = belady.distinct(prompts) + 2 * len(prompts) * asked.page
+        tiered = run_bounded(asked, workload, slots, room - room % asked.page)
+        without = run_bounded(asked, workload, slots)
+        for what, ours, other in zip(("computed", "CPU seconds"), tiered, without, strict=True):
+            yield asked.row(
+                name,
+                capacity,
+                "host",
+                what,
+                value=ours / other,
                 unit=f"{what} with/without host tier",
             )
 
 
-def bounded(
-    model: str, scale: float, only: Sequence[str] | None, page: int, seed: int, capacity: str
-) -> Iterator[tuple[str, Workload, list[Prompt], int]]:
+def bounded(asked: Asked, capacity: str) -> Iterator[tuple[str, Workload, list[Prompt], int]]:
     """Name, workload, all its prompts in order, and the slots that are the capacity's share."""
-    yardstick = load_module(data_file("yardsticks/prefix_workloads.py"))
-    vocab = 30_000 if model == "null" else 4_000
-    for name, workload in yardstick.workloads(seed=seed, vocab=vocab, scale=scale).items():
-        if only and name not in only:
-            continue
+    for name, workload in asked.workloads(30_000 if asked.model == "null" else 4_000):
         prompts = [prompt for wave in workload for prompt in wave]
-        slots = max(int(SHARES[capacity] * belady.distinct(prompts)), max(map(len, prompts)) + page)
-        yield name, workload, prompts, slots - slots % page
+        share = int(SHARES[capacity] * belady.distinct(prompts))
+        slots = max(share, max(map(len, prompts)) + asked.page)
+        yield name, workload, prompts, slots - slots % asked.page
+
+
+def run_bounded(asked: Asked, workload: Workload, slots: int, host: int = 0) -> tuple[float, float]:
+    """Prompt tokens computed, and CPU seconds, in an engine of so many slots of each kind."""
+    from ..runtime.engine import Engine
+
+    with Engine(
+        model=asked.model,
+        inline=True,
+        page_size=asked.page,
+        max_total_tokens=slots,
+        host_total_tokens=host,
+        device="cpu",
+    ) as engine:
+        started = time.process_time()
+        computed = run(engine, workload, asked.arrival, asked.seed)
+        return computed, time.process_time() - started
 
 
 def run(engine: Engine, workload: Workload, arrival: str, seed: int) -> int:
