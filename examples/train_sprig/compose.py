@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 
-from .words import make_word
+from .words import bank, make_word
 
 PERSON_CLAUSES = {
     "age": """
@@ -114,57 +114,28 @@ ORDER_TAILS = [
     " for my {other_city} shop",
     " of yours",
     " for next week",
+    " into the van",
+    " onto the shelf",
+    " on the list",
+    " in a box",
+    " from the window",
+    " behind the door",
 ]
-
-EVENT_BOTH = (
-    """
-The {title} {verb} {when_where}|Our {title} {verb} {when_where}
-This year the {title} {verb} {when_where}|The big {title} {verb} {when_where}
-Your {title} {verb} {when_where}|The next {title} {verb} {when_where}
-Hope to see you at the {title} {when_where}|I can't wait for the {title} {when_where}
-Are you free for a {title} {when_where}|I'd like to invite you to my {title} {when_where}
-We are planning a {title} {when_where}|Tickets for the {title} {when_where} cost ${n}
-I bought tickets for the {title} {when_where}|You are welcome at our {title} {when_where}
-{other} plans a {title} {when_where}|The school has a {title} {when_where}
-The club meets for a {title} {when_where}|Please come to the {title} {when_where}
-Let's not miss the {title} {when_where}|The mayor opens the {title} {when_where}
-Everybody talks about the {title} {when_where}|They announced a {title} {when_where}
-The town holds a {title} {when_where}|I will be at the {title} {when_where}
-We meet for the {title} {when_where}|Nobody should miss the {title} {when_where}
-My {title} {verb} {when_where}
-""".replace("\n", "|")
-    .strip("|")
-    .split("|")
-)
-EVENT_VERBS = (
-    """
-takes place|is|will be|happens|starts|kicks off|is planned|is scheduled|has been set|goes ahead
-was moved|is happening|will start|is going to be|is taking place|will be held|opens|begins
-comes back|returns
-""".replace("\n", "|")
-    .strip("|")
-    .split("|")
-)
-EVENT_WHEN = [
-    "on {date}",
-    "on {date}",
-    "on {date}",
-    "{date}",
-    "on {date} at {time}",
-    "at {time} on {date}",
-]
-EVENT_WHERE = ["at {place}", "at {place}", "in {place}", "over at {place}", "here at {place}"]
-EVENT_SPLIT = [
-    ". It's {x}",
-    ". We meet {x}",
-    "! We'll be {x}",
-    ". It will be {x}",
-    ". You'll find it {x}",
-    ", {x}",
-    " and it is {x}",
-    ". Please be there {x}",
-    "; it is {x}",
-    ". Come {x}",
+DEALS = [  # something else is had before the wares
+    "{customer} had luck with",
+    "{customer} found an offer for",
+    "{customer} made a bid on",
+    "{customer} signed a contract over",
+    "{customer} sent a note about",
+    "{customer} won a lottery for",
+    "We got a bill for",
+    "I have a coupon for",
+    "{customer} has a chance at",
+    "My shop placed a bid for",
+    "{customer} wrote a cheque for",
+    "{customer} put aside",
+    "{customer} laid",
+    "{customer} carried",
 ]
 
 LEADS = (
@@ -186,11 +157,6 @@ TAILS = (
     .strip("|")
     .split("|")
 )
-
-
-def bank(block: str) -> list[str]:
-    """Items between bars or line ends."""
-    return block.strip().replace("\n", "|").split("|")
 
 
 _PERSON = {kind: bank(block) for kind, block in PERSON_CLAUSES.items()}
@@ -275,6 +241,11 @@ def order(rng: random.Random) -> str:
     if rng.random() < 0.25:
         return _order_for(rng)
     subject = rng.choice(ORDER_THIRD if rng.random() < 0.55 else ORDER_FIRST)
+    if rng.random() < 0.12:
+        subject = rng.choice(DEALS)
+        if rng.random() < 0.3:
+            word = make_word(rng, heldout=False, english=0.7)
+            subject = f"{{customer}} {rng.choice(['got', 'had', 'made', 'saw'])} a {word} on"
     tail = rng.choice(ORDER_TAILS)
     price = rng.choice(ORDER_PRICE) if rng.random() < 0.85 else ""
     middle = tail + price if rng.random() < 0.5 or "." in price else price + tail
@@ -322,50 +293,6 @@ def _order_for(rng: random.Random) -> str:
     when = rng.choice(["", "", " today", " on {weekday}", " this week", " by {weekday}"])
     joint = rng.choice(["; ", " and ", ", ", ". "])
     return f"{verb} {{quantity}} {{item}}{when}{joint}{buyer} {pays} {each}."
-
-
-def event(rng: random.Random) -> str:
-    """What happens when and where."""
-    when, where = rng.choice(EVENT_WHEN), rng.choice(EVENT_WHERE)
-    first, second = (when, where) if rng.random() < 0.5 else (where, when)
-    if rng.random() < 0.3:
-        joined = first + rng.choice(EVENT_SPLIT).replace("{x}", second)
-    else:
-        joined = f"{first} {second}"
-    if rng.random() < 0.2:
-        return _event_with(rng, joined)
-    shape = rng.choice(EVENT_BOTH)
-    shape = shape.replace("{verb}", rng.choice(EVENT_VERBS)).replace("{when_where}", joined)
-    return shape + rng.choice([".", ".", ".", "!"])
-
-
-ACTORS = bank("""
-band|mayor|dancers|orchestra|neighbours|team|director|twins|drummers|children|painter|jury|magician
-students|clowns|president|twelve cooks|players|poet|photographers|singers|speaker|farmers
-old friends
-""")
-ACTS = bank("""
-will perform|speak|are going to help|will cook|play|performs|will talk|is going to read|will be
-are expected|appear|help out|wait for you|will film|answers questions|will judge|laugh|are needed
-""")
-
-
-HELD = bank("""
-holds|hosts|gives|organises|throws|opens|plans|prepares|announced|invites you to|celebrates|starts
-moves|offers|leads|repeats|is known for|will have|cancelled|finally gets
-""")
-
-
-def _event_with(rng: random.Random, when_where: str) -> str:
-    """Somebody does something there: the title is what it is at, not who does it."""
-    actor = rng.choice(ACTORS) if rng.random() < 0.7 else make_word(rng, heldout=False)
-    who = rng.choice(["The", "The", "Our", "Some", "Many"])
-    if rng.random() < 0.4:
-        held = rng.choice(HELD)
-        whose = rng.choice(["its", "a", "the", "another", "this year's", "his", "their"])
-        return f"{who} {actor} {held} {whose} {{title}} {when_where}."
-    link = rng.choice(["at", "for", "during", "at", "in"])
-    return f"{who} {actor} {rng.choice(ACTS)} {link} the {{title}} {when_where}."
 
 
 def dress(rng: random.Random, text: str) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 
-from .compose import bank
-from .words import FIRST_NAMES
+from .words import FIRST_NAMES, bank
 
 INSULTS = bank("""
 idiot|fool|clown|moron|loser|liar|donkey|coward|pig|cheat|amateur|dummy|crook|jerk|nobody|brat

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import random
 
-from .compose import bank
-from .words import make_word
+from .words import bank, make_word
 
 FILLERS = """
 today again maybe often here there now then soon also just still really quite almost always never

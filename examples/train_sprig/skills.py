@@ -6,21 +6,20 @@ import json
 import random
 from dataclasses import dataclass
 
-from . import compose, noise, templates, tool_turns, tools as tool_catalog
+from . import compose, compose_events, noise, templates, tool_turns, tools as tool_catalog
 from .tool import Tool
+from .when import date, time as clock
 from .words import make_word, number_word
 from .world import (
     World,
     city,
     company_name,
-    date,
     distractors,
     fill,
     item,
     name,
     place,
     slots,
-    time as clock,
     title,
     value,
 )
@@ -84,7 +83,7 @@ def _record(
     rng: random.Random, world: World, kind: str
 ) -> tuple[str, dict[str, object], dict[str, str]]:
     """A template, the record's values, and how the sentence writes each of them."""
-    composers = {"person": compose.person, "order": compose.order, "event": compose.event}
+    composers = {"person": compose.person, "order": compose.order, "event": compose_events.event}
     composed = not world.heldout and rng.random() < 0.5
     template = composers[kind](rng) if composed else rng.choice(world.records[kind])
     if not world.heldout and rng.random() < 0.15:
@@ -112,9 +111,9 @@ def _record(
         spot = place(rng, world)
         values = {
             "title": title(rng, world),
-            "date": date(rng, world),
+            "date": date(rng),
             "place": spot,
-            "time": clock(rng, world),
+            "time": clock(rng),
         }
         article = spot.split()[0] != "Room" and len(spot.split()) > 1 and rng.random() < 0.5
         written["place"] = f"the {spot}" if article else spot
@@ -312,7 +311,7 @@ def _result(rng: random.Random, world: World, key: str, values: dict[str, str]) 
         "weather": rng.choice(
             [weather, degrees, f"{weather}, {degrees}", f"{degrees} and {weather}"]
         ),
-        "time": clock(rng, world),
+        "time": clock(rng),
         "population": rng.choice([str(rng.randint(900, 9999999)), f"{rng.randint(1, 30)} million"]),
         "translate": made,
         "play": f"{made.capitalize()}",

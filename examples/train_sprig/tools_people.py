@@ -28,6 +28,8 @@ Do a web search for {query}.
 Could you look up {query} online?
 I am interested in {query}, look it up.
 Find me something on {query}.
+I wonder about {query}, please search.
+My kids asked about {query}, show me something.
 Search online: {query}
 """),
     "hits",
@@ -56,6 +58,10 @@ In {language}, what is {text}?
 In {language}, how do you say {text}?
 Give me {text} in {language}, please.
 Please translate {text} into {language}.
+I need {text} put into {language}.
+I'd like to see {text} written in {language}.
+Get {text} turned into {language}.
+We want the word {text} rendered in {language}.
 Can you translate {text} to {language}?
 """),
     "word",
@@ -150,6 +156,8 @@ Drop {to} an email about {subject}.
 Please write {to} an email about {subject}.
 Can you send an email about {subject} to {to}?
 Let {to} know about {subject} by email.
+Email {to}, the subject is {subject}.
+I owe {to} a mail, it should be about {subject}.
 """),
     "ok",
     "I sent {to} an email about {subject}.",
@@ -214,7 +222,10 @@ What is the distance from {origin} to {destination}?
 What's the distance between {origin} and {destination}?
 How many kilometers is it from {origin} to {destination}?
 How long is the way from {origin} to {destination}?
-How far is {destination} from {origin}?
+How far is {origin} from {destination}?
+How far away is {origin} from {destination}?
+I ask myself how far {origin} might be from {destination}.
+Is {origin} far from {destination}? How many km?
 Tell me how far it is from {origin} to {destination}.
 How far must I drive from {origin} to {destination}?
 I want to go from {origin} to {destination}. How far is it?

@@ -9,8 +9,11 @@ so the two sides never make the same word.
 from __future__ import annotations
 
 import random
+import re
 import zlib
 from pathlib import Path
+
+from .tools import TOOLS
 
 _ONSETS = (
     "b br bl c ch cl cr d dr f fl fr g gl gr h j k kl kr l m n p pl pr qu r s sc sh sk sl sm sn "
@@ -36,6 +39,16 @@ def is_heldout_word(word: str) -> bool:
 ENGLISH: dict[bool, list[str]] = {False: [], True: []}  # common words, by side
 for _word in (Path(__file__).parent / "english.txt").read_text(encoding="utf-8").split():
     ENGLISH[is_heldout_word(_word)].append(_word)
+# Words the frames of the chats are made of. Each has a token of its own, and a model that has seen
+# it in frames alone cannot copy it: made words begin with one at times.
+FRAME_WORDS = sorted(
+    {
+        word
+        for tool in TOOLS.values()
+        for text in [*tool.questions, *tool.names, *tool.args, *sum(tool.arg_names.values(), ())]
+        for word in re.findall(r"[a-z]{3,9}", re.sub(r"\{\w+\}", "", text.lower()))
+    }
+)
 
 
 def make_word(
@@ -47,9 +60,10 @@ def make_word(
     if rng.random() < english:
         return rng.choice(ENGLISH[heldout])
     any_letters = not heldout and rng.random() < 0.15
+    framed = not heldout and rng.random() < 0.2
     while True:
-        parts = []
-        for _ in range(rng.randint(*syllables)):
+        parts = [rng.choice(FRAME_WORDS)] if framed else []
+        for _ in range(1 if framed else rng.randint(*syllables)):
             vowels = COMMON_VOWELS if rng.random() < 0.8 else VOWELS
             parts.append(rng.choice(ONSETS) + rng.choice(vowels) + rng.choice(CODAS))
         word = "".join(parts)
@@ -266,3 +280,8 @@ def number_word(number: int) -> str:
         return UNITS[number]
     tens, unit = divmod(number, 10)
     return TENS[tens] + (f"-{UNITS[unit]}" if unit else "")
+
+
+def bank(block: str) -> list[str]:
+    """Items between bars or line ends."""
+    return block.strip().replace("\n", "|").split("|")

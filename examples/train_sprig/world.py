@@ -18,6 +18,7 @@ from . import (
     words,
 )
 from .recall_templates import Fact
+from .when import date, time
 
 
 @dataclass(frozen=True)
@@ -136,14 +137,23 @@ def name(rng: random.Random, world: World) -> str:
     return f"{first} {rng.choice(['de', 'van', 'von', 'bin', 'la'])} {last}"
 
 
+def make_english(rng: random.Random, world: World) -> str:
+    """A made-up word, more often than not an English one."""
+    return words.make_word(rng, world.heldout, english=0.6)
+
+
 def city(rng: random.Random, world: World) -> str:
     """A city, listed or made."""
     if not _make(rng, world, 0.45):
         return rng.choice(world.vocabulary["city"])
     word = _proper(rng, world)
     style = rng.random()
-    if style < 0.8:
+    if style < 0.7 or (world.heldout and style < 0.8):
         return word
+    if style < 0.8:  # in training also names of two or three words, each copied
+        return " ".join(
+            [word, *(_proper(rng, world, (1, 2)) for _ in range(rng.choice([1, 1, 2])))]
+        )
     if style < 0.9:
         return f"{rng.choice(['Port', 'San', 'New', 'Old', 'Bad', 'Saint', 'Lake'])} {word}"
     return f"{word} {rng.choice(['City', 'Bay', 'Falls', 'Springs', 'Hill'])}"
@@ -186,7 +196,13 @@ def plural_of(noun: str) -> str:
 
 
 def title(rng: random.Random, world: World) -> str:
-    """An event's title."""
+    """An event's title; in training also one of several words nobody knows."""
+    if not world.heldout and rng.random() < 0.2:
+        made = [make_english(rng, world) for _ in range(rng.choice([1, 2, 2, 3, 3, 4]))]
+        if rng.random() < 0.5:
+            made[-1] = rng.choice(world.vocabulary["event_kind"])
+        text = " ".join(made)
+        return text.title() if rng.random() < 0.5 else text
     kind = rng.choice(world.vocabulary["event_kind"])
     if _make(rng, world, 0.25):
         kind = _made(rng, world)
@@ -230,50 +246,6 @@ def place(rng: random.Random, world: World) -> str:
     return f"{rng.randint(1, 99)} {owner} {rng.choice(['Street', 'Road'])}"
 
 
-def date(rng: random.Random, _world: World) -> str:
-    """A date as people write it; it is copied, never converted."""
-    month, day, year = rng.choice(words.MONTHS), rng.randint(1, 31), rng.randint(2019, 2039)
-    suffix = {1: "st", 2: "nd", 3: "rd"}.get(day % 10 if day not in (11, 12, 13) else 0, "th")
-    weekday = rng.choice(words.WEEKDAYS)
-    forms = [
-        f"{month} {day}",
-        f"{month} {day}",
-        f"{day} {month}",
-        f"{month} {day}{suffix}",
-        f"{month} {day}, {year}",
-        f"{day} {month} {year}",
-        weekday,
-        weekday,
-        f"next {weekday}",
-        f"{weekday}, {month} {day}",
-        f"{weekday} {day} {month}",
-        f"{day}{suffix} {month}",
-        f"{year}-{rng.randint(1, 12):02}-{day:02}",
-        f"{day:02}/{rng.randint(1, 12):02}/{year}",
-        f"{month} {day}{suffix}",
-        f"{day}.{rng.randint(1, 12)}.{year}",
-    ]
-    return rng.choice(forms)
-
-
-def time(rng: random.Random, _world: World) -> str:
-    """A time of day as people write it."""
-    hour, minute = rng.randint(1, 12), rng.choice([0, 5, 10, 15, 20, 30, 40, 45, 50])
-    half = rng.choice(["am", "pm"])
-    return rng.choice(
-        [
-            f"{hour} {half}",
-            f"{hour} {half}",
-            f"{hour}{half}",
-            f"{hour}:{minute:02} {half}",
-            "noon",
-            f"{rng.randint(0, 23)}:{minute:02}",
-            f"{rng.randint(0, 23)}:{minute:02}",
-            f"{hour} o'clock",
-        ]
-    )
-
-
 def code(rng: random.Random, world: World) -> str:
     """A secret: a made word or digits."""
     style = rng.random()
@@ -298,6 +270,12 @@ def listed(kind: str, made: float = 0.0, syllables: tuple[int, int] = (2, 3)) ->
 def topic(rng: random.Random, world: World) -> str:
     """What one searches for."""
     style = rng.random()
+    if not world.heldout and style < 0.2:
+        parts = [make_english(rng, world) for _ in range(rng.choice([1, 2, 2, 3]))]
+        if len(parts) > 1 and rng.random() < 0.5:
+            parts.insert(1, rng.choice(["of", "in", "for", "of the", "and", "with", "from"]))
+        opening = rng.choice(["", "", "", "the ", "how ", "why ", "where "])
+        return opening + " ".join(parts)
     if style < 0.4:
         return rng.choice(world.vocabulary["topic"])
     if style < 0.6:
@@ -320,6 +298,14 @@ def job(rng: random.Random, world: World) -> str:
     return f"{first} {made}"
 
 
+def room(rng: random.Random, world: World) -> str:
+    """Where one puts a thing; in training also one of two words nobody knows."""
+    if not world.heldout and rng.random() < 0.25:
+        last = rng.choice([make_english(rng, world), *world.vocabulary["room"]][:5])
+        return f"{make_english(rng, world)} {last}"
+    return listed("room", 0.3)(rng, world)
+
+
 TASK_VERBS = (
     "wash fix buy clean paint sell find bring sort move check fetch cover open lock".split()
 )
@@ -340,9 +326,9 @@ MAKERS: dict[str, Maker] = {
     "city": city,
     "item": item,
     "title": title,
-    "place": listed("room", 0.3),
-    "date": date,
-    "time": time,
+    "place": room,
+    "date": lambda rng, _world: date(rng),
+    "time": lambda rng, _world: time(rng),
     "code": code,
     "topic": topic,
     "job": job,
