@@ -33,10 +33,11 @@ is employed as a {job}|is a {job} by trade|started as a {job}|is known as a good
 retired as a {job}|was hired as a {job}
 """,
     "": """
+rules a castle|keeps a shop|never sleeps|packed a suitcase
 loves {hobby}|has {n} children|likes {hobby}|owns {n} cats|knows {other}|went to school with {other}
 enjoys {hobby} a lot|has {n} sisters|started in {year}|speaks {n} languages|is very kind
 plays with {other}|is married to {other}|likes long walks|misses the sea|has a new bike
-never eats meat|visits {other} often
+never eats meat|grew up on a farm|has left the village|visits {other} often
 """,
 }
 PERSON_OPENERS = (

@@ -71,7 +71,11 @@ def event(rng: random.Random) -> str:
         return _event_with(rng, joined)
     if style < 0.4:
         return _event_last(rng, joined)
-    if style < 0.5:
+    if style < 0.45:
+        got = rng.choice(["has got", "has", "gets", "will have", "has won", "needs", "had"])
+        word = rng.choice(["home", "place", "roof"]) if rng.random() < 0.4 else _word(rng)
+        return f"The {{title}} {got} a {word} {joined}."
+    if style < 0.55:
         thing = rng.choice(THINGS_OF_EVENTS)
         return f"{thing} the {{title}} {rng.choice(THINGS_DO)} {joined}."
     shape = rng.choice(EVENT_BOTH)
@@ -94,6 +98,10 @@ HELD = bank("""
 holds|hosts|gives|organises|throws|opens|plans|prepares|announced|invites you to|celebrates|starts
 moves|offers|leads|repeats|is known for|will have|cancelled|finally gets
 """)
+
+
+def _word(rng: random.Random) -> str:
+    return make_word(rng, heldout=False, english=0.8)
 
 
 GATHER = bank("""
@@ -121,8 +129,8 @@ Seats for|The last day of|Helpers of|Sales for|The drums of|The lamps of|The roa
 The winners of|Songs for|Posters of|The guests of|Photos from|The speeches at
 """)
 THINGS_DO = bank("""
-start|begin|go on sale|arrive|are sold|gather|close|shine|sound|leave|meet|are shown|wait|stop
-are made|sing|can be had|are given out|appear|finish
+open|start|begin|go on sale|arrive|are sold|gather|close|shine|sound|leave|meet|are shown|wait|stop
+are made|sing|can be had|are given out|appear|finish|end|change|move|lead
 """)
 
 

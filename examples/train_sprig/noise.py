@@ -1,4 +1,3 @@
-# ruff: noqa: SIM905
 """Noise for training sentences: unknown words in the frame, and requests of many shapes.
 
 A model that has seen a hundred frames learns those frames; one that has seen words of the frame
@@ -9,21 +8,8 @@ from __future__ import annotations
 
 import random
 
-from .words import bank, make_word
+from .words import FILLERS, bank, make_word
 
-FILLERS = """
-today again maybe often here there now then soon also just still really quite almost always never
-usually once twice later early happily slowly quickly gladly proudly suddenly finally people
-friends visitors readers neighbours everybody someone nobody mother father doctor during before
-after since until while because although whenever among beside near behind under over through
-without within against toward upon with from about into onto of for by small great long old young
-new good red dark bright quiet lovely strange busy lucky famous house door road river garden table
-window morning evening night summer winter week year goes comes takes makes gives finds keeps holds
-runs walks sits stands waits sings reads tells went came took made gave found kept held ran walked
-sat stood waited sang read told wrote said asked knew thought felt heard saw met joined left opened
-closed started stopped packed earned owned rented carried followed visited answered remembered
-mentioned announced promised
-""".split()
 ADVERBIALS = bank("""
 last summer|at lunch|with a smile|in the end|after the rain|by the way|this week|for a while
 as you know|on the phone|for the first time|in the meantime|all of a sudden|without a doubt

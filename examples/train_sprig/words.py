@@ -39,10 +39,25 @@ def is_heldout_word(word: str) -> bool:
 ENGLISH: dict[bool, list[str]] = {False: [], True: []}  # common words, by side
 for _word in (Path(__file__).parent / "english.txt").read_text(encoding="utf-8").split():
     ENGLISH[is_heldout_word(_word)].append(_word)
+# Words put into frames in place of others (`noise`).
+FILLERS = """
+today again maybe often here there now then soon also just still really quite almost always never
+usually once twice later early happily slowly quickly gladly proudly suddenly finally people
+friends visitors readers neighbours everybody someone nobody mother father doctor during before
+after since until while because although whenever among beside near behind under over through
+without within against toward upon with from about into onto of for by small great long old young
+new good red dark bright quiet lovely strange busy lucky famous house door road river garden table
+window morning evening night summer winter week year goes comes takes makes gives finds keeps holds
+runs walks sits stands waits sings reads tells went came took made gave found kept held ran walked
+sat stood waited sang read told wrote said asked knew thought felt heard saw met joined left opened
+closed started stopped packed earned owned rented carried followed visited answered remembered
+mentioned announced promised
+""".split()
 # Words the frames of the chats are made of. Each has a token of its own, and a model that has seen
 # it in frames alone cannot copy it: made words begin with one at times.
 FRAME_WORDS = sorted(
-    {
+    {word for word in FILLERS if len(word) > 2}
+    | {
         word
         for tool in TOOLS.values()
         for text in [*tool.questions, *tool.names, *tool.args, *sum(tool.arg_names.values(), ())]
