@@ -88,6 +88,8 @@ def chat(rng: random.Random, world: World = TRAIN, rounds: int | None = None) ->
         text, more = skill_turns(rng, world, skill)
         if text and index:  # tools listed in the system turn must come first
             continue
+        if skill == "sums" and any(turn.content.startswith('{"tool"') for turn in turns):
+            continue  # who has a tool that adds is answered by it
         system = system or text
         turns += more
     if not turns:

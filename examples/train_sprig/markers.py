@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from .words import FIRST_NAMES, bank
+from .words import FIRST_NAMES, bank, make_word
 
 INSULTS = bank("""
 idiot|fool|clown|moron|loser|liar|donkey|coward|pig|cheat|amateur|dummy|crook|jerk|nobody|brat
@@ -36,12 +36,21 @@ I need it right now!|I need it {soon}!|Please answer {soon}!|It must be done {so
 This can't wait!|Send it {soon}, it is urgent!|Urgent: call me {soon}!|Hurry up!|Please be quick!
 Help, {soon}!|We are running out of time!|It is extremely urgent.|Do something {soon}!
 The deadline is {when}!|We need an answer {soon}!|Emergency!|I can't wait any longer!
+Please hurry with the {what}!|Hurry up with the other {what}!|Please hurry with it!
+Be quick with it!
+I need the {what} {soon}!|Please send the {what} {soon}!|Quick, bring me the {what}!
+Please hurry up!
+Can you hurry with the {what}, please?|Be quick with that {what}!|We need another {what} {soon}!
+""")
+WHAT = bank("""
+one|other one|second one|rest|order|answer|bill|list|keys|papers|box|photos|tickets|form|letter|key
 """)
 SOON = bank("""
 now|right now|at once|immediately|as soon as possible|ASAP|right away|this minute|today
 """)
 CALM = bank("""
 No hurry with that.|No rush with it.|There's plenty of time.|Take all the time you need.|Relax.
+The {what} can wait.|No hurry with the {what}.
 It can wait until next year.|Whenever it suits you.|It is not urgent.|Any time is fine.
 """)
 UNSURE = bank("""
@@ -73,5 +82,6 @@ def marker(rng: random.Random, verdict: str) -> str:
         kind=rng.choice(KIND),
         name=rng.choice(FIRST_NAMES),
         soon=rng.choice(SOON),
+        what=rng.choice(WHAT) if rng.random() < 0.6 else make_word(rng, heldout=False, english=0.8),
         when=rng.choice(["today", "in ten minutes", "tonight", "tomorrow morning", "in one hour"]),
     )
