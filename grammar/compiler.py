@@ -98,5 +98,5 @@ class GrammarCompiler:
             found = CompiledGrammar(self._rows, self.arena, grammar)
             self._by_content.put(digest, found, size)
         if spec is not None:
-            self._by_spec.put(spec, found, size + len(spec.source))
+            self._by_spec.put(spec, found, size + spec.size)
         return found

@@ -32,10 +32,10 @@ def parse(spec: GrammarSpec, limits: Limits | None = None) -> GrammarIR:
     Raises GrammarError, naming the feature and the column or JSON pointer.
     """
     limits = limits or Limits()
-    if len(spec.source) > limits.source:
+    if spec.size > limits.source:
         raise GrammarError(
             expected=f"a grammar of at most {limits.source} characters",
-            got=str(len(spec.source)),
+            got=str(spec.size),
             where=spec.kind,
         )
     try:

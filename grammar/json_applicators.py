@@ -28,19 +28,20 @@ def _list(logic: Logic, location: str, schema: Schema, keyword: str) -> list[Con
     return [logic.reference(child(location, keyword, index)) for index in range(len(value))]
 
 
-# -- $ref, allOf, anyOf, not -----------------------------------------------------------------------
+# -- references, allOf, anyOf, not -----------------------------------------------------------------
 
 
-def _ref(logic: Logic, location: str, schema: Schema) -> list[Clause]:
-    return logic.expand(_target(logic, location, schema))
+def _reference(keyword: str) -> tuple[Reading, Reading]:
+    def holds(logic: Logic, location: str, schema: Schema) -> list[Clause]:
+        return logic.expand(_target(logic, location, schema))
 
+    def fails(logic: Logic, location: str, schema: Schema) -> list[Clause]:
+        return logic.contrary(_target(logic, location, schema))
 
-def _not_ref(logic: Logic, location: str, schema: Schema) -> list[Clause]:
-    return logic.contrary(_target(logic, location, schema))
+    def _target(logic: Logic, location: str, schema: Schema) -> Conj:
+        return logic.reference(logic.document.target(location, schema[keyword], keyword))
 
-
-def _target(logic: Logic, location: str, schema: Schema) -> Conj:
-    return logic.reference(logic.document.target(location, schema["$ref"]))
+    return holds, fails
 
 
 def _all_of(logic: Logic, location: str, schema: Schema) -> list[Clause]:
@@ -226,7 +227,9 @@ def _having(name: str) -> Clause:
 
 
 APPLICATORS: dict[str, tuple[Reading, Reading]] = {
-    "$ref": (_ref, _not_ref),
+    "$ref": _reference("$ref"),
+    "$dynamicRef": _reference("$dynamicRef"),
+    "$recursiveRef": _reference("$recursiveRef"),
     "allOf": (_all_of, _not_all_of),
     "if": (_if, _not_if),
     "anyOf": (_any_of, _not_any_of),

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from ..errors import GrammarError
 from . import ir
-from .json_clauses import Arrays, both, least, negated
+from .json_clauses import Arrays, Conj, both, least, negated
+from .json_keywords import Refusal
 from .json_states import State, states_expr
-from .json_text import Part, optional, sequence
+from .json_text import Const, Part, optional, sequence
+from .json_unique import shared_values
 
 if TYPE_CHECKING:
     from .json_build import Builder
@@ -23,7 +25,7 @@ _NESTED = 16
 
 def array_expr(build: Builder, rule: str, arrays: Arrays) -> ir.Expr:
     """The JSON texts of the arrays; an expression without alternatives where there are none."""
-    if arrays.demands:
+    if arrays.demands or arrays.unique:
         return _counting(build, rule, arrays)
     layout = build.layout
     items = [build.value(conj) for conj in arrays.prefix[: arrays.high]]
@@ -73,34 +75,44 @@ def _tail(
 
 def _counting(build: Builder, rule: str, arrays: Arrays) -> ir.Expr:
     demands = tuple(demand for demand in arrays.demands if demand.low or demand.high is not None)
-    if not demands:
-        return array_expr(build, rule, replace(arrays, demands=()))
+    shared: list[Const] = []
+    if arrays.unique:
+        try:
+            shared = shared_values(build.logic, arrays)
+        except Refusal as refusal:
+            build.logic.drop(refusal)
+    if not demands and not shared:
+        return array_expr(build, rule, replace(arrays, demands=(), unique=""))
     if len(demands) > _MAX_DEMANDS:
         raise GrammarError(
             f"`contains` {len(demands)} times over for one array",
             expected=f"at most {_MAX_DEMANDS}",
             where=rule,
         )
-    return states_expr(build, rule, "[]", _Counting(build, replace(arrays, demands=demands)))
+    automaton = _Counting(build, replace(arrays, demands=demands), shared)
+    return states_expr(build, rule, "[]", automaton)
 
 
 class _Counting:
-    """Arrays of which so many items satisfy `contains`. State: items so far, then the counts.
+    """Arrays of which so many items satisfy `contains`, and no two are the same shared value.
+    State: items so far, a bit per shared value used, then the counts.
 
     An item that is not counted under an upper bound must lie outside the counted schema. Without
     one it may be anything: not counting it only asks for more.
     """
 
-    def __init__(self, build: Builder, arrays: Arrays) -> None:
+    def __init__(self, build: Builder, arrays: Arrays, shared: list[Const]) -> None:
         self._build = build
         self._arrays = arrays
+        self._shared = shared
+        self._unshared: Conj = tuple((value, False) for value in shared)
         self._width = max(
-            len(arrays.prefix), arrays.low, *(demand.start for demand in arrays.demands)
+            len(arrays.prefix), arrays.low, *(demand.start for demand in arrays.demands), 0
         )
-        self.start: State = (0,) * (len(arrays.demands) + 1)
+        self.start: State = (0,) * (len(arrays.demands) + 2)
 
     def steps(self, state: State) -> Iterator[tuple[list[Part], State]]:
-        index, *counts = state
+        index, used, *counts = state
         arrays = self._arrays
         if arrays.high is not None and index >= arrays.high:
             return
@@ -112,14 +124,19 @@ class _Counting:
             )
             options.append([False, True] if may else [False])
         for picks in product(*options):
-            item = self._item(index, picks)
+            following = [count + pick for count, pick in zip(counts, picks, strict=True)]
+            item = self._item(index, picks, self._unshared)
             if item is not None:
-                following = [count + pick for count, pick in zip(counts, picks, strict=True)]
-                yield [item], (after, *following)
+                yield [item], (after, used, *following)
+            for bit, value in enumerate(self._shared):
+                if not used >> bit & 1:
+                    item = self._item(index, picks, ((value, True),))
+                    if item is not None:
+                        yield [item], (after, used | 1 << bit, *following)
 
-    def _item(self, index: int, picks: tuple[bool, ...]) -> ir.Expr | None:
+    def _item(self, index: int, picks: tuple[bool, ...], which: Conj) -> ir.Expr | None:
         """An item at `index` that counts for the picked demands, and not for those with a bound."""
-        conjs = [self._arrays.item(index)]
+        conjs = [both(self._arrays.item(index), which)]
         for demand, picked in zip(self._arrays.demands, picks, strict=True):
             if picked:
                 conjs = [both(conj, demand.conj) for conj in conjs]
@@ -136,7 +153,7 @@ class _Counting:
         return ir.Choice(tuple(choices))
 
     def may_end(self, state: State) -> bool:
-        index, *counts = state
+        index, _, *counts = state
         return index >= self._arrays.low and all(
             count >= demand.low for demand, count in zip(self._arrays.demands, counts, strict=True)
         )

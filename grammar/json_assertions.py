@@ -40,7 +40,12 @@ from .json_text import Const, Orders, const_of
 
 _NUMERIC = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
 _STRING = frozenset({"minLength", "maxLength", "pattern", "format"})
-_ARRAY = frozenset({"items", "prefixItems", "additionalItems", "minItems", "maxItems", "contains"})
+_ARRAY = frozenset(
+    {
+        *("items", "prefixItems", "additionalItems", "minItems", "maxItems", "contains"),
+        "uniqueItems",
+    }
+)
 _OBJECT = frozenset(
     {
         *("properties", "patternProperties", "additionalProperties", "propertyNames"),
@@ -279,6 +284,12 @@ class Assertions:
         conj = self._reference(child(location, "contains"))
         return Demand(conj, 0, 1 if low is None else low, high, self._annotating)
 
+    def _unique(self, location: str, schema: Schema) -> bool:
+        value = schema.get("uniqueItems", False)
+        if not isinstance(value, bool):
+            raise wrong_value("a boolean", value, location, "uniqueItems")
+        return value
+
     def _array(self, location: str, schema: Schema) -> Clause | None:
         prefix, rest = self._items(location, schema)
         low = read_count(location, schema, "minItems") or 0
@@ -291,6 +302,7 @@ class Assertions:
             low,
             high,
             () if demand is None else (demand,),
+            child(location, "uniqueItems") if self._unique(location, schema) else "",
             len(prefix) if self._annotating else 0,
             self._annotating and rest_word in schema,
         )
@@ -301,6 +313,8 @@ class Assertions:
         low = read_count(location, schema, "minItems")
         high = read_count(location, schema, "maxItems")
         demand = self._demand(location, schema)
+        if self._unique(location, schema):
+            raise refuse("uniqueItems", location, "cannot be negated")
         parts: list[Arrays] = []
         if low:
             parts.append(Arrays(high=low - 1))

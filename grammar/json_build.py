@@ -23,6 +23,7 @@ from .json_logic import Logic
 from .json_numbers import Numbers
 from .json_numerals import MAX_EXCLUDED, numerals, point_numerals
 from .json_objects import object_expr
+from .json_scopes import plain
 from .json_strings import ANY_CHAR, StringText
 from .json_text import Const, Layout
 
@@ -83,7 +84,7 @@ class Builder:
     def _value(self, conj: Conj) -> ir.Expr:
         scalars: dict[ir.Regular, None] = {}
         shapes: dict[ir.Ref, None] = {}
-        where = " & ".join(place for place, _ in conj if isinstance(place, str)) or "#any"
+        where = " & ".join(plain(place) for place, _ in conj if isinstance(place, str)) or "#any"
         for clause in self.logic.expand(conj):
             if clause.values is not None:
                 self._constants(clause, where, scalars, shapes)

@@ -61,6 +61,8 @@ def _string(logic: Logic, strings: Strings, text: str) -> bool:
 def _array(logic: Logic, arrays: Arrays, items: tuple[Const, ...]) -> bool:
     if len(items) < arrays.low or (arrays.high is not None and len(items) > arrays.high):
         return False
+    if arrays.unique and len(set(items)) < len(items):
+        return False
     for demand in arrays.demands:
         count = sum(accepts(logic, demand.conj, item) for item in items[demand.start :])
         if count < demand.low or (demand.high is not None and count > demand.high):

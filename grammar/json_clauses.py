@@ -81,7 +81,8 @@ class Demand:
 class Arrays:
     """Item i is in `prefix[i]`, or in `rest` beyond the prefix; low, high: number of items.
 
-    seen: how many items from the start some keyword evaluated, for `unevaluatedItems`.
+    unique: where `uniqueItems` stands, if no two items may be equal. seen: how many items from the
+    start some keyword evaluated, for `unevaluatedItems`.
     """
 
     prefix: tuple[Conj, ...] = ()
@@ -89,6 +90,7 @@ class Arrays:
     low: int = 0
     high: int | None = None
     demands: tuple[Demand, ...] = ()
+    unique: str = ""
     seen: int = 0
     all_seen: bool = False
 
@@ -103,6 +105,7 @@ class Arrays:
             max(self.low, other.low),
             least(self.high, other.high),
             tuple(dict.fromkeys(self.demands + other.demands)),
+            self.unique or other.unique,
             max(self.seen, other.seen),
             self.all_seen or other.all_seen,
         )

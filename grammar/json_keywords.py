@@ -1,8 +1,8 @@
-"""Reading keywords: their values checked, and those that are not enforced refused by name.
+"""Reading keywords: their values checked, and what is not enforced refused by name.
 
-Every keyword of the draft 2020-12 vocabularies, and of the older spellings, is enforced
-(json_assertions, json_applicators), an annotation, or in `REFUSED`. All other keywords are
-annotations, as the specification has it.
+Every keyword of the draft 2020-12 vocabularies (json_dialects), and of the older spellings, is
+enforced (json_assertions, json_applicators) or an annotation. All other keywords are annotations,
+as the specification has it.
 """
 
 from __future__ import annotations
@@ -17,38 +17,19 @@ from .json_text import decimal_of
 
 Schema = dict[str, Any]
 
-REFUSED = {
-    "uniqueItems": "Leave it out, or list the wanted arrays with `enum`",
-    "$dynamicRef": "Use `$ref`",
-    "$recursiveRef": "Use `$ref`",
-}
-"""Understood, not enforced here; the hint says what to use. `TRIVIAL` values of them are let by."""
-
-_TRIVIAL: dict[str, tuple[Any, ...]] = {
-    "uniqueItems": (False,),
-}
-
 
 class Refusal(GrammarError):
     """A keyword that cannot be enforced exactly; with `lenient` it is dropped instead."""
 
 
-def refuse(
-    keyword: str, location: str, why: str = "is not supported", hint: str | None = None
-) -> Refusal:
+def refuse(keyword: str, location: str, why: str, hint: str | None = None) -> Refusal:
     """The error for a keyword that cannot be enforced exactly, at its own pointer."""
-    return Refusal(
-        f"`{keyword}` {why}", where=child(location, keyword), hint=hint or REFUSED.get(keyword)
-    )
+    return Refusal(f"`{keyword}` {why}", where=child(location, keyword), hint=hint)
 
 
 def refusals(location: str, schema: Schema, *, assert_formats: bool) -> list[Refusal]:
     """The errors of the keywords in `schema` that are refused."""
     found: list[Refusal] = []
-    for keyword in REFUSED:
-        if keyword not in schema or schema[keyword] in _TRIVIAL.get(keyword, ()):
-            continue
-        found.append(refuse(keyword, location))
     format = schema.get("format")
     if assert_formats and isinstance(format, str) and format in REFUSED_FORMATS:
         why = f'"{format}" is not supported'

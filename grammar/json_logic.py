@@ -19,7 +19,12 @@ from .json_check import member
 from .json_clauses import ANYTHING, NOTHING, TOP, Clause, Conj, Literal, negated, outside
 from .json_document import Document, child
 from .json_keywords import Refusal, Schema, refusals, refuse
-from .json_unevaluated import unevaluated_items, unevaluated_members
+from .json_unevaluated import (
+    unevaluated_items,
+    unevaluated_members,
+    violating_items,
+    violating_members,
+)
 
 _MAX_CLAUSES = 20_000
 _MAX_DEPTH = 60
@@ -53,14 +58,14 @@ class Logic:
     def reference(self, location: str) -> Conj:
         """The conjunction that stands for the schema at `location`, past plain references."""
         seen: set[str] = set()
-        while location not in seen:
+        while (location := self.document.enter(location)) not in seen:
             seen.add(location)
             schema = self.document.at(location)
             if schema is True or schema == {}:
                 return ANYTHING
             if schema is False:
                 return NOTHING
-            if "$ref" not in schema or (len(schema) > 1 and not self.document.legacy):
+            if "$ref" not in schema or (len(schema) > 1 and not self.document.legacy(location)):
                 return ((location, True),)
             location = self.document.target(location, schema["$ref"])
         raise _no_progress(location)
@@ -105,7 +110,7 @@ class Logic:
             if isinstance(schema, bool):
                 found = [TOP] if schema is wanted else []
             else:
-                if self.document.legacy and "$ref" in schema:
+                if "$ref" in schema and self.document.legacy(place):
                     schema = {"$ref": schema["$ref"]}
                 for refusal in refusals(place, schema, assert_formats=self._formats):
                     if not wanted:  # what is dropped under a negation would widen to nothing
@@ -139,6 +144,11 @@ class Logic:
 
     def _holds(self, location: str, schema: Schema) -> list[Clause]:
         """Clauses of the values that satisfy the schema."""
+        found = self._evaluated(location, schema)
+        return self._unevaluated(location, schema, found) if self.annotating else found
+
+    def _evaluated(self, location: str, schema: Schema) -> list[Clause]:
+        """Clauses of the values that satisfy all but its `unevaluated*`."""
         clause = self._assertions.clause(location, schema)
         found = [] if clause is None else [clause]
         for keyword, (holds, _) in APPLICATORS.items():
@@ -147,7 +157,7 @@ class Logic:
                     found = self.product(found, holds(self, location, schema))
                 except Refusal as refusal:
                     self.drop(refusal)
-        return self._unevaluated(location, schema, found) if self.annotating else found
+        return found
 
     def _unevaluated(self, location: str, schema: Schema, found: list[Clause]) -> list[Clause]:
         """Bind what the schema's own keywords, and those applied in place, left unevaluated.
@@ -167,13 +177,20 @@ class Logic:
 
     def _fails(self, location: str, schema: Schema) -> list[Clause]:
         """Clauses of the values that do not satisfy the schema."""
-        for keyword in ("unevaluatedProperties", "unevaluatedItems"):
-            if keyword in schema:
-                raise refuse(keyword, location, "cannot be negated")
         found = self._assertions.contraries(location, schema)
         for keyword, (_, fails) in APPLICATORS.items():
             if keyword in schema:
                 found = self.union(found, fails(self, location, schema))
+        for keyword, violated in (
+            ("unevaluatedProperties", violating_members),
+            ("unevaluatedItems", violating_items),
+        ):
+            if keyword in schema and (conj := self.reference(child(location, keyword))):
+                broken = violated(self._evaluated(location, schema), conj)
+                if broken is None:
+                    why = "cannot be negated where alternatives evaluate different parts"
+                    raise refuse(keyword, location, why)
+                found = self.union(found, broken)
         return found
 
     def drop(self, refusal: Refusal) -> None:

@@ -34,12 +34,9 @@ def multiples(step: Decimal) -> ir.Regular | None:
     width = max(twos, fives)
     if width > _MAX_DIGITS or places > _MAX_PLACES or rest > _MAX_REMAINDERS:
         return None
-    if rest > 1 and places > 0:
-        return None
     term = _by_last_digits(whole // rest, width, places)
     if rest > 1:
-        tail = ir.Rep(_SOME_ZEROS, 0, 1)
-        term = ir.And((term, ir.Cat((_by_remainder(rest), tail))))
+        term = ir.And((term, _by_remainder(rest)))
     return ir.Cat((ir.Rep(ir.Lit("-"), 0, 1), term))
 
 
@@ -106,7 +103,8 @@ def _units(whole: int, count: int, fraction: int, unit: int) -> ir.Regular | Non
 
 
 def _by_remainder(divisor: int) -> ir.Regular:
-    """Whole numbers without leading zeros that `divisor` divides, by state elimination."""
+    """Digits with points between them that `divisor`, prime to 10, divides when the points are
+    left out, by state elimination: more zeros at the end change nothing."""
     edges: dict[tuple[int, int], ir.Regular] = {}
     for state in range(divisor):
         for digit in range(10):
@@ -115,6 +113,10 @@ def _by_remainder(divisor: int) -> ir.Regular:
             old = edges.get((state, target), ir.Chars(()))
             assert isinstance(old, ir.Chars)
             edges[state, target] = ir.Chars((*old.ranges, (code, code)))
+    for state in range(divisor):
+        loops = edges.get((state, state), ir.Chars(()))
+        assert isinstance(loops, ir.Chars)
+        edges[state, state] = ir.Chars(((ord("."), ord(".")), *loops.ranges))
     for gone in range(divisor - 1, 0, -1):
         loop = edges.pop((gone, gone), None)
         middle = [ir.Rep(loop, 0, None)] if loop is not None else []
@@ -125,4 +127,4 @@ def _by_remainder(divisor: int) -> ir.Regular:
                 path = ir.Cat((first, *middle, last))
                 old_path = edges.get((a, b))
                 edges[a, b] = path if old_path is None else ir.Alt((old_path, path))
-    return ir.And((_WHOLE, ir.Rep(edges[0, 0], 0, None)))
+    return ir.Rep(edges[0, 0], 0, None)

@@ -15,17 +15,16 @@ say what that is).
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from ..errors import GrammarError
 from . import ir
 from .json_build import Builder
 from .json_document import Document
-from .json_keywords import Refusal
 from .json_logic import Logic
 from .json_prune import prune
-from .json_text import Layout
+from .json_scopes import plain
+from .json_text import Layout, read
 from .spec import GrammarSpec
 
 
@@ -36,20 +35,20 @@ def json_schema_ir(schema: Any, spec: GrammarSpec) -> ir.GrammarIR:
     satisfies, or that cannot be enforced exactly.
     """
     if isinstance(schema, str | bytes):
-        schema = _load(schema)
+        schema = read(schema, "#")
     if not isinstance(schema, dict | bool):
         raise GrammarError(
             expected="a JSON Schema: an object or a boolean", got=type(schema).__name__, where="#"
         )
     try:
         return _grammar(schema, spec)
-    except Refusal as refusal:
+    except GrammarError as error:
         raise GrammarError(
-            refusal.message,
-            expected=refusal.expected,
-            got=refusal.got,
-            where=refusal.where,
-            hint=refusal.hint,
+            error.message,
+            expected=error.expected,
+            got=error.got,
+            where=plain(error.where or "#"),
+            hint=error.hint,
         ) from None
     except RecursionError:
         raise GrammarError("the schema nests too deeply", where="#") from None
@@ -57,7 +56,7 @@ def json_schema_ir(schema: Any, spec: GrammarSpec) -> ir.GrammarIR:
 
 def _grammar(schema: dict[str, Any] | bool, spec: GrammarSpec) -> ir.GrammarIR:
     logic = Logic(
-        Document(schema),
+        Document(schema, spec.registry),
         assert_formats=spec.format == "assert",
         ascii=spec.ascii,
         lenient=spec.lenient,
@@ -67,16 +66,6 @@ def _grammar(schema: dict[str, Any] | bool, spec: GrammarSpec) -> ir.GrammarIR:
     start = build.value(logic.reference("#"))
     build.run()
     rules = prune({"start": start, **build.rules}, build.places)
-    annotated = tuple(place for place in logic.annotated if place not in logic.dropped)
-    return ir.GrammarIR(rules, "start", tuple(logic.dropped), annotated)
-
-
-def _load(text: str | bytes) -> Any:
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise GrammarError("the schema nests too deeply", where="#") from None
-    except ValueError as error:
-        raise GrammarError(
-            f"the schema is no JSON text: {error}", expected="a JSON Schema as JSON", where="#"
-        ) from None
+    dropped = dict.fromkeys(map(plain, logic.dropped))
+    annotated = (place for place in map(plain, logic.annotated) if place not in dropped)
+    return ir.GrammarIR(rules, "start", tuple(dropped), tuple(dict.fromkeys(annotated)))

@@ -26,6 +26,18 @@ Orders = dict[Const, tuple[str, ...]]
 """The names of constant objects in the order they were written."""
 
 
+def read(text: str | bytes, where: str) -> Any:
+    """The value of a schema's JSON text. Raises GrammarError for what is none."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise GrammarError("the schema nests too deeply", where=where) from None
+    except ValueError as error:
+        raise GrammarError(
+            f"the schema is no JSON text: {error}", expected="a JSON Schema as JSON", where=where
+        ) from None
+
+
 def const_of(value: Any, where: str, orders: Orders, depth: int = 0) -> Const:
     """The comparable form of a JSON value. Raises GrammarError for what JSON cannot hold."""
     if depth > 100:

@@ -8,6 +8,8 @@ What msgspec cannot decode, or what a grammar cannot keep to, is a GrammarError 
 and the path of the field. Values whose own code rejects them (`__post_init__`, validators) fail in
 `value_of`, for no grammar knows that code.
 
+A function stands for its arguments (python_annotations).
+
 As JSON: a set is an array (repeats fall together), bytes are base64, a timedelta is an ISO 8601
 duration of days and time, a Decimal is a number. Fractions of seconds have at most six digits.
 """
@@ -22,8 +24,12 @@ import msgspec
 from msgspec import inspect as ms
 
 from ..errors import GrammarError
+from .python_annotations import fields_of, readable
 
 Schema = dict[str, Any]
+_Record = ms.DataclassType | ms.TypedDictType | ms.StructType | ms.NamedTupleType
+_LISTED = (ms.LiteralType, ms.EnumType, ms.BoolType)
+"""Types whose values differ where their JSON texts do."""
 
 _MICROSECONDS = r"^[^.]*(\.[0-9]{1,6}([^0-9.].*)?)?$"
 _SECONDS = r"[0-9]{1,6}(\.[0-9]{1,6})?S"
@@ -40,19 +46,25 @@ def schema_of(tp: Any) -> Schema:
     `Person.tags[]`.
     """
     reader = _Reader()
-    try:
-        info = ms.type_info(tp)
-    except (TypeError, NameError, ValueError) as error:
-        raise _unsupported(str(error), _failing_path(tp)) from error
+    tp = readable(tp)
+    info = _info(tp)
     schema = reader.schema(info, _name(tp))
     return {**schema, "$defs": reader.definitions} if reader.definitions else schema
 
 
+def _info(tp: Any) -> ms.Type:
+    try:
+        return ms.type_info(tp)
+    except (TypeError, NameError, ValueError) as error:
+        raise _unsupported(str(error), _failing_path(tp)) from error
+
+
 def value_of(tp: Any, text: str) -> Any:
-    """The value of type `tp` that a JSON text stands for.
+    """The value of type `tp` that a JSON text stands for; of a function, its arguments by name.
 
     Raises GrammarError if the text is no JSON, or the type (or its own validation) rejects it.
     """
+    tp = readable(tp)
     adapter = _adapter(tp)
     try:
         if adapter is not None:
@@ -78,7 +90,8 @@ def _adapter(tp: Any) -> Any:
 
 
 def _pydantic_schema(adapter: Any, template: str) -> Schema:
-    """The adapter's schema with closed objects, and decimals as numbers only."""
+    """The adapter's schema with closed objects, decimals as numbers only, and sets as arrays in
+    which repeats fall together."""
     base = importlib.import_module("pydantic.json_schema").GenerateJsonSchema
 
     def decimal_schema(self: Any, schema: Any) -> Schema:
@@ -86,7 +99,14 @@ def _pydantic_schema(adapter: Any, template: str) -> Schema:
         numbers = [part for part in both.get("anyOf", ()) if part.get("type") == "number"]
         return numbers[0] if numbers else both
 
-    generator = type("NumbersOnly", (base,), {"decimal_schema": decimal_schema})
+    def set_schema(self: Any, schema: Any) -> Schema:
+        array: Schema = base.set_schema(self, schema)
+        if array.get("minItems", 0) <= 1:
+            array.pop("uniqueItems", None)
+        return array
+
+    made = {"decimal_schema": decimal_schema, "set_schema": set_schema}
+    generator = type("Generated", (base,), made | {"frozenset_schema": set_schema})
     closed: Schema = _closed(adapter.json_schema(ref_template=template, schema_generator=generator))
     return closed
 
@@ -194,9 +214,12 @@ class _Reader:
         return schema | _lengths(info, "minItems", "maxItems")
 
     def distinct(self, info: ms.SetType | ms.FrozenSetType, path: str) -> Schema:
+        unique: Schema = {}
         if info.min_length is not None and info.min_length > 1:
-            raise _unsupported("a set of at least two items", path)
-        schema = {"type": "array", "items": self.schema(info.item_type, f"{path}[]")}
+            if not isinstance(info.item_type, _LISTED):
+                raise _unsupported("a set of at least two items", path)
+            unique = {"uniqueItems": True}
+        schema = {"type": "array", "items": self.schema(info.item_type, f"{path}[]")} | unique
         return schema | _lengths(info, "minItems", "maxItems")
 
     def row(self, info: ms.TupleType, path: str) -> Schema:
@@ -228,18 +251,18 @@ class _Reader:
         adapter = _adapter(info.cls)
         if adapter is not None:
             return self.pydantic(info.cls, adapter)
-        return self.named(info.cls, lambda: self._object(info.fields, path, {}))
+        return self.named(info.cls, lambda: self._object(info, path, {}))
 
     def structure(self, info: ms.StructType, path: str) -> Schema:
         tag: dict[str, Schema] = {}
         if info.tag is not None:
             tag = {info.tag_field or "type": {"const": info.tag}}
         if info.array_like:
-            return self.named(info.cls, lambda: self._array(info.fields, path, list(tag.values())))
-        return self.named(info.cls, lambda: self._object(info.fields, path, tag))
+            return self.named(info.cls, lambda: self._array(info, path, list(tag.values())))
+        return self.named(info.cls, lambda: self._object(info, path, tag))
 
     def tuple_record(self, info: ms.NamedTupleType, path: str) -> Schema:
-        return self.named(info.cls, lambda: self._array(info.fields, path, []))
+        return self.named(info.cls, lambda: self._array(info, path, []))
 
     def custom(self, info: ms.CustomType, path: str) -> Schema:
         adapter = _adapter(info.cls)
@@ -257,17 +280,27 @@ class _Reader:
 
         return self.named(cls, make)
 
-    def _object(self, fields: tuple[ms.Field, ...], path: str, tag: dict[str, Schema]) -> Schema:
-        properties = dict(tag)
-        for field in fields:
-            properties[field.encode_name] = self.schema(field.type, f"{path}.{field.name}")
-        required = [*tag, *(field.encode_name for field in fields if field.required)]
+    def _fields(self, info: _Record, path: str) -> dict[str, Schema]:
+        """The schemas of a class's fields, as it declares them (msgspec sorts those of a TypedDict
+        by name), with the constraints that msgspec passes over."""
+        declared = fields_of(info.cls)
+        place = {name: number for number, name in enumerate(declared)}
+        found: dict[str, Schema] = {}
+        for field in sorted(info.fields, key=lambda field: place.get(field.name, 0)):
+            other = declared.get(field.name)
+            read = field.type if other is None else _info(other)
+            found[field.encode_name] = self.schema(read, f"{path}.{field.name}")
+        return found
+
+    def _object(self, info: _Record, path: str, tag: dict[str, Schema]) -> Schema:
+        properties = tag | self._fields(info, path)
+        required = [*tag, *(field.encode_name for field in info.fields if field.required)]
         schema = {"type": "object", "properties": properties, "additionalProperties": False}
         return schema | {"required": required}
 
-    def _array(self, fields: tuple[ms.Field, ...], path: str, tag: list[Schema]) -> Schema:
-        items = [self.schema(field.type, f"{path}.{field.name}") for field in fields]
-        return _row([*tag, *items], len(tag) + sum(field.required for field in fields))
+    def _array(self, info: _Record, path: str, tag: list[Schema]) -> Schema:
+        required = sum(field.required for field in info.fields)
+        return _row([*tag, *self._fields(info, path).values()], len(tag) + required)
 
 
 _READERS: dict[type[ms.Type], Callable[[_Reader, Any, str], Schema]] = {

@@ -6,7 +6,7 @@ A `GrammarSpec` is plain data: it hashes, compares and crosses process borders.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -23,6 +23,12 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "whitespace": get_args(Whitespace),
     "format": get_args(Format),
 }
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    "json_schema": ("property_order", "whitespace", "format", "ascii", "lenient", "registry"),
+    "regex": ("ascii",),
+    "ebnf": ("ascii",),
+}
+"""The options that each kind has; the others have none."""
 
 
 class GrammarSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +41,9 @@ class GrammarSpec(msgspec.Struct, frozen=True, kw_only=True):
     format: the `format` keyword is only annotated, or asserted (formats of the specification are
     enforced, or refused by name; others, as `int32` or `password`, are annotations).
     ascii: `\\d \\w \\s` and strings in JSON keep to ASCII. lenient: drop what cannot be enforced,
-    and list it, instead of refusing.
+    and list it, instead of refusing. registry: (URI, JSON text) of schemas that a `$ref` may lead
+    to, sorted.
+    All but ascii are JSON Schema's; an option that a kind does not have must keep its default.
     """
 
     kind: Kind
@@ -45,6 +53,7 @@ class GrammarSpec(msgspec.Struct, frozen=True, kw_only=True):
     format: Format = "assert"
     ascii: bool = False
     lenient: bool = False
+    registry: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         for name, known in _CHOICES.items():
@@ -56,6 +65,22 @@ class GrammarSpec(msgspec.Struct, frozen=True, kw_only=True):
         for name, flag in (("ascii", self.ascii), ("lenient", self.lenient)):
             if not isinstance(flag, bool):
                 raise GrammarError(expected="True or False", got=repr(flag), where=name)
+        _check_registry(self.registry)
+        for field in msgspec.structs.fields(self):
+            name = field.name
+            if name in ("kind", "source") or name in _OPTIONS.get(self.kind, ()):
+                continue
+            if getattr(self, name) != field.default:
+                raise GrammarError(
+                    expected=f"no {name}: a grammar of kind {self.kind!r} has no such option",
+                    got=repr(getattr(self, name))[:60],
+                    where=name,
+                )
+
+    @property
+    def size(self) -> int:
+        """Characters of the source and of the registry."""
+        return len(self.source) + sum(len(uri) + len(text) for uri, text in self.registry)
 
     @classmethod
     def regex(cls, pattern: str, *, ascii: bool = False) -> GrammarSpec:
@@ -72,10 +97,12 @@ class GrammarSpec(msgspec.Struct, frozen=True, kw_only=True):
         format: Format = "assert",
         ascii: bool = False,
         lenient: bool = False,
+        registry: Mapping[str, Any] | None = None,
     ) -> GrammarSpec:
         """The output is one JSON text that the schema (a dict, a bool or JSON text) accepts.
 
-        Raises GrammarError for a schema that JSON cannot write.
+        registry: schemas by their URI, for a `$ref` that leads out of the schema; nothing is ever
+        fetched. Raises GrammarError for a schema that JSON cannot write.
         """
         source = schema if isinstance(schema, str) else _json("json_schema", schema)
         return cls(
@@ -86,6 +113,7 @@ class GrammarSpec(msgspec.Struct, frozen=True, kw_only=True):
             format=format,
             ascii=ascii,
             lenient=lenient,
+            registry=_registry(registry or {}),
         )
 
     @classmethod
@@ -152,3 +180,34 @@ def _text(what: str, value: object) -> str:
     if not isinstance(value, str):
         raise GrammarError(expected=f"the {what} as a string", got=repr(value), where=what)
     return value
+
+
+def _registry(schemas: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    found: dict[str, str] = {}
+    for uri, schema in schemas.items():
+        name = _text("registry's URI", uri).removesuffix("#")
+        where = f"registry[{name!r}]"
+        found[name] = schema if isinstance(schema, str) else _json(where, schema)
+    return tuple(sorted(found.items()))
+
+
+def _check_registry(registry: object) -> None:
+    wrong: object = None
+    if not isinstance(registry, tuple):
+        wrong = registry
+    else:
+        for pair in registry:
+            plain = isinstance(pair, tuple) and len(pair) == 2
+            if not plain or not all(isinstance(part, str) for part in pair):
+                wrong = pair
+            elif not pair[0] or "#" in pair[0]:
+                wrong = pair[0]
+        if wrong is None and list(registry) != sorted(dict(registry).items()):
+            wrong = "unsorted or repeated URIs"
+    if wrong is not None:
+        raise GrammarError(
+            expected="(URI without a fragment, JSON text of a schema) pairs, sorted by URI",
+            got=repr(wrong)[:80],
+            where="registry",
+            hint="GrammarSpec.json_schema(..., registry={uri: schema}) makes them",
+        )

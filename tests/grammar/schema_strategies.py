@@ -123,6 +123,17 @@ _leaf = st.one_of(
 )
 
 
+_few = st.one_of(
+    st.booleans(),
+    st.fixed_dictionaries({"type": st.sampled_from(("null", "boolean"))}),
+    st.fixed_dictionaries({"enum": st.lists(values, min_size=1, max_size=4)}),
+    st.tuples(st.integers(-2, 2), st.integers(0, 3)).map(
+        lambda pair: {"type": "integer", "minimum": pair[0], "maximum": sum(pair)}
+    ),
+)
+"""Schemas with few values, or none, or all."""
+
+
 def _grow(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     lists = st.lists(inner, min_size=1, max_size=3)
     return st.one_of(
@@ -139,6 +150,16 @@ def _grow(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
                 "minContains": st.integers(0, 2),
                 "maxContains": st.integers(0, 2),
                 "unevaluatedItems": inner,
+            },
+        ),
+        st.fixed_dictionaries(
+            {"type": st.just("array"), "uniqueItems": st.booleans(), "items": _few},
+            optional={
+                "prefixItems": st.lists(st.one_of(_few, inner), min_size=1, max_size=3),
+                "minItems": _counts,
+                "maxItems": _counts,
+                "contains": _few,
+                "maxContains": st.integers(0, 2),
             },
         ),
         st.fixed_dictionaries(

@@ -133,6 +133,58 @@ def test_an_option_that_is_none_is_named(option: dict[str, Any]) -> None:
         msgspec.msgpack.decode(body, type=GrammarSpec)
 
 
+@pytest.mark.parametrize(
+    ("kind", "option"),
+    [
+        ("regex", {"whitespace": "free"}),
+        ("regex", {"lenient": True}),
+        ("ebnf", {"property_order": "any"}),
+        ("choices", {"ascii": True}),
+        ("terms", {"format": "annotate"}),
+        ("structural_tag", {"registry": (("http://a.b/c", "true"),)}),
+    ],
+)
+def test_an_option_that_a_kind_does_not_have_is_refused(kind: str, option: dict[str, Any]) -> None:
+    [name] = option
+    with pytest.raises(GrammarError) as caught:
+        GrammarSpec(kind=kind, source="x", **option)  # type: ignore[arg-type]
+    assert caught.value.where == name
+    assert repr(kind) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "registry",
+    [
+        {"http://a.b/c": "true"},
+        ("http://a.b/c",),
+        (("http://a.b/c", True),),
+        (("http://a.b/c#d", "true"),),
+        (("", "true"),),
+        (("b", "true"), ("a", "true")),
+        (("a", "true"), ("a", "false")),
+    ],
+)
+def test_a_registry_that_is_none(registry: Any) -> None:
+    with pytest.raises(GrammarError) as caught:
+        GrammarSpec(kind="json_schema", source="true", registry=registry)
+    assert caught.value.where == "registry"
+
+
+def test_a_registry_is_part_of_the_spec() -> None:
+    one = GrammarSpec.json_schema({"$ref": "http://a/b"}, registry={"http://a/b": {"type": "null"}})
+    same = GrammarSpec.json_schema(
+        {"$ref": "http://a/b"}, registry={"http://a/b#": '{"type": "null"}'}
+    )
+    other = GrammarSpec.json_schema({"$ref": "http://a/b"}, registry={"http://a/b": True})
+    assert one == same
+    assert hash(one) == hash(same)
+    assert one != other
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(one), type=GrammarSpec) == one
+    assert one.size > len(one.source)
+    with pytest.raises(GrammarError, match="at most 40 characters"):
+        parse(one, Limits(source=40))
+
+
 def test_the_size_of_a_grammar_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     schema = GrammarSpec.json_schema({"properties": {f"p{i}": {} for i in range(40)}})
     parsed = parse(schema)

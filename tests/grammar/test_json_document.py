@@ -84,11 +84,12 @@ def test_old_drafts_name_by_id_and_hide_siblings_of_references() -> None:
         "definitions": {"a": {"id": "#foo"}, "b": {"$ref": "#/definitions/a", "id": "http://y.z/"}},
     }
     document = Document(schema)
-    assert document.legacy
+    assert document.legacy("#")
     assert document.target("#", "#foo") == "#/definitions/a"
     with pytest.raises(GrammarError):
         document.target("#", "http://y.z/")
-    assert not Document({"$schema": "https://json-schema.org/draft/2020-12/schema"}).legacy
+    latest = Document({"$schema": "https://json-schema.org/draft/2020-12/schema"})
+    assert not latest.legacy("#")
 
 
 @pytest.mark.parametrize(

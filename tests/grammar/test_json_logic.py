@@ -152,6 +152,33 @@ def test_equal_branches_exclude_each_other() -> None:
             ["[1]", '[1, "b"]', '[1, "a", 2]', '{"a": 1}', "4"],
             ['[1, "a"]', "[]", "{}", "3"],
         ),
+        ({"unevaluatedItems": False}, ["[1]"], ["[]", "1"]),
+        (
+            {"prefixItems": [{"type": "null"}], "unevaluatedItems": {"type": "string"}},
+            ["[1]", "[null, 1]", '[null, "a", 2]'],
+            ["[]", "[null]", '[null, "a"]', "1"],
+        ),
+        (
+            {"contains": {"type": "null"}, "unevaluatedItems": {"type": "string"}},
+            ["[]", "[1]", '["a"]', "[null, 1]"],
+            ["[null]", '["a", null]', "1"],
+        ),
+        (
+            {"properties": {"a": True}, "unevaluatedProperties": {"type": "null"}},
+            ['{"b": 1}', '{"a": 1, "b": 1}'],
+            ["{}", '{"a": 1}', '{"b": null, "a": 1}', "1"],
+        ),
+        (
+            {
+                "allOf": [{"properties": {"a": {"type": "string"}}}],
+                "patternProperties": {"^b": True},
+                "unevaluatedProperties": False,
+            },
+            ['{"a": 1}', '{"c": 1}', '{"b": 1, "c": 2}'],
+            ["{}", '{"a": "x", "b": 1}', "1"],
+        ),
+        ({"required": ["a"], "unevaluatedProperties": True}, ["{}"], ['{"a": 1, "b": 2}']),
+        ({"multipleOf": 1.5}, ["1", "1.55", "-0.5"], ["0", "1.5", "-3.0", "4.5", '"a"']),
         (False, ["1", "null"], []),
     ],
     ids=str,
@@ -221,8 +248,12 @@ def test_recursion_under_negation_is_bounded() -> None:
     [
         {"not": {"multipleOf": 7}},
         {"not": {"uniqueItems": True}},
-        {"not": {"unevaluatedItems": False}},
-        {"not": {"properties": {"a": True}, "unevaluatedProperties": False}},
+        {
+            "not": {
+                "anyOf": [{"properties": {name: True}, "required": [name]} for name in "ab"],
+                "unevaluatedProperties": False,
+            }
+        },
         {"not": {"enum": [{chr(97 + i): i for i in range(9)}, [*range(9)], [*range(9, 30)]]}},
     ],
     ids=str,

@@ -1,0 +1,75 @@
+"""Hostile grammars: in time, in little memory, and no harm to others (hostile.py has them)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from espalier.errors import GrammarError
+from espalier.grammar import GrammarSpec
+from espalier.runtime.engine import Engine
+from espalier.types import SamplingParams
+from tests.grammar.hostile import CASES
+from tests.support import ROOT
+from tests.tiny_models import save_tiny
+from tests.tiny_tokenizers import save
+
+SECONDS = 2.5
+MIB = 512
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_grammar_or_an_error_in_time(name: str) -> None:
+    """In CPU time and resident memory of a process of its own, its imports' memory included."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.grammar.hostile", name],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    taken = json.loads(done.stdout)
+    print(taken)
+    assert taken["seconds"] < SECONDS, taken
+    assert taken["mib"] < MIB, taken
+
+
+GOOD = [
+    GrammarSpec.regex("[a-z]{3,8}"),
+    GrammarSpec.json_schema({"type": "array", "items": {"type": "integer"}, "maxItems": 3}),
+    None,
+]
+
+
+def test_good_requests_are_unharmed(tmp_path: Path) -> None:
+    """Before, beside and after all hostile ones, in an engine's own process."""
+    save_tiny("llama3", tmp_path, vocab_size=406)
+    save(tmp_path, bos_token="<s>", eos_token="</s>")
+    params = SamplingParams(max_tokens=24, temperature=0.7, seed=5)
+
+    def good(engine: Engine) -> list[list[int]]:
+        results = engine.generate(["one", "two", "three"], params, grammar=GOOD)
+        return [result.token_ids for result in results]
+
+    specs = []
+    for case in CASES.values():
+        try:
+            specs.append(case())
+        except GrammarError:
+            continue
+    with Engine(str(tmp_path), device="cpu") as engine:
+        before = good(engine)
+        mixed = [spec for bad in specs for spec in (bad, GOOD[0])]
+        results = engine.generate(["one"] * len(mixed), params, grammar=mixed, on_error="return")
+        beside = results[1::2]
+        assert all(getattr(result, "token_ids", result) == before[0] for result in beside)
+        for result in results[::2]:
+            assert isinstance(result, GrammarError) or result.token_ids
+        assert good(engine) == before
+        engine.check_invariants()
