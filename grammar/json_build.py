@@ -28,6 +28,8 @@ from .json_strings import ANY_CHAR, StringText
 from .json_text import Const, Layout
 
 _MAX_RULES = 50_000
+_MAX_SHAPES = 16_000
+"""Kinds of arrays and objects: each takes several expressions, of which a grammar has 50,000."""
 
 
 class Builder:
@@ -238,6 +240,12 @@ class Builder:
     def _shape(self, shape: Arrays | Objects, where: str) -> ir.Ref:
         found = self._shapes.get(shape)
         if found is None:
+            if len(self._shapes) >= _MAX_SHAPES:
+                raise GrammarError(
+                    expected=f"at most {_MAX_SHAPES:,} different kinds of arrays and objects",
+                    got="more",
+                    where=where.split(" & ", 1)[0],
+                )
             name = self._name(where)
             self.places[name] = where.split(" & ", 1)[0]
             found = self._shapes[shape] = ir.Ref(name)

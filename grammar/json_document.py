@@ -13,6 +13,8 @@ subschema that means different things on different ways to it is several locatio
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from functools import cached_property
 from typing import Any
 from urllib.parse import unquote, urljoin
 
@@ -38,11 +40,13 @@ _MAP = (
 class Document:
     """One schema document and the documents of the registry that it refers to, read-only.
 
-    registry: JSON texts of schemas by their URI.
+    registry: JSON texts of schemas by their URI. base: the schema's own URI, where it does not say.
     Raises GrammarError from every method for a location or reference that does not exist.
     """
 
-    def __init__(self, root: Any, registry: Iterable[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self, root: Any, registry: Iterable[tuple[str, str]] = (), *, base: str = ""
+    ) -> None:
         self._registry = dict(registry)
         self._roots: dict[str, Any] = {}
         self._bases: dict[str, str] = {}
@@ -52,7 +56,7 @@ class Document:
         self._scopes = Scopes()
         self._keywords: set[str] = set()
         self._seen = 0
-        wanted = self._index("", root)
+        wanted = self._index(base, root)
         while wanted:
             found: list[str] = []
             for uri in wanted:
@@ -153,13 +157,22 @@ class Document:
         return self._dialects[self._home(location)]
 
     def _load(self, uri: str) -> list[str]:
-        """Index the document of the registry that `uri` names or, if there is none, all others:
-        one of them may have a part that calls itself so. Returns the URIs they refer to."""
-        names = [uri] if uri in self._registry else list(self._registry)
-        found: list[str] = []
-        for name in names:
-            if name not in self._roots:
-                found += self._index(name, read(self._registry[name], f"{name}#"))
+        """Index the document of the registry that `uri` names, or whose part calls itself so (there
+        may be none). Returns the URIs it refers to."""
+        name = uri if uri in self._registry else self._declared.get(uri)
+        if name is None or name in self._roots:
+            return []
+        return self._index(name, read(self._registry[name], f"{name}#"))
+
+    @cached_property
+    def _declared(self) -> dict[str, str]:
+        """The registry's documents by the URIs that their parts have; what cannot be read has none
+        (it is an error only where it is referred to)."""
+        found: dict[str, str] = {}
+        for name, text in self._registry.items():
+            with suppress(GrammarError):
+                for uri in Document(read(text, f"{name}#"), base=name)._resources:
+                    found.setdefault(uri, name)
         return found
 
     def _index(self, head: str, root: Any) -> list[str]:

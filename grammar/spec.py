@@ -168,7 +168,9 @@ class GrammarSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 def _json(what: str, value: object) -> str:
     try:
-        return json.dumps(value, ensure_ascii=False)
+        text = json.dumps(value, ensure_ascii=False)
+        # A lone surrogate stays an escape, for the front end to say where it stands.
+        return text if text.isascii() or _encodes(text) else json.dumps(value)
     except RecursionError:
         got = "one that is nested too deeply"
     except (TypeError, ValueError) as error:  # no JSON type, or a schema that contains itself
@@ -176,10 +178,36 @@ def _json(what: str, value: object) -> str:
     raise GrammarError(expected="a schema that JSON can write", got=got, where=what)
 
 
+def encoded(what: str, value: object) -> str:
+    """Plain data as JSON. Raises GrammarError for what JSON cannot hold."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except RecursionError:
+        raise GrammarError(f"{what} nested too deeply", where=what) from None
+    except UnicodeEncodeError as error:
+        raise _surrogate(what, error) from None
+
+
 def _text(what: str, value: object) -> str:
     if not isinstance(value, str):
         raise GrammarError(expected=f"the {what} as a string", got=repr(value), where=what)
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise _surrogate(what, error) from None
     return value
+
+
+def _encodes(text: str) -> bool:
+    try:
+        return bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _surrogate(what: str, error: UnicodeEncodeError) -> GrammarError:
+    got = f"a lone surrogate, at character {error.start}"
+    return GrammarError(expected="Unicode text", got=got, where=what)
 
 
 def _registry(schemas: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -200,8 +228,10 @@ def _check_registry(registry: object) -> None:
             plain = isinstance(pair, tuple) and len(pair) == 2
             if not plain or not all(isinstance(part, str) for part in pair):
                 wrong = pair
-            elif not pair[0] or "#" in pair[0]:
+            elif not _text("registry", pair[0]) or "#" in pair[0]:
                 wrong = pair[0]
+            else:
+                _text("registry", pair[1])
         if wrong is None and list(registry) != sorted(dict(registry).items()):
             wrong = "unsorted or repeated URIs"
     if wrong is not None:

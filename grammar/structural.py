@@ -32,7 +32,7 @@ from .ir import (
     Seq,
     Term,
 )
-from .spec import GrammarSpec
+from .spec import GrammarSpec, encoded
 from .terms import Building
 
 _SOME = Rep(Chars(ANY), 0, None)
@@ -81,7 +81,7 @@ def source_of(
         made.append(Tag(tag["begin"], content, tag["end"]))
     said = Tags(tuple(made), tuple(triggers), at_least_one, stop_after_first)
     _check(said)
-    return msgspec.json.encode(said).decode()
+    return encoded("structural_tag", said)
 
 
 def _check(said: Tags) -> None:

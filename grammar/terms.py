@@ -20,7 +20,7 @@ import msgspec
 
 from ..errors import GrammarError
 from .ir import Alt, Choice, Expr, GrammarIR, Lit, Loop, Ref, Rep, Seq, Term as Terminal
-from .spec import GrammarSpec
+from .spec import GrammarSpec, encoded
 
 MAX_NESTING = 200
 
@@ -138,7 +138,7 @@ def ref(name: str) -> Term:
 def grammar(start: Term | str, **rules: Term | str) -> GrammarSpec:
     """The spec of all texts of `start`, with the rules that it refers to."""
     named = {name: _term(rule, name) for name, rule in rules.items()}
-    source = msgspec.json.encode(Terms(_term(start, "start"), named)).decode()
+    source = encoded("terms", Terms(_term(start, "start"), named))
     return GrammarSpec(kind="terms", source=source)
 
 

@@ -162,7 +162,7 @@ def page(suite: Path) -> str:
         refused=refused,
         wrong=len(wrong),
         total=right + refused + len(wrong),
-        note=": " + "; ".join(wrong) + " (on purpose: see above)." if wrong else ".",
+        note=": on purpose,\n" + "; ".join(wrong) + "." if wrong else ".",
         tables="\n\n".join(tables),
         formats=", ".join(f"`{name}`" for name in FORMATS),
         refused_formats=", ".join(f"`{name}`" for name in REFUSED_FORMATS),

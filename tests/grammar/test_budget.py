@@ -138,3 +138,15 @@ def test_a_terminated_matcher_offers_eos_alone(remaining: int) -> None:
     matcher = regex_matcher("a*", COMPILER)
     assert matcher.accept(0)
     assert allowed(matcher, SIZE, remaining) == {0}
+
+
+@pytest.mark.parametrize("low", [10**6, 10**9, 10**15])
+def test_an_end_further_than_any_budget_allows_no_other_tokens(low: int) -> None:
+    """Distances beyond 32 bits are still distances, not tokens that the grammar forbids."""
+    loop = ir.Loop(ir.Seq((ir.Term(ir.Lit("ab")), ir.Term(ir.Rep(ir.Lit("a"), 0, 1)))), low, None)
+    matcher = rich_compiler().load(ir.GrammarIR({"start": loop}, "start")).matcher()
+    for _ in range(6):
+        near = allowed(matcher, SIZE, 100)
+        assert near
+        assert allowed(matcher, SIZE).issuperset(near)
+        assert matcher.accept(min(near))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
 
 from espalier.errors import GrammarError
-from espalier.grammar import GrammarCompiler, GrammarSpec, Limits, Vocabulary, ir, parse
+from espalier.grammar import GrammarCompiler, GrammarSpec, Limits, Vocabulary, ir, parse, terms
 
 from .machine_tools import allowed, rich_compiler
 
@@ -150,6 +151,28 @@ def test_an_option_that_a_kind_does_not_have_is_refused(kind: str, option: dict[
         GrammarSpec(kind=kind, source="x", **option)  # type: ignore[arg-type]
     assert caught.value.where == name
     assert repr(kind) in str(caught.value)
+
+
+def test_what_no_process_could_be_sent_is_refused_here() -> None:
+    lone = "\ud800"
+    deep: terms.Term = terms.text("a")
+    for _ in range(100_000):
+        deep = terms.optional(deep)
+    made: list[Callable[[], GrammarSpec]] = [
+        lambda: GrammarSpec.regex(f"a{lone}"),
+        lambda: GrammarSpec.ebnf(lone),
+        lambda: GrammarSpec.choices([lone]),
+        lambda: GrammarSpec.json_schema(f'"{lone}"'),
+        lambda: GrammarSpec.json_schema(True, registry={lone: True}),
+        lambda: terms.grammar(lone),
+        lambda: terms.grammar(terms.ref(lone), **{lone: "a"}),
+        lambda: terms.grammar(deep),
+        lambda: GrammarSpec.structural_tag([{"begin": lone, "end": "", "schema": True}], [lone]),
+    ]
+    for make in made:
+        with pytest.raises(GrammarError, match=r"surrogate|too deeply"):
+            make()
+    assert parse(GrammarSpec.json_schema('{"const": "\\ud83d\\ude00"}'))
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_a_reference_into_the_registry() -> None:
 
 def test_a_part_of_the_registry_under_a_name_of_its_own() -> None:
     whole = {"$defs": {"a": {"$id": "urn:example:part", "type": "null"}}}
-    registry = {"http://example.org/whole": whole}
+    registry = {"http://example.org/whole": whole, "http://example.org/broken": "no JSON"}
     assert accepts({"$ref": "urn:example:part"}, "null", registry)
     assert not accepts({"$ref": "urn:example:part"}, "1", registry)
 
