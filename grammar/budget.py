@@ -188,8 +188,8 @@ class Budget:
         return exit_nodes(self._trie, walk)
 
     def _costs(self, walk: Walk, numbers: list[int], after: int) -> np.ndarray:
-        """int32: by a state's number in the walk, the tokens from there to the end of the text; _FAR
-        only where there is none, however far it is."""
+        """int32: by a state's number in the walk, the tokens from there to the end of the text;
+        _FAR only where there is none, however far it is."""
         costs = np.full(max(len(walk.states), 1), _FAR, dtype=np.int32)
         for number in numbers:
             cost = self._state(walk.states[number])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
 
 from ..errors import GrammarError
 from .json_check import test_term
@@ -28,9 +27,11 @@ from .json_formats import FORMATS
 from .json_keywords import (
     Refusal,
     Schema,
+    read_bounds,
     read_count,
+    read_flag,
     read_names,
-    read_number,
+    read_step,
     read_table,
     refuse,
     wrong_value,
@@ -169,33 +170,14 @@ class Assertions:
 
     # -- numbers
 
-    def _bounds(self, location: str, schema: Schema) -> list[Numbers]:
-        found: list[Numbers] = []
-        for side, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
-            bound = read_number(location, schema, side)
-            open_ = schema.get(exclusive) is True  # draft 4 has a flag beside the bound
-            if bound is not None:
-                found.append(_interval(side, bound, open_))
-            if not isinstance(schema.get(exclusive), bool):
-                bound = read_number(location, schema, exclusive)
-                if bound is not None:
-                    found.append(_interval(side, bound, True))
-        return found
-
     def _numeric(self, location: str, schema: Schema) -> Clause | None:
         numbers = Numbers()
-        for bound in self._bounds(location, schema):
+        for bound in read_bounds(location, schema):
             numbers = numbers.meet(bound)
-        step = self._step(location, schema)
+        step = read_step(location, schema)
         if step is not None:
             numbers = numbers.meet(Numbers(steps=frozenset({(step, True)})))
         return Clause(numbers=numbers).reduced()
-
-    def _step(self, location: str, schema: Schema) -> Decimal | None:
-        step = read_number(location, schema, "multipleOf")
-        if step is not None and step <= 0:
-            raise wrong_value("a number above 0", schema["multipleOf"], location, "multipleOf")
-        return step
 
     def _not_numeric(self, location: str, schema: Schema) -> list[Clause]:
         parts = [
@@ -205,9 +187,9 @@ class Assertions:
                 high=bound.low,
                 high_open=not bound.low_open,
             )
-            for bound in self._bounds(location, schema)
+            for bound in read_bounds(location, schema)
         ]
-        step = self._step(location, schema)
+        step = read_step(location, schema)
         if step is not None:
             parts.append(Numbers(steps=frozenset({(step, False)})))
         return [Clause(types=frozenset({"number"}), numbers=part) for part in parts]
@@ -284,12 +266,6 @@ class Assertions:
         conj = self._reference(child(location, "contains"))
         return Demand(conj, 0, 1 if low is None else low, high, self._annotating)
 
-    def _unique(self, location: str, schema: Schema) -> bool:
-        value = schema.get("uniqueItems", False)
-        if not isinstance(value, bool):
-            raise wrong_value("a boolean", value, location, "uniqueItems")
-        return value
-
     def _array(self, location: str, schema: Schema) -> Clause | None:
         prefix, rest = self._items(location, schema)
         low = read_count(location, schema, "minItems") or 0
@@ -302,7 +278,7 @@ class Assertions:
             low,
             high,
             () if demand is None else (demand,),
-            child(location, "uniqueItems") if self._unique(location, schema) else "",
+            child(location, "uniqueItems") if read_flag(location, schema, "uniqueItems") else "",
             len(prefix) if self._annotating else 0,
             self._annotating and rest_word in schema,
         )
@@ -313,7 +289,7 @@ class Assertions:
         low = read_count(location, schema, "minItems")
         high = read_count(location, schema, "maxItems")
         demand = self._demand(location, schema)
-        if self._unique(location, schema):
+        if read_flag(location, schema, "uniqueItems"):
             raise refuse("uniqueItems", location, "cannot be negated")
         parts: list[Arrays] = []
         if low:
@@ -401,12 +377,6 @@ def _existing(exists: Exists) -> Objects:
 def _contraries(conj: Conj) -> list[Conj]:
     """Conjunctions whose union is the complement of `conj`."""
     return [((literal[0], not literal[1]),) for literal in conj]
-
-
-def _interval(side: str, bound: Decimal, open_: bool) -> Numbers:
-    if side == "minimum":
-        return Numbers(low=bound, low_open=open_)
-    return Numbers(high=bound, high_open=open_)
 
 
 def _type_of(name: str) -> Type:

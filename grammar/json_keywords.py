@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import GrammarError
 from .json_document import child
 from .json_formats import REFUSED_FORMATS
+from .json_numbers import Numbers
 from .json_text import decimal_of
 
 Schema = dict[str, Any]
@@ -68,6 +69,41 @@ def read_number(location: str, schema: Schema, keyword: str) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise wrong_value("a number", value, location, keyword)
     return decimal_of(value, child(location, keyword))
+
+
+def read_bounds(location: str, schema: Schema) -> list[Numbers]:
+    """An interval for each of `minimum`, `exclusiveMinimum`, `maximum` and `exclusiveMaximum`."""
+    found: list[Numbers] = []
+    for side, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
+        bound = read_number(location, schema, side)
+        open_ = schema.get(exclusive) is True  # draft 4 has a flag beside the bound
+        if bound is not None:
+            found.append(_interval(side, bound, open_))
+        if not isinstance(schema.get(exclusive), bool):
+            bound = read_number(location, schema, exclusive)
+            if bound is not None:
+                found.append(_interval(side, bound, True))
+    return found
+
+
+def _interval(side: str, bound: Decimal, open_: bool) -> Numbers:
+    if side == "minimum":
+        return Numbers(low=bound, low_open=open_)
+    return Numbers(high=bound, high_open=open_)
+
+
+def read_step(location: str, schema: Schema) -> Decimal | None:
+    step = read_number(location, schema, "multipleOf")
+    if step is not None and step <= 0:
+        raise wrong_value("a number above 0", schema["multipleOf"], location, "multipleOf")
+    return step
+
+
+def read_flag(location: str, schema: Schema, keyword: str) -> bool:
+    value = schema.get(keyword, False)
+    if not isinstance(value, bool):
+        raise wrong_value("a boolean", value, location, keyword)
+    return value
 
 
 def read_names(location: str, schema: Schema, keyword: str) -> tuple[str, ...]:
