@@ -77,7 +77,10 @@ def violating_members(clauses: list[Clause], conj: Conj) -> list[Clause] | None:
             frozenset(name for one in seen for name, _ in one.named),
         )
         parts[Objects(exists=(exists,), low=1)] = None
-    return _all([part and Clause(frozenset({"object"}), objects=part) for part in parts], clauses)
+    known = [
+        part if part is None else Clause(frozenset({"object"}), objects=part) for part in parts
+    ]
+    return _all(known, clauses)
 
 
 def violating_items(clauses: list[Clause], conj: Conj) -> list[Clause] | None:
@@ -93,7 +96,8 @@ def violating_items(clauses: list[Clause], conj: Conj) -> list[Clause] | None:
         counted = [demand.conj for demand in arrays.demands if demand.seen]
         demand = Demand(_outside(conj, *counted), arrays.seen)
         parts[Arrays(demands=(demand,), low=arrays.seen + 1)] = None
-    return _all([part and Clause(frozenset({"array"}), arrays=part) for part in parts], clauses)
+    known = [part if part is None else Clause(frozenset({"array"}), arrays=part) for part in parts]
+    return _all(known, clauses)
 
 
 def _all(parts: list[Clause | None], clauses: list[Clause]) -> list[Clause] | None:

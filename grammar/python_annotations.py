@@ -58,8 +58,8 @@ def readable(tp: Any) -> Any:
         return functools.reduce(operator.or_, read)
     if origin in (Required, NotRequired):
         return origin[read[0]]
-    rebuilt: Any = origin[read] if isinstance(origin, type) else tp
-    return rebuilt
+    generic: Any = origin
+    return generic[read] if isinstance(origin, type) else tp
 
 
 def foreign(tp: Any) -> bool:
