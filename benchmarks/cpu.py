@@ -1,4 +1,5 @@
-"""Decoding speed on one CPU thread, beside transformers, in tokens per second of CPU time.
+"""Decoding speed on one CPU thread, beside transformers and, where llama-cpp-python and gguf are
+installed, llama.cpp, in tokens per second of CPU time.
 
 Runs ESPALIER_DATA/yardsticks/cpu_bench.py, which gives every engine the same random prompts in a
 process of its own: prefill of 512 tokens, decode at batch 1 and 16, 32 ragged requests, and 16
@@ -7,6 +8,8 @@ prompts that share 384 of their 400 tokens.
 
 from __future__ import annotations
 
+import importlib.util
+import itertools
 import json
 import os
 import subprocess
@@ -16,12 +19,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import EngineError
+from ..errors import EngineError, InvalidRequestError
 from ..types import SamplingParams
 from .report import Row, data_file, finish, load_module, parser
 
 SHAPES = {"6.8M": "tiny10m", "387M": "half_b"}
-PEERS = {"hf": "transformers generate", "hf_cb": "transformers generate_batch"}
+PEERS = {
+    "hf": "transformers generate",
+    "hf_cb": "transformers generate_batch",
+    "llamacpp": "llama.cpp",
+}
+NEEDS = {"llamacpp": ("llama_cpp", "gguf")}  # modules a peer runs on, beyond this package's own
 FIGURES = {
     "prefill512_tok_s_cpu": ("prefill 512", "tokens/CPU s"),
     "b1_decode_tok_s_cpu": ("decode batch 1", "tokens/CPU s"),
@@ -54,45 +62,89 @@ class Adapter:
 def main(argv: Sequence[str]) -> int:
     """`espalier bench cpu`."""
     options = parser("cpu", __doc__ or "")
-    options.add_argument("--shape", choices=sorted(SHAPES), default="6.8M")
-    options.add_argument("--dtype", choices=["fp32", "bf16"], default="fp32")
-    options.add_argument("--engines", default="hf,hf_cb", help="peers (default: hf,hf_cb)")
+    options.add_argument("--shape", choices=sorted(SHAPES), nargs="+", default=["6.8M"])
+    options.add_argument("--dtype", choices=["fp32", "bf16"], nargs="+", default=["fp32"])
+    options.add_argument(
+        "--engines", help=f"peers, with commas, of {', '.join(PEERS)} (default: those installed)"
+    )
     options.add_argument("--threads", type=int, default=1)
     options.add_argument("--reps", type=int, default=3)
     options.add_argument("--models", type=Path, help="keep the random-weight models there")
     args = options.parse_args(argv)
+    peers = chosen(args.engines)
+    found: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         models = args.models or Path(folder)
-        model = make_model(models, args.shape, args.dtype)
-        print(f"measuring espalier and {args.engines}, {args.reps} times each", flush=True)
-        measured = run(model, args.engines, args.threads, args.reps, Path(folder))
-    finish("cpu", argv, args.json, rows(measured, f"cpu/{args.shape} {args.dtype}"))
+        for shape, dtype in itertools.product(args.shape, args.dtype):
+            model = make_model(models, shape, dtype, twin="llamacpp" in peers)
+            print(f"{shape} {dtype}: espalier, {', '.join(peers)}, {args.reps} times", flush=True)
+            measured = run(model, ",".join(peers), args.threads, args.reps, Path(folder))
+            found += rows(measured, f"cpu/{shape} {dtype}")
+    finish("cpu", argv, args.json, found)
     return 0
 
 
-def make_model(folder: Path, shape: str, dtype: str) -> Path:
-    """A Llama of random weights in one of the yardstick's shapes, made when it is not there."""
+def chosen(engines: str | None) -> list[str]:
+    """The peers to measure: those asked for, or those that can be imported. Raises
+    InvalidRequestError for an unknown one, and for one that is not installed."""
+    missing = {
+        peer: [module for module in modules if importlib.util.find_spec(module) is None]
+        for peer, modules in NEEDS.items()
+    }
+    if engines is None:
+        for peer, modules in missing.items():
+            if modules:
+                print(f"without {PEERS[peer]}: {', '.join(modules)} not installed")
+        return [peer for peer in PEERS if not missing.get(peer)]
+    asked = engines.split(",")
+    for peer in asked:
+        if peer not in PEERS or missing.get(peer):
+            raise InvalidRequestError(
+                expected=f"peers of {', '.join(PEERS)}, installed",
+                got=peer if peer not in PEERS else f"{peer} without {', '.join(missing[peer])}",
+                where="--engines",
+            )
+    return asked
+
+
+def make_model(folder: Path, shape: str, dtype: str, twin: bool = False) -> Path:
+    """A Llama of random weights in one of the yardstick's shapes, made when it is not there; with
+    `twin` also as the GGUF that llama.cpp reads."""
+    path = folder / f"{SHAPES[shape]}-{dtype}"
+    kind = "f32" if dtype == "fp32" else "bf16"
+    gguf = path / f"model-{kind}.gguf"
+    if not (path / "config.json").exists() or (twin and not gguf.exists()):
+        made = random_model(path, shape, dtype)
+        if twin:
+            maker = load_module(data_file("yardsticks/make_models.py"))
+            maker.gguf_write(dict(made.state_dict()), made.config, str(gguf), kind)
+    return path
+
+
+def random_model(path: Path, shape: str, dtype: str, vocab_size: int | None = None) -> Any:
+    """Saves a Llama of random weights in one of the yardstick's shapes, maybe with another
+    vocabulary's size, and gives it."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    path = folder / f"{SHAPES[shape]}-{dtype}"
-    if not (path / "config.json").exists():
-        sizes = load_module(data_file("yardsticks/make_models.py")).CFG[SHAPES[shape]]
-        torch.manual_seed(0)
-        config = LlamaConfig(
-            max_position_embeddings=8192,
-            rms_norm_eps=1e-5,
-            bos_token_id=1,
-            eos_token_id=2,
-            initializer_range=0.05,
-            **sizes,
-        )
-        made: Any = LlamaForCausalLM(config)
-        made.to(torch.bfloat16)  # first, so that both dtypes hold equal values
-        made.to(torch.float32 if dtype == "fp32" else torch.bfloat16).save_pretrained(path)
-    return path
+    sizes = load_module(data_file("yardsticks/make_models.py")).CFG[SHAPES[shape]]
+    if vocab_size is not None:
+        sizes = sizes | {"vocab_size": vocab_size}
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        max_position_embeddings=8192,
+        rms_norm_eps=1e-5,
+        bos_token_id=1,
+        eos_token_id=2,
+        initializer_range=0.05,
+        **sizes,
+    )
+    made: Any = LlamaForCausalLM(config)
+    made.to(torch.bfloat16)  # first, so that both dtypes hold equal values
+    made.to(torch.float32 if dtype == "fp32" else torch.bfloat16).save_pretrained(path)
+    return made
 
 
 def run(model: Path, engines: str, threads: int, reps: int, folder: Path) -> dict[str, Any]:
@@ -106,11 +158,13 @@ def run(model: Path, engines: str, threads: int, reps: int, folder: Path) -> dic
     command = [sys.executable, str(data_file("yardsticks/cpu_bench.py"))]
     command += ["--model-dir", str(model), "--adapter", f"{adapter}:Adapter", "--out", str(out)]
     command += ["--engines", engines, "--threads", str(threads), "--reps", str(reps)]
-    environment = os.environ | {"PYTHONPATH": str(root), "ENG_TIMEOUT": "900"}
+    environment = os.environ | {"PYTHONPATH": str(root), "ENG_TIMEOUT": "1800"}
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
     measured: dict[str, Any] = json.loads(out.read_text())
     if "error" in measured[Adapter.name]:
         raise EngineError(f"the benchmark's engine failed: {measured[Adapter.name]['error']}")
+    for engine in [engine for engine, figures in measured.items() if "error" in figures]:
+        print(f"left out: {PEERS[engine]} failed: {measured.pop(engine)['error']}", flush=True)
     return measured
 
 
