@@ -126,10 +126,11 @@ def structural_ir(source: str) -> GrammarIR:
     ways: list[Expr] = []
     for trigger in said.triggers:
         found: list[Expr] = []
-        for tag in said.tags:
+        for number, tag in enumerate(said.tags):
             if tag.begin.startswith(trigger):
                 begin = Term(Lit(tag.begin[len(trigger) :]))
-                found.append(Seq((begin, building.spec(tag.content), Term(Lit(tag.end)))))
+                content = building.spec(tag.content, f"tags[{number}]")
+                found.append(Seq((begin, content, Term(Lit(tag.end)))))
         up_to = Term(And((Cat((_SOME, Lit(trigger))), Not(twice))))
         ways.append(Seq((up_to, found[0] if len(found) == 1 else Choice(tuple(found)))))
     tagged = ways[0] if len(ways) == 1 else Choice(tuple(ways))
@@ -139,7 +140,7 @@ def structural_ir(source: str) -> GrammarIR:
         start: Expr = tagged if low else Choice((tagged, free))
     else:
         start = Seq((Loop(tagged, low, None), free))
-    return GrammarIR({"start": start} | building.rules)
+    return building.grammar(start, {})
 
 
 def _any_of(items: list[Regular]) -> Regular:

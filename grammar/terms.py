@@ -159,16 +159,19 @@ def terms_ir(source: str) -> GrammarIR:
     building = Building(said.rules)
     rules = {f"rule {name}": building.expr(term, 0) for name, term in said.rules.items()}
     start = building.expr(said.start, 0)
-    return GrammarIR({"start": start} | rules | building.rules)
+    return building.grammar(start, rules)
 
 
 class Building:
-    """Terms to expressions. rules: those of other specs inside, under names of their own."""
+    """Terms to expressions. rules: those of other specs inside, under names of their own. dropped,
+    annotated: what these say of themselves (ir.GrammarIR), behind the place of each."""
 
     def __init__(self, named: dict[str, AnyTerm]) -> None:
         self._named = named
         self._places: dict[GrammarSpec, str] = {}
         self.rules: dict[str, Expr] = {}
+        self.dropped: dict[str, None] = {}
+        self.annotated: dict[str, None] = {}
 
     def expr(self, term: AnyTerm, depth: int) -> Expr:
         if depth > MAX_NESTING:
@@ -180,7 +183,7 @@ class Building:
 
             return Terminal(terminal_regular(term.pattern, ascii=term.ascii))
         if isinstance(term, Json):
-            return self.spec(term.spec)
+            return self.spec(term.spec, f"json_of[{len(self._places)}]")
         if isinstance(term, Rule):
             if term.name not in self._named:
                 raise GrammarError(
@@ -207,15 +210,26 @@ class Building:
         regular = tuple(item.regular for item in items if isinstance(item, Terminal))
         return Terminal(Alt(regular)) if len(regular) == len(items) else Choice(items)
 
-    def spec(self, spec: GrammarSpec) -> Expr:
+    def grammar(self, start: Expr, rules: dict[str, Expr]) -> GrammarIR:
+        """The grammar of `start`, some rules, and all that was made here."""
+        made = {"start": start} | rules | self.rules
+        return GrammarIR(made, "start", tuple(self.dropped), tuple(self.annotated))
+
+    def spec(self, spec: GrammarSpec, where: str) -> Expr:
         """The start of another spec's rules, which get a prefix that no other has."""
         if spec not in self._places:
             from .frontend import grammar_of
 
             prefix = f"part {len(self._places)} "
-            made = grammar_of(spec)
+            try:
+                made = grammar_of(spec)
+            except GrammarError as error:
+                error.where = where + (error.where or "")
+                raise
             for name, expr in made.rules.items():
                 self.rules[prefix + name] = _renamed(expr, prefix)
+            self.dropped |= dict.fromkeys(where + place for place in made.dropped)
+            self.annotated |= dict.fromkeys(where + place for place in made.annotated)
             self._places[spec] = prefix + made.start
         return Ref(self._places[spec])
 

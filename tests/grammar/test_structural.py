@@ -93,6 +93,20 @@ def test_what_cannot_be_is_named(tags: Any, triggers: Any, where: str) -> None:
     assert caught.value.where == where
 
 
+def test_what_is_dropped_and_wrong_names_its_tag() -> None:
+    loose = GrammarSpec.json_schema(
+        {"properties": {"a": {"uniqueItems": True}, "b": {"format": "int32"}}}, lenient=True
+    )
+    tags = [CLOCK, {"begin": "<call=a>", "content": loose, "end": "</call>"}]
+    grammar = parse(GrammarSpec.structural_tag(tags, ["<call="]))
+    assert grammar.dropped == ("tags[1]#/properties/a/uniqueItems",)
+    assert grammar.annotated == ("tags[1]#/properties/b/format",)
+    wrong = [CLOCK, {"begin": "<call=a>", "schema": {"type": "strin"}, "end": "</call>"}]
+    with pytest.raises(GrammarError) as caught:
+        parse(GrammarSpec.structural_tag(wrong, ["<call="]))
+    assert caught.value.where == "tags[1]#/type"
+
+
 def test_a_source_that_is_none() -> None:
     with pytest.raises(GrammarError, match="no structural tags"):
         parse(GrammarSpec(kind="structural_tag", source='{"tags": 1}'))

@@ -86,6 +86,14 @@ def test_what_cannot_be_is_named(make: Any, where: str) -> None:
     assert caught.value.where == where
 
 
+def test_what_is_dropped_is_told() -> None:
+    loose = t.json_of({"uniqueItems": True}, lenient=True)
+    term = t.json_of({"format": "int32"}) + loose + loose
+    grammar = parse(t.grammar(t.ref("x"), x=term))
+    assert grammar.dropped == ("json_of[1]#/uniqueItems",)
+    assert grammar.annotated == ("json_of[0]#/format",)
+
+
 def test_nesting_is_bounded() -> None:
     term: t.Term | str = "a"
     for _ in range(300):
