@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from ..errors import InvalidRequestError
 from ..grammar import GrammarCompiler, GrammarSpec, Vocabulary
@@ -25,7 +26,7 @@ examples
   espalier grammar check --kind regex --inline '[a-z]+\\d{2,4}' 'abc1'
   espalier grammar check arithmetic.lark - < expression.txt"""
 KINDS = ("json_schema", "regex", "ebnf")
-SCHEMA_ONLY = ("property_order", "whitespace", "format", "lenient")
+SCHEMA_ONLY = ("property_order", "whitespace", "format", "lenient", "registry")
 ENDINGS = {
     ".json": "json_schema",
     ".regex": "regex",
@@ -45,6 +46,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--property-order", choices=["declared", "any"])
     parser.add_argument("--whitespace", choices=["compact", "json", "free"])
     parser.add_argument("--format", choices=["assert", "annotate"])
+    parser.add_argument(
+        "--registry",
+        metavar="FILE",
+        help="a JSON object of schemas by URI, for references that lead out of the schema",
+    )
     parser.add_argument(
         "--lenient", action="store_true", default=None, help="drop what cannot be enforced"
     )
@@ -79,6 +85,8 @@ def _spec(args: argparse.Namespace) -> GrammarSpec:
         return GrammarSpec.regex(source if args.inline else source.rstrip("\n"))
     if kind == "ebnf":
         return GrammarSpec.ebnf(source)
+    if "registry" in given:
+        given["registry"] = _registry(args.registry)
     if kind == "json_schema":
         return GrammarSpec.json_schema(source, **given)
     raise InvalidRequestError(
@@ -86,6 +94,19 @@ def _spec(args: argparse.Namespace) -> GrammarSpec:
         got=args.grammar,
         where="GRAMMAR",
     )
+
+
+def _registry(name: str) -> dict[str, Any]:
+    text = _read(name, inline=False)
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        found = error
+    if not isinstance(found, dict):
+        raise InvalidRequestError(
+            expected="a JSON object of schemas by URI", got=repr(found)[:80], where="--registry"
+        )
+    return found
 
 
 def _guess(source: str) -> str | None:

@@ -60,6 +60,12 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     spaced = [*inline, "json_schema", '{"type": "array"}', "[1,2]", "--whitespace"]
     assert cli.main([*spaced, "compact"]) == 0
     assert cli.main([*spaced, "json"]) == 1
+    others, remote = tmp_path / "others.json", tmp_path / "remote.json"
+    others.write_text('{"urn:a": {"type": "null"}}')
+    remote.write_text('{"$ref": "urn:a"}')
+    assert cli.main(["grammar", "check", str(remote)]) == 2
+    assert cli.main(["grammar", "check", str(remote), "--registry", str(others)]) == 0
+    assert cli.main(["grammar", "check", str(remote), "--registry", str(good)]) == 2
     assert cli.main(["grammar", "check", str(tmp_path / "none.json")]) == 2
     assert cli.main(["grammar", "check", "--inline", "a+"]) == 2
     assert cli.main(["grammar", "check", str(schema), str(tmp_path / "none")]) == 2
