@@ -23,19 +23,21 @@ class Admission:
         self._room: Room | None = None  # once it was asked for
 
     def fill(self, prefilling: list[Sequence], budget: int) -> None:
-        """Chunks of prompts, the oldest first, then newcomers. A prompt that takes all of a step
-        and more leaves half of it to the others, so that they need not wait for its end."""
+        """Chunks of prompts, the oldest first, then newcomers. Prompts that take all of a step and
+        more leave half of it to the others, so that these need not wait for their end."""
         run, step = self._scheduler.run, self._step
         self._scheduler.waiting.begin_step()
-        long = next((seq for seq in prefilling if seq.end - seq.pos > budget), None)
-        left = budget if long is None else budget // 2
+        long = [seq for seq in prefilling if seq.end - seq.pos > budget]
+        short = [seq for seq in prefilling if seq.end - seq.pos <= budget] if long else prefilling
+        left = budget // 2 if long else budget
         kept = budget - left
-        for seq in prefilling:
-            if seq is not long and seq.runnable and left > 0:
+        for seq in short:
+            if seq.runnable and left > 0:
                 left -= run(step, seq, left)
-        left -= self._admit_waiting(left)
-        if long is not None and long.runnable:
-            run(step, long, kept + left)
+        left += kept - self._admit_waiting(left)
+        for seq in long:
+            if seq.runnable and left > 0:
+                left -= run(step, seq, left)
 
     def _admit_waiting(self, budget: int) -> int:
         """Admit who is next while there is room; returns the rows planned for them."""

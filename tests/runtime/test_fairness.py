@@ -116,6 +116,20 @@ def test_a_long_prompt_leaves_half_to_others() -> None:
     assert [running[number].generated for number in (1, 2, 3)] == [0, 2, 1]
 
 
+def test_several_long_prompts_leave_half_to_others() -> None:
+    """A short one that comes last is let in at once, and the first of the long ones goes first."""
+    line = Line()
+    for number in (1, 2, 3):
+        line.submit(number, 30_000, 4)
+        line.step()
+    line.submit(4, 50, 4)
+    line.step()
+    running = line.scheduler.running
+    assert running[4].generated == 1
+    assert [running[number].pos for number in (2, 3)] == [1024, 1024]
+    assert running[1].pos == 2048 + 1024 + 1024 + 2048 - 50
+
+
 def test_alone_a_long_prompt_takes_all_of_a_step() -> None:
     line = Line()
     line.submit(1, LONG, 4)
