@@ -54,7 +54,8 @@ class SamplingParams(_Params, frozen=True, kw_only=True):
     leaves no other; a stop string still ends the text.
     temperature: 0 is greedy. top_k: 0 means all (so does -1, as others write it). top_p in (0, 1],
     min_p in [0, 1].
-    stop: strings; the text ends before the first that appears. stop_token_ids: ids that end it too.
+    stop: strings; the text ends before the first that appears. A special token's, which text leaves
+    out, ends it as its id would. stop_token_ids: ids that end it too.
     stop_regex: regular expressions (Python's syntax, without anchors and lookaround); the text ends
     before the first match, which is over with the first character that completes one. All of them
     together have at most 512 characters.
@@ -106,11 +107,12 @@ class SamplingParams(_Params, frozen=True, kw_only=True):
             msgspec.structs.force_setattr(self, "top_k", 0)
         self._check_integers()
         self._check_numbers()
-        for text in (*self.stop, *self.stop_regex):
-            if not isinstance(text, str) or not text:
-                raise InvalidRequestError(
-                    expected="a stop string of at least one character", got=repr(text), where="stop"
-                )
+        for name in ("stop", "stop_regex"):
+            for text in getattr(self, name):
+                if not isinstance(text, str) or not text:
+                    raise InvalidRequestError(
+                        expected="text of at least one character", got=repr(text), where=name
+                    )
         for name in ("ignore_eos", "deterministic"):
             value = getattr(self, name)
             if not isinstance(value, bool):

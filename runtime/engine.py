@@ -7,6 +7,7 @@ thread, where whoever waits for a result also does the steps.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -63,7 +64,7 @@ class Engine:
         max_running: int = 256,
         step_tokens: int = 2048,
         overlap: bool | None = None,
-        tokenizer: str | None = None,
+        tokenizer: str | os.PathLike[str] | None = None,
         vocab_size: int = 131_072,
         chunk_tokens: int | None = None,
         priority_ageing: float = 10.0,
@@ -77,6 +78,8 @@ class Engine:
         given = {name: value for name, value in locals().items() if name in fields}
         check_names("Engine", unknown, fields)
         given |= {"model": str(model), "namespace_shares": namespace_shares or {}}
+        if isinstance(tokenizer, os.PathLike):
+            given["tokenizer"] = os.fspath(tokenizer)
         options = EngineOptions(**given)
         self._builder = RequestBuilder(seed)
         self._encoder = PromptEncoder(options.tokenizer or options.model, beside=not inline)
@@ -174,8 +177,8 @@ class Engine:
         request raises at its end. Closing the iterator cancels the request."""
         _check("stream", unknown)
         given = self._encoder.encode(prompt, messages, input_ids)
-        groups = self._builder.groups(
-            given, sampling_params, grammar, priority, namespace, deadline, stream=True
+        groups = self._builder.stream(
+            given, sampling_params, grammar, priority, namespace, deadline
         )
         return self._exchange.chunks(groups)
 
@@ -196,8 +199,8 @@ class Engine:
         """`stream` for asyncio."""
         _check("astream", unknown)
         given = await self._encoder.aencode(prompt, messages, input_ids)
-        groups = self._builder.groups(
-            given, sampling_params, grammar, priority, namespace, deadline, stream=True, holds=holds
+        groups = self._builder.stream(
+            given, sampling_params, grammar, priority, namespace, deadline, holds=holds
         )
         async with contextlib.aclosing(self._exchange.achunks(groups)) as chunks:
             async for chunk in chunks:

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..errors import InvalidRequestError
 from ..grammar.arena import Arena
 from ..grammar.search import Search
+from ..types import SamplingParams
+
+if TYPE_CHECKING:
+    from .tokenizer import Tokenizer
 
 LONGEST = 512  # characters of all patterns of a request: what the engine reads between two steps
 _KEPT = 128  # patterns
 _FULL = 100_000  # states of all patterns together, before those that nobody holds are forgotten
+
+
+def end_ids(
+    params: SamplingParams, tokenizer: Tokenizer | None, eos: frozenset[int]
+) -> frozenset[int]:
+    """Tokens that end a request. eos: the model's own. Stop strings that are special tokens are
+    among them: no text shows these."""
+    special = {} if tokenizer is None else tokenizer.special_of
+    named = [special[stop] for stop in params.stop if stop in special]
+    own = frozenset() if params.ignore_eos else eos
+    return own.union(params.stop_token_ids, named)
 
 
 class StopWatch:

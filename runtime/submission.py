@@ -27,6 +27,29 @@ class RequestBuilder:
         self._ids = itertools.count(1)
         self._rng = random.Random(seed)
 
+    def stream(
+        self,
+        prompts: Prompts,
+        params: Params,
+        grammar: GrammarSpec | None,
+        priority: int,
+        namespace: str,
+        deadline: float | None,
+        *,
+        holds: Sequence[Hold] = (),
+    ) -> list[list[Request]]:
+        """The group of a stream. Raises InvalidRequestError unless there is one prompt."""
+        if len(prompts) != 1:
+            raise InvalidRequestError(
+                expected="one prompt",
+                got=str(len(prompts)),
+                where="prompt",
+                hint="Start one stream per prompt, or use generate",
+            )
+        return self.groups(
+            prompts, params, grammar, priority, namespace, deadline, stream=True, holds=holds
+        )
+
     def groups(
         self,
         prompts: Prompts,

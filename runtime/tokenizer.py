@@ -31,8 +31,8 @@ class Tokenizer:
 
     bos_id: None when the tokenizer has none. adds_bos: whether its own rule puts BOS before a plain
     text. eos_ids: every id that generation_config.json, config.json or tokenizer_config.json says
-    ends a text. special_ids: those that decoding skips. texts: `token_bytes` as text, by id; None
-    where they are not whole characters.
+    ends a text. special_ids: those that decoding skips; special_of: by how they are written. texts:
+    `token_bytes` as text, by id; None where they are not whole characters.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Tokenizer:
         added = raw.get_added_tokens_decoder()
         self._special = {id: token.content for id, token in added.items() if token.special}
         self.special_ids: frozenset[int] = frozenset(self._special)
+        self.special_of = {content: id for id, content in self._special.items()}
         self.vocab_size = max(raw.get_vocab(with_added_tokens=True).values()) + 1
         named = {
             name: token

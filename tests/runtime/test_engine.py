@@ -225,6 +225,28 @@ def test_a_stream_that_fails_raises_at_its_end(engine: Engine) -> None:
         engine.stream(input_ids=[3], sampling_params=SamplingParams(n=2))
 
 
+@pytest.mark.parametrize("prompts", [["a", "b"], []])
+def test_a_stream_is_of_one_prompt(engine: Engine, prompts: list[str]) -> None:
+    with pytest.raises(InvalidRequestError, match="one prompt, got") as caught:
+        engine.stream(prompts)  # type: ignore[arg-type]
+    assert caught.value.where == "prompt"
+
+    async def read() -> None:
+        async for _ in engine.astream(prompts):  # type: ignore[arg-type]
+            pass
+
+    with pytest.raises(InvalidRequestError, match="one prompt, got"):
+        asyncio.run(read())
+
+
+def test_a_stop_string_that_is_a_special_token(engine: Engine) -> None:
+    """No text shows it, so that looking for it there would never end."""
+    assert engine.tokenizer.special_of["</s>"] == 1  # what the null model says
+    for stop in ("</s>", ["x", "</s>"]):
+        [result] = engine.generate("x", {"max_tokens": 5, "stop": stop})
+        assert (result.finish_reason, result.matched_stop, result.token_ids) == ("stop", 1, [])
+
+
 @pytest.mark.parametrize("begun", [False, True])
 def test_closing_a_stream_cancels_it(engine: Engine, begun: bool) -> None:
     stream = engine.stream(input_ids=[3, 3], sampling_params=LONG)
