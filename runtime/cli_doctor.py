@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from .. import __version__
-from ..errors import EspalierError
 
 ABOUT = """\
 Checks this installation: Python, packages, torch and its device, memory, and whether an engine
@@ -72,12 +71,16 @@ def _packages() -> Iterator[Finding]:
 def _torch() -> Finding:
     try:
         import torch
-    except ImportError as error:
-        return Finding(False, "torch", f"{error}: see README, 'CPU-only torch'")
+    except Exception as error:  # a library of its own may be missing, not torch alone
+        what = f"{type(error).__name__}: {error}"
+        return Finding(False, "torch", f"{what}: see README, 'CPU-only torch'")
     device = "CPU only"
-    if torch.cuda.is_available():
-        free, total = torch.cuda.mem_get_info()
-        device = f"{torch.cuda.get_device_name()}, {free >> 30} of {total >> 30} GiB free"
+    try:
+        if torch.cuda.is_available():
+            free, total = torch.cuda.mem_get_info()
+            device = f"{torch.cuda.get_device_name()}, {free >> 30} of {total >> 30} GiB free"
+    except Exception as error:
+        return Finding(False, "torch", f"{torch.__version__}, and its GPU fails: {error}")
     return Finding(
         True, "torch", f"{torch.__version__}, {torch.get_num_threads()} threads, {device}"
     )
@@ -97,7 +100,7 @@ def _memory() -> str:
 def _attempt(what: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(True, what, check())
-    except EspalierError as error:
+    except Exception as error:
         return Finding(False, what, f"{type(error).__name__}: {error}")
 
 

@@ -45,7 +45,8 @@ class _Lane:
 class WorkerGrammars:
     """limit: seconds a job may take. patience: seconds after which it leaves the first lane.
     memory: bytes of data a worker may have. A job beyond these, or over which a worker dies twice,
-    ends in GrammarError; one that no worker can be started for, in EngineError.
+    ends in GrammarError; one that no worker can be started for, or not within `limit`, in
+    EngineError.
     """
 
     def __init__(
@@ -164,6 +165,13 @@ class WorkerGrammars:
             else:  # it goes on where it is
                 self._slow, self._quick = lane, self._slow
                 self._quick.queue, self._slow.queue = self._slow.queue, self._quick.queue
+            return True
+        if not worker.ready:
+            self._dismiss(lane)
+            late = f"the process that reads grammars did not start within {self._limit:g} s"
+            self._end(
+                job, EngineError(late, where="grammar", hint="The machine is busy: try again")
+            )
             return True
         self._dismiss(lane)
         error = GrammarError(

@@ -20,7 +20,7 @@ class Grammars(Generic[_T]):
     def __init__(self, compiler: GrammarCompiler | None, service: GrammarService | None) -> None:
         self.compiler = compiler
         self._service = service
-        self._waiting: dict[GrammarSpec, list[_T]] = {}
+        self._waiting: dict[GrammarSpec, dict[_T, None]] = {}
 
     @property
     def waiting(self) -> list[_T]:
@@ -46,17 +46,17 @@ class Grammars(Generic[_T]):
             return known
         waiting = self._waiting.get(spec)
         if waiting is not None:
-            waiting.append(who)
+            waiting[who] = None
             return None
-        self._waiting[spec] = [who]
+        self._waiting[spec] = {who: None}
         self._service.start(spec, namespace)
         return None
 
     def leave(self, spec: GrammarSpec, who: _T) -> None:
         """Who waited for a grammar waits no longer."""
-        waiting = self._waiting.get(spec, [])
+        waiting = self._waiting.get(spec, {})
         if who in waiting:
-            waiting.remove(who)
+            del waiting[who]
             if not waiting:
                 del self._waiting[spec]
                 if self._service is not None:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from espalier.errors import InvalidRequestError
-from espalier.runtime import cli, cli_bench
+from espalier.runtime import cli, cli_bench, cli_doctor
 from tests.support import ROOT
 
 
@@ -89,3 +89,19 @@ def test_doctor_reports_what_fails(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "FAILED  model" in out
     assert "ModelLoadError" in out
+
+
+def test_doctor_survives_what_it_examines(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("CUDA error: all devices are busy")
+
+    monkeypatch.setattr(torch.cuda, "is_available", broken)
+    monkeypatch.setattr(cli_doctor, "_generate", broken)
+    found = {finding.what: finding for finding in cli_doctor.examine("null")}
+    for what in ("torch", "engine", "model"):
+        assert found[what].good is False
+        assert "all devices are busy" in found[what].found
+    monkeypatch.setitem(sys.modules, "torch", None)  # as where a library of it is missing
+    assert cli_doctor._torch().good is False

@@ -111,9 +111,11 @@ def test_a_worker_that_dies_twice_takes_one_grammar_with_it(
 
 
 def test_a_grammar_that_takes_too_long_is_given_up() -> None:
-    service = WorkerGrammars(limit=0.05)
-    service.start(GrammarSpec.regex("a"))
+    service = WorkerGrammars()
+    _started(service)
     _worker(service).suspend()
+    service._limit = service._patience = 0.05
+    service.start(GrammarSpec.regex("a"))
     [(_, outcome)] = _wait(service, 1)
     assert isinstance(outcome, GrammarError)
     assert "longer than 0.05 s" in str(outcome)
@@ -121,6 +123,17 @@ def test_a_grammar_that_takes_too_long_is_given_up() -> None:
     service._limit = service._patience = 60.0
     service.start(GrammarSpec.regex("b"))
     assert not isinstance(_wait(service, 1)[0][1], EspalierError)
+    service.close()
+
+
+def test_a_worker_that_is_slow_to_start_is_not_the_grammars_fault() -> None:
+    service = WorkerGrammars(limit=0.05)
+    service.start(GrammarSpec.regex("a"))
+    _worker(service).suspend()
+    [(_, outcome)] = _wait(service, 1)
+    assert type(outcome) is EngineError
+    assert "did not start within 0.05 s" in str(outcome)
+    assert service._quick.worker is None
     service.close()
 
 
