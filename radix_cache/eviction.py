@@ -60,6 +60,19 @@ def evict(
     return b"".join(parts)
 
 
+def drop(structure: Structure, losses: Losses, node: Node, now: float, step: int | None) -> bytes:
+    """Takes `node` out of the tree, and what lies above it up to the first that is held, pinned, or
+    has other nodes below; returns their slots."""
+    parts: list[bytes] = []
+    while node.parent is not None and not (node.holds or node.pins or node.children):
+        parent, run = node.parent, node.run
+        parts.append(node.slot_run)
+        structure.detach(node)
+        losses.record(parent, run, Loss("discarded", len(run) // WIDTH, now, step))
+        node = parent
+    return b"".join(parts)
+
+
 def _tail(structure: Structure, leaf: Node, need: int) -> Node:
     """`leaf` itself, or a new leaf of its last pages where they are enough."""
     page = structure.page_bytes // WIDTH

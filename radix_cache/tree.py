@@ -273,6 +273,12 @@ class RadixCache:
             self._evicted += count
         return count
 
+    def drop(self, node: Node) -> None:
+        """Frees what of `node`'s path nobody else holds, pins or goes on from: it is wrong."""
+        freed = eviction.drop(self._structure, self._losses, node, self._clock(), self._step)
+        self._discarded += len(freed) // WIDTH
+        self.allocator.free(join([freed]))
+
     def reset(self) -> int:
         """Drops all that is neither locked nor pending, pinned or not; returns the slots freed.
         `leaving` is not told."""

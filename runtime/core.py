@@ -8,6 +8,7 @@ Every failure belongs to one request, or to the requests of one failed step (P4)
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -33,8 +34,8 @@ from .request import Request
 from .scheduler import Scheduler
 from .sequence import Sequence
 from .step import Step
-from .stopping import Searches
-from .validation import Limits, all_banned, check_request
+from .stopping import Searches, end_ids
+from .validation import Limits, all_banned, check_request, not_numbers
 
 if TYPE_CHECKING:
     from ..grammar.compiler import CompiledGrammar, GrammarCompiler
@@ -103,11 +104,10 @@ class EngineCore:
         limit = self._limits.max_context
         if params.max_tokens is not None:
             limit = min(limit, len(request.prompt) + params.max_tokens)
-        stops = frozenset(params.stop_token_ids)
         seq = Sequence(
             request,
             max_length=limit if request.generate else len(request.prompt),
-            stop_ids=stops if params.ignore_eos else stops | self._eos,
+            stop_ids=end_ids(params, self._tokenizer, self._eos),
             submitted=now,
         )
         progress = Progress(seq, self._tokenizer, searches)
@@ -281,22 +281,18 @@ class EngineCore:
         """Commit alone makes tokens real."""
         scores = iter(output.scores)
         for seq, count in step.scored:
-            for token, (logprob, top) in zip(
-                seq.ids[seq.prompt_len - seq.scores_due + len(seq.scores) :][:count].tolist(),
-                (next(scores) for _ in range(count)),
-                strict=True,
-            ):
-                asked = seq.request.params.prompt_logprobs or 0
-                seq.scores.append(TokenLogprob(token, logprob, top[:asked]))
-        live, near, logprobs, banned = self._live, output.near_ties, output.logprobs, output.banned
-        taken = 0
+            seq.score(list(itertools.islice(scores, count)))
+        live, near, logprobs, taken = self._live, output.near_ties, output.logprobs, 0
         for i, (seq, token) in enumerate(zip(step.samples, output.tokens, strict=True)):
             progress = live.get(seq.id)
             if progress is None or seq.state != "running":
                 continue  # it ended one step ago: this token never was
             if near[i]:
                 progress.near_ties += 1
-            if i in banned:
+            if i in output.broken:
+                self._spoiled(progress)
+                continue
+            if i in output.banned:
                 self._finish(progress, "error", all_banned(seq.constrained, seq.generated))
                 continue
             if i in logprobs:
@@ -311,8 +307,15 @@ class EngineCore:
         self.scheduler.retire(step)
         for seq, _ in (*step.scored, *step.pooled):
             progress = self._live.get(seq.id)
-            if progress is not None and not seq.request.generate and seq.complete:
+            if progress is not None and seq.spoiled:
+                self._spoiled(progress)
+            elif progress is not None and not seq.request.generate and seq.complete:
                 self._finish(progress, "stop")
+
+    def _spoiled(self, progress: Progress) -> None:
+        """What the model computed for it is no numbers, and so are keys and values in its path."""
+        progress.seq.spoiled = True
+        self._finish(progress, "error", not_numbers(progress.seq.generated))
 
     def _pool(self, step: Step, output: StepOutput) -> None:
         """Add up the hidden states of the prompts that are embedded."""

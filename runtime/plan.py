@@ -115,7 +115,8 @@ class StepOutput(msgspec.Struct):
 
     tokens [S]; near_ties [S]: True where logits 1e-4 apart might have made it another token.
     logprobs: per sample (token's own, alternatives) where asked. scores: per scored token, alike.
-    banned: samples for which a logit_bias of -inf left no token.
+    banned: samples for which a logit_bias of -inf left no token. broken: those whose logits are no
+    numbers (NaN).
     pooled: per pool count the sum of its hidden states, in parts [2, hidden size] (pooling.py);
     None from a model that tells none.
     """
@@ -125,4 +126,5 @@ class StepOutput(msgspec.Struct):
     logprobs: dict[int, tuple[float, list[tuple[int, float]]]] = {}
     scores: list[tuple[float, list[tuple[int, float]]]] = []
     banned: list[int] = []
+    broken: list[int] = []
     pooled: list[NDArray[np.float64]] | None = None

@@ -340,11 +340,12 @@ class Scheduler:
             self._release(seq)
 
     def _release(self, seq: Sequence) -> None:
-        """Seat and slots come back; what KV is real and whole enters the tree first."""
+        """Seat and slots come back; what KV is real and whole enters the tree first, and what is
+        no numbers leaves it."""
         if self.config.use_cache and seq.node is not None:
             page = self.config.page_size
             stop = min(seq.kv_len, seq.known) // page * page
-            if stop > seq.tree_len and seq.node.alive:
+            if stop > seq.tree_len and seq.node.alive and not seq.spoiled:
                 start = seq.tree_len
                 added = self.cache.insert(
                     seq.key(stop), seq.table[start:stop].copy(), seq.namespace, after=seq.node
@@ -353,6 +354,8 @@ class Scheduler:
                     self.allocator.free(added.duplicates)
                 seq.tree_len = stop
             self.cache.unlock(seq.node)
+            if seq.spoiled:
+                self.cache.drop(seq.node)
             seq.node = None
         if seq.room > seq.tree_len:
             self.allocator.free(seq.table[seq.tree_len : seq.room].copy())

@@ -15,8 +15,10 @@ Positions count from the prompt's first token.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,7 +37,8 @@ class Sequence:
     """See the module's docstring. Times are of the scheduler's clock, in seconds.
 
     max_length: tokens (prompt and generated) it may have. stop_ids: token ids that end it.
-    accounted: prompt tokens already counted as cached, computed or shared.
+    accounted: prompt tokens already counted as cached, computed or shared. spoiled: its KV is no
+    numbers (NaN), and not to be kept.
     """
 
     __slots__ = (
@@ -73,6 +76,7 @@ class Sequence:
         "scores",
         "seat",
         "shared",
+        "spoiled",
         "started",
         "state",
         "stop_ids",
@@ -91,7 +95,8 @@ class Sequence:
         stop_ids: frozenset[int] = frozenset(),
         submitted: float = 0.0,
     ) -> None:
-        self.request = request
+        # A list of ints takes five times what the array below does: not kept while it waits.
+        self.request = msgspec.structs.replace(request, prompt=[])
         self.id = request.id
         self.namespace = self.tenant = request.namespace
         # Its KV is of fixed shapes: no other may stand in for it.
@@ -107,7 +112,7 @@ class Sequence:
         self.ids[: self.prompt_len] = request.prompt
         self.known = self.length = self.prompt_len
         self.state: State = "compiling"
-        self.retracted = False
+        self.retracted = self.spoiled = False
         self.retractions = 0
         self.arrival = self.seat = 0
         self.last_step = self.last_token = -1
@@ -161,10 +166,20 @@ class Sequence:
         pooled = self.pooling is None or self.pooled_rows == self.pool_due
         return pooled and len(self.scores) == self.scores_due
 
+    def score(self, told: list[tuple[float, list[tuple[int, float]]]]) -> None:
+        """Log probabilities of its next prompt tokens, each with alternatives."""
+        first = self.prompt_len - self.scores_due + len(self.scores)
+        asked = self.request.params.prompt_logprobs or 0
+        tokens = self.ids[first : first + len(told)].tolist()
+        for token, (logprob, top) in zip(tokens, told, strict=True):
+            self.scores.append(TokenLogprob(token, logprob, top[:asked]))
+            self.spoiled |= math.isnan(logprob)
+
     def pool(self, parts: NDArray[np.float64], count: int) -> None:
         """`parts` is the sum of `count` rows' hidden states (pooling.py)."""
         self.pooled = parts if self.pooled is None else self.pooled + parts
         self.pooled_rows += count
+        self.spoiled |= bool(np.isnan(parts).any())
 
     @property
     def generated(self) -> int:

@@ -35,6 +35,7 @@ class _Launched(msgspec.Struct):
     tokens: Tensor | None = None
     near: Tensor | None = None
     banned: Tensor | None = None
+    broken: Tensor | None = None
     pooled: Tensor | None = None
 
 
@@ -97,6 +98,7 @@ class TorchRunner:
             return
         assert handle.logits is not None
         logits = handle.logits[self._index(plan.sample_from)]
+        handle.broken = logits.sum(dim=-1).isnan()
         bans = self._adjust(logits, plan)
         seats = plan.sample_seats
         allowed = self._allowed(masks, len(seats), logits.shape[1])
@@ -106,7 +108,7 @@ class TorchRunner:
         else:
             groups = [[i] for i in alone]
             if len(alone) < len(seats):
-                groups.append([i for i in range(len(seats)) if i not in set(alone)])
+                groups.append([i for i, seat in enumerate(seats) if seat not in self._fixed])
             handle.tokens = torch.empty(len(seats), dtype=torch.int64, device=self.device)
             handle.near = torch.empty(len(seats), dtype=torch.bool, device=self.device)
             for group in groups:
@@ -151,6 +153,8 @@ class TorchRunner:
             out.near_ties = handle.near.tolist()
             if handle.banned is not None:
                 out.banned = handle.banned.nonzero().flatten().tolist()
+            if handle.broken is not None:
+                out.broken = handle.broken.nonzero().flatten().tolist()
             for i, seat in enumerate(plan.sample_seats):
                 params = self._params[seat]
                 if params is not None and params.logprobs is not None:

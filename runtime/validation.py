@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..errors import InvalidRequestError, NotSupportedError
+from ..errors import EngineError, InvalidRequestError, NotSupportedError
 from .request import Request
 
 _MOST_ALTERNATIVES = 4_000_000  # of one request; each takes some 150 bytes until it is sent
@@ -40,6 +40,7 @@ def check_request(request: Request, limits: Limits) -> None:
                     expected=f"a token id below {vocab_size}", got=str(token), where=name
                 )
     _check_scores(request)
+    _check_logprobs(request, limits.max_context)
     if request.pooling is not None and (request.generate or request.score_from is not None):
         raise InvalidRequestError(
             expected="an embedding alone", got="an embedding and more", where="pooling"
@@ -97,13 +98,24 @@ def _check_scores(request: Request) -> None:
         raise InvalidRequestError(
             expected=f"a position in 1..{last}", got=str(begin), where="start"
         )
-    told = (len(request.prompt) - begin) * top
-    if told > _MOST_ALTERNATIVES:
+    _check_alternatives("prompt_logprobs", top, len(request.prompt) - begin, "less of the prompt")
+
+
+def _check_logprobs(request: Request, max_context: int) -> None:
+    params, most = request.params, max_context - len(request.prompt)
+    if request.generate:
+        tokens = most if params.max_tokens is None else min(params.max_tokens, most)
+        _check_alternatives("logprobs", params.logprobs or 0, tokens, "fewer tokens (max_tokens)")
+
+
+def _check_alternatives(name: str, top: int, tokens: int, fewer: str) -> None:
+    """They are kept until the request's end: a bound for its memory."""
+    if top * tokens > _MOST_ALTERNATIVES:
         raise InvalidRequestError(
-            expected=f"at most {_MOST_ALTERNATIVES:,} alternatives to a prompt's tokens",
-            got=f"{told:,}: {top} of each of {len(request.prompt) - begin:,}",
-            where="prompt_logprobs",
-            hint="Ask for fewer of each, or for less of the prompt",
+            expected=f"at most {_MOST_ALTERNATIVES:,} alternatives to a request's tokens",
+            got=f"{top * tokens:,}: {top} of each of {tokens:,}",
+            where=name,
+            hint=f"Ask for fewer of each, or for {fewer}",
         )
 
 
@@ -114,6 +126,16 @@ def all_banned(constrained: bool, generated: int) -> InvalidRequestError:
         f"logit_bias bans (-inf) every token that {what}, after {generated} tokens",
         where="logit_bias",
         hint="Ban fewer tokens, or use a large negative bias, which leaves them a last resort.",
+    )
+
+
+def not_numbers(generated: int) -> EngineError:
+    """The error of a sample whose logits are NaN."""
+    return EngineError(
+        f"the model's logits are not numbers (NaN), after {generated} tokens",
+        where="logits",
+        hint='float16 overflows in some models: start the engine with dtype="bfloat16" or '
+        '"float32". If they are not finite there either, the weights are damaged',
     )
 
 

@@ -99,6 +99,7 @@ def _refused(kind: type[EspalierError], where: str, ask: Callable[[], object]) -
         ("max_tokens", {"input_ids": [[3]], "sampling_params": {"max_tokens": -5}}),
         ("top_p", {"input_ids": [[3]], "sampling_params": {"top_p": 0}}),
         ("stop", {"input_ids": [[3]], "sampling_params": {"stop": [""]}}),
+        ("stop_regex", {"input_ids": [[3]], "sampling_params": {"stop_regex": [""]}}),
         ("stop_token_ids", {"input_ids": [[3]], "sampling_params": {"stop_token_ids": [10**6]}}),
         ("logit_bias", {"input_ids": [[3]], "sampling_params": {"logit_bias": {10**6: 1}}}),
         ("grammar", {"input_ids": [[3]], "grammar": "a+"}),
@@ -291,6 +292,19 @@ def test_a_namespace_is_free_of_nul(engine: Engine) -> None:
         lambda: engine.explain([5, 6], namespace="a\0"),
     ):
         _refused(InvalidRequestError, "namespace", call)
+
+
+def test_alternatives_are_bounded() -> None:
+    """An engine keeps them until their request's end."""
+    with Engine("null", inline=True) as roomy:
+        for asked in ({"max_tokens": None}, {"max_tokens": 4000}):
+            with pytest.raises(
+                InvalidRequestError, match=r"of each of (4,000|1,04\d,\d+)"
+            ) as caught:
+                roomy.generate(input_ids=[[3]], sampling_params={"logprobs": 1024, **asked})
+            assert caught.value.where == "logprobs"
+        [result] = roomy.generate(input_ids=[[3]], sampling_params={"logprobs": 1024})
+        assert result.generated_tokens == 128
 
 
 def test_alternatives_of_a_prompt_are_bounded() -> None:

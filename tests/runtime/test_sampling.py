@@ -11,8 +11,10 @@ import pytest
 import torch
 import transformers
 
-from espalier.errors import InvalidRequestError
+from espalier.errors import EngineError, InvalidRequestError
+from espalier.runtime.client import InlineLink
 from espalier.runtime.engine import Engine
+from espalier.runtime.torch_runner import TorchRunner
 from espalier.types import Result, SamplingParams
 
 PROMPT = [5, 6, 7, 8, 9, 10]
@@ -71,6 +73,40 @@ def test_n_samples_compute_the_prompt_once(engine: Engine) -> None:
         assert sample.prompt_logprobs == result.prompt_logprobs
     assert result.prompt_logprobs is not None
     assert len(result.prompt_logprobs) == len(PROMPT)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_that_are_no_numbers_end_their_own_request(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
+    """As where float16 overflows: whoever sees token 7 computes NaN, and keys and values of its
+    prefix, too: torch's attention multiplies what a row does not see by 0."""
+    assert isinstance(engine.link, InlineLink)
+    runner = engine.link.core._runner
+    assert isinstance(runner, TorchRunner)
+    asked = {"max_tokens": 6, "ignore_eos": True, "temperature": temperature, "seed": 3}
+    right = _run(engine, [5, 6, 8], **asked)
+    engine.flush_cache()
+    embedding = runner.model.embedding.clone()  # type: ignore[attr-defined]
+    embedding[7] = math.nan
+    monkeypatch.setattr(runner.model, "embedding", embedding)
+    for more in ({}, {"prompt_logprobs": 0}):
+        bad, good = engine.generate(
+            input_ids=[[5, 6, 7], [9, 8]], sampling_params=asked | more, on_error="return"
+        )
+        assert type(bad.error) is EngineError
+        assert "NaN" in str(bad.error)
+        assert (bad.token_ids, bad.generated_tokens) == ([], 0)
+        assert good.error is None
+        assert engine.explain([5, 6, 7])["matched"] == 0
+        assert _run(engine, [5, 6, 8], **asked).token_ids == right.token_ids
+        engine.flush_cache()
+    with pytest.raises(EngineError, match="NaN"):
+        engine.score([[5, 6, 7, 8, 9]], [1])
+    with pytest.raises(EngineError, match="NaN"):
+        engine.embed(input_ids=[5, 6, 7, 8])
+    assert engine.stats()["free_slots"] == engine.info.capacity
+    engine.check_invariants()
 
 
 def test_logit_bias_forces_and_bans(engine: Engine) -> None:

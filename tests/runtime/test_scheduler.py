@@ -114,6 +114,19 @@ def check_scores(harness: Harness) -> None:
         ]
 
 
+def test_a_waiting_prompt_is_kept_once() -> None:
+    """As an array; the list it came in takes five times the memory."""
+    harness = Harness(capacity=4096, max_running=1)
+    for _ in range(3):
+        harness.submit([1, 2, 3] * 1000, 2)
+    harness.step()
+    [seq, _] = harness.scheduler.waiting
+    assert seq.request.prompt == []
+    assert seq.ids[: seq.prompt_len].tolist() == [1, 2, 3] * 1000
+    harness.run()
+    harness.check_results()
+
+
 # -- what is computed, and how often ---------------------------------------------------------------
 
 
