@@ -88,8 +88,22 @@ class Linear:
     def __call__(self, x: Tensor) -> Tensor:
         if self._packed is None:
             return F.linear(x, self.weight, self.bias)
+        rows = len(x)
+        size = padded_rows(rows)
+        if size != rows:
+            x = F.pad(x, (0, 0, 0, size - rows))
         y: Tensor = _packed_linear(x, self._packed, self.bias, "none", [], "")
-        return y
+        return y[:rows]
+
+
+def padded_rows(rows: int) -> int:
+    """The number of rows that as many are multiplied as: eight numbers for each power of two.
+
+    oneDNN makes a kernel for each number of rows it meets, and keeps 1,024 of them: measured, 0.6 ms
+    and 0.6 MB each, five for each number of rows of a step. So there must not be thousands.
+    """
+    step = 1 << max(0, (rows - 1).bit_length() - 4)
+    return -(-rows // step) * step
 
 
 _packed_linear: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
