@@ -126,8 +126,9 @@ _ROPES = ("default", "linear", "llama3", "yarn")
 class _Family:
     """What an architecture's name alone says, and what it means where config.json is silent.
 
-    window: "always", "asked" (use_sliding_window) or "never". full_every: layers from one without
-    a window to the next. local_theta: of the layers with a window. softcaps: of scores and logits.
+    window: "always", "asked" (use_sliding_window) or "never"; width: of that window. full_every:
+    layers from one without a window to the next. local_theta: of the layers with a window.
+    softcaps: of scores and logits.
     """
 
     activation: str = "silu"
@@ -137,11 +138,13 @@ class _Family:
     fused: bool = False
     gemma: bool = False
     window: Literal["always", "asked", "never"] = "never"
+    width: int | None = 4096
     full_every: int | None = None
     theta: float = 1e4
     local_theta: float | None = None
     ropes: tuple[str, ...] = _ROPES
     softcaps: tuple[float | None, float | None] = (None, None)
+    norm_eps: float = 1e-6
 
 
 _GELU = "gelu_pytorch_tanh"
@@ -149,7 +152,9 @@ _FAMILIES = {
     "MistralForCausalLM": _Family(window="always"),
     "Qwen2ForCausalLM": _Family(qkv_bias=True, window="asked"),
     "Qwen3ForCausalLM": _Family(head_dim=128, qk_norm=True, window="asked"),
-    "Phi3ForCausalLM": _Family(fused=True, window="always", ropes=("default", "longrope")),
+    "Phi3ForCausalLM": _Family(
+        fused=True, window="always", width=None, ropes=("default", "longrope"), norm_eps=1e-5
+    ),
     "Gemma2ForCausalLM": _Family(
         _GELU, head_dim=256, gemma=True, window="always", full_every=2, softcaps=(50.0, 30.0)
     ),
@@ -199,7 +204,7 @@ class _Reader:
             num_heads=heads,
             num_kv_heads=kv_heads,
             head_dim=head_dim,
-            rms_norm_eps=float(data.get("rms_norm_eps", 1e-6)),
+            rms_norm_eps=float(data.get("rms_norm_eps", family.norm_eps)),
             context_length=context,
             rope=rope,
             windows=self.windows(),
@@ -311,6 +316,10 @@ class _Reader:
         """
         longest = self.integer("max_position_embeddings")
         original = int(rope.get("original_max_position_embeddings"))
+        given = self.data.get("rope_parameters") or self.data.get("rope_scaling") or {}
+        if rope.kind == "yarn" and "original_max_position_embeddings" in given:
+            # Qwen's way of asking for YaRN leaves max_position_embeddings at the original ones.
+            longest = max(longest, int(original * rope.get("factor")))
         if not rope.slowed or original >= longest:
             return longest, ()
         if self.asked > original:
@@ -331,7 +340,7 @@ class _Reader:
     def windows(self) -> tuple[int | None, ...]:
         """Qwen uses its window only when asked, and only from a layer on; Mistral always does."""
         data, family, layers = self.data, self.family, self.integer("num_hidden_layers")
-        window = data.get("sliding_window", 4096 if family.gemma else None)
+        window = data.get("sliding_window", family.width)
         asked = family.window == "always" or data.get("use_sliding_window", False)
         if window is None or family.window == "never" or not asked:
             return (None,) * layers

@@ -99,8 +99,8 @@ class Linear:
 def padded_rows(rows: int) -> int:
     """The number of rows that as many are multiplied as: eight numbers for each power of two.
 
-    oneDNN makes a kernel for each number of rows it meets, and keeps 1,024 of them: measured, 0.6 ms
-    and 0.6 MB each, five for each number of rows of a step. So there must not be thousands.
+    oneDNN makes a kernel for each number of rows that it meets and keeps 1,024 of them (measured:
+    0.6 ms and 0.6 MB each, a handful for each number of rows of a step): there must be few.
     """
     step = 1 << max(0, (rows - 1).bit_length() - 4)
     return -(-rows // step) * step

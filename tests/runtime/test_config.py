@@ -122,6 +122,33 @@ def test_gemma_2_where_config_json_is_silent() -> None:
     assert uncapped.attention_softcap is None
 
 
+def test_windows_and_norms_where_config_json_is_silent() -> None:
+    """As transformers' own classes have them; a window of null is none."""
+    phi = {"rope_scaling": None}
+    for name, more, made in (
+        ("Mistral", {}, transformers.MistralConfig()),
+        ("Qwen2", {"use_sliding_window": True}, transformers.Qwen2Config(use_sliding_window=True)),
+        ("Qwen3", {"use_sliding_window": True}, transformers.Qwen3Config(use_sliding_window=True)),
+        ("Phi3", phi, transformers.Phi3Config()),
+    ):
+        config = _config(f"{name}ForCausalLM", max_window_layers=0, **more)
+        assert config.windows == (made.sliding_window,) * 4
+        assert config.rms_norm_eps == made.rms_norm_eps
+        none = _config(f"{name}ForCausalLM", max_window_layers=0, sliding_window=None, **more)
+        assert none.windows == (None,) * 4
+
+
+@pytest.mark.parametrize("spelling", ["rope_parameters", "rope_scaling"])
+def test_yarn_reaches_as_far_as_its_factor(spelling: str) -> None:
+    """Qwen's model cards ask for it beside the max_position_embeddings there was before."""
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 256}
+    assert _config("Qwen2ForCausalLM", **{spelling: yarn}).context_length == 1024
+    whole = _config("Qwen2ForCausalLM", **{spelling: yarn}, max_position_embeddings=1024)
+    assert whole.context_length == 1024
+    del yarn["original_max_position_embeddings"]
+    assert _config("Qwen2ForCausalLM", **{spelling: yarn}).context_length == 256
+
+
 def test_phi_3() -> None:
     phi = _config(
         "Phi3ForCausalLM",

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from espalier.errors import NotSupportedError
+from espalier.runtime import layers
 from espalier.runtime.layers import Linear
 from espalier.runtime.loader import Group, Weights
 
@@ -45,6 +46,30 @@ def test_fused_parts_are_each_their_own_product(
     ]
     tolerance = 1e-5 if dtype == torch.float32 else 3e-2
     torch.testing.assert_close(both(x), torch.cat(parts, 1), rtol=tolerance, atol=tolerance)
+
+
+def test_products_have_few_numbers_of_rows(
+    tensors: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has a kernel of its own, which oneDNN keeps."""
+    with Weights(tmp_path, device=CPU, dtype=torch.float32) as weights:
+        layer = Linear(weights, ["q"], [16], 24, kind="column")
+    multiplied: set[int] = set()
+    packed = layers._packed_linear
+
+    def note(x: torch.Tensor, *more: object) -> torch.Tensor:
+        multiplied.add(len(x))
+        product: torch.Tensor = packed(x, *more)
+        return product
+
+    monkeypatch.setattr(layers, "_packed_linear", note)
+    x = torch.randn(2048, 24)
+    whole = F.linear(x, tensors["q.weight"])
+    for rows in [*range(1, 300), 511, 512, 513, 1025, 2048]:
+        torch.testing.assert_close(layer(x[:rows]), whole[:rows])
+        assert rows <= layers.padded_rows(rows) < rows * 9 / 8 + 1
+    assert len(multiplied) < 60
+    assert {1, 2, 16, 64, 256, 512, 2048} <= multiplied  # these are run as they are
 
 
 def test_without_onednn_the_plain_product(
