@@ -17,7 +17,8 @@ I8   watchers: a settled one hangs at the node and depth where its match ends, u
      registered.
 I9   namespaces: a root has nodes, locks or watchers, and stands under its own name.
 I10  counts of nodes and tokens are those of the tree.
-I11  leaves: the set to choose from, where a policy keeps one, is the leaves of the list of ages.
+I11  leaves: the set to choose from, where a policy keeps one, is the leaves of the list of ages,
+     those apart at which watchers hang.
 (A1, A2: the allocator's own, see slots.py.)
 """
 
@@ -144,6 +145,9 @@ def _check_ages(structure: Structure, nodes: list[Node]) -> None:
         inside = [node for node in structure.ages if node.children is None]
         if len(leaves) != len(inside) or not all(node in leaves for node in inside):
             _fail("I11", "the evictable leaves are not those of the list of ages")
+        for node in inside:
+            if leaves.wanted(node) != (node.spots is not None):
+                _fail("I11", "a leaf is in the wrong part of the evictable ones", node)
     for node in nodes:
         if id(node) in expected and id(node) not in place:
             _fail("I6", "an evictable node is missing from the list of ages", node)

@@ -47,6 +47,7 @@ class Node:
         "pins",
         "place",
         "run",
+        "seen",
         "slot_run",
         "spots",
         "used_at",
@@ -72,7 +73,7 @@ class Node:
         self.own_pins: list[Pin] | None = None
         self.spots: Spots | None = None
         self.place = -1
-        self.digest = self.used_at = self.uses = 0
+        self.digest = self.used_at = self.seen = self.uses = 0
 
     @property
     def size(self) -> int:

@@ -1,11 +1,15 @@
 """How soon a cached run is likely to be used again, learned from what was.
 
 Hit density (after Beckmann, Chen and Cidon, LHD, NSDI 2018): of the runs that were used k times
-and not since `age` tokens ago, the share that is used again before some later age, over the tokens
-until then, for the best such later age. It is what a slot earns by staying. Under a steady loop
-longer than the cache it is the youngest that earn the least, under a working set that drifts the
-oldest, and of what nobody asks for twice all earn nothing: no rule is set beforehand. Ages count in
-tokens used, the cache's own time.
+and not since, the share that is used again before some later age, over the time until then, for the
+best such later age. It is what a slot earns by staying. Under a steady loop longer than the cache
+it is the youngest that earn the least, under a working set that drifts the oldest, and of what
+nobody asks for twice all earn nothing: no rule is set beforehand.
+
+Time counts in requests made, not in those served. A run's age is the number of requests made since
+its last use: all of them have had the chance to want it. Those that do are waiting, and keep it by
+that; so a use by one that waited already at the last use teaches nothing, and takes the run out of
+what had been used so often with the future open.
 
 Runs that were evicted are remembered for a while by the hash of their prefix, so that uses that
 came too late are learned from, too; without them a loop that never hits would teach nothing.
@@ -21,11 +25,12 @@ import numpy.typing as npt
 
 from .leaves import Leaves
 from .node import Node
+from .runs import WIDTH
 
 _CLASSES = 3  # used once, twice, more often
 _PER_OCTAVE = 4
 _BINS = _PER_OCTAVE * 32
-_FINEST = 16  # tokens; ages below it are one
+_FINEST = 0.25  # requests; ages below it are one
 _SAMPLE = 32  # leaves looked at per choice
 _REMEMBERED = 1 << 16  # evicted runs
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
@@ -35,11 +40,13 @@ _EDGES = _FINEST * (2.0 ** (np.arange(_BINS + 1) / _PER_OCTAVE) - 1)
 class Reuse:
     """What is known of uses, and the choice of the leaf that earns the least.
 
-    capacity: slots, the scale of what is worth remembering. clock: tokens used so far.
+    capacity: slots, the scale of what is worth remembering. clock: tokens used so far. requests:
+    those made so far.
     """
 
     def __init__(self, capacity: int) -> None:
         self.clock = 0
+        self.requests = 0
         self.leaves = Leaves()
         self._capacity = capacity
         self._hits = np.zeros((_CLASSES, _BINS))
@@ -53,47 +60,49 @@ class Reuse:
 
     # What happens to nodes
 
-    def attached(self, node: Node, page: int) -> None:
-        """`node` is new under its parent: its first use, unless it was here before."""
+    def ask(self) -> int:
+        """A request is made; returns its number."""
+        self.requests += 1
+        return self.requests
+
+    def remembered(self, parent: Node, run: bytes, page: int) -> int:
+        """How many bytes of `run`, from its beginning on, were evicted from below `parent` as one
+        and are remembered; all of them where none is."""
+        known = self._lost.get((parent.digest, run[:page]))
+        return len(run) if known is None else min(len(run), known[2] * WIDTH)
+
+    def attached(self, node: Node, page: int, asked: int) -> None:
+        """`node` is new under its parent: its first use, unless it was here before. asked: the
+        number of the request that brings it."""
         parent = node.parent
         assert parent is not None
         node.digest = self._digest(parent.digest, node.run)
-        size = node.size
+        node.uses = 0
         known = self._lost.pop((parent.digest, node.run[:page]), None)
         if known is not None:
-            used_at, uses, lost = known
-            self._hit(uses, self.clock - used_at, lost)
-            node.uses = min(uses + 1, _CLASSES)
-        else:
-            node.uses = 1
-        self._entered[node.uses - 1] += size
-        self.clock += size
-        node.used_at = self.clock
+            seen, node.uses, lost = known
+            self._used_again(node.uses, seen, lost, asked)
+        self._enter(node)
 
-    def used(self, node: Node) -> None:
+    def used(self, node: Node, asked: int) -> None:
         """Somebody takes hold of `node`, and so of all above it, which count only if held by
-        nobody else."""
-        age = self.clock - node.used_at
-        if not age or not node.end:
+        nobody else. asked: the number of the request that wants it."""
+        if node.used_at == self.clock or not node.end:
             return  # it is the use that brought it, or a root
-        size = node.size
-        self._hit(node.uses, age, size)
-        node.uses = min(node.uses + 1, _CLASSES)
-        self._entered[node.uses - 1] += size
-        self.clock += size
-        node.used_at = self.clock
+        self._used_again(node.uses, node.seen, node.size, asked)
+        self._enter(node)
 
     def split(self, lower: Node, upper: Node) -> None:
         """`upper` took the upper half of `lower`."""
         parent = upper.parent
         assert parent is not None
         upper.digest = self._digest(parent.digest, upper.run)
-        upper.uses, upper.used_at = lower.uses, lower.used_at
+        upper.uses, upper.used_at, upper.seen = lower.uses, lower.used_at, lower.seen
 
     def evicted(self, leaf: Node, parent: Node, page: int) -> None:
         """`leaf` is about to leave. What is left of its run, its parent, is the next to go."""
         place = (parent.digest, leaf.run[:page])
-        self._lost[place] = (leaf.used_at, leaf.uses, leaf.size)
+        self._lost[place] = (leaf.seen, leaf.uses, leaf.size)
         self._lost.move_to_end(place)
         if len(self._lost) > _REMEMBERED:
             self._lost.popitem(last=False)
@@ -106,29 +115,45 @@ class Reuse:
         """The evictable leaf that earns the least, of those looked at; None if there is none.
 
         One that a waiting request wants goes after all that none does. spare: not one that is
-        wanted, nor one that earns more than it did when it was younger: under a loop, better ones
-        to evict come as soon as those that run now are done.
+        wanted, nor one than which better ones to evict come as soon as those that run now are done.
         """
         trimmed = self._trimmed
-        if trimmed is not None and trimmed in self.leaves and trimmed.spots is None:
+        if trimmed is not None and trimmed in self.leaves and not self.leaves.wanted(trimmed):
             return trimmed
         self._trimmed = None
         self._build()
-        density, clock = self._density, self.clock
-        best, least = None, (True, math.inf, 0, 0)
+        density, now = self._density, self.requests
+        best, least = None, (math.inf, 0, 0)
         for node in self.leaves.sample(_SAMPLE):
-            earns = density[node.uses - 1][_bin(clock - node.used_at)]
-            rank = (node.spots is not None, earns, node.uses, node.used_at)
+            earns = density[node.uses - 1][_bin(now - node.seen)]
+            rank = (earns, node.uses, node.used_at)
             if best is None or rank < least:
                 best, least = node, rank
-        if spare and best is not None:
-            age = _bin(clock - best.used_at)
-            if least[0] or least[1] > self._youngest[best.uses - 1][age]:
-                return None
+        if spare and best is not None and (self.leaves.wanted(best) or self._later(best, least[0])):
+            return None
         return best
 
-    def _hit(self, uses: int, age: int, size: int) -> None:
-        self._hits[uses - 1, _bin(age)] += size
+    def _later(self, node: Node, earns: float) -> bool:
+        """Whether what running requests leave soon will earn less: runs used once, or as often as
+        `node`, at its age or a younger one."""
+        age = _bin(self.requests - node.seen)
+        ours, fresh = self._youngest[node.uses - 1][age], self._youngest[0][age]
+        return (earns, node.uses) > min((ours, node.uses), (fresh, 1))
+
+    def _used_again(self, uses: int, seen: int, size: int, asked: int) -> None:
+        """`size` tokens are used that had been `uses` times, the last time after `seen` requests
+        were made."""
+        if asked > seen:
+            self._hits[uses - 1, _bin(asked - seen)] += size
+        else:
+            self._entered[uses - 1] -= size
+
+    def _enter(self, node: Node) -> None:
+        node.uses = min(node.uses + 1, _CLASSES)
+        self._entered[node.uses - 1] += node.size
+        self.clock += node.size
+        node.used_at = self.clock
+        node.seen = self.requests
 
     def _build(self) -> None:
         """Densities by class and age, anew when enough has happened."""
@@ -171,9 +196,10 @@ def _densities(hits: npt.NDArray[np.float64], entered: float) -> npt.NDArray[np.
         return np.zeros(_BINS)
     last = int(np.flatnonzero(hits)[-1]) + 1
     before = np.concatenate(([0.0], np.cumsum(hits[:last])))
-    left = np.maximum(entered - before[:-1], 1e-9)
+    # Halved, or entered in another class before a split, they may seem fewer than were used again.
+    left = np.maximum(max(entered, before[-1]) - before[:-1], 1e-9)
     gained = before[None, 1:] - before[:-1, None]
-    until = np.maximum(_EDGES[None, 1 : last + 1] - _EDGES[:last, None], 1.0)
+    until = np.maximum(_EDGES[None, 1 : last + 1] - _EDGES[:last, None], _FINEST)
     shares = np.triu(gained / until)
     found = np.zeros(_BINS)
     found[:last] = shares.max(axis=1) / left

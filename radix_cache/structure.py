@@ -33,7 +33,7 @@ class Structure:
         self.roots: dict[str, Node] = {}
         self.ages = Ages()
         self.pins = PinRegistry()
-        self.watchers = WatchIndex(page_size)
+        self.watchers = WatchIndex(page_size, self._wanted)
         self.pending: dict[int, dict[Node, None]] = {}
         self.nodes = 0
         self.tokens = 0
@@ -59,7 +59,31 @@ class Structure:
         self.tick += 1
         self.ages.touch(node, self.tick)
 
-    def attach(self, parent: Node, run: bytes, slot_run: bytes, pending: int | None) -> Node:
+    def grow(
+        self, parent: Node, run: bytes, slot_run: bytes, pending: int | None, asked: int
+    ) -> Node:
+        """New nodes under `parent`, which has no child with that first page; returns the last.
+
+        One node, but where some of it was here before and is remembered: what is new begins a node
+        of its own, since nobody has used it yet. asked: the number of the request it is for.
+        """
+        while True:
+            size = len(run)
+            if self.reuse is not None:
+                size = self.reuse.remembered(parent, run, self.page_bytes)
+            parent = self.attach(parent, run[:size], slot_run[:size], pending, asked)
+            run, slot_run = run[size:], slot_run[size:]
+            if not run:
+                return parent
+
+    def attach(
+        self,
+        parent: Node,
+        run: bytes,
+        slot_run: bytes,
+        pending: int | None,
+        asked: int,
+    ) -> Node:
         """A new leaf under `parent`, which has no child with that first page."""
         node = Node(parent.namespace, parent, run, slot_run, parent.end + len(run) // WIDTH)
         if parent.children is None:
@@ -70,12 +94,12 @@ class Structure:
         self.evictable += len(run) // WIDTH
         if self.reuse is not None:
             self.reuse.leaves.discard(parent)
-            self.reuse.attached(node, self.page_bytes)
+            self.reuse.attached(node, self.page_bytes, asked)
         self._list(node)
         if pending is not None:
             node.pending = pending
             self.pending.setdefault(pending, {})[node] = None
-            self.hold(node)
+            self.hold(node, asked)
         self.touch(node)
         if parent.spots is not None:
             self.watchers.grew(parent, node)
@@ -199,11 +223,11 @@ class Structure:
                 self.release(node)
         return done
 
-    def hold(self, node: Node) -> None:
+    def hold(self, node: Node, asked: int) -> None:
         """One more reason against evicting `node`, and with it all its ancestors."""
         reuse = self.reuse
         if reuse is not None and node.holds:
-            reuse.used(node)
+            reuse.used(node, asked)
         at: Node | None = node
         while at is not None:
             at.holds += 1
@@ -212,7 +236,7 @@ class Structure:
             if at.newer is not OUT:
                 self._unlist(at)
             if reuse is not None:
-                reuse.used(at)
+                reuse.used(at, asked)
             self.evictable -= len(at.run) // WIDTH
             at = at.parent
 
@@ -262,6 +286,11 @@ class Structure:
                 at.last_use = self.tick
                 self._list(at)
             at = parent
+
+    def _wanted(self, node: Node) -> None:
+        """Watchers hang at `node`, or no longer."""
+        if self.reuse is not None:
+            self.reuse.leaves.sort(node)
 
     def _list(self, node: Node) -> None:
         """`node` is neither held nor pinned any more: it may be evicted."""

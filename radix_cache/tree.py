@@ -148,12 +148,14 @@ class RadixCache:
         *,
         after: Node | None = None,
         pending: int | None = None,
+        asked: int | None = None,
     ) -> Insertion:
         """Gives the tree the caller's `slots` for key[after.end:] (all of it without `after`).
 
         Where the tree has the run already, its own slots stay and the caller's come back as
         duplicates. pending: the launched step that fills the new nodes; None says they are filled.
-        Raises InvalidRequestError unless `key` is whole pages and `slots` fits it.
+        asked: as in `lock`. Raises InvalidRequestError unless `key` is whole pages and `slots`
+        fits it.
         """
         top = self._top(key, namespace, after)
         data, ours = to_run(key, top.end), to_run(slots)
@@ -171,7 +173,8 @@ class RadixCache:
             if node.end == 0:
                 node = self._structure.root(namespace)
             at = covered * WIDTH
-            node = self._structure.attach(node, data[at:], ours[at:], pending)
+            asked = self._asked() if asked is None else asked
+            node = self._structure.grow(node, data[at:], ours[at:], pending, asked)
         else:
             self._structure.touch(node)
         mine = slots[:covered]
@@ -216,14 +219,17 @@ class RadixCache:
 
     # Keeping and letting go
 
-    def lock(self, node: Node) -> None:
-        """Keeps `node` and all above it from eviction until `unlock`; locks add up."""
+    def lock(self, node: Node, asked: int | None = None) -> None:
+        """Keeps `node` and all above it from eviction until `unlock`; locks add up.
+
+        asked: `Watcher.asked` of the request it is for; None: one that is made now.
+        """
         if node.parent is None:
             self._require_living(node)
             node = self._structure.root(node.namespace)
         node.locks += 1
         self._structure.locks += 1
-        self._structure.hold(node)
+        self._structure.hold(node, self._asked() if asked is None else asked)
 
     def unlock(self, node: Node) -> None:
         """Gives back one lock on this very node; InvariantError if there is none.
@@ -325,7 +331,7 @@ class RadixCache:
 
     def watch(self, key: Ints, namespace: str, owner: object) -> Watcher:
         """Keeps `Watcher.depth` equal to `peek(key, namespace)` until `unwatch`."""
-        watcher = Watcher(key, owner)
+        watcher = Watcher(key, owner, self._asked())
         root = self._structure.root(namespace)
         path, inside, at = descend(root, to_run(key), self._page)
         node = path[-1] if path else root
@@ -347,6 +353,11 @@ class RadixCache:
         One call looks at one watcher, so that whoever calls it decides how many move in a step.
         """
         return self._structure.watchers.next_moved()
+
+    def _asked(self) -> int:
+        """The number of a request that is made now."""
+        reuse = self._structure.reuse
+        return 0 if reuse is None else reuse.ask()
 
     # Looking
 

@@ -14,6 +14,7 @@ Watching splits nothing.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 from .node import Node
 from .runs import WIDTH, Ints, as_array, first_mismatch
@@ -22,14 +23,16 @@ from .runs import WIDTH, Ints, as_array, first_mismatch
 class Watcher:
     """A key and the current length of its longest cached prefix, in whole pages.
 
-    owner: whatever the caller wants back. key: as given. found: `depth` when it was last looked at,
-    which after `unwatch` is for good. group, before, after, index: the tree's.
+    owner: whatever the caller wants back. key: as given. asked: the number of the request it stands
+    for. found: `depth` when it was last looked at, which after `unwatch` is for good. group,
+    before, after, index: the tree's.
     """
 
-    __slots__ = ("after", "before", "found", "group", "index", "key", "owner")
+    __slots__ = ("after", "asked", "before", "found", "group", "index", "key", "owner")
 
-    def __init__(self, key: Ints, owner: object) -> None:
+    def __init__(self, key: Ints, owner: object, asked: int) -> None:
         self.key = key
+        self.asked = asked
         self.owner = owner
         self.found = 0
         self.group: Group | None = None
@@ -131,10 +134,14 @@ class Spots:
 
 
 class WatchIndex:
-    """Moves watchers as the tree changes. count: watchers. loose: all nodes' loose bundles."""
+    """Moves watchers as the tree changes. count: watchers. loose: all nodes' loose bundles.
 
-    def __init__(self, page_size: int) -> None:
+    changed: is told of each node at which the first comes to hang, or nobody hangs any more.
+    """
+
+    def __init__(self, page_size: int, changed: Callable[[Node], object]) -> None:
         self._page_size = page_size
+        self._changed = changed
         self._moved: dict[Watcher, None] = {}  # settled, and not told yet
         self.loose: OrderedDict[Bundle, None] = OrderedDict()
         self.count = 0
@@ -146,6 +153,7 @@ class WatchIndex:
         home = node.spots
         if home is None:
             home = node.spots = Spots(node)
+            self._changed(node)
         bundle = home.settled
         spot = bundle.at.get(depth)
         if spot is None:
@@ -187,6 +195,7 @@ class WatchIndex:
             del home.loose[bundle], self.loose[bundle]
         if not home.loose and not home.settled.at:
             home.node.spots = None
+            self._changed(home.node)
 
     # What changes in the tree
 
@@ -208,6 +217,7 @@ class WatchIndex:
         if settled or home.loose:
             home.node = upper
             upper.spots = home
+        self._changed(lower)
 
     def grew(self, parent: Node, child: Node) -> None:
         """`child`, a leaf, is new under `parent`: those who wanted its first page follow it."""
@@ -222,6 +232,7 @@ class WatchIndex:
             del home.settled.at[spot.depth]
             self._drop_if_empty(home.settled)
         child.spots = Spots(child)
+        self._changed(child)
         bundle = Bundle(child.spots)
         group.spot = bundle.at[spot.depth] = Spot(bundle, spot.depth)
         group.spot.groups[group.wanted] = group
@@ -249,6 +260,7 @@ class WatchIndex:
             home.loose.update(falling.loose)
         home.node = survivor
         survivor.spots = home
+        self._changed(survivor)
 
     def _loosen(self, bundle: Bundle) -> None:
         bundle.loose = True

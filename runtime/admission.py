@@ -66,7 +66,9 @@ class Admission:
         if not self._fits(need, seq):
             return False
         if match is not None:
-            cache.lock(match.node)  # before anything is evicted, which it might be itself
+            cache.lock(
+                match.node, seq.asked
+            )  # before anything is evicted, which it might be itself
             short = seq.known - cached + page - scheduler.allocator.available
             # A step's first comes at any price.
             if self._newcomers and short > 0 and cache.evict(short, spare=True) < short:
@@ -101,11 +103,12 @@ class Admission:
             seq.namespace,
             after=seq.node,
             pending=self._step.plan.step,
+            asked=seq.asked,
         )
         if len(added.duplicates):
             scheduler.allocator.free(added.duplicates)
         slots[: len(added.existing)] = added.existing
-        cache.lock(added.node)
+        cache.lock(added.node, seq.asked)
         cache.unlock(seq.node)
         seq.node = added.node
         scheduler.adopt(self._step, seq, slots, 0)

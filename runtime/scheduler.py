@@ -208,7 +208,7 @@ class Scheduler:
             if match.length < stop or stop == seq.prefill_end:
                 break
         if match.length > seq.kv_len:
-            self.cache.lock(match.node)
+            self.cache.lock(match.node, seq.asked)
             self.cache.unlock(seq.node)
             seq.node = match.node
             self.adopt(step, seq, match.slots, match.pending)
@@ -313,12 +313,13 @@ class Scheduler:
             seq.namespace,
             after=seq.node,
             pending=step.plan.step,
+            asked=seq.asked,
         )
         if len(added.duplicates):
             self._defer(seq, added.duplicates)
             seq.set_slots(start, added.existing)
             step.slots(seq, start, added.existing)
-        self.cache.lock(added.node)
+        self.cache.lock(added.node, seq.asked)
         self.cache.unlock(seq.node)
         seq.node = added.node
         seq.tree_len = stop
@@ -348,7 +349,11 @@ class Scheduler:
             if stop > seq.tree_len and seq.node.alive and not seq.spoiled:
                 start = seq.tree_len
                 added = self.cache.insert(
-                    seq.key(stop), seq.table[start:stop].copy(), seq.namespace, after=seq.node
+                    seq.key(stop),
+                    seq.table[start:stop].copy(),
+                    seq.namespace,
+                    after=seq.node,
+                    asked=seq.asked,
                 )
                 if len(added.duplicates):
                     self.allocator.free(added.duplicates)

@@ -8,6 +8,7 @@ Positions count from the prompt's first token.
   launched step. The first `tree_len` slots belong to the tree (the path to `node`, which is
   locked), the rest to the sequence;
 - `last_step`: the number of the latest step that names it;
+- `asked`: the tree's number of the request (reuse.py);
 - `namespace` is where its KV is shared, `tenant` whose share it is served from;
 - `pos`: the next position to run. It is below `kv_len` where KV is cached but logits are wanted:
   from `must_run_from` on.
@@ -44,6 +45,7 @@ class Sequence:
     __slots__ = (
         "accounted",
         "arrival",
+        "asked",
         "cached",
         "computed",
         "constrained",
@@ -114,7 +116,7 @@ class Sequence:
         self.state: State = "compiling"
         self.retracted = self.spoiled = False
         self.retractions = 0
-        self.arrival = self.seat = 0
+        self.arrival = self.seat = self.asked = 0
         self.last_step = self.last_token = -1
         self.promised = 0  # tokens it may still generate, charged to its tenant when it was seated
         self.cached = self.computed = self.shared = self.accounted = 0

@@ -74,7 +74,7 @@ class WaitingQueue:
         if self._cache is not None:
             watcher = self._cache.watch(seq.key(seq.known), seq.namespace, seq)
             self._watchers[seq.id] = watcher
-            depth = watcher.depth
+            depth, seq.asked = watcher.depth, watcher.asked
         self._push(seq, depth)
 
     def begin_step(self) -> None:

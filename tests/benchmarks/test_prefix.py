@@ -38,17 +38,24 @@ def test_the_null_engine_meets_the_optimum(tmp_path: Path) -> None:
 
 @pytest.mark.data
 def test_bounded_it_stays_near_what_knows_the_future(tmp_path: Path) -> None:
-    """Workloads with loops, headers, and growing histories, at a quarter of their lengths."""
+    """Workloads with loops, headers, and growing histories, at a quarter of their lengths.
+
+    All at once the engine chooses the order, and loses nothing, but where a wave does not tell
+    which of its branches go on: `tree_of_thought` keeps what fits of 48, of which 16 do. What is
+    lost by that, on average over the choice, is 0.12 to 0.13 at the least (docs/LOG.md).
+    """
     data_path("yardsticks/prefix_workloads.py")
     file = tmp_path / "prefix.json"
     options = ["--model", "null", "--scale", "0.25", "--capacity", "half", "--capacity", "quarter"]
-    only = ["react", "chat_short", "cyclic", "judge", "mmlu5"]
+    only = ["react", "chat_short", "chat_long", "cyclic", "judge", "mmlu5", "tree_of_thought"]
     options += [part for name in only for part in ("--only", name)]
     assert prefix.main([*options, "--json", str(file)]) == 0
     rows = report.read(file)
-    assert len(rows) == 2 * 2 * 5
+    assert len(rows) == 2 * 2 * 7
     for row in rows:
-        bar = 1.05 if "/all/" in row["name"] else 1.3
+        bar = 1.0001 if "/all/" in row["name"] else 1.3
+        if row["name"].endswith("/all/tree_of_thought/quarter"):
+            bar = 1.15
         assert row["value"] <= bar, row["name"]
         assert row["value"] <= 1.001 * row["peers"]["LRU"], row["name"]
 

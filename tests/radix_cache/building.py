@@ -34,11 +34,12 @@ def put(
     *,
     after: Node | None = None,
     pending: int | None = None,
+    asked: int | None = None,
 ) -> Insertion:
     """Inserts with fresh slots, and frees the duplicates."""
     slots = cache.allocator.alloc(len(text) - (after.end if after is not None else 0))
     assert slots is not None
-    done = cache.insert(key(text), slots, namespace, after=after, pending=pending)
+    done = cache.insert(key(text), slots, namespace, after=after, pending=pending, asked=asked)
     cache.allocator.free(done.duplicates)
     return done
 

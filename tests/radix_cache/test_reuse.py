@@ -11,6 +11,7 @@ from espalier.errors import InvariantError
 from espalier.radix_cache import RadixCache, SlotAllocator
 from espalier.radix_cache.leaves import Leaves
 from espalier.radix_cache.node import Node
+from espalier.radix_cache.watch import Spots
 from tests.radix_cache.building import cache_of, cached, key, put
 
 
@@ -83,6 +84,84 @@ def test_what_a_waiting_request_wants_goes_last() -> None:
     assert cached(cache) == ["aa"]
     cache.unwatch(watcher)
     assert cache.evict(2, spare=True) == 2
+
+
+def test_the_one_that_nobody_wants_is_found_among_a_thousand() -> None:
+    """However few of the leaves are looked at."""
+    cache = cache_of(4000, policy="density")
+    for number in range(1000):
+        put(cache, f"{chr(1000 + number)}a")
+        if number != 700:
+            cache.watch(key(f"{chr(1000 + number)}ab"), "", None)
+    assert cache.evict(2, spare=True) == 2
+    assert chr(1700) + "a" not in cached(cache)
+    assert cache.evict(2, spare=True) == 0
+    cache.check_invariants()
+
+
+def test_who_is_wanted_follows_splits_growth_and_eviction() -> None:
+    cache = cache_of(policy="density")
+    put(cache, "aaaa")
+    put(cache, "bbbb")
+    watchers = [cache.watch(key("aab"), "", None), cache.watch(key("bbbbbb"), "", None)]
+    cache.check_invariants()
+    put(cache, "aabc")  # nobody wants the lower half of what it splits
+    put(cache, "bbbbbb")
+    cache.check_invariants()
+    assert cache.evict(2, spare=True) == 2
+    assert cached(cache) == ["aabc", "bbbbbb"]
+    assert cache.evict(8, spare=True) == 0
+    for watcher in watchers:
+        cache.unwatch(watcher)
+    cache.check_invariants()
+    assert cache.evict(20, spare=True) == 10
+
+
+def test_what_was_known_to_be_wanted_teaches_nothing() -> None:
+    cache = cache_of(policy="density")
+    reuse = cache._structure.reuse
+    assert reuse is not None
+    first, second = (cache.watch(key("ab" + tail), "", None) for tail in "cd")
+    put(cache, "ab", asked=first.asked)
+    for watcher in (first, second):
+        node = cache.match(key("ab")).node
+        cache.lock(node, watcher.asked)
+        cache.unlock(node)
+    assert node.uses == 1  # the first brought it, at the same moment
+    put(cache, "xy")
+    cache.lock(node, second.asked)
+    cache.unlock(node)
+    assert (node.uses, reuse._hits.sum()) == (2, 0)
+    put(cache, "z")
+    cache.lock(node)
+    cache.unlock(node)
+    assert reuse._hits.sum() == 2
+
+
+def test_a_run_that_comes_back_does_not_lend_its_uses_to_what_follows_it() -> None:
+    cache = cache_of(policy="density")
+    put(cache, "abcd")
+    cache.evict(4)
+    tail = put(cache, "abcdef").node
+    assert (tail.size, tail.uses) == (2, 1)
+    assert tail.parent is not None
+    assert (tail.parent.size, tail.parent.uses) == (4, 2)
+    cache.check_invariants()
+
+
+def test_spared_is_what_was_used_more_often_than_what_comes_free_soon() -> None:
+    cache = cache_of(policy="density")
+    waiting = [cache.watch(key(text), "", None) for text in ("abcd", "abce", "abcf")]
+    for text, watcher in zip(("abcd", "abce"), waiting, strict=False):
+        put(cache, text, asked=watcher.asked)
+    node = cache.match(key("abc")).node
+    cache.lock(node, waiting[2].asked)
+    cache.unlock(node)
+    for watcher in waiting:
+        cache.unwatch(watcher)
+    assert cache.evict(5, spare=True) == 2
+    assert cached(cache) == ["abc"]
+    assert cache.evict(5) == 3
 
 
 def test_pins_are_spared_too() -> None:
@@ -175,12 +254,22 @@ def test_broken_leaves_are_named() -> None:
     reuse.leaves.discard(node)
     with pytest.raises(InvariantError, match=r"^I11:"):
         cache.check_invariants()
+    reuse.leaves.add(node)
+    cache.check_invariants()
+    node.spots = Spots(node)
+    with pytest.raises(InvariantError, match=r"^I(9|11):"):
+        cache.check_invariants()
+    reuse.leaves.sort(node)
+    node.spots = None
+    with pytest.raises(InvariantError, match=r"^I11:"):
+        cache.check_invariants()
 
 
 def test_leaves_come_and_go_in_any_order() -> None:
     rng = random.Random(0)
     leaves = Leaves()
     nodes = [Node("", None, b"", b"", 1) for _ in range(50)]
+    wanted = Spots(nodes[0])
     inside: set[int] = set()
     for _ in range(2000):
         i = rng.randrange(50)
@@ -189,9 +278,15 @@ def test_leaves_come_and_go_in_any_order() -> None:
             leaves.discard(nodes[i])
         else:
             inside.add(i)
+            nodes[i].spots = wanted if rng.random() < 0.5 else None
             leaves.add(nodes[i])
+        other = nodes[rng.randrange(50)]
+        other.spots = wanted if rng.random() < 0.5 else None
+        leaves.sort(other)
         leaves.discard(Node("", None, b"", b"", 1))
         assert len(leaves) == len(inside)
         assert all((node in leaves) == (j in inside) for j, node in enumerate(nodes))
-        assert {id(node) for node in leaves.sample(50)} == {id(nodes[j]) for j in inside}
-        assert all(node in leaves for node in leaves.sample(3))
+        first = {j for j in inside if nodes[j].spots is None} or inside
+        assert {id(node) for node in leaves.sample(50)} == {id(nodes[j]) for j in first}
+        assert {id(node) for node in leaves.sample(3)} <= {id(nodes[j]) for j in first}
+        assert all(leaves.wanted(nodes[j]) == (nodes[j].spots is not None) for j in inside)
