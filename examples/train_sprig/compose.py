@@ -163,8 +163,34 @@ TAILS = (
 _PERSON = {kind: bank(block) for kind, block in PERSON_CLAUSES.items()}
 
 
+OTHERS = bank("""
+Everybody|Neighbours|Children|The teachers|My parents|We|They|Half the village|The people|Visitors
+Old friends|Many|Some|The whole street|Bakers|Doctors|Dogs|Strangers|Our readers|The papers
+""")
+OTHERS_DO = bank("""
+love|like|thanked|invited|follow|trust|admire|envy|met|saw|praise|asked|call|visit|miss|chose|helped
+wrote about|talk about|voted for|cheered for|waved at|looked for|laughed with|believe in|found
+""")
+
+
+def _named_late(rng: random.Random) -> str:
+    """Others do something with the person, whose name comes after them."""
+    who = rng.choice(OTHERS)
+    verb = rng.choice(OTHERS_DO) if rng.random() < 0.8 else make_word(rng, heldout=False)
+    age, city = rng.choice(_PERSON["age"]), rng.choice(_PERSON["city"])
+    style = rng.random()
+    if style < 0.4:
+        place = rng.choice(["in {city}", "from {city}", "of {city}", "all over {city}"])
+        return f"{who} {place} {verb} {{name}}, {rng.choice(ASIDES)} {age}."
+    if style < 0.7:
+        return f"{who} {verb} {{name}}, {rng.choice(ASIDES)} {age} and {city}."
+    return f"{who} {verb} {{name}} ({{age}}), {rng.choice(ASIDES)} {city}."
+
+
 def person(rng: random.Random) -> str:
     """Two to four clauses about a person, in random order."""
+    if rng.random() < 0.12:
+        return _named_late(rng)
     kinds = rng.sample(["age", "city", "job"], rng.choice([2, 2, 3, 3]))
     if rng.random() < 0.35:
         kinds.insert(rng.randint(0, len(kinds)), "")

@@ -67,17 +67,21 @@ def event(rng: random.Random) -> str:
     else:
         joined = f"{first} {second}"
     style = rng.random()
-    if style < 0.2:
+    if style < 0.27:
         return _event_with(rng, joined)
-    if style < 0.4:
-        return _event_last(rng, joined)
     if style < 0.45:
+        return _event_last(rng, joined)
+    if style < 0.5:
         got = rng.choice(["has got", "has", "gets", "will have", "has won", "needs", "had"])
         word = rng.choice(["home", "place", "roof"]) if rng.random() < 0.4 else _word(rng)
         return f"The {{title}} {got} a {word} {joined}."
-    if style < 0.55:
+    if style < 0.64:
         thing = rng.choice(THINGS_OF_EVENTS)
-        return f"{thing} the {{title}} {rng.choice(THINGS_DO)} {joined}."
+        if rng.random() < 0.4:
+            link = rng.choice(["to", "of", "for", "at", "from"])
+            thing = f"{_word(rng).capitalize()}{rng.choice(['s', '', 's'])} {link}"
+        does = rng.choice(THINGS_DO) if rng.random() < 0.8 else _word(rng)
+        return f"{thing} the {{title}} {does} {joined}."
     shape = rng.choice(EVENT_BOTH)
     shape = shape.replace("{verb}", rng.choice(EVENT_VERBS)).replace("{when_where}", joined)
     return shape + rng.choice([".", ".", ".", "!"])
