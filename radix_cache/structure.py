@@ -54,6 +54,12 @@ class Structure:
         if root.children is None and not root.holds and root.spots is None:
             self.roots.pop(root.namespace, None)
 
+    def asked(self, number: int | None) -> int:
+        """The number of a request: as given, or that of one that is made now."""
+        if number is None:
+            return 0 if self.reuse is None else self.reuse.ask()
+        return number
+
     def touch(self, node: Node) -> None:
         """`node` and its ancestors were used just now."""
         self.tick += 1

@@ -173,8 +173,8 @@ class RadixCache:
             if node.end == 0:
                 node = self._structure.root(namespace)
             at = covered * WIDTH
-            asked = self._asked() if asked is None else asked
-            node = self._structure.grow(node, data[at:], ours[at:], pending, asked)
+            by = self._structure.asked(asked)
+            node = self._structure.grow(node, data[at:], ours[at:], pending, by)
         else:
             self._structure.touch(node)
         mine = slots[:covered]
@@ -229,7 +229,7 @@ class RadixCache:
             node = self._structure.root(node.namespace)
         node.locks += 1
         self._structure.locks += 1
-        self._structure.hold(node, self._asked() if asked is None else asked)
+        self._structure.hold(node, self._structure.asked(asked))
 
     def unlock(self, node: Node) -> None:
         """Gives back one lock on this very node; InvariantError if there is none.
@@ -331,7 +331,7 @@ class RadixCache:
 
     def watch(self, key: Ints, namespace: str, owner: object) -> Watcher:
         """Keeps `Watcher.depth` equal to `peek(key, namespace)` until `unwatch`."""
-        watcher = Watcher(key, owner, self._asked())
+        watcher = Watcher(key, owner, self._structure.asked(None))
         root = self._structure.root(namespace)
         path, inside, at = descend(root, to_run(key), self._page)
         node = path[-1] if path else root
@@ -353,11 +353,6 @@ class RadixCache:
         One call looks at one watcher, so that whoever calls it decides how many move in a step.
         """
         return self._structure.watchers.next_moved()
-
-    def _asked(self) -> int:
-        """The number of a request that is made now."""
-        reuse = self._structure.reuse
-        return 0 if reuse is None else reuse.ask()
 
     # Looking
 
