@@ -107,7 +107,7 @@ class EngineCore:
         seq = Sequence(
             request,
             max_length=limit if request.generate else len(request.prompt),
-            stop_ids=end_ids(params, self._tokenizer, self._eos),
+            stop_ids=end_ids(params, self._tokenizer, self._eos, self._limits.vocab_size),
             submitted=now,
         )
         progress = Progress(seq, self._tokenizer, searches)

@@ -20,12 +20,12 @@ _FULL = 100_000  # states of all patterns together, before those that nobody hol
 
 
 def end_ids(
-    params: SamplingParams, tokenizer: Tokenizer | None, eos: frozenset[int]
+    params: SamplingParams, tokenizer: Tokenizer | None, eos: frozenset[int], vocab_size: int
 ) -> frozenset[int]:
     """Tokens that end a request. eos: the model's own. Stop strings that are special tokens are
-    among them: no text shows these."""
+    among them, for no text shows these; but not those that the model has no row for."""
     special = {} if tokenizer is None else tokenizer.special_of
-    named = [special[stop] for stop in params.stop if stop in special]
+    named = [special[stop] for stop in params.stop if special.get(stop, vocab_size) < vocab_size]
     own = frozenset() if params.ignore_eos else eos
     return own.union(params.stop_token_ids, named)
 

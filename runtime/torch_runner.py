@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from ..kernels.sampling import HOTTEST, masked_sample, noise_keys, unpack_mask
 from .batch import ForwardBatch
+from .biases import BiasTable
 from .fixed_shapes import BLOCK, forward_mixed
 from .kv_cache import HostKV, KVCache
 from .model_runner import Masks
@@ -21,11 +21,6 @@ from .penalties import PenaltyTable
 from .plan import Plan, SeatParams, StepOutput, TableGrowth
 from .pooling import sum_rows
 
-# Three ranks of unwanted tokens, all finite so that their order holds: by the strongest bias, by
-# min_tokens (taken still where a grammar leaves no other), by a bias of -inf (never taken).
-_MOST = 1e28
-_HELD = -1e30
-_BANNED = -1e33
 _SCORED = 64  # rows whose log probabilities are made at once: they are copies of the logits
 
 
@@ -67,6 +62,7 @@ class TorchRunner:
         self._ints = np.zeros((3, max_running), dtype=np.int64)  # top_k, seed, index
         self._pool = torch.zeros((0, 0), dtype=torch.int32, device=self.device)
         self._penalties = PenaltyTable(max_running, model.config.vocab_size, self.device)
+        self._biases = BiasTable(self.device)
 
     @torch.inference_mode()
     def launch(self, plan: Plan) -> _Launched:
@@ -99,8 +95,10 @@ class TorchRunner:
         assert handle.logits is not None
         logits = handle.logits[self._index(plan.sample_from)]
         handle.broken = logits.sum(dim=-1).isnan()
-        bans = self._adjust(logits, plan)
         seats = plan.sample_seats
+        self._biases.bias(logits, seats)
+        self._penalties.apply(logits, seats)
+        bans = self._biases.ban(logits, seats, plan.sample_positions)
         allowed = self._allowed(masks, len(seats), logits.shape[1])
         alone = [i for i, seat in enumerate(seats) if seat in self._fixed] if self._fixed else []
         if not alone:
@@ -117,7 +115,7 @@ class TorchRunner:
                 handle.tokens[at], handle.near[at] = self._choose(logits[at], plan, mask, group)
         if bans:
             chosen = logits.gather(1, handle.tokens.unsqueeze(1)).squeeze(1)
-            handle.banned = chosen < 10 * _HELD
+            handle.banned = self._biases.refused(chosen)
         self._last[self._index(seats)] = handle.tokens
         self._penalties.count(handle.tokens, seats)
 
@@ -175,6 +173,7 @@ class TorchRunner:
         self._floats[:, seat] = min(params.temperature, HOTTEST), params.top_p, params.min_p
         self._ints[:, seat] = params.top_k, params.seed, params.index
         self._penalties.sit(params)
+        self._biases.sit(params)
         if params.deterministic:
             self._fixed.add(seat)
         elif not self._always_fixed:
@@ -220,36 +219,6 @@ class TorchRunner:
 
     def _put(self, array: Any) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
-
-    def _adjust(self, logits: Tensor, plan: Plan) -> bool:
-        """Logit biases, then penalties, then what must not come: bans, and end tokens before
-        `min_tokens`; in place. True if any token is banned."""
-        biases: list[tuple[int, int, float]] = []
-        bans: list[tuple[int, int, float]] = []
-        banned = False
-        for i, seat in enumerate(plan.sample_seats):
-            params = self._params[seat]
-            assert params is not None
-            for token, value in params.bias:
-                if value == -math.inf:
-                    bans.append((i, token, _BANNED))
-                    banned = True
-                else:
-                    biases.append((i, token, min(max(value, -_MOST), _MOST)))
-            if params.banned and plan.sample_positions[i] < params.first + params.min_tokens:
-                bans.extend((i, token, _HELD) for token in params.banned)
-        self._add(logits, biases)
-        self._penalties.apply(logits, plan.sample_seats)
-        self._add(logits, bans)
-        return banned
-
-    def _add(self, logits: Tensor, changes: list[tuple[int, int, float]]) -> None:
-        """Add (row, token, value)s, in place."""
-        if not changes:
-            return
-        rows, tokens, values = zip(*changes, strict=True)
-        where = (self._index(rows), self._index(tokens))
-        logits.index_put_(where, torch.tensor(values, device=self.device), accumulate=True)
 
     def _update_pool(self, masks: Masks) -> None:
         if masks.new_words is None or not masks.new_rows:
