@@ -49,8 +49,9 @@ class Workspace:
 
 class AttentionBatch:
     """The rows of one step: sequence b has rows query_start[b]:query_start[b + 1], which are the
-    last of its seq_len[b] positions; slot_tables[b, p] is the slot of its position p, and what
-    stands at seq_len[b] and after is never used."""
+    last of its seq_len[b] positions; slot_tables[table_of[b], p] is the slot of its position p, and
+    what stands at seq_len[b] and after is never used. table_of: None is 0, 1, ... The tables may be
+    far wider than these sequences, and are not copied."""
 
     def __init__(
         self,
@@ -58,8 +59,10 @@ class AttentionBatch:
         seq_len: list[int],
         slot_tables: Tensor,
         workspace: Workspace | None = None,
+        table_of: list[int] | None = None,
     ) -> None:
         self.workspace = workspace or Workspace()
+        self.table_of = list(range(len(seq_len))) if table_of is None else table_of
         self.query_start = query_start
         self.seq_len = seq_len
         self.slot_tables = slot_tables
@@ -136,21 +139,22 @@ def _part(batch: AttentionBatch, runs: list[_Run], window: int | None, dtype: to
             where = torch.tensor([s + i for s in starts for i in range(rows)], device=device)
     if count == 1:
         run = runs[0]
-        slots = _contiguous(tables[run.b, run.keys - keys : run.keys])
+        slots = _contiguous(tables[batch.table_of[run.b], run.keys - keys : run.keys])
         causal = rows == run.keys and (window is None or window >= rows)
         mask = None if causal or rows == 1 else _mask(rows, keys, window, dtype, device)
         return _Part(1, rows, keys, where, slots, mask, causal)
-    if [run.b for run in runs] != list(range(len(tables))):
-        tables = tables[torch.tensor([run.b for run in runs], device=device)]
+    which = [batch.table_of[run.b] for run in runs]
     if all(run.keys == keys for run in runs):
         tables = tables[:, :keys]
+        if which != list(range(len(tables))):
+            tables = tables[torch.tensor(which, device=device)]
         mask = None if rows == 1 else _mask(rows, keys, window, dtype, device)
     else:
         # The keys are aligned at their ends; what a shorter sequence lacks at its front reads its
         # own first slot, so that nothing of one sequence can reach another.
         ends = torch.tensor([run.keys for run in runs], device=device).unsqueeze(1)
         position = ends - keys + torch.arange(keys, device=device)
-        tables = tables.gather(1, position.clamp(min=0))
+        tables = tables[torch.tensor(which, device=device).unsqueeze(1), position.clamp(min=0)]
         absent = torch.zeros(position.shape, dtype=dtype, device=device)
         mask = absent.masked_fill_(position < 0, float("-inf"))[:, None, None, :]
         if rows > 1:
@@ -208,7 +212,7 @@ def paged_attention_reference(
     group = q.shape[1] // k_cache.shape[1]
     for b, keys in enumerate(batch.seq_len):
         first, last = batch.query_start[b], batch.query_start[b + 1]
-        slots = batch.slot_tables[b, :keys]
+        slots = batch.slot_tables[batch.table_of[b], :keys]
         k = k_cache[slots].float().repeat_interleave(group, dim=1)
         v = v_cache[slots].float().repeat_interleave(group, dim=1)
         score = torch.einsum("qhd,khd->hqk", q[first:last].float(), k) * scale

@@ -22,8 +22,9 @@ class ForwardBatch:
     cache's trash slot for rows whose KV is there already. query_start (B + 1 host ints): the rows
     of sequence b are query_start[b]:query_start[b + 1], at least one. seq_len (B host ints): keys
     the last row of the sequence sees; its rows are the last of these positions. slot_tables
-    [B, >= max(seq_len)] int64: slot of each position; entries from seq_len on may be any valid
-    slot. logits_at [N] int64: rows of T.
+    [.., >= max(seq_len)] int64: slot of each position; entries from seq_len on may be any valid
+    slot. table_of (B host ints): the sequences' rows of it; None: 0, 1, ... logits_at [N] int64:
+    rows of T.
     """
 
     input_ids: Tensor
@@ -33,6 +34,7 @@ class ForwardBatch:
     seq_len: list[int]
     slot_tables: Tensor
     logits_at: Tensor
+    table_of: list[int] | None = None
     hidden_at: Tensor | None = None
     hidden: Tensor | None = None
 

@@ -95,14 +95,14 @@ def _together(
     pooled = [place for place, row in enumerate(plan.pool_rows) if row in new_row]
     take = torch.tensor(old_rows, device=device)
     seq_len = [plan.seq_len[b] for b in which]
-    seats = torch.tensor([plan.seats[b] for b in which], device=device)
     batch = ForwardBatch(
         input_ids=input_ids[take],
         positions=torch.tensor(plan.positions, device=device)[take],
         slot_of=torch.tensor(plan.slot_of, device=device)[take],
         query_start=query_start,
         seq_len=seq_len,
-        slot_tables=tables[:, : max(seq_len)][seats],
+        slot_tables=tables,
+        table_of=[plan.seats[b] for b in which],
         logits_at=torch.tensor(
             [new_row[plan.logits_at[place]] for place in places], dtype=torch.int64, device=device
         ),

@@ -198,18 +198,14 @@ class TorchRunner:
         return self.model.forward(batch, self.kv), batch.hidden
 
     def _batch(self, plan: Plan, input_ids: Tensor) -> ForwardBatch:
-        longest = max(plan.seq_len)
-        if len(plan.seats) == 1:
-            tables = self._tables[plan.seats[0] : plan.seats[0] + 1, :longest]
-        else:
-            tables = self._tables[:, :longest][self._index(plan.seats)]
         return ForwardBatch(
             input_ids=input_ids,
             positions=self._index(plan.positions),
             slot_of=self._index(plan.slot_of),
             query_start=plan.query_start,
             seq_len=plan.seq_len,
-            slot_tables=tables,
+            slot_tables=self._tables,
+            table_of=plan.seats,
             logits_at=self._index(plan.logits_at),
             hidden_at=self._index(plan.pool_rows) if plan.pool_rows else None,
         )

@@ -69,7 +69,7 @@ class ForeignCausalLM:
     def forward(self, batch: ForwardBatch, kv: KVCache) -> Tensor:
         """Run one step: writes KV, returns logits [N, V] float32 of the rows `batch.logits_at`."""
         attention = AttentionBatch(
-            batch.query_start, batch.seq_len, batch.slot_tables, self._workspace
+            batch.query_start, batch.seq_len, batch.slot_tables, self._workspace, batch.table_of
         )
         # A row past the context has no meaning, but must not end a step: positions may be learned.
         positions = batch.positions.clamp(max=self.config.context_length - 1)

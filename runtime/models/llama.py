@@ -51,7 +51,9 @@ class Angles:
 
     def step(self, batch: ForwardBatch, kv: KVCache) -> Step:
         """What the layers read of `batch`."""
-        rows = AttentionBatch(batch.query_start, batch.seq_len, batch.slot_tables, self._workspace)
+        rows = AttentionBatch(
+            batch.query_start, batch.seq_len, batch.slot_tables, self._workspace, batch.table_of
+        )
         end = max(batch.seq_len)
         cos, sin = self._rotary(batch.positions, end)
         local = (cos, sin) if self._local is self._rotary else self._local(batch.positions, end)

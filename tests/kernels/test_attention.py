@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from dataclasses import dataclass
 
+import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from torch import Tensor
@@ -35,6 +37,7 @@ def _case(
     heads: tuple[int, int] = (4, 2),
     widths: tuple[int, int] = (8, 8),
     contiguous: bool = False,
+    scattered: bool = False,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> Case:
@@ -45,17 +48,23 @@ def _case(
     slots = list(range(total))
     if not contiguous:
         random.Random(seed).shuffle(slots)
-    tables = torch.full((len(shapes), max(keys for _, keys in shapes) + 3), total)
+    tables = torch.full((len(shapes) + 2, max(keys for _, keys in shapes) + 3), total)
+    table_of = list(range(len(shapes)))
+    if scattered:
+        table_of = random.Random(seed).sample(range(len(tables)), len(shapes))
     starts, used = [0], 0
     for b, (rows, keys) in enumerate(shapes):
-        tables[b, :keys] = torch.tensor(slots[used : used + keys])
+        tables[table_of[b], :keys] = torch.tensor(slots[used : used + keys])
         starts.append(starts[-1] + rows)
         used += keys
     k = torch.randn(total + 1, heads[1], widths[0], dtype=dtype)
     v = torch.randn(total + 1, heads[1], widths[1], dtype=dtype)
     k[total], v[total] = math.nan, math.nan
     q = torch.randn(starts[-1], heads[0], widths[0], dtype=dtype)
-    return Case(q, k, v, AttentionBatch(starts, [keys for _, keys in shapes], tables))
+    lengths = [keys for _, keys in shapes]
+    if not scattered:
+        return Case(q, k, v, AttentionBatch(starts, lengths, tables[: len(shapes)]))
+    return Case(q, k, v, AttentionBatch(starts, lengths, tables, table_of=table_of))
 
 
 def _compare(case: Case, **options: object) -> None:
@@ -167,6 +176,27 @@ def test_nan_of_one_sequence_stays_there() -> None:
         bool(out[first:last].isnan().any()) for first, last in ((0, 1), (1, 2), (2, 5), (5, 8))
     ]
     assert broken == [False, True, True, False]
+
+
+@pytest.mark.parametrize("window", [None, 7])
+def test_tables_lie_anywhere(window: int | None) -> None:
+    """Among others' and in any order: those of several lengths, of one, and of one sequence."""
+    for shapes in ([(1, 5), (1, 9), (3, 40)], [(1, 9)] * 3, [(2, 9)], [(1, 70), (2, 70), (2, 70)]):
+        _compare(_case(shapes, scattered=True), window=window)
+
+
+def test_wide_tables_are_not_copied() -> None:
+    """One sequence of 200,000 tokens among short ones: copying all tables that far took 70 ms."""
+    tables = torch.zeros((64, 200_000), dtype=torch.int64)
+    lengths = [200_000, *range(10, 73)]
+    seconds = []
+    for _ in range(5):
+        batch = AttentionBatch(list(range(65)), lengths, tables)
+        begin = time.thread_time()
+        parts = batch.parts(None, torch.float32)
+        seconds.append(time.thread_time() - begin)
+    assert sorted(part.keys for part in parts) == [72, 200_000]
+    assert min(seconds) < 0.02
 
 
 def test_workspace_is_reused_and_grows() -> None:
