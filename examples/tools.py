@@ -6,11 +6,12 @@ python examples/tools.py
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
-from typing import Any
 
 import espalier as esp
+from espalier.grammar import terms
 
 
 def weather(city: str) -> str:
@@ -21,38 +22,28 @@ def add(a: int, b: int) -> str:
     return str(a + b)
 
 
-TOOLS: dict[str, tuple[Callable[..., str], dict[str, str]]] = {
-    "weather": (weather, {"city": "string"}),
-    "add": (add, {"a": "integer", "b": "integer"}),
-}
+TOOLS: dict[str, Callable[..., str]] = {"weather": weather, "add": add}
 QUESTIONS = ["What is the weather in Paris?", "What is 12 plus 30?"]
-
-
-def exactly(properties: dict[str, Any]) -> dict[str, Any]:
-    """The schema of an object with these properties and no other."""
-    closed = {"required": list(properties), "additionalProperties": False}
-    return {"type": "object", "properties": properties, **closed}
-
-
-CALL = {
-    "anyOf": [
-        exactly(
-            {"tool": {"const": name}, "args": exactly({k: {"type": t} for k, t in args.items()})}
+CALL = terms.grammar(
+    terms.choice(
+        *(
+            terms.sequence(f'{{"tool": "{name}", "args": ', terms.json_of(tool), "}")
+            for name, tool in TOOLS.items()
         )
-        for name, (_, args) in TOOLS.items()
-    ]
-}
+    )
+)
 
 
 @esp.function
 def assist(s: esp.ProgramState) -> None:
-    listing = ", ".join(f"{name}({', '.join(args)})" for name, (_, args) in TOOLS.items())
+    listing = ", ".join(
+        f"{name}({', '.join(inspect.signature(tool).parameters)})" for name, tool in TOOLS.items()
+    )
     for at, question in enumerate(QUESTIONS):
         s += esp.user(question if at else f"Tools: {listing}\n{question}")
-        s += esp.assistant(esp.gen(f"call{at}", json_schema=CALL))
+        s += esp.assistant(esp.gen(f"call{at}", grammar=CALL))
         call = json.loads(s[f"call{at}"])
-        tool, _ = TOOLS[call["tool"]]
-        s += esp.user(f"Result: {tool(**call['args'])}")
+        s += esp.user(f"Result: {TOOLS[call['tool']](**call['args'])}")
         s += esp.assistant(esp.gen(f"answer{at}", max_tokens=40))
 
 

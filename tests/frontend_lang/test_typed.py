@@ -46,6 +46,10 @@ class Mood(enum.Enum):
     BAD = "bad"
 
 
+def introduce(person: Person, loudly: bool = False) -> str:
+    return f"{person.name}{'!' if loudly else ''}"
+
+
 def run(dtype: Any, answer: Any, **options: Any) -> State:
     @esp.function
     def body(s: State) -> None:
@@ -63,6 +67,7 @@ def run(dtype: Any, answer: Any, **options: Any) -> State:
         (str, '"a \\"b\\""', 'a "b"'),
         (list[int], "[1, 2]", [1, 2]),
         (Person, '{"name": "Ada", "age": 36}', Person("Ada", 36)),
+        (introduce, '{"person": {"name": "Ada", "age": 36}}', {"person": Person("Ada", 36)}),
         (Order, '{"item": "mug", "price": 2.5}', Order("mug", 2.5)),
         (Event, '{"title": "Jazz", "seats": [3]}', Event(title="Jazz", seats=[3])),
         (Mood, '"good"', Mood.GOOD),
