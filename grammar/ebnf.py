@@ -87,7 +87,15 @@ def _read(text: str) -> tuple[list[Any], list[Any], list[str]]:
                     where="ebnf",
                     hint="Write the rule into the grammar itself; no files are read.",
                 )
-            super().do_import(dotted_path, base_path, aliases, base_mangle)
+            try:
+                super().do_import(dotted_path, base_path, aliases, base_mangle)
+            except OSError:
+                raise GrammarError(
+                    f"ebnf: the import of {'.'.join(map(str, dotted_path))}",
+                    expected="a module of lark's library, and names of it in parentheses",
+                    where="ebnf",
+                    hint="Write %import common.WORD or %import common (WORD, INT).",
+                ) from None
 
     try:
         builder = Builder(True, [])

@@ -51,7 +51,7 @@ def shared_values(logic: Logic, arrays: Arrays) -> list[Const]:
     ]
     most = len(shared) if arrays.high is None else min(len(shared), arrays.high)
     if len(listed) > _MAX_VALUES or sum(comb(len(shared), n) for n in range(most + 1)) > _MAX_SETS:
-        raise _refusal(arrays, f"of {len(shared)} or more values, which are too many")
+        raise _refusal(arrays, f"over {len(shared)} values that two items could both be")
     return sorted(shared, key=repr)
 
 

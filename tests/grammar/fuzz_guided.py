@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 
 import atheris  # type: ignore[import-not-found, unused-ignore]  # no dependency of the project
 
@@ -30,6 +31,14 @@ def read(data: bytes, words: list[str]) -> str:
 def tried(target: str, data: bytes) -> None:
     text = read(data, TARGETS[target][1])
     flag = data[:1] < b"\x40"
+    try:
+        _try(target, text, flag)
+    except BaseException:
+        print(f"{target}: {text!r}", file=sys.stderr)
+        raise
+
+
+def _try(target: str, text: str, flag: bool) -> None:
     if target == "schema text":
         fuzz.try_schema(text, {"lenient": flag})
     elif target == "regex":
@@ -46,6 +55,7 @@ def main() -> None:
     for text in TARGETS[args.target][0]:
         tried(args.target, b"\x20" + text.encode())
     settings = [f"-max_total_time={args.seconds}", "-max_len=400", "-timeout=60", "-verbosity=0"]
+    settings.append(f"-artifact_prefix={tempfile.gettempdir()}/espalier-fuzz-")
     atheris.Setup([sys.argv[0], *settings], lambda data: tried(args.target, data))
     atheris.Fuzz()
 

@@ -114,6 +114,8 @@ def test_a_quoted_string_of_larks_library() -> None:
         ("%import .secrets.KEY\nstart: KEY", "the import of secrets", "ebnf"),
         ("%import\\\n.secrets.KEY\nstart: KEY", "the import of secrets", "ebnf"),
         ("%import other.KEY\nstart: KEY", "the import of other", "ebnf"),
+        ("%import python.NAME.x\nstart: x", "the import of python.NAME", "ebnf"),
+        ("%import common.WS (A)\nstart: A", "the import of common.WS", "ebnf"),
         ("%declare X\nstart: X", "declared and not defined", "X"),
         ("start: X\nX: /a(?=b)/", "lookahead", "X, column 2"),
         (r"start: X" "\n" r"X: /(a)\1/", "backreference", "X, column 4"),
