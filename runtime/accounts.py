@@ -61,5 +61,6 @@ def counters_of(scheduler: Scheduler) -> dict[str, Any]:
         host_tokens=0 if tier is None else tier.tokens,
         saved_tokens=0 if tier is None else tier.saved,
         loaded_tokens=0 if tier is None else tier.loaded,
+        prefetched_tokens=scheduler.prefetch.tokens,
     )
     return now

@@ -59,11 +59,11 @@ class Admission:
         need = seq.known + page
         if scheduler.config.use_cache:
             cached = scheduler.waiting.depth(seq)
-            if not self._fits(need - cached, seq):
+            if not self.fits(need - cached, seq):
                 return False
             match = cache.match(seq.key(cached), seq.namespace)
             need += cache.unheld(match.node) - cached
-        if not self._fits(need, seq):
+        if not self.fits(need, seq):
             return False
         if match is not None:
             cache.lock(
@@ -84,7 +84,8 @@ class Admission:
         scheduler.seat(self._step, seq)
         if match is not None:
             seq.node = match.node
-            scheduler.adopt(self._step, seq, match.slots, match.pending)
+            pending = match.pending - scheduler.prefetch.coming(seq)
+            scheduler.adopt(self._step, seq, match.slots, max(0, pending))
             self._restore(seq)
         return True
 
@@ -113,7 +114,7 @@ class Admission:
         seq.node = added.node
         scheduler.adopt(self._step, seq, slots, 0)
 
-    def _fits(self, tokens: int, seq: Sequence) -> bool:
+    def fits(self, tokens: int, seq: Sequence) -> bool:
         """Whether a newcomer fits beside what running sequences will want soon. One that is alone
         always does."""
         scheduler = self._scheduler

@@ -29,6 +29,7 @@ from .accounts import Counters
 from .admission import Admission
 from .options import SchedulerConfig
 from .plan import Ints
+from .prefetch import Prefetch
 from .sequence import Sequence
 from .step import Step
 from .waiting import WaitingQueue
@@ -58,6 +59,7 @@ class Scheduler:
         self.waiting = WaitingQueue(
             shared, age_bound=config.age_bound, ageing=config.ageing, shares=config.shares
         )
+        self.prefetch = Prefetch(self)
         self.running: dict[int, Sequence] = {}
         self.counters = Counters()
         self.free_seats = list(range(config.max_running))[::-1]
@@ -121,10 +123,12 @@ class Scheduler:
         budget -= rows
         if rows and self.config.chunk_tokens is not None:
             budget = min(budget, self.config.chunk_tokens)
-        Admission(self, step).fill(prefilling, budget)
+        admission = Admission(self, step)
+        admission.fill(prefilling, budget)
         if step.empty:
             return None
         if self.tier is not None:
+            self.prefetch.fill(admission, step)
             step.plan.moves = self.tier.drain()
         self._steps += 1
         self.counters.steps += 1

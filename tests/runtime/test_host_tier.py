@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -56,6 +56,109 @@ def test_namespaces_do_not_meet_on_the_host() -> None:
     assert harness.results[request].computed_tokens >= 33
 
 
+def _one_seat(**options: Any) -> Harness:
+    """Two prompts have been there, of which the host keeps all and the device nothing; a third
+    decodes on the only seat."""
+    harness = Harness(host=400, max_running=1, **options)
+    for prompt in (FIRST, SECOND):
+        harness.submit(prompt, 2)
+        harness.run()
+        harness.scheduler.cache.evict(80)
+    harness.submit([1, 1, 2], 24)
+    harness.core.step()
+    return harness
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+@pytest.mark.parametrize("page_size", [1, 4])
+@pytest.mark.parametrize("eviction", ["density", "lru"])
+def test_who_is_next_finds_its_prefix_on_the_device(
+    overlap: bool, page_size: int, eviction: Literal["density", "lru"]
+) -> None:
+    harness = _one_seat(capacity=80, overlap=overlap, page_size=page_size, eviction=eviction)
+    scheduler = harness.scheduler
+    assert scheduler.cache.peek(np.array(FIRST)) <= 1
+    request = harness.submit(FIRST, 2)
+    for _ in range(4):
+        harness.core.step()
+        harness.scheduler.check_invariants()
+    assert len(scheduler.waiting) == 1
+    assert scheduler.cache.peek(np.array(FIRST)) == 40
+    assert scheduler.prefetch.tokens >= 36
+    harness.run()
+    harness.check_results()
+    told = harness.results[request]
+    assert (told.cached_tokens, told.computed_tokens) == (39, 1)
+    harness.check_all_returned()
+
+
+def test_what_comes_ahead_comes_in_pieces() -> None:
+    """No step copies more than it may run."""
+    harness = _one_seat(capacity=80, step_tokens=8)
+    harness.submit(FIRST, 2)
+    told = [harness.scheduler.cache.peek(np.array(FIRST))]
+    for _ in range(6):
+        harness.core.step()
+        told.append(harness.scheduler.cache.peek(np.array(FIRST)))
+    assert told == [min(1 + 8 * step, 40) for step in range(7)]
+
+
+def test_nothing_comes_ahead_where_it_would_not_fit() -> None:
+    """Slots that the one who runs will want soon are not taken for it."""
+    harness = _one_seat(capacity=48)
+    harness.submit(FIRST, 8)
+    for _ in range(4):
+        harness.core.step()
+    assert harness.scheduler.prefetch.tokens == 0
+    harness.run()
+    harness.check_results()
+
+
+def test_what_waiting_requests_want_does_not_go_for_who_is_next() -> None:
+    harness = _one_seat(capacity=80)
+    harness.submit(SECOND, 2)
+    for _ in range(2):
+        harness.core.step()
+    cache = harness.scheduler.cache
+    assert cache.peek(np.array(SECOND)) == 40
+    harness.submit(FIRST, 2, priority=5)
+    for _ in range(4):
+        harness.core.step()
+    assert (cache.peek(np.array(SECOND)), cache.peek(np.array(FIRST))) == (40, 1)
+    harness.run()
+    harness.check_results()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_loads_ahead_among_many(seed: int) -> None:
+    """Few seats, little memory, shared headers, failed steps: all answers are right."""
+    rng = np.random.default_rng(seed)
+    harness = Harness(
+        capacity=96,
+        host=600,
+        page_size=(1, 4)[seed % 2],
+        max_running=2,
+        step_tokens=(16, 64)[seed // 2 % 2],
+        overlap=seed % 3 > 0,
+        eviction="lru" if seed == 5 else "density",
+        wrap=lambda runner: FailingRunner(runner, {"collect": {40 + seed}}),
+    )
+    heads = [rng.integers(0, 5, 30).tolist() for _ in range(5)]
+    for _ in range(12):
+        for _ in range(rng.integers(1, 6)):
+            tail = rng.integers(0, 5, rng.integers(1, 12)).tolist()
+            harness.submit([*heads[rng.integers(5)], *tail], int(rng.integers(1, 8)))
+        for _ in range(rng.integers(1, 20)):
+            harness.core.step()
+            harness.scheduler.check_invariants()
+    harness.run()
+    assert harness.scheduler.prefetch.tokens > 0
+    for request, result in harness.results.items():
+        if result.error is None:
+            assert result.token_ids == harness.expected(request)
+    harness.check_all_returned()
+
+
 @pytest.mark.parametrize("kind", ["launch", "sample", "collect"])
 @pytest.mark.parametrize("overlap", [False, True])
 def test_a_failed_step_leaves_nothing_on_the_host(kind: str, overlap: bool) -> None:
@@ -99,6 +202,25 @@ def test_flushing_forgets_the_host_too(tiny_model: Callable[..., Any]) -> None:
         [again] = engine.generate(input_ids=first, sampling_params=params)
         assert (again.token_ids, again.computed_tokens) == (alone.token_ids, 120)
         assert "Host tier: 400 tokens" in engine.info.kv_cache
+        engine.check_invariants()
+
+
+def test_a_model_reads_what_came_ahead(tiny_model: Callable[..., Any]) -> None:
+    """One seat: while one decodes, the next one's prefix comes back from the host."""
+    params = SamplingParams(max_tokens=12, ignore_eos=True)
+    prompts = [list(range(k, k + 120)) for k in (3, 40, 70)]
+    folder = str(tiny_model("llama2").folder)
+    with Engine(folder, inline=True, max_total_tokens=4096) as engine:
+        alone = [engine.generate(input_ids=[p], sampling_params=params)[0] for p in prompts]
+    with Engine(
+        folder, inline=True, max_total_tokens=300, host_total_tokens=1000, max_running=1
+    ) as engine:
+        for prompt in prompts:
+            engine.generate(input_ids=[prompt], sampling_params=params)
+        results = engine.generate(input_ids=prompts, sampling_params=params)
+        assert [result.token_ids for result in results] == [r.token_ids for r in alone]
+        assert sum(result.computed_tokens for result in results) == 3
+        assert engine.stats()["prefetched_tokens"] > 60
         engine.check_invariants()
 
 
