@@ -8,7 +8,9 @@ Weak pins go before the others, and the older before the younger.
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections import OrderedDict
+from collections.abc import Iterator
 
 from .node import Node
 
@@ -54,6 +56,10 @@ class PinRegistry:
     def active(self) -> list[Pin]:
         """All active pins, in the order in which they go."""
         return [*self._weak, *self._strong]
+
+    def last_first(self) -> Iterator[Pin]:
+        """The active pins, those that go last first. Change none meanwhile."""
+        return itertools.chain(reversed(self._strong), reversed(self._weak))
 
     def add(self, node: Node, expires: float | None, weak: bool) -> Pin:
         """A new pin, the youngest of its kind."""

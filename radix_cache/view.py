@@ -151,7 +151,7 @@ def _ends(structure: Structure, users: dict[Node, int], limit: int) -> Iterator[
         if here > 0:
             seen.add(node)
             yield node, here
-    for pin in reversed(structure.pins.active()):
+    for pin in structure.pins.last_first():
         if pin.node not in seen and not pin.node.holds:
             seen.add(pin.node)
             yield pin.node, 1

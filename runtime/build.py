@@ -244,6 +244,12 @@ def _device(name: str) -> str:
         raise ModelLoadError(
             "torch sees no CUDA device", got=repr(name), where="device", hint='Use device="cpu"'
         )
-    if name != "cpu" and not name.startswith("cuda"):
-        raise ModelLoadError(expected="auto, cpu, cuda or cuda:N", got=repr(name), where="device")
+    if name in ("cpu", "cuda"):
+        return name
+    count = torch.cuda.device_count()
+    if name not in [f"cuda:{number}" for number in range(count)]:
+        last = f" (N below {count})" if count else ""
+        raise ModelLoadError(
+            expected=f"auto, cpu, cuda or cuda:N{last}", got=repr(name), where="device"
+        )
     return name

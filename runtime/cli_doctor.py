@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from .. import __version__
+from .host_memory import free_host_memory
 
 ABOUT = """\
 Checks this installation: Python, packages, torch and its device, memory, and whether an engine
@@ -93,8 +94,8 @@ def _memory() -> str:
             fields = dict(line.split(":", 1) for line in file)
     except OSError:
         return text
-    free, total = (int(fields[name].split()[0]) >> 20 for name in ("MemAvailable", "MemTotal"))
-    return f"{text}, {free} of {total} GiB free"
+    total = int(fields["MemTotal"].split()[0]) >> 20
+    return f"{text}, {free_host_memory() >> 30} GiB to be had of {total} GiB"
 
 
 def _attempt(what: str, check: Callable[[], str]) -> Finding:

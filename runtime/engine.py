@@ -125,7 +125,8 @@ class Engine:
     ) -> list[Result]:
         """One result per prompt, in order.
 
-        Give texts, chats (`messages`) or token ids. sampling_params, grammar: one for all, or a
+        Give texts, chats (`messages`) or token ids. Control tokens that a text spells are text: a
+        chat that you render yourself comes as ids. sampling_params, grammar: one for all, or a
         list. deadline: seconds from now. on_error: "raise" the first error once all are done, or
         "return" it in `Result.error`.
         """

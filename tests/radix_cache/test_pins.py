@@ -185,3 +185,16 @@ def test_locking_a_pinned_prefix_again_and_again_leaves_nothing_behind() -> None
         cache.lock(node)
         cache.unlock(node)
     assert len(cache._structure.pins._droppable) == 1
+
+
+def test_pins_are_told_in_the_order_in_which_they_go_and_back() -> None:
+    cache = cache_of()
+    put(cache, "abcd")
+    for number in range(6):
+        cache.pin(key("abcd"[: number % 3 + 1]), weak=number % 2 == 0)
+    pins = cache._structure.pins
+    assert [(pin.weak, pin.serial) for pin in pins.active()] == [
+        *((True, serial) for serial in (1, 3, 5)),
+        *((False, serial) for serial in (2, 4, 6)),
+    ]
+    assert list(pins.last_first()) == pins.active()[::-1]

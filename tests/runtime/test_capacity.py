@@ -7,8 +7,8 @@ import logging
 import pytest
 import torch
 
-from espalier.errors import InvalidRequestError, OutOfSlotsError
-from espalier.runtime import capacity
+from espalier.errors import InvalidRequestError, ModelLoadError, OutOfSlotsError
+from espalier.runtime import build, capacity
 from espalier.runtime.engine import Engine
 
 CPU = torch.device("cpu")
@@ -101,3 +101,18 @@ def test_an_engine_tells(caplog: pytest.LogCaptureFixture) -> None:
     with Engine("sprig", inline=True, device="cpu", max_total_tokens=512) as engine:
         assert engine.info.kv_cache.startswith("KV cache: 512 tokens (as asked")
         assert engine.info.kv_cache in caplog.text
+
+
+@pytest.mark.parametrize("name", ["cuda:2", "cuda:", "cuda:zz", "cudas", "gpu", "cpu:0"])
+def test_a_device_that_is_not_there_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ModelLoadError, match=r"cuda:N \(N below 2\)") as caught:
+        build._device(name)
+    assert (caught.value.where, caught.value.got) == ("device", repr(name))
+    assert [build._device(name) for name in ("auto", "cpu", "cuda", "cuda:1")] == [
+        "cuda",
+        "cpu",
+        "cuda",
+        "cuda:1",
+    ]
