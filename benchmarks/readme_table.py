@@ -104,8 +104,8 @@ def growth(rows: Rows) -> str:
     largest: dict[str, tuple[str, float, str]] = {}
     for row in rows:
         name, at, size = row["name"].partition(" @ ")
-        if at:
-            largest[name] = (f"{float(size):,.0f}", row["value"], row["unit"])
+        if at or not name.endswith(": slope"):
+            largest[name] = (f"{float(size):,.0f}" if at else "", row["value"], row["unit"])
     lines = [
         [
             name.removeprefix("scheduler/"),

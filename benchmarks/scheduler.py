@@ -5,6 +5,8 @@ and streaming, with the stream's messages encoded for the wire. `waiting` is a s
 that end after 8 tokens each while others wait to come in: half of them share long headers.
 `loud` is when everybody who waits gets closer at once: the step that brings a header they all
 share, or the median of the 20 after it, whichever is longer.
+Last, a prompt of 100,000 tokens among requests that decode, before a modelled device, and who waits
+longest (long_prompt.py).
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from ..runtime.request import Request
 from ..runtime.scheduler import Scheduler
 from ..runtime.tokenizer import Tokenizer
 from ..types import Chunk, SamplingParams
+from . import long_prompt
 from .plot import growth
 from .radix import Rows
 from .report import Row, finish, parser
@@ -147,7 +150,7 @@ def main(argv: Sequence[str]) -> int:
     options.add_argument("--svg", type=Path, metavar="FILE", help="a plot of the growth")
     args = options.parse_args(argv)
     tokenizer = Tokenizer.from_folder(resolve_folder("sprig"))
-    rows = measure(tokenizer, say=lambda text: print(text, flush=True))
+    rows = measure(tokenizer, say=lambda text: print(text, flush=True)) + long_prompt.rows()
     if args.svg is not None:
         args.svg.write_text(plot(rows))
     finish("scheduler", argv, args.json, rows)
