@@ -59,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
 
 def load(path: Path) -> ModuleType:
     """The file as a module (not as `__main__`: its main block does not run), under a name that is
-    no other module's: the file may be called json.py."""
+    no other module's: the file may be called json.py. What lies beside it can be imported: while
+    it is loaded before anything else, as Python does; later, by its functions, after all else."""
     if not path.is_file():
         raise InvalidRequestError(expected="a Python file", got=str(path), where="FILE")
     spec = importlib.util.spec_from_file_location(f"espalier_run_{path.stem}", path)
@@ -67,7 +68,8 @@ def load(path: Path) -> ModuleType:
         raise InvalidRequestError(expected="a file that ends in .py", got=str(path), where="FILE")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
-    sys.path.insert(0, str(path.resolve().parent))
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -75,7 +77,9 @@ def load(path: Path) -> ModuleType:
             f"the file cannot be loaded: {type(error).__name__}: {error}", where=str(path)
         ) from error
     finally:
-        sys.path.pop(0)
+        if folder in sys.path:  # the file may have changed it
+            sys.path.remove(folder)
+    sys.path.append(folder)
     return module
 
 

@@ -132,3 +132,23 @@ def test_a_file_called_as_a_module_hides_none(tmp_path: Path) -> None:
     module = cli_run.load(file)
     assert sys.modules["json"] is json
     assert module.LOADS is json.loads
+
+
+def test_what_lies_beside_a_file_can_be_imported_when_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the file changes the path itself, whose entry stays."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "beside_the_program.py").write_text("SAID = 'hello'")
+    file = tmp_path / "program.py"
+    file.write_text(
+        "import sys\n"
+        "sys.path.insert(0, '/somewhere/else')\n"
+        "def late():\n"
+        "    from beside_the_program import SAID\n"
+        "    return SAID\n"
+    )
+    module = cli_run.load(file)
+    assert module.late() == "hello"
+    assert "/somewhere/else" in sys.path
+    assert sys.path.index(str(tmp_path)) == len(sys.path) - 1
