@@ -173,11 +173,12 @@ class Progress:
         """How many tokens lie wholly before text position `length`: the last of them ends a
         character there or earlier. The first `at_least` are known to."""
         count = at_least
-        for number, end in enumerate(self._ends[at_least:], at_least + 1):
+        for number in range(at_least, len(self._ends)):
+            end = self._ends[number]
             if end >> 1 > length:
                 break
             if end & 1:
-                count = number
+                count = number + 1
         return count
 
     def _incomplete(self, reason: FinishReason, text: str) -> str | None:

@@ -12,7 +12,9 @@ from espalier.errors import GrammarError
 from espalier.grammar import search
 from espalier.grammar.search import Search
 from espalier.runtime import stopping
-from espalier.runtime.stopping import Searches, StopWatch
+from espalier.runtime.stopping import Searches, StopWatch, end_ids
+from espalier.types import SamplingParams
+from tests.tiny_tokenizers import made
 
 _TEXT = st.text("ab\n", max_size=12)
 _STOPS = st.lists(st.text("ab\n", min_size=1, max_size=4), max_size=3).map(tuple)
@@ -169,3 +171,13 @@ def test_an_expression_too_large_to_follow_is_an_error() -> None:
     text = "a" * 300
     with pytest.raises(GrammarError, match="at once"):
         watcher.feed(text)
+
+
+def test_tokens_that_end_a_request() -> None:
+    tokenizer, eos = made("byte-level"), frozenset({3})
+    params = SamplingParams(stop=["</s>", "x"], stop_token_ids=[7])
+    assert end_ids(params, tokenizer, eos, 400) == {1, 3, 7}
+    assert end_ids(params, None, eos, 400) == {3, 7}
+    assert end_ids(params, tokenizer, eos, 1) == {3, 7}  # the model has no row for </s>
+    free = SamplingParams(stop="</s>", ignore_eos=True)
+    assert end_ids(free, tokenizer, eos, 400) == {1}
