@@ -52,7 +52,9 @@ class CompiledGrammar:
 
 
 class GrammarCompiler:
-    """pool_bytes: budget of the mask rows kept. inner_bytes: of the rows shared between grammars.
+    """trie: that of another compiler of the same vocabulary, if there is one.
+
+    pool_bytes: budget of the mask rows kept. inner_bytes: of the rows shared between grammars.
     kept_bytes: of compiled grammars kept, by estimate; those kept by spec have as much again, but
     are the same."""
 
@@ -64,9 +66,10 @@ class GrammarCompiler:
         inner_bytes: int = 64 << 20,
         kept_bytes: int = 256 << 20,
         limits: Limits | None = None,
+        trie: TokenTrie | None = None,
     ) -> None:
         self.vocabulary = vocabulary
-        self.trie = TokenTrie(vocabulary)
+        self.trie = trie or TokenTrie(vocabulary)
         self.pool = MaskPool(vocabulary.words, vocabulary.allowed_in_free_text(), pool_bytes)
         self.arena = Arena(self.trie.single)
         self._rows = Rows(self.arena, self.trie, self.pool, inner_bytes)

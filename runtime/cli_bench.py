@@ -11,12 +11,12 @@ BUILT = {
     "prefix": "prompt tokens computed, over the exact optimum of shared-prefix workloads",
     "cpu": "decoding speed on one CPU thread, beside transformers",
     "scheduler": "CPU time of a step around a model that costs nothing, as batch and queue grow",
+    "grammar": "compiling and masks beside XGrammar, llguidance and outlines-core; verdicts",
     "frontend": "forks, constants and calls of programs, beside SGLang's frontend",
     "radix": "match, insert and evict at 1e3 to 1e6 nodes of the prefix tree",
 }
 LONG = {"soak": "50,000 requests of mixed kinds in too little memory: is any wrong or left over?"}
 LATER = {
-    "grammar": 4,
     "serve": 5,
     "startup": 7,
     "offline": 7,
@@ -37,7 +37,7 @@ examples
   espalier bench prefix --only identical --only judge --json prefix.json
   espalier bench cpu --help
 
-prefix and cpu read their workloads from the folder that ESPALIER_DATA names."""
+prefix, cpu and grammar read their workloads from the folder that ESPALIER_DATA names."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
