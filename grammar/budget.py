@@ -24,7 +24,7 @@ from .node import INFINITE, Node
 from .program import CALL, CHOICE, LOOP, SEQ, TERM, Expr
 from .trie import TokenTrie
 from .vocabulary import pack_bits
-from .walk import Fan, Walk, distinct, exit_nodes
+from .walk import Fan, Walk, distinct, exit_nodes, occurring
 
 KEPT_DISTANCES = 16  # configurations whose tokens' distances are kept (4 bytes a token)
 _FAR = np.iinfo(np.int32).max
@@ -111,7 +111,7 @@ class Budget:
                 if inner.ends:
                     need = max(need, inner.tail + excess + kont.nearest)
             for node, kont in clamped.threads:
-                if self._rows.inner(node).exits:
+                if len(self._rows.inner(node).exits):
                     for state, rest in self._rows.crossing(machine, node, kont).ends:
                         need = max(need, state.shortest + rest.nearest)
             config.need = need + self._excess(config, clamped)
@@ -138,7 +138,7 @@ class Budget:
                 if inner.ends:
                     need = max(need, inner.tail_tokens + excess + self._kont(kont))
             for node, kont in clamped.threads:
-                if self._rows.inner(node).exits:
+                if len(self._rows.inner(node).exits):
                     for state, rest in self._rows.crossing(machine, node, kont).ends:
                         need = max(need, self._state(state) + self._kont(rest))
             config.tight_need = need + self._excess(config, clamped)
@@ -168,18 +168,18 @@ class Budget:
             for node, kont in current.threads:
                 walk = self._rows.walker.walk(node, sources)
                 exits = self._lower(far, walk, self._kont(kont))
-                if exits:
+                if len(exits):
                     following = self._machine.after(kont)
                     if following.threads:
                         waiting.append((following, Fan(self._trie, exits)))
         return far
 
-    def _lower(self, far: np.ndarray, walk: Walk, after: int) -> list[int]:
+    def _lower(self, far: np.ndarray, walk: Walk, after: int) -> np.ndarray:
         """Lowers `far` to what `walk` shows, when `after` more tokens complete the text behind the
         terminal. The exits of the walk."""
         if walk.full is None:
             tokens, states, exits, walk = self._rows.token_states(walk)
-            costs = self._costs(walk, np.unique(states).tolist(), after)
+            costs = self._costs(walk, occurring(states, len(walk.states)), after)
             far[tokens] = np.minimum(far[tokens], costs.take(states))
             return exits
         states = walk.full.take(self._trie.node_of)

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
+
+from ..errors import GrammarError
 from . import ir as grammar_ir
 from .arena import Arena
 from .budget import Budget
@@ -25,6 +28,7 @@ from .trie import TokenTrie
 from .vocabulary import Vocabulary
 
 _LOADED = 9  # bytes of memory per byte of IR (measured: 6.8 to 8.7)
+_SAMPLE = '{"a": [1, -20.5e3, "b", true, false, null], "c": {}}'  # one of every kind of value
 _LEARNT = 64 << 10  # what a grammar learns in some 150 tokens (measured: 20 KB to 1.1 MB)
 
 
@@ -76,6 +80,21 @@ class GrammarCompiler:
         self._limits = limits or Limits()
         self._by_spec: Kept[GrammarSpec, CompiledGrammar] = Kept(kept_bytes)
         self._by_content: Kept[bytes, CompiledGrammar] = Kept(kept_bytes)
+        self._learn()
+
+    def _learn(self) -> None:
+        """Makes the rows that grammars of JSON share, so that none of them is the first to."""
+        self.arena.begin()
+        try:
+            grammar = CompiledGrammar(self._rows, self.arena, parse(GrammarSpec.any_json()))
+        except GrammarError:
+            return  # a vocabulary that cannot write JSON
+        matcher = grammar.matcher()
+        mask = np.empty(self.vocabulary.words, dtype=np.uint32)
+        for char in _SAMPLE:
+            matcher.fill_mask(mask)
+            if not matcher.accept_bytes(char.encode()):
+                return
 
     def compile(self, spec: GrammarSpec) -> CompiledGrammar:
         """Parses and loads, here and now. Raises GrammarError."""

@@ -107,7 +107,7 @@ class Counted:
         ends = full.take(trie.node_of)
         self.codes = (tags.take(trie.node_of) + 1) * (ends > 0)
         self.ends = [states[number] for number in distinct(ends, len(states))]
-        self.exits = np.array(exit_nodes(trie, walk), dtype=np.intp)
+        self.exits = exit_nodes(trie, walk)
         self.exit_turns = tags[self.exits] >> 1
 
     def tokens(self, low: int, high: int | None) -> Ints:
@@ -118,10 +118,10 @@ class Counted:
         found: Ints = np.concatenate([[False], keep]).take(self.codes)
         return found
 
-    def leaving(self, low: int, high: int | None) -> list[int]:
+    def leaving(self, low: int, high: int | None) -> Ints:
         """The trie nodes at which the terminal may have ended and a longer token goes on."""
         keep = (self.exit_turns >= low) & (self.exit_turns <= _most(high))
-        nodes: list[int] = self.exits[keep].tolist()
+        nodes: Ints = self.exits[keep]
         return nodes
 
 

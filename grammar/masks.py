@@ -9,7 +9,7 @@ tokens exactly where the configuration may end.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -28,55 +28,77 @@ from .products import (
     product_shape,
     unbounded,
 )
+from .token_set import FEW, TokenSet, of_bits, of_tokens
 from .trie import TokenTrie
 from .vocabulary import pack_bits
-from .walk import Fan, Walk, Walker, distinct, exit_nodes
+from .walk import Fan, Walk, Walker, distinct, exit_nodes, occurring
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
 Words = np.ndarray
-Reach = tuple[list[int], list[Node]]  # trie nodes to leave by, states at the ends of tokens
 Ends = list[tuple[Node, Kont]]  # states at the ends of tokens, and what follows them
 
 KEPT_LOOPS = 64  # loop bodies whose walk is kept (2 bytes a token each)
-SPARSE = 1024  # tokens up to which an inner row is kept as pairs (word, bits)
+KEPT_FANS = 4096  # places to go on from that are known again
+SMALL_FAN = 64  # trie nodes up to which they are
+_NONE = np.zeros(0, dtype=np.intp)
 
 
 class Inner:
-    """What one state of a terminal does with the vocabulary.
+    """What one state of a terminal does with the vocabulary, or with what of it lies below some
+    nodes of its trie (where another terminal has ended).
 
-    bits uint32[words], or sparse (word numbers, their bits): the tokens that end inside.
-    exits: trie nodes at which the terminal may have ended and a longer token goes on.
-    ends: the states at the ends of tokens. more: bytes that the turns of a counted loop add to what
-    they still need, at most. tail: bytes to the end from the furthest of them.
+    tokens: those that end inside. exits: trie nodes at which the terminal may have ended and a
+    longer token goes on. ends: the states at the ends of tokens. more: bytes that the turns of a
+    counted loop add to what they still need, at most. tail: bytes to the end from the furthest of
+    them.
     """
 
-    __slots__ = ("_fan", "bits", "ends", "exits", "more", "sparse", "tail", "tail_tokens")
+    __slots__ = ("_fan", "ends", "exits", "more", "tail", "tail_tokens", "tokens")
 
     def __init__(
-        self,
-        bits: Words | None,
-        sparse: tuple[Words, Words] | None,
-        reach: Reach,
-        more: int = 0,
+        self, tokens: TokenSet, exits: np.ndarray, ends: list[Node], more: int = 0
     ) -> None:
-        self.bits = bits
-        self.sparse = sparse
-        self.exits, self.ends = reach
+        self.tokens = tokens
+        self.exits = exits
+        self.ends = ends
         self.more = more
-        self.tail = more + max((state.shortest for state in self.ends), default=0)
+        self.tail = more + max((state.shortest for state in ends), default=0)
         self.tail_tokens: int | None = None
         self._fan: Fan | None = None
 
     @property
     def nbytes(self) -> int:
-        return 256 + (0 if self.bits is None else self.bits.nbytes) + 8 * len(self.exits)
+        return 400 + self.tokens.nbytes + self.exits.nbytes + 8 * len(self.ends)
 
-    def fan(self, trie: TokenTrie) -> Fan:
+    def fan(self, fans: Fans) -> Fan:
         if self._fan is None:
-            self._fan = Fan(trie, self.exits)
+            self._fan = fans.at(self.exits)
         return self._fan
+
+
+class Fans:
+    """Places in the trie to go on from: the same few nodes are the same Fan, so that what walks
+    from there find is found once."""
+
+    def __init__(self, trie: TokenTrie) -> None:
+        self._trie = trie
+        self._known: dict[bytes, Fan] = {}
+
+    def at(self, nodes: np.ndarray) -> Fan:
+        if len(nodes) > SMALL_FAN:
+            return Fan(self._trie, nodes)
+        key = nodes.tobytes()
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= KEPT_FANS:
+                self._known.clear()
+            found = self._known[key] = Fan(self._trie, nodes)
+        return found
+
+    def clear(self) -> None:
+        self._known.clear()
 
 
 class Kept(Generic[_Key, _Value]):
@@ -105,10 +127,10 @@ class Kept(Generic[_Key, _Value]):
 class Crossing:
     """What follows a terminal's end within a token: the tokens, and where they leave it."""
 
-    __slots__ = ("ends", "sparse")
+    __slots__ = ("ends", "tokens")
 
-    def __init__(self, sparse: tuple[Words, Words], ends: Ends) -> None:
-        self.sparse = sparse
+    def __init__(self, tokens: TokenSet, ends: Ends) -> None:
+        self.tokens = tokens
         self.ends = ends
 
 
@@ -124,12 +146,14 @@ class Rows:
         self._loops: Kept[tuple[Node, ...], Counted] = Kept(KEPT_LOOPS)
         self._products: Kept[tuple[Node, ...], Products | TooLarge] = Kept(KEPT_LOOPS)
         self.walker = Walker(arena, trie)
+        self._fans = Fans(trie)
         vocabulary = trie.vocabulary
         self._vocabulary = vocabulary
         self._generation = arena.generation
-        self._inner: OrderedDict[Node, Inner] = OrderedDict()
+        self._inner: OrderedDict[tuple[Node, Fan], Inner] = OrderedDict()
         self._inner_bytes = 0
         self._inner_limit = inner_bytes
+        self._nothing = Inner(TokenSet(few=()), _NONE, [])
         self._partial = arena.alphabet is not None
         eos = np.zeros(vocabulary.size, dtype=bool)
         eos[list(vocabulary.eos_ids)] = True
@@ -148,13 +172,9 @@ class Rows:
         bits = self.eos.copy() if config.can_end else np.zeros_like(self.eos)
         for node, kont in config.threads:
             inner = self.inner(node)
-            if inner.bits is not None:
-                np.bitwise_or(bits, inner.bits, out=bits)
-            elif inner.sparse is not None:
-                bits[inner.sparse[0]] |= inner.sparse[1]
-            if inner.exits:
-                where, what = self.crossing(machine, node, kont).sparse
-                bits[where] |= what
+            inner.tokens.add_to(bits)
+            if len(inner.exits):
+                self.crossing(machine, node, kont).tokens.add_to(bits)
         return bits
 
     def crossing(self, machine: Machine, node: Node, kont: Kont) -> Crossing:
@@ -166,36 +186,49 @@ class Rows:
         return found
 
     def _cross(self, machine: Machine, node: Node, following: Config) -> Crossing:
-        tokens: set[int] = set()
-        ends: dict[tuple[int, int], tuple[Node, Kont]] = {}
-        waiting: list[tuple[Config, Fan]] = []
+        few: set[int] = set()
+        bits: Words | None = None
+        ends: dict[tuple[Node, Kont], None] = {}
+        waiting = []
         if following.threads:
-            waiting.append((following, self.inner(node).fan(self.trie)))
+            waiting.append((following, self.inner(node).fan(self._fans)))
+        seen = set(waiting)
         while waiting:
-            config, sources = waiting.pop()
+            config, fan = waiting.pop()
             for state, kont in config.threads:
-                walk = self.walker.walk(state, sources)
-                some, (exits, states) = self._digest(walk)
-                tokens.update(some)
-                for end in states:
-                    ends[end.id, kont.id] = (end, kont)
-                if exits:
-                    beyond = machine.after(kont)
-                    if beyond.threads:
-                        waiting.append((beyond, Fan(self.trie, exits)))
-        return Crossing(_pairs(tokens), list(ends.values()))
+                found = self.inner(state, fan)
+                if found.tokens.few is not None:
+                    few.update(found.tokens.few)
+                else:
+                    bits = np.zeros_like(self.eos) if bits is None else bits
+                    found.tokens.add_to(bits)
+                for end in found.ends:
+                    ends[end, kont] = None
+                after = machine.after(kont) if len(found.exits) else None
+                if after is not None and after.threads:
+                    beyond = after, found.fan(self._fans)
+                    if beyond not in seen:
+                        seen.add(beyond)
+                        waiting.append(beyond)
+        tokens = TokenSet(few=few)
+        if bits is not None:
+            tokens.add_to(bits)
+            tokens = of_bits(bits)
+        return Crossing(tokens, list(ends))
 
     # -- inner rows --------------------------------------------------------------------------------
 
-    def inner(self, node: Node) -> Inner:
-        """The inner row of a terminal's state."""
+    def inner(self, node: Node, fan: Fan | None = None) -> Inner:
+        """What a terminal's state does with all the vocabulary, or with what is below `fan`."""
         if self._generation != self._arena.generation:
             self._forget()
-        found = self._inner.get(node)
+        key = node, fan or self.walker.root
+        found = self._inner.get(key)
         if found is not None:
-            self._inner.move_to_end(node)
+            self._inner.move_to_end(key)
             return found
-        found = self._inner[node] = self._make_inner(node)
+        found = self._make_inner(node) if fan is None else self._walked(node, fan)
+        self._inner[key] = found
         self._inner_bytes += found.nbytes
         while self._inner_bytes > self._inner_limit and len(self._inner) > 1:
             _, dropped = self._inner.popitem(last=False)
@@ -207,6 +240,7 @@ class Rows:
         self._generation = self._arena.generation
         self._inner.clear()
         self._inner_bytes = 0
+        self._fans.clear()
         self._loops.clear()
         self._products.clear()
         self.walker.table.reset()
@@ -220,15 +254,7 @@ class Rows:
             changes = difference.changes(self._arena, self.trie, node, other)
             if changes is not None:
                 return self._changed(self.inner(other), changes)
-        walk = self.walker.walk(node, self.walker.root)
-        if walk.full is not None:
-            return self._digest_full(walk)
-        tokens, ends = self._digest(walk)
-        if len(tokens) <= SPARSE:
-            return Inner(None, _pairs(tokens), ends)
-        allowed = np.zeros(self._vocabulary.size, dtype=bool)
-        allowed[tokens] = True
-        return Inner(pack_bits(allowed, self._vocabulary.words), None, ends)
+        return self._walked(node, self.walker.root)
 
     def _counted_inner(self, node: Node) -> Inner | None:
         """The row of a state that is a counted loop or product; None for any other.
@@ -242,10 +268,8 @@ class Rows:
             made = self._loops.get(
                 loop.key, lambda: Counted(self._arena, self.trie, self.walker, loop)
             )
-            reach = (made.leaving(low, high), made.ends)
-            return Inner(
-                pack_bits(made.tokens(low, high), words), None, reach, low * made.turn_bytes
-            )
+            found = of_bits(pack_bits(made.tokens(low, high), words))
+            return Inner(found, made.leaving(low, high), made.ends, low * made.turn_bytes)
         product = product_shape(self._arena, node)
         if product is None:
             return None
@@ -259,8 +283,8 @@ class Rows:
             return None
         low, high = product.loop.low, product.loop.high
         tokens, tail = closed.tokens(low, high)
-        reach = (closed.leaving(low, high), closed.ends)
-        return Inner(pack_bits(tokens, words), None, reach, tail)
+        found = of_bits(pack_bits(tokens, words))
+        return Inner(found, closed.leaving(low, high), closed.ends, tail)
 
     def _unbounded_inner(self, product: ProductShape) -> Inner | None:
         """The row without the upper bound of the count, where the bound lies so far off that it
@@ -279,10 +303,9 @@ class Rows:
 
     def _changed(self, inner: Inner, changes: difference.Changes) -> Inner:
         """`inner` where some trie nodes are reached in other states."""
-        bits = np.zeros_like(self.eos) if inner.bits is None else inner.bits.copy()
-        if inner.sparse is not None:
-            bits[inner.sparse[0]] = inner.sparse[1]
-        exits = [node for node in inner.exits if node not in changes]
+        bits = np.zeros_like(self.eos)
+        inner.tokens.add_to(bits)
+        exits = [node for node in inner.exits.tolist() if node not in changes]
         ends = dict.fromkeys(inner.ends)
         for node, state in changes.items():
             alive = state is not self._arena.empty
@@ -293,19 +316,19 @@ class Rows:
                     ends[state] = None
             if state.nullable and self.trie.branches[node]:
                 exits.append(node)
-        return Inner(bits, None, (exits, list(ends)), inner.more)
+        return Inner(of_bits(bits), np.array(exits, dtype=np.intp), list(ends), inner.more)
 
-    def token_states(self, walk: Walk) -> tuple[Words, Words, list[int], Walk]:
+    # -- walks as rows -----------------------------------------------------------------------------
+
+    def token_states(self, walk: Walk) -> tuple[Words, Words, np.ndarray, Walk]:
         """The tokens of a walk, for each the index of the state it ends in, the exits, and the
         walk that the index belongs to."""
         walk, trie = walk.spread(), self.trie
         states = walk.states
-        reached = np.unique(walk.index).tolist()
-        exits: list[int] = []
-        for number in reached:
-            if states[number].nullable:
-                at = walk.nodes[walk.index == number]
-                exits += at[trie.branches[at]].tolist()
+        nullable = np.zeros(len(states), dtype=bool)
+        reached = occurring(walk.index, len(states))
+        nullable[[number for number in reached if states[number].nullable]] = True
+        exits = walk.nodes[nullable.take(walk.index) & trie.branches.take(walk.nodes)]
         counts = trie.tokens_from[walk.nodes + 1] - trie.tokens_from[walk.nodes]
         if self._partial:
             dead = [n for n in reached if states[n].shortest >= INFINITE]
@@ -313,26 +336,38 @@ class Rows:
         tokens = trie.tokens_at(walk.nodes[counts > 0])
         return tokens, np.repeat(walk.index, counts), exits, walk
 
-    def _digest(self, walk: Walk) -> tuple[list[int], Reach]:
-        """The tokens of a walk, its exits, and the states at the tokens' ends."""
-        if walk.pairs is None:
-            found, at_ends, exits, walk = self.token_states(walk)
-            ends = [walk.states[number] for number in np.unique(at_ends).tolist()]
-            return found.tolist(), (exits, ends)
+    def _walked(self, node: Node, fan: Fan) -> Inner:
+        """A walk of its own for `node`."""
+        walk = self.walker.walk(node, fan)
+        if walk.pairs is not None:
+            return self._digest_pairs(walk.pairs)
+        if walk.full is not None:
+            return self._digest_full(walk)
+        found, at_ends, exits, walk = self.token_states(walk)
+        ends = [walk.states[number] for number in occurring(at_ends, len(walk.states))]
+        vocabulary = self._vocabulary
+        return Inner(of_tokens(found, vocabulary.size, vocabulary.words), exits, ends)
+
+    def _digest_pairs(self, pairs: list[tuple[int, Node]]) -> Inner:
+        if not pairs:
+            return self._nothing
         starts, carries = self.trie.starts, self.trie.carries
         tokens: list[int] = []
         exits = []
-        seen: dict[int, Node] = {}
-        for node, state in walk.pairs:
+        ends: dict[Node, None] = {}
+        for node, state in pairs:
             if carries[node] and state.shortest < INFINITE:
                 tokens.extend(self.trie.tokens_of(node))
-                seen[state.id] = state
+                ends[state] = None
             if state.nullable and starts[node] < starts[node + 1]:
                 exits.append(node)
-        return tokens, (exits, list(seen.values()))
+        found = TokenSet(few=tokens)
+        if len(tokens) > FEW:
+            found = of_tokens(np.array(tokens), self._vocabulary.size, self._vocabulary.words)
+        return Inner(found, np.array(exits, dtype=np.intp) if exits else _NONE, list(ends))
 
     def _digest_full(self, walk: Walk) -> Inner:
-        """As `_digest`, for a walk over the whole trie."""
+        """For a walk over the whole trie."""
         full, states = walk.full, walk.states
         assert full is not None
         at_ends = full.take(self.trie.node_of)
@@ -341,12 +376,4 @@ class Rows:
             at_ends[np.isin(at_ends, dead)] = 0
         ends = [states[number] for number in distinct(at_ends, len(states))]
         bits = pack_bits(at_ends > 0, self._vocabulary.words)
-        return Inner(bits, None, (exit_nodes(self.trie, walk), ends))
-
-
-def _pairs(tokens: Collection[int]) -> tuple[Words, Words]:
-    """Token ids as (word numbers, the bits set in them)."""
-    words: dict[int, int] = {}
-    for token in tokens:
-        words[token >> 5] = words.get(token >> 5, 0) | 1 << (token & 31)
-    return np.array(list(words), dtype=np.intp), np.array(list(words.values()), dtype=np.uint32)
+        return Inner(of_bits(bits), exit_nodes(self.trie, walk), ends)

@@ -192,7 +192,7 @@ class Products:
         self._turns = (known & 0xFFFF) >> 1
         self._left = known & 1 == 1
         self.ends = [states[number] for number in distinct(reached, len(states))]
-        self._exits = np.array(exit_nodes(trie, walk), dtype=np.intp)
+        self._exits = exit_nodes(trie, walk)
         self._exit_turns = tags[self._exits] >> 1
 
     def tokens(self, low: int, high: int | None) -> tuple[Ints, int]:
@@ -217,9 +217,9 @@ class Products:
         found: Ints = alive.take(self._codes)
         return found, tail
 
-    def leaving(self, low: int, high: int | None) -> list[int]:
+    def leaving(self, low: int, high: int | None) -> Ints:
         """The trie nodes at which the terminal may have ended and a longer token goes on."""
         most = _FAR if high is None else high
         keep = (self._exit_turns >= low) & (self._exit_turns <= most)
-        nodes: list[int] = self._exits[keep].tolist()
+        nodes: Ints = self._exits[keep]
         return nodes

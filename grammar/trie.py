@@ -38,7 +38,8 @@ class TokenTrie:
         self.labels = self.label.astype(np.uint8).tobytes()
         self.starts: list[int] = self.first.tolist()
         self.carries = (np.diff(self.tokens_from) > 0).tobytes()
-        self._runs: dict[int, tuple[int, Ints] | None] = {}
+        self._tails: dict[int, tuple[int, Ints]] = {}
+        self._order_by_depth()
         self.single = frozenset(self.labels[n] for n in range(1, self.starts[1]) if self.carries[n])
 
     def _build(self, texts: list[bytes], order: Ints) -> None:
@@ -71,25 +72,39 @@ class TokenTrie:
         carried = np.bincount(at, minlength=self.size) if len(at) else np.zeros(self.size, int)
         self.tokens_from = np.concatenate([[0], np.cumsum(carried)]).astype(np.intp)
 
+    def _order_by_depth(self) -> None:
+        """Depth first, what lies below a node is one run: `_sizes[n]` nodes from `_place[n]` on."""
+        sizes = np.ones(self.size, dtype=np.intp)
+        place = np.zeros(self.size, dtype=np.intp)
+        levels = range(1, len(self.levels) - 1)
+        for level in reversed(levels):
+            low, high = self.levels[level], self.levels[level + 1]
+            np.add.at(sizes, self.parent[low:high], sizes[low:high])
+        for level in levels:
+            low, high = self.levels[level], self.levels[level + 1]
+            above = self.parent[low:high]
+            behind = np.cumsum(sizes[low:high]) - sizes[low:high]
+            place[low:high] = place[above] + 1 + behind - behind[self.first[above] - low]
+        self._sizes, self._place = sizes, place
+        self._in_order = np.empty(self.size, dtype=np.intp)
+        self._in_order[place] = np.arange(self.size)
+
     def child(self, node: int, byte: int) -> int:
         """The child of `node` along `byte`; 0 (the root, nobody's child) where there is none."""
         found = self.labels.find(byte, self.starts[node], self.starts[node + 1])
         return found if found > 0 else 0
 
-    def run(self, node: int) -> tuple[int, Ints] | None:
-        """The chain of only children below `node` that repeats one byte: the byte and the nodes
-        ; None where it is shorter than four."""
-        if node not in self._runs:
-            chain: list[int] = []
-            byte, at = self.labels[node], node
-            while self.starts[at] + 1 == self.starts[at + 1]:
-                child = self.starts[at]
-                if self.labels[child] != byte:
-                    break
-                chain.append(child)
-                at = child
-            self._runs[node] = (byte, np.array(chain, np.intp)) if len(chain) >= 4 else None
-        return self._runs[node]
+    def tail(self, node: int) -> tuple[int, Ints]:
+        """All that lies below `node`: the bytes that lead there as a bit set, and the nodes."""
+        found = self._tails.get(node)
+        if found is None:
+            start = self._place[node]
+            nodes = self._in_order[start + 1 : start + self._sizes[node]]
+            bits = 0
+            for byte in set(self.label[nodes].tolist()):
+                bits |= 1 << byte
+            found = self._tails[node] = bits, nodes
+        return found
 
     def tokens_of(self, node: int) -> list[int]:
         """The tokens that one node carries."""

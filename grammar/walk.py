@@ -8,18 +8,19 @@ that the table lacks are filled when a gather meets them.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 
 import numpy as np
 
 from .arena import Arena
-from .derivatives import segments, step
+from .derivatives import segments
 from .node import INFINITE, Node
 from .trie import TokenTrie
 
 Ints = np.ndarray
 
 NARROW = 192  # nodes to look at up to which Python is faster than arrays
+FEW = 24  # nodes from which a walk by arrays goes on in Python
 DENSE = 0.15  # share of a level (of bytes, at the root) alive from which it is taken whole
 TABLE_LIMIT = 1 << 15  # numbered states (1 KiB each) before the table starts over
 
@@ -64,22 +65,28 @@ class Walk:
         return self
 
 
-def distinct(numbers: Ints, size: int) -> list[int]:
-    """The numbers below `size` that occur, ascending, without 0."""
+def occurring(numbers: Ints, size: int) -> list[int]:
+    """The numbers below `size` that occur, ascending."""
     seen = np.zeros(size, dtype=bool)
     seen[numbers] = True
-    seen[0] = False
     found: list[int] = np.flatnonzero(seen).tolist()
     return found
 
 
-def exit_nodes(trie: TokenTrie, walk: Walk) -> list[int]:
+def distinct(numbers: Ints, size: int) -> list[int]:
+    """The same without 0."""
+    found = occurring(numbers, size)
+    return found[1:] if found and found[0] == 0 else found
+
+
+def exit_nodes(trie: TokenTrie, walk: Walk) -> Ints:
     """In a walk over the whole trie, the nodes in a nullable state from which a token goes on."""
     assert walk.full is not None
     nullable = np.array([state.nullable for state in walk.states])
     nullable[0] = False
-    found: list[int] = np.flatnonzero(nullable.take(walk.full) & trie.branches).tolist()
-    return found
+    if not nullable.any():
+        return _NONE
+    return np.flatnonzero(nullable.take(walk.full) & trie.branches)
 
 
 class StateTable:
@@ -141,28 +148,33 @@ class StateTable:
 class Fan:
     """Where a walk begins: the children of some trie nodes, by the byte that leads to them.
 
-    labels intp[count], nodes intp[count]: the children, ordered by label.
+    sources intp: the trie nodes. labels intp[count], nodes intp[count]: their children, ordered by
+    label.
     """
 
-    __slots__ = ("_starts", "_targets", "count", "is_root", "labels", "nodes")
+    __slots__ = ("_found", "_labels", "count", "is_root", "labels", "nodes")
 
-    def __init__(self, trie: TokenTrie, sources: list[int]) -> None:
-        self.is_root = sources == [0]
-        at = np.array(sources, dtype=np.intp)
-        low, high = trie.first[at], trie.first[at + 1]
+    def __init__(self, trie: TokenTrie, sources: Ints) -> None:
+        self.is_root = len(sources) == 1 and not sources[0]
+        low, high = trie.first[sources], trie.first[sources + 1]
         counts = high - low
         children = np.repeat(low - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
         labels = trie.label[children]
-        order = np.argsort(labels, kind="stable")
+        order = np.argsort(labels.astype(np.uint8), kind="stable")
         self.nodes = children[order]
         self.labels = labels[order]
         self.count = len(self.nodes)
-        self._starts: list[int] = np.searchsorted(self.labels, np.arange(257)).tolist()
-        self._targets: list[int] = self.nodes.tolist()
+        self._labels: bytes = self.labels.astype(np.uint8).tobytes()
+        self._found: dict[tuple[int, int], list[int]] = {}
 
     def between(self, low: int, high: int) -> list[int]:
         """The children along the bytes low..high."""
-        return self._targets[self._starts[low] : self._starts[high + 1]]
+        found = self._found.get((low, high))
+        if found is None:
+            start = bisect_left(self._labels, low)
+            end = bisect_right(self._labels, high, start)
+            found = self._found[low, high] = self.nodes[start:end].tolist()
+        return found
 
 
 class Walker:
@@ -170,7 +182,7 @@ class Walker:
         self._arena = arena
         self._trie = trie
         self.table = StateTable(arena)
-        self.root = Fan(trie, [0])
+        self.root = Fan(trie, np.zeros(1, dtype=np.intp))
         self._children = np.diff(trie.first)
 
     def walk(self, state: Node, sources: Fan) -> Walk:
@@ -256,6 +268,12 @@ class Walker:
                 if nodes.size > DENSE * width:
                     return self._dense(level, parts)
                 level += 1
+            if nodes.size <= FEW:
+                table = self.table.states
+                pairs = zip(nodes.tolist(), states.tolist(), strict=True)
+                for below, number in self._deepen([(node, table[at]) for node, at in pairs]):
+                    parts.append((below, np.full(len(below), number, dtype=np.int32)))
+                break
             nodes, states = self._frontier(nodes, states)
             parts.append((nodes, states))
         every = np.concatenate([part[0] for part in parts])
@@ -287,22 +305,41 @@ class Walker:
         deep = np.flatnonzero(full[low:high] > 0) + low
         table = self.table.states
         pairs = zip(deep.tolist(), full[deep].tolist(), strict=True)
-        self._deepen(full, [(node, table[number]) for node, number in pairs])
+        for below, number in self._deepen([(node, table[number]) for node, number in pairs]):
+            full[below] = number
         return Walk(self.table.states, full=full)
 
-    def _deepen(self, full: Ints, frontier: list[tuple[int, Node]]) -> None:
-        """Long tokens are mostly runs of one byte: a state that stays put crosses a run at once."""
-        number = self.table.number
+    def _deepen(self, frontier: list[tuple[int, Node]]) -> list[tuple[Ints, int]]:
+        """What lies below a few nodes: trie nodes, and the number of the state in which they are
+        reached. Long tokens are mostly runs of a few bytes: a state that stays put under all the
+        bytes below a node takes them at once."""
+        starts, tail, number = self._trie.starts, self._trie.tail, self.table.number
+        found: list[tuple[Ints, int]] = []
+        moving: dict[Node, int] = {}  # the bytes under which a state does not stay put
         while frontier:
-            crossed: list[tuple[int, Node]] = []
             others: list[tuple[int, Node]] = []
             for node, state in frontier:
-                run = self._trie.run(node)
-                if run is not None and step(self._arena, state, run[0]) is state:
-                    full[run[1]] = number(state)
-                    crossed.append((int(run[1][-1]), state))
-                else:
+                if starts[node] == starts[node + 1]:
+                    continue
+                if state not in moving:
+                    moving[state] = ~self._stays(state)
+                labels, nodes = tail(node)
+                if labels & moving[state]:
                     others.append((node, state))
+                else:
+                    found.append((nodes, number(state)))
             frontier = self._below(others)
-            full[[node for node, _ in frontier]] = [number(state) for _, state in frontier]
-            frontier += crossed
+            by_state: dict[Node, list[int]] = {}
+            for node, state in frontier:
+                by_state.setdefault(state, []).append(node)
+            for state, below in by_state.items():
+                found.append((np.array(below, dtype=np.intp), number(state)))
+        return found
+
+    def _stays(self, state: Node) -> int:
+        """The bytes that lead from `state` to itself, as a bit set."""
+        bits = 0
+        for low, high, rest in segments(self._arena, state):
+            if rest is state:
+                bits |= (1 << high + 1) - (1 << low)
+        return bits

@@ -47,10 +47,7 @@ def _rows(arena: Arena) -> Rows:
 
 def _tokens(inner: Inner) -> list[int]:
     bits = np.zeros(VOCABULARY.words, dtype=np.uint32)
-    if inner.bits is not None:
-        bits |= inner.bits
-    if inner.sparse is not None:
-        bits[inner.sparse[0]] |= inner.sparse[1]
+    inner.tokens.add_to(bits)
     return np.flatnonzero(np.unpackbits(bits.view(np.uint8), bitorder="little")).tolist()
 
 

@@ -60,16 +60,20 @@ def test_special_and_empty_tokens_are_left_out() -> None:
     assert trie.node_of.tolist()[:4] == [1, 0, 0, 1]
 
 
-def test_runs_of_one_byte() -> None:
-    trie = _trie([b"=" * 9, b"==a", b"-"])
-    first = trie.child(0, ord("="))
-    assert trie.run(first) is None  # it branches after two
-    third = trie.child(trie.child(first, ord("=")), ord("="))
-    run = trie.run(third)
-    assert run is not None
-    assert run[0] == ord("=")
-    assert len(run[1]) == 6
-    assert trie.run(third) is run
+def test_tails_are_all_that_lies_below() -> None:
+    trie = _trie([b"=" * 9, b"==a", b"-", b"--", b"-=-", b"a"])
+    for node in range(trie.size):
+        labels, nodes = trie.tail(node)
+        above = {node}
+        below = []
+        for child in range(1, trie.size):
+            if int(trie.parent[child]) in above:
+                above.add(child)
+                below.append(child)
+        assert sorted(nodes.tolist()) == below
+        assert {byte for byte in range(256) if labels >> byte & 1} == {
+            int(trie.label[child]) for child in below
+        }
 
 
 def test_invariants_are_checked() -> None:

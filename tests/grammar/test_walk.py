@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
@@ -52,6 +53,7 @@ def test_walks_find_what_stepping_finds(way: str, term: ir.Regular, sources: lis
     arena = Arena()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(walk, "NARROW", WAYS[way][0])
+        patch.setattr(walk, "FEW", WAYS[way][0] // 4)
         patch.setattr(walk, "DENSE", WAYS[way][1])
         walker = Walker(arena, TRIE)
         state = lower(arena, term)
@@ -62,7 +64,7 @@ def test_walks_find_what_stepping_finds(way: str, term: ir.Regular, sources: lis
         assert _found(whole) == expected
         # Sources of which none lies below another: a walk gives each node one state.
         apart = [node for node in sources if not _below_another(node, sources)]
-        found = walker.walk(state, Fan(TRIE, apart))
+        found = walker.walk(state, Fan(TRIE, np.array(apart, dtype=np.intp)))
         assert _found(found) == _stepped(arena, state, apart)
 
 

@@ -1,0 +1,70 @@
+"""A set of tokens, in the form that is cheapest to keep and to put into a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+
+from .vocabulary import pack_bits
+
+FEW = 48  # tokens up to which a set is a list
+SPARSE = 1024  # words up to which it is kept as pairs (word, bits)
+
+Words = np.ndarray
+
+
+class TokenSet:
+    """few: token ids; or pairs: (word numbers, their bits); or bits: uint32[words], packed."""
+
+    __slots__ = ("_pairs", "bits", "few")
+
+    def __init__(
+        self,
+        few: Collection[int] | None = None,
+        pairs: tuple[Words, Words] | None = None,
+        bits: Words | None = None,
+    ) -> None:
+        self.few = few
+        self._pairs = pairs
+        self.bits = bits
+
+    @property
+    def nbytes(self) -> int:
+        if self.bits is not None:
+            return self.bits.nbytes
+        return 12 * len(self._pairs[0]) if self._pairs is not None else 36 * len(self.few or ())
+
+    def add_to(self, mask: Words) -> None:
+        """Sets the tokens' bits in `mask`, uint32[words]."""
+        if self.bits is not None:
+            np.bitwise_or(mask, self.bits, out=mask)
+            return
+        if self._pairs is None:
+            self._pairs = _pairs(self.few or ())
+        where, what = self._pairs
+        mask[where] |= what
+
+
+def of_bits(bits: Words) -> TokenSet:
+    """The tokens whose bits are set in uint32[words]."""
+    where = np.flatnonzero(bits)
+    if len(where) <= SPARSE:
+        return TokenSet(pairs=(where, bits[where]))
+    return TokenSet(bits=bits)
+
+
+def of_tokens(tokens: np.ndarray, size: int, words: int) -> TokenSet:
+    """The tokens of an array of ids below `size`, in any order, perhaps repeated."""
+    if len(tokens) <= FEW:
+        return TokenSet(few=tokens.tolist())
+    allowed = np.zeros(size, dtype=bool)
+    allowed[tokens] = True
+    return of_bits(pack_bits(allowed, words))
+
+
+def _pairs(tokens: Collection[int]) -> tuple[Words, Words]:
+    words: dict[int, int] = {}
+    for token in tokens:
+        words[token >> 5] = words.get(token >> 5, 0) | 1 << (token & 31)
+    return np.array(list(words), dtype=np.intp), np.array(list(words.values()), dtype=np.uint32)
