@@ -19,7 +19,8 @@ from .arena import Arena
 from .derivatives import segments
 from .node import CAT, REP, Node
 from .trie import TokenTrie
-from .walk import Walker, distinct, exit_nodes
+from .turns import begins, tagged
+from .walk import Walker, occurring
 
 FEWEST = 4  # counts up to which the loop's own states are as good
 WIDE = 24  # bytes a turn may begin with, below which a walk of its own costs less
@@ -90,25 +91,24 @@ def atomic(arena: Arena, node: Node) -> bool:
 class Counted:
     """The walk over `before turn* rest`, with its turns.
 
-    A tag is twice the turns begun on the way to a trie node, plus one behind the loop.
-    codes int16[V]: for each token its node's tag plus one; 0 where it is not reached.
+    codes int16[V]: for each token its tag (turns.py) plus one; 0 where it is not reached.
     """
 
     def __init__(self, arena: Arena, trie: TokenTrie, walker: Walker, found: Shape) -> None:
         turn = found.loop.a
         self.turn_bytes = turn.shortest
         boundary = arena.cat(arena.rep(turn, 0, None), found.rest)
-        walk = walker.walk_full(arena.cat(found.before, boundary))
-        states, full = walk.states, walk.full
-        assert full is not None
-        between = full == (states.index(boundary) if boundary in states else -1)
-        tags = tags_of(trie, between, found.before is arena.epsilon, begins(arena, turn))
-
-        ends = full.take(trie.node_of)
-        self.codes = (tags.take(trie.node_of) + 1) * (ends > 0)
-        self.ends = [states[number] for number in distinct(ends, len(states))]
-        self.exits = exit_nodes(trie, walk)
-        self.exit_turns = tags[self.exits] >> 1
+        walk = walker.walk(arena.cat(found.before, boundary), walker.root).indexed()
+        between = np.zeros(len(walk.states), dtype=bool)
+        between[[n for n in walk.reached() if walk.states[n] is boundary]] = True
+        from_before = found.before is arena.epsilon
+        marks = tagged(trie, walk, between, begins(arena, turn), from_before)
+        self.codes = np.zeros(trie.vocabulary.size, dtype=np.int16)
+        self.codes[marks.tokens] = marks.tags + 1
+        numbers = occurring(marks.at_ends, len(walk.states))
+        self.ends = [walk.states[number] for number in numbers]
+        self.exits = marks.exits
+        self.exit_turns = marks.exit_tags >> 1
 
     def tokens(self, low: int, high: int | None) -> Ints:
         """bool[V]: the tokens that end inside the terminal, for a loop of low to high turns."""
@@ -127,27 +127,3 @@ class Counted:
 
 def _most(high: int | None) -> int:
     return np.iinfo(np.int16).max if high is None else high
-
-
-def begins(arena: Arena, turn: Node) -> Ints:
-    """int16[256]: what a byte adds to the tag of a node between two turns."""
-    adds = np.ones(256, dtype=np.int16)
-    for low, high, _ in segments(arena, turn):
-        adds[low : high + 1] = 2
-    return adds
-
-
-def tags_of(trie: TokenTrie, between: Ints, from_between: bool, adds: Ints) -> Ints:
-    """int16[N]: the tags of the nodes that were reached. between bool[N]: the nodes whose state
-    stands between two turns; from_between: whether the root's does."""
-    tags = np.zeros(trie.size, dtype=np.int16)
-    between[0] = from_between
-    added = adds.take(trie.label)
-    parent, levels = trie.parent, trie.levels
-    for level in range(1, len(levels) - 1):
-        low, high = levels[level], levels[level + 1]
-        above = parent[low:high]
-        before = tags.take(above)
-        starts = between.take(above) & (before & 1 == 0)
-        tags[low:high] = before + starts * added[low:high]
-    return tags

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from . import difference
+from . import difference, utf8
 from .arena import Arena
 from .counted import Counted, shape
 from .machine import Config, Kont, Machine
@@ -323,7 +323,7 @@ class Rows:
     def token_states(self, walk: Walk) -> tuple[Words, Words, np.ndarray, Walk]:
         """The tokens of a walk, for each the index of the state it ends in, the exits, and the
         walk that the index belongs to."""
-        walk, trie = walk.spread(), self.trie
+        walk, trie = walk.spread(self.trie), self.trie
         states = walk.states
         nullable = np.zeros(len(states), dtype=bool)
         reached = occurring(walk.index, len(states))
@@ -343,10 +343,33 @@ class Rows:
             return self._digest_pairs(walk.pairs)
         if walk.full is not None:
             return self._digest_full(walk)
+        vocabulary = self._vocabulary
+        if len(walk.tops):
+            return self._digest_tops(walk)
         found, at_ends, exits, walk = self.token_states(walk)
         ends = [walk.states[number] for number in occurring(at_ends, len(walk.states))]
-        vocabulary = self._vocabulary
         return Inner(of_tokens(found, vocabulary.size, vocabulary.words), exits, ends)
+
+    def _digest_tops(self, walk: Walk) -> Inner:
+        """Where what lies below the tops need not be looked at singly."""
+        vocabulary, trie = self._vocabulary, self.trie
+        visited = Walk(walk.states, walk.nodes, walk.index)
+        tokens, at_ends, exits, _ = self.token_states(visited)
+        allowed = np.zeros(vocabulary.size, dtype=bool)
+        allowed[tokens] = True
+        allowed[trie.tokens_below(walk.tops)[0]] = True
+        numbers = set(occurring(at_ends, len(walk.states)))
+        for number in occurring(walk.top_index, len(walk.states)):
+            tops = walk.tops[walk.top_index == number]
+            places = int(np.bitwise_or.reduce(trie.places_below[tops]))
+            inside = walk.within[number].tolist()
+            numbers.update(state for place, state in enumerate(inside) if places >> place & 1)
+            if walk.states[number].nullable:
+                below, _ = trie.below(tops)
+                between = (trie.char_place[below] % utf8.BROKEN) == 0
+                exits = np.concatenate([exits, below[trie.branches[below] & between]])
+        ends = [walk.states[number] for number in sorted(numbers)]
+        return Inner(of_bits(pack_bits(allowed, vocabulary.words)), exits, ends)
 
     def _digest_pairs(self, pairs: list[tuple[int, Node]]) -> Inner:
         if not pairs:

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from .arena import Arena
-from .counted import FEWEST, WIDE, atomic, begins, tags_of
+from .counted import FEWEST, WIDE, atomic
 from .derivatives import decide, segments
 from .node import AND, CAT, REP, Node
 from .trie import TokenTrie
-from .walk import Walker, distinct, exit_nodes
+from .turns import begins, tagged
+from .walk import Walker, occurring
 
 STATES = 300  # of the unbounded product, beyond which it is not closed
 SMALL = 16  # counts in the other members above which the product is not closed
@@ -176,24 +177,29 @@ class Products:
         named = {arena.cat(state, found.rest): n for state, n in self._closure.index.items()}
         if len(named) < len(self._closure.index):
             raise TooLarge
-        walk = walker.walk_full(arena.cat(found.before, arena.cat(start, found.rest)))
-        full, states = walk.full, walk.states
-        assert full is not None
-        number_of = np.array([named.get(state, -1) for state in states])
+        start = arena.cat(found.before, arena.cat(start, found.rest))
+        walk = walker.walk(start, walker.root).indexed()
+        number_of = np.full(len(walk.states), -1, dtype=np.intp)
+        for number in walk.reached():
+            number_of[number] = named.get(walk.states[number], -1)
         between = np.append(self._closure.between, False)[number_of]
         from_between = found.before is arena.epsilon and bool(self._closure.between[0])
-        tags = tags_of(trie, between.take(full), from_between, begins(arena, found.loop.a))
+        marks = tagged(trie, walk, between, begins(arena, found.loop.a), from_between)
 
-        reached = full.take(trie.node_of)
-        pairs = reached.astype(np.int64) << 16 | tags.take(trie.node_of)
-        known, self._codes = np.unique(pairs, return_inverse=True)
-        self._dead = known >> 16 == 0
-        self._state = number_of[known >> 16]
-        self._turns = (known & 0xFFFF) >> 1
-        self._left = known & 1 == 1
-        self.ends = [states[number] for number in distinct(reached, len(states))]
-        self._exits = exit_nodes(trie, walk)
-        self._exit_turns = tags[self._exits] >> 1
+        tags = int(marks.tags.max(initial=0)) + 1
+        pairs = marks.at_ends.astype(np.intp) * tags + marks.tags
+        known = np.array(occurring(pairs, len(walk.states) * tags), dtype=np.intp)
+        codes = np.zeros(len(walk.states) * tags, dtype=np.intp)
+        codes[known] = np.arange(1, len(known) + 1)
+        self._codes = np.zeros(trie.vocabulary.size, dtype=np.intp)  # of a token; 0: not reached
+        self._codes[marks.tokens] = codes[pairs]
+        self._state = number_of[known // tags]
+        self._turns = known % tags >> 1
+        self._left = known % tags & 1 == 1
+        numbers = occurring(marks.at_ends, len(walk.states))
+        self.ends = [walk.states[number] for number in numbers]
+        self._exits = marks.exits
+        self._exit_turns = marks.exit_tags >> 1
 
     def tokens(self, low: int, high: int | None) -> tuple[Ints, int]:
         """bool[V]: the tokens that end inside the terminal, for a loop of low to high turns; and
@@ -205,16 +211,16 @@ class Products:
         least = np.maximum(low - turns, 0)
         table = self._closure.fewest(low + self._closure.span)
         bytes_left = np.full(len(turns), _FAR, dtype=np.int64)
-        inside = np.flatnonzero((state >= 0) & ~left & ~self._dead & (turns <= most))
+        inside = np.flatnonzero((state >= 0) & ~left & (turns <= most))
         for pair in inside.tolist():
             end = min(most - int(turns[pair]), int(least[pair]) + self._closure.span)
             ways = table[int(least[pair]) : end + 1, int(state[pair])]
             bytes_left[pair] = ways.min(initial=_FAR)
-        alive = np.where(left, done, (state < 0) | (bytes_left < _FAR)) & ~self._dead
+        alive = np.where(left, done, (state < 0) | (bytes_left < _FAR))
         far = max((end.shortest for end in self.ends), default=0)
         near = bytes_left[alive & (bytes_left < _FAR)]
         tail = self._behind + int(near.max(initial=0)) + far
-        found: Ints = alive.take(self._codes)
+        found: Ints = np.concatenate([[False], alive]).take(self._codes)
         return found, tail
 
     def leaving(self, low: int, high: int | None) -> Ints:

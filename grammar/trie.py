@@ -13,8 +13,10 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import InvariantError
+from . import utf8
 from .vocabulary import Vocabulary
 
+NO_CHARS, WHOLE_CHARS, BROKEN_CHARS = range(3)
 Ints = np.ndarray  # intp, as gathers want it, unless a comment says otherwise
 
 
@@ -23,6 +25,12 @@ class TokenTrie:
     root), and the end. node_of[V]: a token's node, 0 for those that are not in the trie.
     tokens_from[N+1], tokens: node n carries the tokens tokens[tokens_from[n] : tokens_from[n+1]]
     (several where their bytes agree). branches bool[N]: the node has children.
+    char_place uint8[N]: where in a character of UTF-8 the bytes from the root to a node end
+    (utf8.py). chars int16[N]: bytes on that way that begin a character.
+    What lies below a node: sizes intp[N], how many nodes, with the node itself; ascii_below
+    uint64[N, 2], the ASCII bytes on the way, as a bit set; beyond_below uint8[N], whether there are
+    others, and then whether they all belong to characters of UTF-8; places_below uint16[N], the
+    char_places of tokens, as a bit set.
     longest: bytes of the longest token. single: the bytes that are tokens by themselves.
     """
 
@@ -32,14 +40,16 @@ class TokenTrie:
         texts = vocabulary.tokens
         order = [t for t in range(vocabulary.size) if texts[t] and t not in special]
         order.sort(key=texts.__getitem__)
-        self._build([texts[t] for t in order], np.array(order, dtype=np.intp))
+        self._by_text = np.array(order, dtype=np.intp)
+        self._build([texts[t] for t in order], self._by_text)
         self.longest = len(self.levels) - 2
         # The same as Python objects: for walks of a few nodes these are faster than the arrays.
         self.labels = self.label.astype(np.uint8).tobytes()
         self.starts: list[int] = self.first.tolist()
         self.carries = (np.diff(self.tokens_from) > 0).tobytes()
-        self._tails: dict[int, tuple[int, Ints]] = {}
+        self._tails: dict[int, int] = {}
         self._order_by_depth()
+        self._look_below()
         self.single = frozenset(self.labels[n] for n in range(1, self.starts[1]) if self.carries[n])
 
     def _build(self, texts: list[bytes], order: Ints) -> None:
@@ -73,37 +83,92 @@ class TokenTrie:
         self.tokens_from = np.concatenate([[0], np.cumsum(carried)]).astype(np.intp)
 
     def _order_by_depth(self) -> None:
-        """Depth first, what lies below a node is one run: `_sizes[n]` nodes from `_place[n]` on."""
+        """Depth first, what lies below a node is one run: `sizes[n]` nodes from `_place[n]` on,
+        with the node itself; its tokens too."""
         sizes = np.ones(self.size, dtype=np.intp)
         place = np.zeros(self.size, dtype=np.intp)
-        levels = range(1, len(self.levels) - 1)
-        for level in reversed(levels):
-            low, high = self.levels[level], self.levels[level + 1]
+        for low, high in self._spans(reverse=True):
             np.add.at(sizes, self.parent[low:high], sizes[low:high])
-        for level in levels:
-            low, high = self.levels[level], self.levels[level + 1]
+        for low, high in self._spans():
             above = self.parent[low:high]
             behind = np.cumsum(sizes[low:high]) - sizes[low:high]
             place[low:high] = place[above] + 1 + behind - behind[self.first[above] - low]
-        self._sizes, self._place = sizes, place
+        self.sizes, self._place = sizes, place
         self._in_order = np.empty(self.size, dtype=np.intp)
         self._in_order[place] = np.arange(self.size)
+        carried = np.diff(self.tokens_from)[self._in_order]
+        self._tokens_before = np.concatenate([[0], np.cumsum(carried)]).astype(np.intp)
+
+    def _spans(self, *, reverse: bool = False) -> list[tuple[int, int]]:
+        """The levels below the root: their first node, and the one behind their last."""
+        spans = list(zip(self.levels[1:-1], self.levels[2:], strict=True))
+        return spans[::-1] if reverse else spans
+
+    def _look_below(self) -> None:
+        table = utf8.steps()
+        place = np.zeros(self.size, dtype=np.uint8)
+        chars = np.zeros(self.size, dtype=np.int16)
+        for low, high in self._spans():
+            above, label = self.parent[low:high], self.label[low:high]
+            place[low:high] = table[place[above], label]
+            chars[low:high] = chars[above] + (label & 0xC0 != 0x80)
+        bit = np.uint64(1) << (self.label & 63).astype(np.uint64)
+        half = self.label >> 6
+        ascii_below = np.zeros((self.size, 2), dtype=np.uint64)
+        places = np.where(np.diff(self.tokens_from) > 0, 1 << place.astype(np.uint16), 0)
+        tokens_below = np.zeros(self.size, dtype=np.uint16)
+        beyond = np.zeros(self.size, dtype=bool)
+        broken = place == utf8.BROKEN
+        broken_below = np.zeros(self.size, dtype=bool)
+        for low, high in self._spans(reverse=True):
+            above, here = self.parent[low:high], slice(low, high)
+            starts = np.flatnonzero(np.diff(above, prepend=-1))
+            rows = above[starts]
+            for word in (0, 1):
+                own = (
+                    np.where(half[here] == word, bit[here], np.uint64(0)) | ascii_below[here, word]
+                )
+                ascii_below[rows, word] = np.bitwise_or.reduceat(own, starts)
+            own = places[here].astype(np.uint16) | tokens_below[here]
+            tokens_below[rows] = np.bitwise_or.reduceat(own, starts)
+            beyond[rows] = np.logical_or.reduceat(beyond[here] | (half[here] > 1), starts)
+            broken_below[rows] = np.logical_or.reduceat(broken[here] | broken_below[here], starts)
+        whole = (place == 0) & ~broken_below
+        self.char_place = place
+        self.chars = chars
+        self.ascii_below = ascii_below
+        self.beyond_below = np.where(beyond, np.where(whole, WHOLE_CHARS, BROKEN_CHARS), NO_CHARS)
+        self.beyond_below = self.beyond_below.astype(np.uint8)
+        self.places_below = tokens_below
+
+    def below(self, nodes: Ints) -> tuple[Ints, Ints]:
+        """All nodes below the given ones, one given node after the other, and how many they are."""
+        counts = self.sizes[nodes] - 1
+        start = self._place[nodes] + 1 - (np.cumsum(counts) - counts)
+        at = np.repeat(start, counts) + np.arange(int(counts.sum()))
+        return self._in_order[at], counts
+
+    def tokens_below(self, nodes: Ints) -> tuple[Ints, Ints]:
+        """All tokens below the given nodes, one node after the other, and how many they are."""
+        place = self._place[nodes]
+        low, high = self._tokens_before[place + 1], self._tokens_before[place + self.sizes[nodes]]
+        counts = high - low
+        at = np.repeat(low - (np.cumsum(counts) - counts), counts) + np.arange(int(counts.sum()))
+        return self._by_text[at], counts
 
     def child(self, node: int, byte: int) -> int:
         """The child of `node` along `byte`; 0 (the root, nobody's child) where there is none."""
         found = self.labels.find(byte, self.starts[node], self.starts[node + 1])
         return found if found > 0 else 0
 
-    def tail(self, node: int) -> tuple[int, Ints]:
-        """All that lies below `node`: the bytes that lead there as a bit set, and the nodes."""
+    def tail(self, node: int) -> int:
+        """The ASCII bytes on the way to what lies below `node`, as a bit set; bit 128: others."""
         found = self._tails.get(node)
         if found is None:
-            start = self._place[node]
-            nodes = self._in_order[start + 1 : start + self._sizes[node]]
-            bits = 0
-            for byte in set(self.label[nodes].tolist()):
-                bits |= 1 << byte
-            found = self._tails[node] = bits, nodes
+            low, high = self.ascii_below[node].tolist()
+            found = self._tails[node] = (
+                low | high << 64 | int(self.beyond_below[node] != NO_CHARS) << 128
+            )
         return found
 
     def tokens_of(self, node: int) -> list[int]:

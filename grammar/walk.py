@@ -4,6 +4,9 @@
 by how many nodes are alive: one by one in Python while there are few; a frontier of arrays; whole
 levels of the trie by array gathers where most of it is alive (from the root only). Transitions
 that the table lacks are filled when a gather meets them.
+
+Most of a vocabulary is words, and most states that take any word stay what they are: a frontier
+stops at a node below which no byte leads elsewhere (a "top"), and says so.
 """
 
 from __future__ import annotations
@@ -14,16 +17,20 @@ import numpy as np
 
 from .arena import Arena
 from .derivatives import segments
-from .node import INFINITE, Node
-from .trie import TokenTrie
+from .node import Node
+from .state_table import StateTable
+from .trie import NO_CHARS, WHOLE_CHARS, TokenTrie
 
 Ints = np.ndarray
 
 NARROW = 192  # nodes to look at up to which Python is faster than arrays
 FEW = 24  # nodes from which a walk by arrays goes on in Python
+CHAIN = 64  # nodes below each of these, on average, at most
 DENSE = 0.15  # share of a level (of bytes, at the root) alive from which it is taken whole
-TABLE_LIMIT = 1 << 15  # numbered states (1 KiB each) before the table starts over
 
+EARLIEST = 3  # level of the trie from which it may be taken whole
+ASCII = (1 << 128) - 1  # as a bit set
+_Parts = list[tuple[Ints, Ints]]  # trie nodes, and the numbers of their states
 _NONE = np.zeros(0, dtype=np.intp)
 
 
@@ -31,11 +38,16 @@ class Walk:
     """What a walk found, in one of three forms.
 
     pairs: trie nodes and their states, where there are few. nodes (intp) and index: for each node
-    the index of its state in `states`. full: int32 for every trie node, the index of its state, 0
-    for those not reached, where most are.
+    the index of its state in `states`; and tops, with top_index: nodes (among `nodes` too) below
+    which all nodes are reached, in that state, or in those `within` a character that lead back to
+    it (stays, every_char, within: see StateTable). full: int32 for every trie node, the index of
+    its state, 0 for those not reached, where most are.
     """
 
-    __slots__ = ("full", "index", "nodes", "pairs", "states")
+    __slots__ = (
+        "every_char", "full", "index", "nodes", "pairs", "states", "stays", "top_index", "tops",
+        "within",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -45,24 +57,54 @@ class Walk:
         *,
         full: Ints | None = None,
         pairs: list[tuple[int, Node]] | None = None,
+        tops: Ints = _NONE,
+        top_index: Ints = _NONE,
+        table: StateTable | None = None,
     ) -> None:
         self.states = states
+        self.tops = tops
+        self.top_index = top_index
+        # As they are now: the table may start over.
+        self.within = _NONE if table is None else table.within
+        self.stays = _NONE if table is None else table.stays
+        self.every_char = _NONE if table is None else table.every_char
         self.nodes = nodes
         self.index = index
         self.full = full
         self.pairs = pairs
 
-    def spread(self) -> Walk:
+    def indexed(self) -> Walk:
         """The same in the second form."""
         if self.full is not None:
             nodes = np.flatnonzero(self.full > 0)
             return Walk(self.states, nodes, self.full[nodes])
-        if self.pairs is not None:
-            numbers: dict[Node, int] = {}
-            index = [numbers.setdefault(state, len(numbers)) for _, state in self.pairs]
-            nodes = np.array([node for node, _ in self.pairs], dtype=np.intp)
-            return Walk(list(numbers), nodes, np.array(index, dtype=np.int32))
-        return self
+        if self.pairs is None:
+            return self
+        numbers: dict[Node, int] = {}
+        index = [numbers.setdefault(state, len(numbers)) for _, state in self.pairs]
+        nodes = np.array([node for node, _ in self.pairs], dtype=np.intp)
+        return Walk(list(numbers), nodes, np.array(index, dtype=np.int32))
+
+    def spread(self, trie: TokenTrie) -> Walk:
+        """The same in the second form, without tops."""
+        walk = self.indexed()
+        if not len(walk.tops):
+            return walk
+        below, counts = trie.below(walk.tops)
+        inside = walk.within[np.repeat(walk.top_index, counts), trie.char_place[below]]
+        return Walk(
+            walk.states,
+            np.concatenate([walk.nodes, below]),
+            np.concatenate([walk.index, inside]),
+        )
+
+    def reached(self) -> list[int]:
+        """The indices of the states of a walk in the second form."""
+        found = np.zeros(len(self.states), dtype=bool)
+        found[self.index] = True
+        for number in occurring(self.top_index, len(self.states)):
+            found[self.within[number]] = True
+        return [int(number) for number in np.flatnonzero(found)]
 
 
 def occurring(numbers: Ints, size: int) -> list[int]:
@@ -87,62 +129,6 @@ def exit_nodes(trie: TokenTrie, walk: Walk) -> Ints:
     if not nullable.any():
         return _NONE
     return np.flatnonzero(nullable.take(walk.full) & trie.branches)
-
-
-class StateTable:
-    """Numbered states with their transitions as an array. Number 0 is dead.
-
-    delta int32[n, 256]: the next state's number, -1 in rows not filled yet. nullable bool[n].
-    shortest int64[n]: bytes to the state's nearest end.
-    """
-
-    def __init__(self, arena: Arena) -> None:
-        self._arena = arena
-        self.reset()
-
-    def reset(self) -> None:
-        self.states: list[Node] = [self._arena.empty]
-        self._numbers: dict[Node, int] = {self._arena.empty: 0}
-        self.delta = np.full((64, 256), -1, dtype=np.int32)
-        self.delta[0] = 0
-        self.nullable = np.zeros(64, dtype=bool)
-        self.shortest = np.full(64, INFINITE, dtype=np.int64)
-
-    def begin(self) -> None:
-        """Called before a walk: forgets everything if the table has grown too large."""
-        if len(self.states) > TABLE_LIMIT:
-            self.reset()
-
-    def number(self, state: Node) -> int:
-        found = self._numbers.get(state)
-        if found is not None:
-            return found
-        found = self._numbers[state] = len(self.states)
-        self.states.append(state)
-        if found >= len(self.delta):
-            grown = len(self.delta)
-            self.delta = np.concatenate([self.delta, np.full((grown, 256), -1, dtype=np.int32)])
-            self.nullable = np.concatenate([self.nullable, np.zeros(grown, dtype=bool)])
-            self.shortest = np.concatenate([self.shortest, np.full(grown, INFINITE)])
-        self.nullable[found] = state.nullable
-        self.shortest[found] = state.shortest
-        return found
-
-    def next(self, current: Ints, byte: Ints) -> Ints:
-        """The numbers of the next states, elementwise. Fills rows as needed."""
-        at = (current.astype(np.intp) << 8) + byte
-        found: Ints = self.delta.reshape(-1).take(at)
-        if found.size and int(found.min()) < 0:
-            for number in np.unique(current[found < 0]).tolist():
-                self._fill(number)
-            found = self.delta.reshape(-1).take(at)
-        return found
-
-    def _fill(self, number: int) -> None:
-        row = np.zeros(256, dtype=np.int32)
-        for low, high, rest in segments(self._arena, self.states[number]):
-            row[low : high + 1] = self.number(rest)
-        self.delta[number] = row
 
 
 class Fan:
@@ -184,6 +170,7 @@ class Walker:
         self.table = StateTable(arena)
         self.root = Fan(trie, np.zeros(1, dtype=np.intp))
         self._children = np.diff(trie.first)
+        self._partial = arena.alphabet is not None
 
     def walk(self, state: Node, sources: Fan) -> Walk:
         """Every node strictly below a source that `state` reaches without dying."""
@@ -202,18 +189,6 @@ class Walker:
             frontier = self._below(frontier)
             found = found + frontier
         return Walk([], pairs=found)
-
-    def walk_full(self, state: Node) -> Walk:
-        """A walk from the root that always gives `full`."""
-        walk = self.walk(state, self.root)
-        if walk.full is not None:
-            return walk
-        own = walk.pairs is not None
-        walk = walk.spread()
-        # A small walk counts its states from 0, which in `full` is nobody's number.
-        full = np.zeros(self._trie.size, dtype=np.int32)
-        full[walk.nodes] = walk.index + own
-        return Walk([self._arena.empty, *walk.states] if own else walk.states, full=full)
 
     def _bytes(self, state: Node) -> int:
         """How many bytes `state` takes."""
@@ -258,26 +233,50 @@ class Walker:
         parts = [(sources.nodes[alive], after[alive])]
         return self._arrays(parts, 1 if sources.is_root else None)
 
-    def _arrays(self, parts: list[tuple[Ints, Ints]], level: int | None) -> Walk:
+    def _arrays(self, parts: _Parts, level: int | None) -> Walk:
         """Follows the last part downward. `level`: its level of the trie, None where it has none
         of its own."""
         nodes, states = parts[-1]
+        tops: _Parts = []
         while nodes.size:
+            nodes, states = self._without_tops(nodes, states, tops)
             if level is not None:
                 width = self._trie.levels[level + 1] - self._trie.levels[level]
-                if nodes.size > DENSE * width:
-                    return self._dense(level, parts)
+                if level >= EARLIEST and nodes.size > DENSE * width:
+                    return self._dense(level, parts, tops)
                 level += 1
-            if nodes.size <= FEW:
+            if nodes.size <= FEW and int(self._trie.sizes.take(nodes).sum()) <= FEW * CHAIN:
                 table = self.table.states
                 pairs = zip(nodes.tolist(), states.tolist(), strict=True)
-                for below, number in self._deepen([(node, table[at]) for node, at in pairs]):
-                    parts.append((below, np.full(len(below), number, dtype=np.int32)))
+                singly, more = self._deepen([(node, table[at]) for node, at in pairs])
+                parts += singly
+                tops += more
                 break
             nodes, states = self._frontier(nodes, states)
             parts.append((nodes, states))
-        every = np.concatenate([part[0] for part in parts])
-        return Walk(self.table.states, every, np.concatenate([part[1] for part in parts]))
+        every = [np.concatenate([part[side] for part in parts]) for side in (0, 1)]
+        if not tops:
+            return Walk(self.table.states, *every)
+        top, top_index = (np.concatenate([part[side] for part in tops]) for side in (0, 1))
+        return Walk(self.table.states, *every, tops=top, top_index=top_index, table=self.table)
+
+    def _without_tops(self, nodes: Ints, states: Ints, tops: _Parts) -> tuple[Ints, Ints]:
+        """The nodes below which more is to be found; those that are tops are added to `tops`."""
+        trie, table = self._trie, self.table
+        inner = trie.branches.take(nodes)
+        nodes, states = nodes[inner], states[inner]
+        if self._partial or not nodes.size:
+            return nodes, states
+        table.fill(states)
+        moving = trie.ascii_below[nodes] & ~table.stays[states]
+        beyond = trie.beyond_below.take(nodes)
+        every_char = table.every_char.take(states)
+        top = ((moving[:, 0] | moving[:, 1]) == 0) & (
+            (beyond == NO_CHARS) | ((beyond == WHOLE_CHARS) & every_char)
+        )
+        tops.append((nodes[top], states[top]))
+        below = ~top
+        return nodes[below], states[below]
 
     def _frontier(self, nodes: Ints, states: Ints) -> tuple[Ints, Ints]:
         counts = self._children[nodes]
@@ -290,12 +289,13 @@ class Walker:
         alive = after > 0
         return below[alive], after[alive]
 
-    def _dense(self, level: int, parts: list[tuple[Ints, Ints]]) -> Walk:
+    def _dense(self, level: int, parts: _Parts, tops: _Parts) -> Walk:
         """Takes whole levels while they are wide, and the few nodes of the deep ones singly."""
         levels, parent, label = self._trie.levels, self._trie.parent, self._trie.label
         full = np.zeros(self._trie.size, dtype=np.int32)
         for nodes, states in parts:
             full[nodes] = states
+        self._fill_below(full, tops)
         last = level
         while last + 2 < len(levels) and levels[last + 2] - levels[last + 1] > NARROW:
             last += 1
@@ -305,16 +305,24 @@ class Walker:
         deep = np.flatnonzero(full[low:high] > 0) + low
         table = self.table.states
         pairs = zip(deep.tolist(), full[deep].tolist(), strict=True)
-        for below, number in self._deepen([(node, table[number]) for node, number in pairs]):
-            full[below] = number
+        singly, more = self._deepen([(node, table[number]) for node, number in pairs])
+        for nodes, states in singly:
+            full[nodes] = states
+        self._fill_below(full, more)
         return Walk(self.table.states, full=full)
 
-    def _deepen(self, frontier: list[tuple[int, Node]]) -> list[tuple[Ints, int]]:
-        """What lies below a few nodes: trie nodes, and the number of the state in which they are
-        reached. Long tokens are mostly runs of a few bytes: a state that stays put under all the
-        bytes below a node takes them at once."""
+    def _fill_below(self, full: Ints, tops: _Parts) -> None:
+        for nodes, states in tops:
+            below, counts = self._trie.below(nodes)
+            places = self._trie.char_place[below]
+            full[below] = self.table.within[np.repeat(states, counts), places]
+
+    def _deepen(self, frontier: list[tuple[int, Node]]) -> tuple[_Parts, _Parts]:
+        """What lies below a few nodes, singly, and the tops: long tokens are mostly runs of a few
+        bytes, which a state that stays put under them takes at once."""
         starts, tail, number = self._trie.starts, self._trie.tail, self.table.number
-        found: list[tuple[Ints, int]] = []
+        singly: dict[Node, list[int]] = {}
+        tops: dict[Node, list[int]] = {}
         moving: dict[Node, int] = {}  # the bytes under which a state does not stay put
         while frontier:
             others: list[tuple[int, Node]] = []
@@ -323,23 +331,28 @@ class Walker:
                     continue
                 if state not in moving:
                     moving[state] = ~self._stays(state)
-                labels, nodes = tail(node)
-                if labels & moving[state]:
+                if tail(node) & moving[state]:
                     others.append((node, state))
                 else:
-                    found.append((nodes, number(state)))
+                    tops.setdefault(state, []).append(node)
             frontier = self._below(others)
-            by_state: dict[Node, list[int]] = {}
             for node, state in frontier:
-                by_state.setdefault(state, []).append(node)
-            for state, below in by_state.items():
-                found.append((np.array(below, dtype=np.intp), number(state)))
-        return found
+                singly.setdefault(state, []).append(node)
+        found = [
+            [
+                (np.array(nodes, dtype=np.intp), np.full(len(nodes), number(state), dtype=np.int32))
+                for state, nodes in by_state.items()
+            ]
+            for by_state in (singly, tops)
+        ]
+        for _, states in found[1]:
+            self.table.fill(states)
+        return found[0], found[1]
 
     def _stays(self, state: Node) -> int:
-        """The bytes that lead from `state` to itself, as a bit set."""
+        """The ASCII bytes that lead from `state` to itself, as a bit set."""
         bits = 0
         for low, high, rest in segments(self._arena, state):
-            if rest is state:
+            if rest is state and not self._partial:
                 bits |= (1 << high + 1) - (1 << low)
-        return bits
+        return bits & ASCII

@@ -60,20 +60,35 @@ def test_special_and_empty_tokens_are_left_out() -> None:
     assert trie.node_of.tolist()[:4] == [1, 0, 0, 1]
 
 
-def test_tails_are_all_that_lies_below() -> None:
-    trie = _trie([b"=" * 9, b"==a", b"-", b"--", b"-=-", b"a"])
+def test_what_lies_below_a_node() -> None:
+    texts = [b"=" * 9, b"==a", b"-", b"--", b"-=-", b"a", "aé漢".encode(), "é".encode(), b"\xa9b"]
+    trie = _trie([*texts, *("aé漢".encode()[:cut] for cut in range(1, 6)), b"a\xc3-"])
     for node in range(trie.size):
-        labels, nodes = trie.tail(node)
-        above = {node}
-        below = []
+        above, below = {node}, []
         for child in range(1, trie.size):
             if int(trie.parent[child]) in above:
                 above.add(child)
                 below.append(child)
+        nodes, counts = trie.below(np.array([node], dtype=np.intp))
         assert sorted(nodes.tolist()) == below
-        assert {byte for byte in range(256) if labels >> byte & 1} == {
-            int(trie.label[child]) for child in below
-        }
+        assert counts.tolist() == [len(below)]
+        tokens = {token for child in below for token in trie.tokens_of(child)}
+        assert set(trie.tokens_below(np.array([node], dtype=np.intp))[0].tolist()) == tokens
+        labels = {int(trie.label[child]) for child in below}
+        tail = trie.tail(node)
+        assert {byte for byte in range(128) if tail >> byte & 1} == {b for b in labels if b < 128}
+        assert tail >> 128 == any(byte > 127 for byte in labels)
+
+
+def test_places_in_characters() -> None:
+    trie = _trie([b"a", "aé漢".encode(), b"\xa9b", b"a\xc3-"])
+    at = [0]
+    for byte in "aé漢".encode():
+        at.append(trie.child(at[-1], byte))
+    assert trie.char_place[at].tolist() == [0, 0, 1, 0, 3, 1, 0]
+    assert trie.chars[at].tolist() == [0, 1, 2, 2, 3, 3, 3]
+    assert trie.beyond_below[at].tolist() == [2, 2, 2, 1, 2, 2, 0]
+    assert trie.char_place[trie.child(0, 0xA9)] == 8
 
 
 def test_invariants_are_checked() -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from espalier.grammar import Vocabulary, ir, walk
+from espalier.grammar import Vocabulary, ir, state_table, walk
 from espalier.grammar.arena import Arena
 from espalier.grammar.derivatives import step
 from espalier.grammar.lower import lower
-from espalier.grammar.node import Node
+from espalier.grammar.masks import Rows
+from espalier.grammar.node import INFINITE, Node
+from espalier.grammar.pool import MaskPool
+from espalier.grammar.regex import regex_regular
 from espalier.grammar.trie import TokenTrie
 from espalier.grammar.walk import Fan, Walk, Walker
 
@@ -28,7 +33,7 @@ WAYS = {"python": (10**9, 2.0), "frontier": (0, 2.0), "dense": (0, 0.0), "mixed"
 
 
 def _found(walked: Walk) -> dict[int, Node]:
-    spread = walked.spread()
+    spread = walked.spread(TRIE)
     pairs = zip(spread.nodes.tolist(), spread.index.tolist(), strict=True)
     return {node: spread.states[number] for node, number in pairs}
 
@@ -59,9 +64,6 @@ def test_walks_find_what_stepping_finds(way: str, term: ir.Regular, sources: lis
         state = lower(arena, term)
         expected = _stepped(arena, state, [0])
         assert _found(walker.walk(state, walker.root)) == expected
-        whole = walker.walk_full(state)
-        assert whole.full is not None
-        assert _found(whole) == expected
         # Sources of which none lies below another: a walk gives each node one state.
         apart = [node for node in sources if not _below_another(node, sources)]
         found = walker.walk(state, Fan(TRIE, np.array(apart, dtype=np.intp)))
@@ -76,22 +78,11 @@ def _below_another(node: int, sources: list[int]) -> bool:
     return False
 
 
-def test_runs_are_crossed_at_once() -> None:
-    arena = Arena()
-    walker = Walker(arena, TRIE)
-    state = lower(arena, ir.Rep(ir.Chars(((0, 0x10FFFF),)), 0, None))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(walk, "NARROW", 4)
-        walked = walker.walk(state, walker.root)
-    assert walked.full is not None
-    assert _found(walked) == _stepped(arena, state, [0])
-
-
 def test_the_state_table_starts_over_when_full() -> None:
     arena = Arena()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(walk, "NARROW", 0)
-        patch.setattr(walk, "TABLE_LIMIT", 10)
+        patch.setattr(state_table, "TABLE_LIMIT", 10)
         walker = Walker(arena, TRIE)
         walks = []
         for count in range(1, 12):
@@ -100,3 +91,63 @@ def test_the_state_table_starts_over_when_full() -> None:
             assert len(walker.table.states) < 60
         for state, walked in walks:  # those made before still say what they said
             assert _found(walked) == _stepped(arena, state, [0])
+
+
+# Words of letters that every pattern below takes, of some that few take, and characters cut apart.
+PIECES = ["ab", "c", "é", "漢", "\U0001f600", '"', " ", "1"]
+WORDS = ["".join(parts).encode() for parts in product(PIECES, repeat=3)]
+CUT = [word[:-1] for word in WORDS] + [word[1:] for word in WORDS] + [word[:-2] for word in WORDS]
+LARGE = Vocabulary([b"", *(bytes([b]) for b in range(256)), *sorted({*WORDS, *CUT})], [0], [0])
+
+
+@pytest.mark.parametrize("earliest", [1, 99])
+@pytest.mark.parametrize(
+    "pattern",
+    [r'[^"]*"', r"\w*", r"[a-z]*[0-9]", "[a-z ]+", ".*", r"(?s:.*)x", "[a-cé漢 ]*", '"[^"c]*"'],
+)
+def test_walks_that_stop_where_nothing_changes(pattern: str, earliest: int) -> None:
+    trie = TokenTrie(LARGE)
+    arena = Arena()
+    rows = Rows(arena, trie, MaskPool(LARGE.words, LARGE.allowed_in_free_text()))
+    start = lower(arena, regex_regular(pattern))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(walk, "NARROW", 8)
+        patch.setattr(walk, "FEW", 0)
+        patch.setattr(walk, "EARLIEST", earliest)
+        for state in (start, step(arena, start, ord('"')), step(arena, start, 0xE6)):
+            if state is arena.empty:
+                continue
+            walked = rows.walker.walk(state, rows.walker.root)
+            found = rows.inner(state)
+            bits = np.zeros(LARGE.words, dtype=np.uint32)
+            found.tokens.add_to(bits)
+            tokens, ends, exits = set(), set(), set()
+            for node, after in _all_below(arena, trie, state).items():
+                assert after.shortest < INFINITE
+                if trie.carries[node]:
+                    tokens.update(trie.tokens_of(node))
+                    ends.add(after)
+                if after.nullable and trie.branches[node]:
+                    exits.add(node)
+            allowed = np.flatnonzero(np.unpackbits(bits.view(np.uint8), bitorder="little"))
+            assert set(allowed.tolist()) == tokens
+            assert set(found.ends) == ends
+            assert sorted(found.exits.tolist()) == sorted(exits)
+            if earliest == 99 and state is start:
+                assert len(walked.tops) > 0
+            whole = walked.spread(trie)
+            pairs = zip(whole.nodes.tolist(), whole.index.tolist(), strict=True)
+            assert {n: whole.states[i] for n, i in pairs} == _all_below(arena, trie, state)
+
+
+def _all_below(arena: Arena, trie: TokenTrie, state: Node) -> dict[int, Node]:
+    found: dict[int, Node] = {}
+    waiting = [(0, state)]
+    while waiting:
+        node, current = waiting.pop()
+        for child in range(int(trie.first[node]), int(trie.first[node + 1])):
+            after = step(arena, current, int(trie.label[child]))
+            if after is not arena.empty:
+                found[child] = after
+                waiting.append((child, after))
+    return found

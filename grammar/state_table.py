@@ -1,0 +1,111 @@
+"""Terminals' states by number, with their transitions as arrays, for walks by arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .arena import Arena
+from .derivatives import segments
+from .node import Node
+from .utf8 import CHARS, LEADS, TAILS
+
+Ints = np.ndarray
+
+TABLE_LIMIT = 1 << 15  # numbered states (1 KiB each) before the table starts over
+_ASCII = (1 << 128) - 1
+_WORD = (1 << 64) - 1
+
+
+class StateTable:
+    """Number 0 is dead. delta int32[n, 256]: the next state's number, -1 in rows not filled yet.
+
+    In filled rows: stays uint64[n, 2], the ASCII bytes that lead from the state to itself, as a bit
+    set; every_char bool[n], whether every character beyond ASCII does too; within int32[n, CHARS],
+    if so, the states in the middle of such a character (utf8.py numbers them), and else the state
+    itself.
+    """
+
+    def __init__(self, arena: Arena) -> None:
+        self._arena = arena
+        self.reset()
+
+    def reset(self) -> None:
+        self.states: list[Node] = [self._arena.empty]
+        self._numbers: dict[Node, int] = {self._arena.empty: 0}
+        self._allocate(64)
+        self.delta[0] = 0
+
+    def _allocate(self, rows: int) -> None:
+        self.delta = np.full((rows, 256), -1, dtype=np.int32)
+        self.stays = np.zeros((rows, 2), dtype=np.uint64)
+        self.every_char = np.zeros(rows, dtype=bool)
+        self.within = np.zeros((rows, CHARS), dtype=np.int32)
+
+    def begin(self) -> None:
+        """Called before a walk: forgets everything if the table has grown too large."""
+        if len(self.states) > TABLE_LIMIT:
+            self.reset()
+
+    def number(self, state: Node) -> int:
+        found = self._numbers.get(state)
+        if found is not None:
+            return found
+        found = self._numbers[state] = len(self.states)
+        self.states.append(state)
+        if found >= len(self.delta):
+            before = self.delta, self.stays, self.every_char, self.within
+            self._allocate(2 * found)
+            for old, new in zip(
+                before, (self.delta, self.stays, self.every_char, self.within), strict=True
+            ):
+                new[:found] = old
+        self.within[found] = found
+        return found
+
+    def fill(self, numbers: Ints) -> None:
+        """Fills the rows that are not filled yet."""
+        missing = numbers[self.delta[:, 0].take(numbers) < 0]
+        if missing.size:
+            for number in np.unique(missing).tolist():
+                self._fill(number)
+
+    def next(self, current: Ints, byte: Ints) -> Ints:
+        """The numbers of the next states, elementwise. Fills rows as needed."""
+        at = (current.astype(np.intp) << 8) + byte
+        found: Ints = self.delta.reshape(-1).take(at)
+        if found.size and int(found.min()) < 0:
+            self.fill(current[found < 0])
+            found = self.delta.reshape(-1).take(at)
+        return found
+
+    def _fill(self, number: int) -> None:
+        state = self.states[number]
+        row = np.zeros(256, dtype=np.int32)
+        stays = 0
+        for low, high, rest in segments(self._arena, state):
+            row[low : high + 1] = self.number(rest)
+            if rest is state:
+                stays |= (1 << high + 1) - (1 << low)
+        self.delta[number] = row
+        self.stays[number] = stays & _WORD, (stays & _ASCII) >> 64
+        inside = self._within(number, row)
+        if inside is not None:
+            self.every_char[number] = True
+            self.within[number, 1:-1] = inside
+
+    def _within(self, number: int, row: Ints) -> list[int] | None:
+        """The states in the middle of a character, if every character beyond ASCII leads from a
+        state back to it."""
+        inside: list[int] = []
+        for low, high in LEADS:
+            lead = int(row[low])
+            if not lead or (row[low : high + 1] != lead).any():
+                return None
+            inside.append(lead)
+        if row[0xEE] != inside[2] or row[0xEF] != inside[2]:
+            return None
+        for lead, (low, high, after) in zip(inside, TAILS, strict=True):
+            target = self.states[inside[after - 1] if after else number]
+            if segments(self._arena, self.states[lead]) != ((low, high, target),):
+                return None
+        return inside

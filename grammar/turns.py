@@ -1,0 +1,125 @@
+"""Turns of a loop, counted along a walk of the vocabulary.
+
+A tag is twice the turns begun on the way to a trie node, plus one behind the loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from . import utf8
+from .arena import Arena
+from .derivatives import segments
+from .node import Node
+from .trie import TokenTrie
+from .walk import Walk
+
+Ints = np.ndarray
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """tokens: those reached; at_ends: the index of the state each ends in; tags: theirs. exits: the
+    trie nodes in nullable states from which a token goes on; exit_tags: theirs."""
+
+    tokens: Ints
+    at_ends: Ints
+    tags: Ints
+    exits: Ints
+    exit_tags: Ints
+
+
+def begins(arena: Arena, turn: Node) -> Ints:
+    """int16[256]: what a byte adds to the tag of a node between two turns."""
+    adds = np.ones(256, dtype=np.int16)
+    for low, high, _ in segments(arena, turn):
+        adds[low : high + 1] = 2
+    return adds
+
+
+def tagged(trie: TokenTrie, walk: Walk, between: Ints, adds: Ints, from_between: bool) -> Tagged:
+    """A walk from the root, in the second form, with its tags. between bool[states]: those between
+    two turns; from_between: whether the root's is; adds: what `begins` says."""
+    if len(walk.tops) and not _plain(walk, between, adds):
+        walk = walk.spread(trie)
+    nodes, index = walk.nodes, walk.index
+    tags = _tags(trie, nodes, between.take(index), adds, from_between)
+    nullable = np.zeros(len(walk.states), dtype=bool)
+    nullable[[number for number in walk.reached() if walk.states[number].nullable]] = True
+    leaves = nullable.take(index) & trie.branches.take(nodes)
+    counts = trie.tokens_from[nodes + 1] - trie.tokens_from[nodes]
+    found = Tagged(
+        trie.tokens_at(nodes[counts > 0]), np.repeat(index, counts), np.repeat(tags, counts),
+        nodes[leaves], tags[leaves],
+    )  # fmt: skip
+    return _with_tops(trie, walk, between, nullable, tags, found) if len(walk.tops) else found
+
+
+def _plain(walk: Walk, between: Ints, adds: Ints) -> bool:
+    """Whether all that lies below a top between two turns is turns of one character each."""
+    ascii_turns = sum(1 << byte for byte in range(128) if adds[byte] == 2)
+    halves = np.array([ascii_turns & (1 << 64) - 1, ascii_turns >> 64], dtype=np.uint64)
+    here = walk.top_index[between.take(walk.top_index)]
+    if (walk.stays[here] & ~halves).any():
+        return False
+    leads = np.concatenate([adds[low : high + 1] for low, high in utf8.LEADS])
+    return bool((leads == 2).all()) or not walk.every_char.take(here).any()
+
+
+def _tags(trie: TokenTrie, nodes: Ints, between: Ints, adds: Ints, from_between: bool) -> Ints:
+    """int16: the tags of `nodes`, of which none is reached but through others of them."""
+    order = np.argsort(nodes, kind="stable")
+    nodes = nodes[order]
+    # 0 is the root, whose tag is 0; then the nodes in the order of their numbers.
+    tags = np.zeros(len(nodes) + 1, dtype=np.int16)
+    starts = np.concatenate([[from_between], between[order]])
+    row = np.zeros(trie.size, dtype=np.intp)
+    row[nodes] = np.arange(1, len(nodes) + 1)
+    above = row.take(trie.parent.take(nodes))
+    added = adds.take(trie.label.take(nodes))
+    cuts = np.searchsorted(nodes, trie.levels[1:]).tolist()
+    for low, high in pairwise(cuts):
+        if low == len(nodes):
+            break
+        if low < high:
+            parents = above[low:high]
+            before = tags.take(parents)
+            starting = starts.take(parents) & (before & 1 == 0)
+            tags[low + 1 : high + 1] = before + starting * added[low:high]
+    given = np.empty_like(tags[1:])
+    given[order] = tags[1:]
+    return given
+
+
+def _with_tops(
+    trie: TokenTrie, walk: Walk, between: Ints, nullable: Ints, tags: Ints, found: Tagged
+) -> Tagged:
+    """`found` and what lies below the tops: there a character is a turn, or nothing changes."""
+    row = np.zeros(trie.size, dtype=np.intp)
+    row[walk.nodes] = np.arange(len(walk.nodes))
+    at_top = tags[row[walk.tops]]
+    counting = between.take(walk.top_index) & (at_top & 1 == 0)
+
+    def below(nodes: Ints, top: Ints) -> Ints:
+        more = 2 * (trie.chars.take(nodes) - trie.chars.take(walk.tops[top]))
+        return at_top[top] + counting[top] * more
+
+    tokens, counts = trie.tokens_below(walk.tops)
+    top = np.repeat(np.arange(len(walk.tops)), counts)
+    nodes = trie.node_of[tokens]
+    at_ends = walk.within[walk.top_index[top], trie.char_place[nodes]]
+    leaving = np.flatnonzero(nullable.take(walk.top_index))
+    inner, counts = trie.below(walk.tops[leaving])
+    inner_top = np.repeat(leaving, counts)
+    leaves = trie.branches[inner] & (trie.char_place[inner] % utf8.BROKEN == 0)
+    inner, inner_top = inner[leaves], inner_top[leaves]
+    return Tagged(
+        np.concatenate([found.tokens, tokens]),
+        np.concatenate([found.at_ends, at_ends]),
+        np.concatenate([found.tags, below(nodes, top)]),
+        np.concatenate([found.exits, inner]),
+        np.concatenate([found.exit_tags, below(inner, inner_top)]),
+    )
