@@ -39,6 +39,16 @@ def segments(arena: Arena, node: Node) -> Segments:
     return node.segments
 
 
+def takes(arena: Arena, node: Node) -> int:
+    """The bytes that a text of `node` may begin with, as a bit set."""
+    if node.takes is None:
+        bits = 0
+        for low, high, _ in segments(arena, node):
+            bits |= (1 << high + 1) - (1 << low)
+        node.takes = bits
+    return node.takes
+
+
 def _segments(arena: Arena, node: Node) -> Segments:
     if node.kind == LITERAL:
         byte = node.text[0]

@@ -55,7 +55,7 @@ class Config:
     """A set of threads. can_end: the text may end here. steps: successors by token, as learnt."""
 
     __slots__ = (
-        "can_end", "clamped", "crossings", "need", "row", "steps", "threads", "tight_need",
+        "can_end", "clamped", "crossings", "need", "row", "steps", "takes", "threads", "tight_need",
     )  # fmt: skip
 
     def __init__(self, threads: tuple[Thread, ...], can_end: bool) -> None:
@@ -65,6 +65,7 @@ class Config:
         self.clamped: Config | None = None
         # Filled and read by masks.py and budget.py.
         self.row: tuple[int, int] | None = None
+        self.takes: int | None = None
         self.crossings: dict[Node, Any] = {}
         self.need: int | None = None
         self.tight_need: int | None = None

@@ -17,6 +17,7 @@ import numpy as np
 from . import difference, utf8
 from .arena import Arena
 from .counted import Counted, shape
+from .derivatives import takes
 from .machine import Config, Kont, Machine
 from .node import INFINITE, Node
 from .pool import MaskPool
@@ -31,7 +32,7 @@ from .products import (
 from .token_set import FEW, TokenSet, of_bits, of_tokens
 from .trie import TokenTrie
 from .vocabulary import pack_bits
-from .walk import Fan, Walk, Walker, distinct, exit_nodes, occurring
+from .walk import SMALL, Fan, Walk, Walker, distinct, exit_nodes, occurring
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -40,8 +41,7 @@ Words = np.ndarray
 Ends = list[tuple[Node, Kont]]  # states at the ends of tokens, and what follows them
 
 KEPT_LOOPS = 64  # loop bodies whose walk is kept (2 bytes a token each)
-KEPT_FANS = 4096  # places to go on from that are known again
-SMALL_FAN = 64  # trie nodes up to which they are
+KEPT_FANS = 4096  # places to go on from that are known again, if they are SMALL
 _NONE = np.zeros(0, dtype=np.intp)
 
 
@@ -87,7 +87,7 @@ class Fans:
         self._known: dict[bytes, Fan] = {}
 
     def at(self, nodes: np.ndarray) -> Fan:
-        if len(nodes) > SMALL_FAN:
+        if len(nodes) > SMALL:
             return Fan(self._trie, nodes)
         key = nodes.tobytes()
         found = self._known.get(key)
@@ -189,13 +189,21 @@ class Rows:
         few: set[int] = set()
         bits: Words | None = None
         ends: dict[tuple[Node, Kont], None] = {}
-        waiting = []
-        if following.threads:
-            waiting.append((following, self.inner(node).fan(self._fans)))
-        seen = set(waiting)
+        waiting: list[tuple[Config, Fan]] = []
+        seen: set[tuple[Config, Fan]] = set()
+
+        def enter(config: Config, fan: Fan) -> None:
+            step = config, fan
+            if self._takes(config) & fan.bytes and step not in seen:
+                seen.add(step)
+                waiting.append(step)
+
+        enter(following, self.inner(node).fan(self._fans))
         while waiting:
             config, fan = waiting.pop()
             for state, kont in config.threads:
+                if not takes(self._arena, state) & fan.bytes:
+                    continue
                 found = self.inner(state, fan)
                 if found.tokens.few is not None:
                     few.update(found.tokens.few)
@@ -204,17 +212,21 @@ class Rows:
                     found.tokens.add_to(bits)
                 for end in found.ends:
                     ends[end, kont] = None
-                after = machine.after(kont) if len(found.exits) else None
-                if after is not None and after.threads:
-                    beyond = after, found.fan(self._fans)
-                    if beyond not in seen:
-                        seen.add(beyond)
-                        waiting.append(beyond)
+                if len(found.exits):
+                    enter(machine.after(kont), found.fan(self._fans))
         tokens = TokenSet(few=few)
         if bits is not None:
             tokens.add_to(bits)
             tokens = of_bits(bits)
         return Crossing(tokens, list(ends))
+
+    def _takes(self, config: Config) -> int:
+        """The bytes that some thread takes, as a bit set."""
+        if config.takes is None:
+            config.takes = 0
+            for node, _ in config.threads:
+                config.takes |= takes(self._arena, node)
+        return config.takes
 
     # -- inner rows --------------------------------------------------------------------------------
 
@@ -355,9 +367,8 @@ class Rows:
         vocabulary, trie = self._vocabulary, self.trie
         visited = Walk(walk.states, walk.nodes, walk.index)
         tokens, at_ends, exits, _ = self.token_states(visited)
-        allowed = np.zeros(vocabulary.size, dtype=bool)
+        allowed = trie.allowed_below(walk.tops)
         allowed[tokens] = True
-        allowed[trie.tokens_below(walk.tops)[0]] = True
         numbers = set(occurring(at_ends, len(walk.states)))
         for number in occurring(walk.top_index, len(walk.states)):
             tops = walk.tops[walk.top_index == number]

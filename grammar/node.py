@@ -36,7 +36,7 @@ class Node:
     __slots__ = (
         "a", "atomic", "b", "big", "bound", "clamped", "decided", "deep", "depth", "high", "id",
         "items", "kind", "low", "nullable", "pieces", "raw", "segments", "shortest", "table",
-        "tail_cost", "text", "work",
+        "tail_cost", "takes", "text", "work",
     )  # fmt: skip
 
     def __init__(self, kind: int, number: int) -> None:
@@ -59,7 +59,8 @@ class Node:
         self.a: Node = self
         self.b: Node = self
         self.items: tuple[Node, ...] = ()
-        # Found out later, by counters.py, counted.py and distance.py.
+        # Found out later, by derivatives.py, counters.py, counted.py and distance.py.
+        self.takes: int | None = None
         self.clamped: Node | None = None
         self.atomic: bool | None = None
         self.tail_cost: int | None = None

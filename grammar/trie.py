@@ -41,6 +41,9 @@ class TokenTrie:
         order = [t for t in range(vocabulary.size) if texts[t] and t not in special]
         order.sort(key=texts.__getitem__)
         self._by_text = np.array(order, dtype=np.intp)
+        # Where a token stands in that order; behind all of them, those that are not in the trie.
+        self._text_order = np.full(vocabulary.size, len(order), dtype=np.intp)
+        self._text_order[self._by_text] = np.arange(len(order))
         self._build([texts[t] for t in order], self._by_text)
         self.longest = len(self.levels) - 2
         # The same as Python objects: for walks of a few nodes these are faster than the arrays.
@@ -48,6 +51,9 @@ class TokenTrie:
         self.starts: list[int] = self.first.tolist()
         self.carries = (np.diff(self.tokens_from) > 0).tobytes()
         self._tails: dict[int, int] = {}
+        self._by_label = np.argsort(self.label[1:].astype(np.uint8), kind="stable") + 1
+        counts = np.bincount(self.label[1:], minlength=256)
+        self._label_from: list[int] = [0, *np.cumsum(counts).tolist()]
         self._order_by_depth()
         self._look_below()
         self.single = frozenset(self.labels[n] for n in range(1, self.starts[1]) if self.carries[n])
@@ -148,6 +154,10 @@ class TokenTrie:
         at = np.repeat(start, counts) + np.arange(int(counts.sum()))
         return self._in_order[at], counts
 
+    def along(self, low: int, high: int) -> Ints:
+        """All nodes that the bytes low..high lead to."""
+        return self._by_label[self._label_from[low] : self._label_from[high + 1]]
+
     def tokens_below(self, nodes: Ints) -> tuple[Ints, Ints]:
         """All tokens below the given nodes, one node after the other, and how many they are."""
         place = self._place[nodes]
@@ -155,6 +165,15 @@ class TokenTrie:
         counts = high - low
         at = np.repeat(low - (np.cumsum(counts) - counts), counts) + np.arange(int(counts.sum()))
         return self._by_text[at], counts
+
+    def allowed_below(self, nodes: Ints) -> np.ndarray:
+        """bool[V]: the tokens below the nodes, of which none lies below another."""
+        place = self._place[nodes]
+        change = np.zeros(len(self._by_text) + 1, dtype=np.int8)
+        change[self._tokens_before[place + 1]] += 1
+        change[self._tokens_before[place + self.sizes[nodes]]] -= 1
+        inside: np.ndarray = np.cumsum(change, dtype=np.int8).view(bool).take(self._text_order)
+        return inside
 
     def child(self, node: int, byte: int) -> int:
         """The child of `node` along `byte`; 0 (the root, nobody's child) where there is none."""

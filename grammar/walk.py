@@ -24,6 +24,7 @@ from .trie import NO_CHARS, WHOLE_CHARS, TokenTrie
 Ints = np.ndarray
 
 NARROW = 192  # nodes to look at up to which Python is faster than arrays
+SMALL = 64  # sources of a Fan up to which their children are listed
 FEW = 24  # nodes from which a walk by arrays goes on in Python
 CHAIN = 64  # nodes below each of these, on average, at most
 DENSE = 0.15  # share of a level (of bytes, at the root) alive from which it is taken whole
@@ -134,32 +135,43 @@ def exit_nodes(trie: TokenTrie, walk: Walk) -> Ints:
 class Fan:
     """Where a walk begins: the children of some trie nodes, by the byte that leads to them.
 
-    sources intp: the trie nodes. labels intp[count], nodes intp[count]: their children, ordered by
-    label.
+    sources intp: the trie nodes. Of few, the children are listed; of many, they are found among all
+    nodes that a byte leads to, when a byte is asked for. bytes: those that lead to children, as a
+    bit set; perhaps others, where there are many.
     """
 
-    __slots__ = ("_found", "_labels", "count", "is_root", "labels", "nodes")
+    __slots__ = ("_found", "_labels", "_marks", "_nodes", "_trie", "bytes", "is_root")
 
     def __init__(self, trie: TokenTrie, sources: Ints) -> None:
         self.is_root = len(sources) == 1 and not sources[0]
+        self._trie = trie
+        self._found: dict[tuple[int, int], Ints] = {}
+        self._marks: Ints | None = None
+        self.bytes = (1 << 256) - 1
+        if len(sources) > SMALL:
+            self._marks = np.zeros(trie.size, dtype=bool)
+            self._marks[sources] = True
+            return
         low, high = trie.first[sources], trie.first[sources + 1]
         counts = high - low
         children = np.repeat(low - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
-        labels = trie.label[children]
-        order = np.argsort(labels.astype(np.uint8), kind="stable")
-        self.nodes = children[order]
-        self.labels = labels[order]
-        self.count = len(self.nodes)
-        self._labels: bytes = self.labels.astype(np.uint8).tobytes()
-        self._found: dict[tuple[int, int], list[int]] = {}
+        labels = trie.label[children].astype(np.uint8)
+        order = np.argsort(labels, kind="stable")
+        self._nodes = children[order]
+        self._labels = labels[order].tobytes()
+        self.bytes = sum(1 << byte for byte in set(self._labels))
 
-    def between(self, low: int, high: int) -> list[int]:
+    def between(self, low: int, high: int) -> Ints:
         """The children along the bytes low..high."""
         found = self._found.get((low, high))
         if found is None:
-            start = bisect_left(self._labels, low)
-            end = bisect_right(self._labels, high, start)
-            found = self._found[low, high] = self.nodes[start:end].tolist()
+            if self._marks is not None:
+                found = self._trie.along(low, high)
+                found = found[self._marks.take(self._trie.parent.take(found))]
+            else:
+                start = bisect_left(self._labels, low)
+                found = self._nodes[start : bisect_right(self._labels, high, start)]
+            self._found[low, high] = found
         return found
 
 
@@ -174,14 +186,15 @@ class Walker:
 
     def walk(self, state: Node, sources: Fan) -> Walk:
         """Every node strictly below a source that `state` reaches without dying."""
-        if sources.count > NARROW and self._bytes(state) > NARROW // 4:
-            return self._wide(state, sources)
-        starts = self._trie.starts
-        frontier = [
-            (child, rest)
+        begun = [
+            (children, rest)
             for low, high, rest in segments(self._arena, state)
-            for child in sources.between(low, high)
+            if (children := sources.between(low, high)).size
         ]
+        if sum([children.size for children, _ in begun]) > NARROW:
+            return self._wide(begun, 1 if sources.is_root else None)
+        starts = self._trie.starts
+        frontier = [(child, rest) for children, rest in begun for child in children.tolist()]
         found = frontier
         while frontier:
             if sum([starts[node + 1] - starts[node] for node, _ in frontier]) > NARROW:
@@ -189,10 +202,6 @@ class Walker:
             frontier = self._below(frontier)
             found = found + frontier
         return Walk([], pairs=found)
-
-    def _bytes(self, state: Node) -> int:
-        """How many bytes `state` takes."""
-        return sum([high - low + 1 for low, high, _ in segments(self._arena, state)])
 
     def _below(self, frontier: list[tuple[int, Node]]) -> list[tuple[int, Node]]:
         labels, starts, arena = self._trie.labels, self._trie.starts, self._arena
@@ -223,15 +232,13 @@ class Walker:
         ]
         return self._arrays(parts, None)
 
-    def _wide(self, state: Node, sources: Fan) -> Walk:
+    def _wide(self, begun: list[tuple[Ints, Node]], level: int | None) -> Walk:
         """A walk by arrays from its first step on."""
         self.table.begin()
-        number = self.table.number(state)
-        states = np.full(sources.count, number, dtype=np.int32)
-        after = self.table.next(states, sources.labels)
-        alive = after > 0
-        parts = [(sources.nodes[alive], after[alive])]
-        return self._arrays(parts, 1 if sources.is_root else None)
+        nodes = np.concatenate([children for children, _ in begun])
+        numbers = np.array([self.table.number(rest) for _, rest in begun], dtype=np.int32)
+        states = np.repeat(numbers, [children.size for children, _ in begun])
+        return self._arrays([(nodes, states)], level)
 
     def _arrays(self, parts: _Parts, level: int | None) -> Walk:
         """Follows the last part downward. `level`: its level of the trie, None where it has none
