@@ -18,13 +18,14 @@ import numpy as np
 
 from .arena import Arena
 from .distance import tokens
+from .fan import Fan, Places
 from .machine import Config, Kont, Machine
 from .masks import Rows
 from .node import INFINITE, Node
 from .program import CALL, CHOICE, LOOP, SEQ, TERM, Expr
 from .trie import TokenTrie
 from .vocabulary import pack_bits
-from .walk import Fan, Walk, distinct, exit_nodes, occurring
+from .walk import Walk, distinct, exit_nodes, occurring
 
 KEPT_DISTANCES = 16  # configurations whose tokens' distances are kept (4 bytes a token)
 _FAR = np.iinfo(np.int32).max
@@ -111,7 +112,7 @@ class Budget:
                 if inner.ends:
                     need = max(need, inner.tail + excess + kont.nearest)
             for node, kont in clamped.threads:
-                if len(self._rows.inner(node).exits):
+                if self._rows.inner(node).exits:
                     for state, rest in self._rows.crossing(machine, node, kont).ends:
                         need = max(need, state.shortest + rest.nearest)
             config.need = need + self._excess(config, clamped)
@@ -138,7 +139,7 @@ class Budget:
                 if inner.ends:
                     need = max(need, inner.tail_tokens + excess + self._kont(kont))
             for node, kont in clamped.threads:
-                if len(self._rows.inner(node).exits):
+                if self._rows.inner(node).exits:
                     for state, rest in self._rows.crossing(machine, node, kont).ends:
                         need = max(need, self._state(state) + self._kont(rest))
             config.tight_need = need + self._excess(config, clamped)
@@ -171,14 +172,14 @@ class Budget:
                 if len(exits):
                     following = self._machine.after(kont)
                     if following.threads:
-                        waiting.append((following, Fan(self._trie, exits)))
+                        waiting.append((following, Fan(self._trie, Places(exits))))
         return far
 
     def _lower(self, far: np.ndarray, walk: Walk, after: int) -> np.ndarray:
         """Lowers `far` to what `walk` shows, when `after` more tokens complete the text behind the
         terminal. The exits of the walk."""
         if walk.full is None:
-            tokens, states, exits, walk = self._rows.token_states(walk)
+            tokens, states, exits, walk = self._rows.digester.token_states(walk)
             costs = self._costs(walk, occurring(states, len(walk.states)), after)
             far[tokens] = np.minimum(far[tokens], costs.take(states))
             return exits

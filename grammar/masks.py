@@ -14,12 +14,14 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from . import difference, utf8
+from . import difference
 from .arena import Arena
 from .counted import Counted, shape
 from .derivatives import takes
+from .fan import Fan, Fans, Places
+from .inner import Digester, Inner
 from .machine import Config, Kont, Machine
-from .node import INFINITE, Node
+from .node import Node
 from .pool import MaskPool
 from .products import (
     Products,
@@ -29,10 +31,10 @@ from .products import (
     product_shape,
     unbounded,
 )
-from .token_set import FEW, TokenSet, of_bits, of_tokens
+from .token_set import TokenSet, of_bits
 from .trie import TokenTrie
 from .vocabulary import pack_bits
-from .walk import SMALL, Fan, Walk, Walker, distinct, exit_nodes, occurring
+from .walk import Walker
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -41,64 +43,6 @@ Words = np.ndarray
 Ends = list[tuple[Node, Kont]]  # states at the ends of tokens, and what follows them
 
 KEPT_LOOPS = 64  # loop bodies whose walk is kept (2 bytes a token each)
-KEPT_FANS = 4096  # places to go on from that are known again, if they are SMALL
-_NONE = np.zeros(0, dtype=np.intp)
-
-
-class Inner:
-    """What one state of a terminal does with the vocabulary, or with what of it lies below some
-    nodes of its trie (where another terminal has ended).
-
-    tokens: those that end inside. exits: trie nodes at which the terminal may have ended and a
-    longer token goes on. ends: the states at the ends of tokens. more: bytes that the turns of a
-    counted loop add to what they still need, at most. tail: bytes to the end from the furthest of
-    them.
-    """
-
-    __slots__ = ("_fan", "ends", "exits", "more", "tail", "tail_tokens", "tokens")
-
-    def __init__(
-        self, tokens: TokenSet, exits: np.ndarray, ends: list[Node], more: int = 0
-    ) -> None:
-        self.tokens = tokens
-        self.exits = exits
-        self.ends = ends
-        self.more = more
-        self.tail = more + max((state.shortest for state in ends), default=0)
-        self.tail_tokens: int | None = None
-        self._fan: Fan | None = None
-
-    @property
-    def nbytes(self) -> int:
-        return 400 + self.tokens.nbytes + self.exits.nbytes + 8 * len(self.ends)
-
-    def fan(self, fans: Fans) -> Fan:
-        if self._fan is None:
-            self._fan = fans.at(self.exits)
-        return self._fan
-
-
-class Fans:
-    """Places in the trie to go on from: the same few nodes are the same Fan, so that what walks
-    from there find is found once."""
-
-    def __init__(self, trie: TokenTrie) -> None:
-        self._trie = trie
-        self._known: dict[bytes, Fan] = {}
-
-    def at(self, nodes: np.ndarray) -> Fan:
-        if len(nodes) > SMALL:
-            return Fan(self._trie, nodes)
-        key = nodes.tobytes()
-        found = self._known.get(key)
-        if found is None:
-            if len(self._known) >= KEPT_FANS:
-                self._known.clear()
-            found = self._known[key] = Fan(self._trie, nodes)
-        return found
-
-    def clear(self) -> None:
-        self._known.clear()
 
 
 class Kept(Generic[_Key, _Value]):
@@ -153,8 +97,8 @@ class Rows:
         self._inner: OrderedDict[tuple[Node, Fan], Inner] = OrderedDict()
         self._inner_bytes = 0
         self._inner_limit = inner_bytes
-        self._nothing = Inner(TokenSet(few=()), _NONE, [])
         self._partial = arena.alphabet is not None
+        self.digester = Digester(trie, partial=self._partial)
         eos = np.zeros(vocabulary.size, dtype=bool)
         eos[list(vocabulary.eos_ids)] = True
         self.eos = pack_bits(eos, vocabulary.words)
@@ -173,7 +117,7 @@ class Rows:
         for node, kont in config.threads:
             inner = self.inner(node)
             inner.tokens.add_to(bits)
-            if len(inner.exits):
+            if inner.exits:
                 self.crossing(machine, node, kont).tokens.add_to(bits)
         return bits
 
@@ -212,7 +156,7 @@ class Rows:
                     found.tokens.add_to(bits)
                 for end in found.ends:
                     ends[end, kont] = None
-                if len(found.exits):
+                if found.exits:
                     enter(machine.after(kont), found.fan(self._fans))
         tokens = TokenSet(few=few)
         if bits is not None:
@@ -268,6 +212,9 @@ class Rows:
                 return self._changed(self.inner(other), changes)
         return self._walked(node, self.walker.root)
 
+    def _walked(self, node: Node, fan: Fan) -> Inner:
+        return self.digester.digest(self.walker.walk(node, fan))
+
     def _counted_inner(self, node: Node) -> Inner | None:
         """The row of a state that is a counted loop or product; None for any other.
 
@@ -281,7 +228,7 @@ class Rows:
                 loop.key, lambda: Counted(self._arena, self.trie, self.walker, loop)
             )
             found = of_bits(pack_bits(made.tokens(low, high), words))
-            return Inner(found, made.leaving(low, high), made.ends, low * made.turn_bytes)
+            return Inner(found, Places(made.leaving(low, high)), made.ends, low * made.turn_bytes)
         product = product_shape(self._arena, node)
         if product is None:
             return None
@@ -296,7 +243,7 @@ class Rows:
         low, high = product.loop.low, product.loop.high
         tokens, tail = closed.tokens(low, high)
         found = of_bits(pack_bits(tokens, words))
-        return Inner(found, closed.leaving(low, high), closed.ends, tail)
+        return Inner(found, Places(closed.leaving(low, high)), closed.ends, tail)
 
     def _unbounded_inner(self, product: ProductShape) -> Inner | None:
         """The row without the upper bound of the count, where the bound lies so far off that it
@@ -317,7 +264,8 @@ class Rows:
         """`inner` where some trie nodes are reached in other states."""
         bits = np.zeros_like(self.eos)
         inner.tokens.add_to(bits)
-        exits = [node for node in inner.exits.tolist() if node not in changes]
+        listed = inner.exits.listed(self.trie).tolist()
+        exits = [node for node in listed if node not in changes]
         ends = dict.fromkeys(inner.ends)
         for node, state in changes.items():
             alive = state is not self._arena.empty
@@ -328,86 +276,5 @@ class Rows:
                     ends[state] = None
             if state.nullable and self.trie.branches[node]:
                 exits.append(node)
-        return Inner(of_bits(bits), np.array(exits, dtype=np.intp), list(ends), inner.more)
-
-    # -- walks as rows -----------------------------------------------------------------------------
-
-    def token_states(self, walk: Walk) -> tuple[Words, Words, np.ndarray, Walk]:
-        """The tokens of a walk, for each the index of the state it ends in, the exits, and the
-        walk that the index belongs to."""
-        walk, trie = walk.spread(self.trie), self.trie
-        states = walk.states
-        nullable = np.zeros(len(states), dtype=bool)
-        reached = occurring(walk.index, len(states))
-        nullable[[number for number in reached if states[number].nullable]] = True
-        exits = walk.nodes[nullable.take(walk.index) & trie.branches.take(walk.nodes)]
-        counts = trie.tokens_from[walk.nodes + 1] - trie.tokens_from[walk.nodes]
-        if self._partial:
-            dead = [n for n in reached if states[n].shortest >= INFINITE]
-            counts[np.isin(walk.index, dead)] = 0
-        tokens = trie.tokens_at(walk.nodes[counts > 0])
-        return tokens, np.repeat(walk.index, counts), exits, walk
-
-    def _walked(self, node: Node, fan: Fan) -> Inner:
-        """A walk of its own for `node`."""
-        walk = self.walker.walk(node, fan)
-        if walk.pairs is not None:
-            return self._digest_pairs(walk.pairs)
-        if walk.full is not None:
-            return self._digest_full(walk)
-        vocabulary = self._vocabulary
-        if len(walk.tops):
-            return self._digest_tops(walk)
-        found, at_ends, exits, walk = self.token_states(walk)
-        ends = [walk.states[number] for number in occurring(at_ends, len(walk.states))]
-        return Inner(of_tokens(found, vocabulary.size, vocabulary.words), exits, ends)
-
-    def _digest_tops(self, walk: Walk) -> Inner:
-        """Where what lies below the tops need not be looked at singly."""
-        vocabulary, trie = self._vocabulary, self.trie
-        visited = Walk(walk.states, walk.nodes, walk.index)
-        tokens, at_ends, exits, _ = self.token_states(visited)
-        allowed = trie.allowed_below(walk.tops)
-        allowed[tokens] = True
-        numbers = set(occurring(at_ends, len(walk.states)))
-        for number in occurring(walk.top_index, len(walk.states)):
-            tops = walk.tops[walk.top_index == number]
-            places = int(np.bitwise_or.reduce(trie.places_below[tops]))
-            inside = walk.within[number].tolist()
-            numbers.update(state for place, state in enumerate(inside) if places >> place & 1)
-            if walk.states[number].nullable:
-                below, _ = trie.below(tops)
-                between = (trie.char_place[below] % utf8.BROKEN) == 0
-                exits = np.concatenate([exits, below[trie.branches[below] & between]])
-        ends = [walk.states[number] for number in sorted(numbers)]
-        return Inner(of_bits(pack_bits(allowed, vocabulary.words)), exits, ends)
-
-    def _digest_pairs(self, pairs: list[tuple[int, Node]]) -> Inner:
-        if not pairs:
-            return self._nothing
-        starts, carries = self.trie.starts, self.trie.carries
-        tokens: list[int] = []
-        exits = []
-        ends: dict[Node, None] = {}
-        for node, state in pairs:
-            if carries[node] and state.shortest < INFINITE:
-                tokens.extend(self.trie.tokens_of(node))
-                ends[state] = None
-            if state.nullable and starts[node] < starts[node + 1]:
-                exits.append(node)
-        found = TokenSet(few=tokens)
-        if len(tokens) > FEW:
-            found = of_tokens(np.array(tokens), self._vocabulary.size, self._vocabulary.words)
-        return Inner(found, np.array(exits, dtype=np.intp) if exits else _NONE, list(ends))
-
-    def _digest_full(self, walk: Walk) -> Inner:
-        """For a walk over the whole trie."""
-        full, states = walk.full, walk.states
-        assert full is not None
-        at_ends = full.take(self.trie.node_of)
-        if self._partial:
-            dead = [n for n in distinct(at_ends, len(states)) if states[n].shortest >= INFINITE]
-            at_ends[np.isin(at_ends, dead)] = 0
-        ends = [states[number] for number in distinct(at_ends, len(states))]
-        bits = pack_bits(at_ends > 0, self._vocabulary.words)
-        return Inner(of_bits(bits), exit_nodes(self.trie, walk), ends)
+        places = Places(np.array(exits, dtype=np.intp))
+        return Inner(of_bits(bits), places, list(ends), inner.more)

@@ -26,7 +26,8 @@ class TokenTrie:
     tokens_from[N+1], tokens: node n carries the tokens tokens[tokens_from[n] : tokens_from[n+1]]
     (several where their bytes agree). branches bool[N]: the node has children.
     char_place uint8[N]: where in a character of UTF-8 the bytes from the root to a node end
-    (utf8.py). chars int16[N]: bytes on that way that begin a character.
+    (utf8.py). chars int16[N]: bytes on that way that begin a character. place intp[N]: a node's
+    number in the order of their bytes, depth first.
     What lies below a node: sizes intp[N], how many nodes, with the node itself; ascii_below
     uint64[N, 2], the ASCII bytes on the way, as a bit set; beyond_below uint8[N], whether there are
     others, and then whether they all belong to characters of UTF-8; places_below uint16[N], the
@@ -89,7 +90,7 @@ class TokenTrie:
         self.tokens_from = np.concatenate([[0], np.cumsum(carried)]).astype(np.intp)
 
     def _order_by_depth(self) -> None:
-        """Depth first, what lies below a node is one run: `sizes[n]` nodes from `_place[n]` on,
+        """Depth first, what lies below a node is one run: `sizes[n]` nodes from `place[n]` on,
         with the node itself; its tokens too."""
         sizes = np.ones(self.size, dtype=np.intp)
         place = np.zeros(self.size, dtype=np.intp)
@@ -99,7 +100,7 @@ class TokenTrie:
             above = self.parent[low:high]
             behind = np.cumsum(sizes[low:high]) - sizes[low:high]
             place[low:high] = place[above] + 1 + behind - behind[self.first[above] - low]
-        self.sizes, self._place = sizes, place
+        self.sizes, self.place = sizes, place
         self._in_order = np.empty(self.size, dtype=np.intp)
         self._in_order[place] = np.arange(self.size)
         carried = np.diff(self.tokens_from)[self._in_order]
@@ -150,7 +151,7 @@ class TokenTrie:
     def below(self, nodes: Ints) -> tuple[Ints, Ints]:
         """All nodes below the given ones, one given node after the other, and how many they are."""
         counts = self.sizes[nodes] - 1
-        start = self._place[nodes] + 1 - (np.cumsum(counts) - counts)
+        start = self.place[nodes] + 1 - (np.cumsum(counts) - counts)
         at = np.repeat(start, counts) + np.arange(int(counts.sum()))
         return self._in_order[at], counts
 
@@ -160,15 +161,24 @@ class TokenTrie:
 
     def tokens_below(self, nodes: Ints) -> tuple[Ints, Ints]:
         """All tokens below the given nodes, one node after the other, and how many they are."""
-        place = self._place[nodes]
+        place = self.place[nodes]
         low, high = self._tokens_before[place + 1], self._tokens_before[place + self.sizes[nodes]]
         counts = high - low
         at = np.repeat(low - (np.cumsum(counts) - counts), counts) + np.arange(int(counts.sum()))
         return self._by_text[at], counts
 
+    def covered(self, nodes: Ints) -> np.ndarray:
+        """bool[N], by `place`: the nodes below the given ones, of which none lies below another."""
+        place = self.place[nodes]
+        change = np.zeros(self.size + 1, dtype=np.int8)
+        change[place + 1] += 1
+        change[place + self.sizes[nodes]] -= 1
+        inside: np.ndarray = np.cumsum(change, dtype=np.int8).view(bool)
+        return inside
+
     def allowed_below(self, nodes: Ints) -> np.ndarray:
         """bool[V]: the tokens below the nodes, of which none lies below another."""
-        place = self._place[nodes]
+        place = self.place[nodes]
         change = np.zeros(len(self._by_text) + 1, dtype=np.int8)
         change[self._tokens_before[place + 1]] += 1
         change[self._tokens_before[place + self.sizes[nodes]]] -= 1

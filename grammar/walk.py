@@ -11,12 +11,13 @@ stops at a node below which no byte leads elsewhere (a "top"), and says so.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 
 import numpy as np
 
 from .arena import Arena
 from .derivatives import segments
+from .fan import Fan, Places
 from .node import Node
 from .state_table import StateTable
 from .trie import NO_CHARS, WHOLE_CHARS, TokenTrie
@@ -24,7 +25,6 @@ from .trie import NO_CHARS, WHOLE_CHARS, TokenTrie
 Ints = np.ndarray
 
 NARROW = 192  # nodes to look at up to which Python is faster than arrays
-SMALL = 64  # sources of a Fan up to which their children are listed
 FEW = 24  # nodes from which a walk by arrays goes on in Python
 CHAIN = 64  # nodes below each of these, on average, at most
 DENSE = 0.15  # share of a level (of bytes, at the root) alive from which it is taken whole
@@ -132,55 +132,12 @@ def exit_nodes(trie: TokenTrie, walk: Walk) -> Ints:
     return np.flatnonzero(nullable.take(walk.full) & trie.branches)
 
 
-class Fan:
-    """Where a walk begins: the children of some trie nodes, by the byte that leads to them.
-
-    sources intp: the trie nodes. Of few, the children are listed; of many, they are found among all
-    nodes that a byte leads to, when a byte is asked for. bytes: those that lead to children, as a
-    bit set; perhaps others, where there are many.
-    """
-
-    __slots__ = ("_found", "_labels", "_marks", "_nodes", "_trie", "bytes", "is_root")
-
-    def __init__(self, trie: TokenTrie, sources: Ints) -> None:
-        self.is_root = len(sources) == 1 and not sources[0]
-        self._trie = trie
-        self._found: dict[tuple[int, int], Ints] = {}
-        self._marks: Ints | None = None
-        self.bytes = (1 << 256) - 1
-        if len(sources) > SMALL:
-            self._marks = np.zeros(trie.size, dtype=bool)
-            self._marks[sources] = True
-            return
-        low, high = trie.first[sources], trie.first[sources + 1]
-        counts = high - low
-        children = np.repeat(low - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
-        labels = trie.label[children].astype(np.uint8)
-        order = np.argsort(labels, kind="stable")
-        self._nodes = children[order]
-        self._labels = labels[order].tobytes()
-        self.bytes = sum(1 << byte for byte in set(self._labels))
-
-    def between(self, low: int, high: int) -> Ints:
-        """The children along the bytes low..high."""
-        found = self._found.get((low, high))
-        if found is None:
-            if self._marks is not None:
-                found = self._trie.along(low, high)
-                found = found[self._marks.take(self._trie.parent.take(found))]
-            else:
-                start = bisect_left(self._labels, low)
-                found = self._nodes[start : bisect_right(self._labels, high, start)]
-            self._found[low, high] = found
-        return found
-
-
 class Walker:
     def __init__(self, arena: Arena, trie: TokenTrie) -> None:
         self._arena = arena
         self._trie = trie
         self.table = StateTable(arena)
-        self.root = Fan(trie, np.zeros(1, dtype=np.intp))
+        self.root = Fan(trie, Places(np.zeros(1, dtype=np.intp)))
         self._children = np.diff(trie.first)
         self._partial = arena.alphabet is not None
 

@@ -1,0 +1,119 @@
+"""Places in the token trie, and the walks that go on from there."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+
+import numpy as np
+
+from . import utf8
+from .trie import TokenTrie
+
+Ints = np.ndarray
+
+SMALL = 64  # places up to which their children are listed
+KEPT_FANS = 4096  # small ones that are known again
+
+_NONE = np.zeros(0, dtype=np.intp)
+
+
+class Places:
+    """Trie nodes: `nodes` intp, and those below `tops` intp at which no character is open. (Some
+    have no children.)"""
+
+    __slots__ = ("nodes", "tops")
+
+    def __init__(self, nodes: Ints = _NONE, tops: Ints = _NONE) -> None:
+        self.nodes = nodes
+        self.tops = tops
+
+    def __bool__(self) -> bool:
+        return bool(len(self.nodes) or len(self.tops))
+
+    @property
+    def nbytes(self) -> int:
+        return self.nodes.nbytes + self.tops.nbytes
+
+    def listed(self, trie: TokenTrie) -> Ints:
+        """All of them that have children, one by one."""
+        if not len(self.tops):
+            return self.nodes
+        below, _ = trie.below(self.tops)
+        below = below[trie.branches[below] & (trie.char_place[below] % utf8.BROKEN == 0)]
+        return np.concatenate([self.nodes, below])
+
+
+class Fan:
+    """Where a walk begins: the children of some places, by the byte that leads to them.
+
+    Of few places, the children are listed; of many, they are found among all nodes that a byte
+    leads to, when a byte is asked for. bytes: those that lead to children, as a bit set; perhaps
+    others, where there are many.
+    """
+
+    __slots__ = ("_below", "_found", "_labels", "_listed", "_nodes", "_trie", "bytes", "is_root")
+
+    def __init__(self, trie: TokenTrie, places: Places) -> None:
+        nodes = places.nodes
+        self.is_root = len(nodes) == 1 and not nodes[0] and not len(places.tops)
+        self._trie = trie
+        self._found: dict[tuple[int, int], Ints] = {}
+        self._listed: Ints | None = None
+        if len(nodes) > SMALL or len(places.tops):
+            self.bytes = (1 << 256) - 1
+            self._listed = np.zeros(trie.size, dtype=bool)
+            self._listed[nodes] = True
+            self._below = trie.covered(places.tops) if len(places.tops) else None
+            return
+        low, high = trie.first[nodes], trie.first[nodes + 1]
+        counts = high - low
+        children = np.repeat(low - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+        labels = trie.label[children].astype(np.uint8)
+        order = np.argsort(labels, kind="stable")
+        self._nodes = children[order]
+        self._labels = labels[order].tobytes()
+        self.bytes = sum(1 << byte for byte in set(self._labels))
+
+    def between(self, low: int, high: int) -> Ints:
+        """The children along the bytes low..high."""
+        found = self._found.get((low, high))
+        if found is None:
+            if self._listed is None:
+                start = bisect_left(self._labels, low)
+                found = self._nodes[start : bisect_right(self._labels, high, start)]
+            else:
+                found = self._search(low, high, self._listed)
+            self._found[low, high] = found
+        return found
+
+    def _search(self, low: int, high: int, listed: Ints) -> Ints:
+        trie = self._trie
+        found = trie.along(low, high)
+        above = trie.parent.take(found)
+        inside = listed.take(above)
+        if self._below is not None:
+            closed = trie.char_place.take(above) % utf8.BROKEN == 0
+            inside |= self._below.take(trie.place.take(above)) & closed
+        return found[inside]
+
+
+class Fans:
+    """The same few places are the same Fan, so that what walks from there find is found once."""
+
+    def __init__(self, trie: TokenTrie) -> None:
+        self._trie = trie
+        self._known: dict[bytes, Fan] = {}
+
+    def at(self, places: Places) -> Fan:
+        if len(places.nodes) > SMALL or len(places.tops):
+            return Fan(self._trie, places)
+        key = places.nodes.tobytes()
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= KEPT_FANS:
+                self._known.clear()
+            found = self._known[key] = Fan(self._trie, places)
+        return found
+
+    def clear(self) -> None:
+        self._known.clear()
