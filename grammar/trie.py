@@ -10,6 +10,8 @@ T4 every leaf carries a token.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..errors import InvariantError
@@ -103,6 +105,7 @@ class TokenTrie:
         self.sizes, self.place = sizes, place
         self._in_order = np.empty(self.size, dtype=np.intp)
         self._in_order[place] = np.arange(self.size)
+        self._nodes_by_text = self.node_of[self._by_text]
         carried = np.diff(self.tokens_from)[self._in_order]
         self._tokens_before = np.concatenate([[0], np.cumsum(carried)]).astype(np.intp)
 
@@ -159,13 +162,23 @@ class TokenTrie:
         """All nodes that the bytes low..high lead to."""
         return self._by_label[self._label_from[low] : self._label_from[high + 1]]
 
-    def tokens_below(self, nodes: Ints) -> tuple[Ints, Ints]:
-        """All tokens below the given nodes, one node after the other, and how many they are."""
+    def spread_below(
+        self, nodes: Ints, values: Sequence[Ints]
+    ) -> tuple[Ints, Ints, tuple[Ints, ...]]:
+        """The tokens below the nodes, of which none lies below another; the nodes of the tokens;
+        and for each token the values (int32 at most) of the node that it lies below."""
         place = self.place[nodes]
         low, high = self._tokens_before[place + 1], self._tokens_before[place + self.sizes[nodes]]
-        counts = high - low
-        at = np.repeat(low - (np.cumsum(counts) - counts), counts) + np.arange(int(counts.sum()))
-        return self._by_text[at], counts
+
+        def spread(value: Ints) -> Ints:
+            change = np.zeros(len(self._by_text) + 1, dtype=np.int32)
+            change[low] += value
+            change[high] -= value
+            found: Ints = np.cumsum(change, dtype=np.int32)
+            return found
+
+        at = np.flatnonzero(spread(np.ones(len(nodes), dtype=np.int32)))
+        return self._by_text[at], self._nodes_by_text[at], tuple(spread(v)[at] for v in values)
 
     def covered(self, nodes: Ints) -> np.ndarray:
         """bool[N], by `place`: the nodes below the given ones, of which none lies below another."""

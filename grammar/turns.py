@@ -71,11 +71,12 @@ def _plain(walk: Walk, between: Ints, adds: Ints) -> bool:
 
 def _tags(trie: TokenTrie, nodes: Ints, between: Ints, adds: Ints, from_between: bool) -> Ints:
     """int16: the tags of `nodes`, of which none is reached but through others of them."""
-    order = np.argsort(nodes, kind="stable")
-    nodes = nodes[order]
+    order = None if (nodes[1:] > nodes[:-1]).all() else np.argsort(nodes, kind="stable")
+    if order is not None:
+        nodes, between = nodes[order], between[order]
     # 0 is the root, whose tag is 0; then the nodes in the order of their numbers.
     tags = np.zeros(len(nodes) + 1, dtype=np.int16)
-    starts = np.concatenate([[from_between], between[order]])
+    starts = np.concatenate([[from_between], between])
     row = np.zeros(trie.size, dtype=np.intp)
     row[nodes] = np.arange(1, len(nodes) + 1)
     above = row.take(trie.parent.take(nodes))
@@ -89,6 +90,8 @@ def _tags(trie: TokenTrie, nodes: Ints, between: Ints, adds: Ints, from_between:
             before = tags.take(parents)
             starting = starts.take(parents) & (before & 1 == 0)
             tags[low + 1 : high + 1] = before + starting * added[low:high]
+    if order is None:
+        return tags[1:]
     given = np.empty_like(tags[1:])
     given[order] = tags[1:]
     return given
@@ -103,23 +106,21 @@ def _with_tops(
     at_top = tags[row[walk.tops]]
     counting = between.take(walk.top_index) & (at_top & 1 == 0)
 
-    def below(nodes: Ints, top: Ints) -> Ints:
-        more = 2 * (trie.chars.take(nodes) - trie.chars.take(walk.tops[top]))
-        return at_top[top] + counting[top] * more
-
-    tokens, counts = trie.tokens_below(walk.tops)
-    top = np.repeat(np.arange(len(walk.tops)), counts)
-    nodes = trie.node_of[tokens]
-    at_ends = walk.within[walk.top_index[top], trie.char_place[nodes]]
+    tokens, nodes, (base, factor, index) = trie.spread_below(
+        walk.tops, (at_top - counting * 2 * trie.chars.take(walk.tops), counting, walk.top_index)
+    )
+    more = base + factor * 2 * trie.chars.take(nodes)
+    at_ends = walk.within[index, trie.char_place.take(nodes)]
     leaving = np.flatnonzero(nullable.take(walk.top_index))
     inner, counts = trie.below(walk.tops[leaving])
-    inner_top = np.repeat(leaving, counts)
+    top = np.repeat(leaving, counts)
     leaves = trie.branches[inner] & (trie.char_place[inner] % utf8.BROKEN == 0)
-    inner, inner_top = inner[leaves], inner_top[leaves]
+    inner, top = inner[leaves], top[leaves]
+    begun = trie.chars.take(inner) - trie.chars.take(walk.tops[top])
     return Tagged(
         np.concatenate([found.tokens, tokens]),
         np.concatenate([found.at_ends, at_ends]),
-        np.concatenate([found.tags, below(nodes, top)]),
+        np.concatenate([found.tags, more.astype(np.int16)]),
         np.concatenate([found.exits, inner]),
-        np.concatenate([found.exit_tags, below(inner, inner_top)]),
+        np.concatenate([found.exit_tags, at_top[top] + counting[top] * 2 * begun]),
     )

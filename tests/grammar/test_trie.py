@@ -73,7 +73,12 @@ def test_what_lies_below_a_node() -> None:
         assert sorted(nodes.tolist()) == below
         assert counts.tolist() == [len(below)]
         tokens = {token for child in below for token in trie.tokens_of(child)}
-        assert set(trie.tokens_below(np.array([node], dtype=np.intp))[0].tolist()) == tokens
+        given = np.array([node], dtype=np.intp)
+        found, at, (value,) = trie.spread_below(given, [np.array([7])])
+        assert set(found.tolist()) == tokens
+        assert at.tolist() == trie.node_of[found].tolist()
+        assert value.tolist() == [7] * len(found)
+        assert set(np.flatnonzero(trie.allowed_below(given)).tolist()) == tokens
         labels = {int(trie.label[child]) for child in below}
         tail = trie.tail(node)
         assert {byte for byte in range(128) if tail >> byte & 1} == {b for b in labels if b < 128}
