@@ -18,21 +18,29 @@ from .report import data_file
 
 EOS_IDS = (128001, 128009)  # of Llama 3, whose tokenizer file names no special roles
 SMALL_OBJECT = 8  # properties up to which a real schema's objects take them in any order
+WORKER = (sys.executable, "-m", "espalier.benchmarks.grammar_worker")
 SET_UP = 300.0  # seconds that an engine may take to make a vocabulary ready
 Job = dict[str, Any]
 Say = Callable[[str, int, int], None]  # what, how many are done, of how many
 
 
 class Bench:
-    """What the engines share: the tokenizer, and how long a job may take (seconds)."""
+    """What the engines share: the tokenizer, how long a job may take (seconds), and the command
+    that runs an engine."""
 
     def __init__(
-        self, tokenizer_file: Path, eos_ids: Sequence[int], limit: float, say: Say
+        self,
+        tokenizer_file: Path,
+        eos_ids: Sequence[int],
+        limit: float,
+        say: Say,
+        worker: Sequence[str] = WORKER,
     ) -> None:
         self._file = str(tokenizer_file)
         self._eos_ids = list(eos_ids)
         self._limit = limit
         self._say = say
+        self._worker = worker
         self._tokenizer = Tokenizer.from_file(self._file)
 
     def encode(self, text: str) -> list[int]:
@@ -63,11 +71,12 @@ class Bench:
         header = {"tokenizer": self._file, "eos_ids": self._eos_ids}
         asked.write_text("".join(json.dumps(job) + "\n" for job in [header, *jobs[start:]]))
         answers.write_text("")
-        command = [sys.executable, "-m", __package__ + ".grammar_worker"]
         found: list[Job] = []
         with errors.open("w") as complaints, answers.open() as lines:
             process = subprocess.Popen(
-                [*command, engine, str(asked), str(answers)], stdout=complaints, stderr=complaints
+                [*self._worker, engine, str(asked), str(answers)],
+                stdout=complaints,
+                stderr=complaints,
             )
             try:
                 part, since = "", time.monotonic()
