@@ -46,7 +46,7 @@ def test_help_loads_no_torch() -> None:
     ("arguments", "words"),
     [
         (["serve"], "NotSupportedError: the server is not built yet (issue 5)"),
-        (["bench", "grammar"], "NotSupportedError: the benchmark 'grammar' is not built yet"),
+        (["bench", "serve"], "NotSupportedError: the benchmark 'serve' is not built yet"),
         (["bench", "gramar"], "frontend, radix, soak, got 'gramar'"),
         (["chat", "--model", "no/such/folder/at/all"], "ModelLoadError"),
         (["chat", "--temperature", "nan"], "InvalidRequestError"),
