@@ -17,13 +17,13 @@ import numpy as np
 
 from .arena import Arena
 from .derivatives import segments
-from .node import CAT, REP, Node
+from .node import CAT, REP, Node, Segments
 from .trie import TokenTrie
 from .turns import begins, tagged
 from .walk import Walker, occurring
 
 FEWEST = 4  # counts up to which the loop's own states are as good
-WIDE = 24  # bytes a turn may begin with, below which a walk of its own costs less
+WIDE = 24  # bytes of ASCII a turn may begin with, below which a walk of its own costs less
 _SPINE = 4  # parts of a sequence in which the loop is looked for
 _STATES = 400  # states of a turn looked at
 
@@ -65,10 +65,16 @@ def _told_apart(arena: Arena, found: Shape) -> Shape | None:
     if not atomic(arena, found.loop.a) or not atomic(arena, found.before):
         return None
     turn, rest = segments(arena, found.loop.a), segments(arena, found.rest)
-    if sum(high - low + 1 for low, high, _ in turn) < WIDE:
+    if narrow(turn):
         return None
     overlap = any(a <= d and c <= b for a, b, _ in turn for c, d, _ in rest)
     return None if overlap else found
+
+
+def narrow(turn: Segments) -> bool:
+    """Whether so little begins a turn that a walk of its own for each count costs less."""
+    beyond = turn and turn[-1][1] > 0x7F  # such a byte begins many characters
+    return not beyond and sum(high - low + 1 for low, high, _ in turn) < WIDE
 
 
 def atomic(arena: Arena, node: Node) -> bool:

@@ -57,7 +57,7 @@ class Fan:
         nodes = places.nodes
         self.is_root = len(nodes) == 1 and not nodes[0] and not len(places.tops)
         self._trie = trie
-        self._found: dict[tuple[int, int], Ints] = {}
+        self._found: dict[tuple[int, int], Ints | list[int]] = {}
         self._listed: Ints | None = None
         if len(nodes) > SMALL or len(places.tops):
             self.bytes = (1 << 256) - 1
@@ -65,16 +65,17 @@ class Fan:
             self._listed[nodes] = True
             self._below = trie.covered(places.tops) if len(places.tops) else None
             return
-        low, high = trie.first[nodes], trie.first[nodes + 1]
-        counts = high - low
-        children = np.repeat(low - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
-        labels = trie.label[children].astype(np.uint8)
-        order = np.argsort(labels, kind="stable")
-        self._nodes = children[order]
-        self._labels = labels[order].tobytes()
+        starts, labels = trie.starts, trie.labels
+        pairs = sorted(
+            (labels[child], child)
+            for node in nodes.tolist()
+            for child in range(starts[node], starts[node + 1])
+        )
+        self._nodes = [child for _, child in pairs]
+        self._labels = bytes([label for label, _ in pairs])
         self.bytes = sum(1 << byte for byte in set(self._labels))
 
-    def between(self, low: int, high: int) -> Ints:
+    def between(self, low: int, high: int) -> Ints | list[int]:
         """The children along the bytes low..high."""
         found = self._found.get((low, high))
         if found is None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .arena import Arena
-from .counted import FEWEST, WIDE, atomic
+from .counted import FEWEST, atomic, narrow
 from .derivatives import decide, segments
 from .node import AND, CAT, REP, Node
 from .trie import TokenTrie
@@ -80,7 +80,7 @@ def can_be_closed(arena: Arena, found: ProductShape) -> bool:
     if found.loop.low > TURNS or any(item.deep > SMALL for item in found.others):
         return False
     first = segments(arena, found.loop.a)
-    if sum(high - low + 1 for low, high, _ in first) < WIDE:
+    if narrow(first):
         return False
     if any(a <= d and c <= b for a, b, _ in first for c, d, _ in segments(arena, found.rest)):
         return False

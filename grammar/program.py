@@ -13,7 +13,8 @@ from .arena import Arena
 from .derivatives import nonempty
 from .facts import Facts
 from .left_recursion import remove_left_recursion
-from .node import INFINITE, Node
+from .node import INFINITE, REP, Node
+from .records import is_record
 
 NIL, TERM, SEQ, CHOICE, LOOP, CALL = range(6)
 
@@ -80,7 +81,7 @@ class Program:
         if self.facts.nothing(expr):
             return self.nil
         if isinstance(expr, ir.Term):
-            return self._term(self.facts.node(expr))
+            return self._terminal(self.facts.node(expr))
         if isinstance(expr, ir.Ref):
             return self._call(expr.rule)
         if isinstance(expr, ir.Loop):
@@ -95,6 +96,13 @@ class Program:
         return self._choice(
             [self._build(item) for item in expr.items if not self.facts.nothing(item)]
         )
+
+    def _terminal(self, node: Node) -> Expr:
+        """A terminal; records, one after the other, are a loop over one: else, where they are
+        counted, each would be other states than the one before, with rows of their own."""
+        if node.kind == REP and node.high != 1 and is_record(self.arena, node.a):
+            return self.loop(self._term(node.a), node.low, node.high)
+        return self._term(node)
 
     def _term(self, node: Node) -> Expr:
         """A terminal. The empty string is kept apart, so that every turn of a loop takes bytes."""

@@ -146,12 +146,16 @@ class Walker:
         begun = [
             (children, rest)
             for low, high, rest in segments(self._arena, state)
-            if (children := sources.between(low, high)).size
+            if len(children := sources.between(low, high))
         ]
-        if sum([children.size for children, _ in begun]) > NARROW:
+        if sum([len(children) for children, _ in begun]) > NARROW:
             return self._wide(begun, 1 if sources.is_root else None)
         starts = self._trie.starts
-        frontier = [(child, rest) for children, rest in begun for child in children.tolist()]
+        frontier = [
+            (child, rest)
+            for children, rest in begun
+            for child in (children if isinstance(children, list) else children.tolist())
+        ]
         found = frontier
         while frontier:
             if sum([starts[node + 1] - starts[node] for node, _ in frontier]) > NARROW:
@@ -189,12 +193,12 @@ class Walker:
         ]
         return self._arrays(parts, None)
 
-    def _wide(self, begun: list[tuple[Ints, Node]], level: int | None) -> Walk:
+    def _wide(self, begun: list[tuple[Ints | list[int], Node]], level: int | None) -> Walk:
         """A walk by arrays from its first step on."""
         self.table.begin()
-        nodes = np.concatenate([children for children, _ in begun])
+        nodes = np.concatenate([np.asarray(children, dtype=np.intp) for children, _ in begun])
         numbers = np.array([self.table.number(rest) for _, rest in begun], dtype=np.int32)
-        states = np.repeat(numbers, [children.size for children, _ in begun])
+        states = np.repeat(numbers, [len(children) for children, _ in begun])
         return self._arrays([(nodes, states)], level)
 
     def _arrays(self, parts: _Parts, level: int | None) -> Walk:

@@ -41,7 +41,7 @@ def _inner(node: Node, arena: Arena, *, special: bool) -> Inner:
     with pytest.MonkeyPatch.context() as patch:
         for module in (counted, products):
             patch.setattr(module, "FEWEST", 0 if special else 10**9)
-            patch.setattr(module, "WIDE", 1)
+            patch.setattr(counted, "WIDE", 1)
         if not special:
             assert product_shape(arena, node) is None
             patch.setattr(difference, "base", lambda arena, node: None)
