@@ -138,21 +138,21 @@ def real_rows(jobs: Sequence[Job], answers: Answers) -> list[Row]:
         found += row(f"real/{name}", "schemas", {e: count[name] for e, count in standing.items()})
     good = {e: [a for a in those if "error" not in a] for e, those in answers.items()}
     good = {engine: those for engine, those in good.items() if those}
-    for what, unit, of in (
-        ("compile", "ms", lambda answer: answer["compile"] * 1000),
-        ("first mask", "ms", lambda answer: answer["first"] * 1000),
-        ("first mask, wall", "ms", lambda answer: answer["first wall"] * 1000),
+    for name, key in (
+        ("compile", "compile"),
+        ("first mask", "first"),
+        ("first mask, wall", "first wall"),
     ):
         for percent in (50, 99):
-            figures = {e: _at([of(a) for a in those], percent) for e, those in good.items()}
-            found += row(f"real/{what} p{percent}", unit, figures)
+            figures = {e: _at([a[key] for a in those], percent) * 1000 for e, those in good.items()}
+            found += row(f"real/{name} p{percent}", "ms", figures)
     steps = {e: [step for a in those for step in a["steps"]] for e, those in good.items()}
-    for percent in (50, 99, 99.9):
-        figures = {engine: _at(those, percent) for engine, those in steps.items()}
-        found += row(f"real/mask and accept p{percent:g}", "us", figures)
-    for tail in TAILS:
-        figures = {engine: _at(those, 100 - 100 / tail) for engine, those in steps.items()}
-        found += row(f"real/the slowest mask and accept of @ {tail}", "us", figures)
+    for tail in (50.0, 99.0, 99.9):
+        figures = {engine: _at(those, tail) for engine, those in steps.items()}
+        found += row(f"real/mask and accept p{tail:g}", "us", figures)
+    for of in TAILS:
+        figures = {engine: _at(those, 100 - 100 / of) for engine, those in steps.items()}
+        found += row(f"real/the slowest mask and accept of @ {of}", "us", figures)
     return found + _memory(good.get(OURS, []))
 
 

@@ -95,7 +95,8 @@ class Fan:
         if self._below is not None:
             closed = trie.char_place.take(above) % utf8.BROKEN == 0
             inside |= self._below.take(trie.place.take(above)) & closed
-        return found[inside]
+        children: Ints = found[inside]
+        return children
 
 
 class Fans:

@@ -22,7 +22,7 @@ class StateTable:
     In filled rows: stays uint64[n, 2], the ASCII bytes that lead from the state to itself, as a bit
     set; every_char bool[n], whether every character beyond ASCII does too; within int32[n, CHARS],
     if so, the states in the middle of such a character (utf8.py numbers them), and else the state
-    itself.
+    itself; rests bool[n]: whether anything leads from the state to itself.
     """
 
     def __init__(self, arena: Arena) -> None:
@@ -40,6 +40,10 @@ class StateTable:
         self.stays = np.zeros((rows, 2), dtype=np.uint64)
         self.every_char = np.zeros(rows, dtype=bool)
         self.within = np.zeros((rows, CHARS), dtype=np.int32)
+        self.rests = np.zeros(rows, dtype=bool)
+
+    def _arrays(self) -> tuple[Ints, ...]:
+        return self.delta, self.stays, self.every_char, self.within, self.rests
 
     def begin(self) -> None:
         """Called before a walk: forgets everything if the table has grown too large."""
@@ -53,11 +57,9 @@ class StateTable:
         found = self._numbers[state] = len(self.states)
         self.states.append(state)
         if found >= len(self.delta):
-            before = self.delta, self.stays, self.every_char, self.within
+            before = self._arrays()
             self._allocate(2 * found)
-            for old, new in zip(
-                before, (self.delta, self.stays, self.every_char, self.within), strict=True
-            ):
+            for old, new in zip(before, self._arrays(), strict=True):
                 new[:found] = old
         self.within[found] = found
         return found
@@ -88,9 +90,10 @@ class StateTable:
                 stays |= (1 << high + 1) - (1 << low)
         self.delta[number] = row
         self.stays[number] = stays & _WORD, (stays & _ASCII) >> 64
+        self.rests[number] = stays > 0
         inside = self._within(number, row)
         if inside is not None:
-            self.every_char[number] = True
+            self.every_char[number] = self.rests[number] = True
             self.within[number, 1:-1] = inside
 
     def _within(self, number: int, row: Ints) -> list[int] | None:

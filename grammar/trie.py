@@ -10,8 +10,6 @@ T4 every leaf carries a token.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from ..errors import InvariantError
@@ -162,23 +160,17 @@ class TokenTrie:
         """All nodes that the bytes low..high lead to."""
         return self._by_label[self._label_from[low] : self._label_from[high + 1]]
 
-    def spread_below(
-        self, nodes: Ints, values: Sequence[Ints]
-    ) -> tuple[Ints, Ints, tuple[Ints, ...]]:
+    def tokens_below(self, nodes: Ints) -> tuple[Ints, Ints, Ints]:
         """The tokens below the nodes, of which none lies below another; the nodes of the tokens;
-        and for each token the values (int32 at most) of the node that it lies below."""
+        and for each token which of the given nodes it lies below."""
         place = self.place[nodes]
-        low, high = self._tokens_before[place + 1], self._tokens_before[place + self.sizes[nodes]]
-
-        def spread(value: Ints) -> Ints:
-            change = np.zeros(len(self._by_text) + 1, dtype=np.int32)
-            change[low] += value
-            change[high] -= value
-            found: Ints = np.cumsum(change, dtype=np.int32)
-            return found
-
-        at = np.flatnonzero(spread(np.ones(len(nodes), dtype=np.int32)))
-        return self._by_text[at], self._nodes_by_text[at], tuple(spread(v)[at] for v in values)
+        change = np.zeros(len(self._by_text) + 1, dtype=np.int32)
+        numbers = np.arange(1, len(nodes) + 1, dtype=np.int32)
+        change[self._tokens_before[place + 1]] += numbers
+        change[self._tokens_before[place + self.sizes[nodes]]] -= numbers
+        above = np.cumsum(change, dtype=np.int32)
+        at = np.flatnonzero(above)
+        return self._by_text[at], self._nodes_by_text[at], above[at] - 1
 
     def covered(self, nodes: Ints) -> np.ndarray:
         """bool[N], by `place`: the nodes below the given ones, of which none lies below another."""

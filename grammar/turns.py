@@ -106,11 +106,10 @@ def _with_tops(
     at_top = tags[row[walk.tops]]
     counting = between.take(walk.top_index) & (at_top & 1 == 0)
 
-    tokens, nodes, (base, factor, index) = trie.spread_below(
-        walk.tops, (at_top - counting * 2 * trie.chars.take(walk.tops), counting, walk.top_index)
-    )
-    more = base + factor * 2 * trie.chars.take(nodes)
-    at_ends = walk.within[index, trie.char_place.take(nodes)]
+    tokens, nodes, top = trie.tokens_below(walk.tops)
+    base = at_top - counting * 2 * trie.chars.take(walk.tops)
+    more = base.take(top) + counting.take(top) * (2 * trie.chars.take(nodes))
+    at_ends = walk.within[walk.top_index.take(top), trie.char_place.take(nodes)]
     leaving = np.flatnonzero(nullable.take(walk.top_index))
     inner, counts = trie.below(walk.tops[leaving])
     top = np.repeat(leaving, counts)

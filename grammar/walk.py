@@ -236,14 +236,18 @@ class Walker:
         if self._partial or not nodes.size:
             return nodes, states
         table.fill(states)
-        moving = trie.ascii_below[nodes] & ~table.stays[states]
-        beyond = trie.beyond_below.take(nodes)
-        every_char = table.every_char.take(states)
+        rest = np.flatnonzero(table.rests.take(states))
+        if not rest.size:
+            return nodes, states
+        some, at = nodes[rest], states[rest]
+        moving = trie.ascii_below[some] & ~table.stays[at]
+        beyond = trie.beyond_below.take(some)
         top = ((moving[:, 0] | moving[:, 1]) == 0) & (
-            (beyond == NO_CHARS) | ((beyond == WHOLE_CHARS) & every_char)
+            (beyond == NO_CHARS) | ((beyond == WHOLE_CHARS) & table.every_char.take(at))
         )
-        tops.append((nodes[top], states[top]))
-        below = ~top
+        tops.append((some[top], at[top]))
+        below = np.ones(nodes.size, dtype=bool)
+        below[rest[top]] = False
         return nodes[below], states[below]
 
     def _frontier(self, nodes: Ints, states: Ints) -> tuple[Ints, Ints]:

@@ -74,10 +74,10 @@ def test_what_lies_below_a_node() -> None:
         assert counts.tolist() == [len(below)]
         tokens = {token for child in below for token in trie.tokens_of(child)}
         given = np.array([node], dtype=np.intp)
-        found, at, (value,) = trie.spread_below(given, [np.array([7])])
+        found, at, which = trie.tokens_below(given)
         assert set(found.tolist()) == tokens
         assert at.tolist() == trie.node_of[found].tolist()
-        assert value.tolist() == [7] * len(found)
+        assert which.tolist() == [0] * len(found)
         assert set(np.flatnonzero(trie.allowed_below(given)).tolist()) == tokens
         labels = {int(trie.label[child]) for child in below}
         tail = trie.tail(node)
