@@ -113,8 +113,9 @@ class Counted:
         self.codes[marks.tokens] = marks.tags + 1
         numbers = occurring(marks.at_ends, len(walk.states))
         self.ends = [walk.states[number] for number in numbers]
-        self.exits = marks.exits
-        self.exit_turns = marks.exit_tags >> 1
+        turns = marks.exit_tags >> 1
+        order = np.argsort(turns, kind="stable")
+        self.exits, self.exit_turns = marks.exits[order], turns[order]
 
     def tokens(self, low: int, high: int | None) -> Ints:
         """bool[V]: the tokens that end inside the terminal, for a loop of low to high turns."""
@@ -126,8 +127,8 @@ class Counted:
 
     def leaving(self, low: int, high: int | None) -> Ints:
         """The trie nodes at which the terminal may have ended and a longer token goes on."""
-        keep = (self.exit_turns >= low) & (self.exit_turns <= _most(high))
-        nodes: Ints = self.exits[keep]
+        start, end = np.searchsorted(self.exit_turns, [low, _most(high) + 1])
+        nodes: Ints = self.exits[start:end]
         return nodes
 
 

@@ -11,7 +11,8 @@ from .trie import TokenTrie
 
 Ints = np.ndarray
 
-SMALL = 64  # places up to which their children are listed
+SMALL = 64  # places up to which their children are listed in Python
+MANY = 2048  # places from which they are not listed
 KEPT_FANS = 4096  # small ones that are known again
 
 _NONE = np.zeros(0, dtype=np.intp)
@@ -59,20 +60,14 @@ class Fan:
         self._trie = trie
         self._found: dict[tuple[int, int], Ints | list[int]] = {}
         self._listed: Ints | None = None
-        if len(nodes) > SMALL or len(places.tops):
+        if len(nodes) + int(trie.sizes.take(places.tops).sum()) > MANY:
             self.bytes = (1 << 256) - 1
             self._listed = np.zeros(trie.size, dtype=bool)
             self._listed[nodes] = True
             self._below = trie.covered(places.tops) if len(places.tops) else None
             return
-        starts, labels = trie.starts, trie.labels
-        pairs = sorted(
-            (labels[child], child)
-            for node in nodes.tolist()
-            for child in range(starts[node], starts[node + 1])
-        )
-        self._nodes = [child for _, child in pairs]
-        self._labels = bytes([label for label, _ in pairs])
+        nodes = places.listed(trie)
+        self._nodes, self._labels = _few(trie, nodes) if len(nodes) <= SMALL else _some(trie, nodes)
         self.bytes = sum(1 << byte for byte in set(self._labels))
 
     def between(self, low: int, high: int) -> Ints | list[int]:
@@ -97,6 +92,27 @@ class Fan:
             inside |= self._below.take(trie.place.take(above)) & closed
         children: Ints = found[inside]
         return children
+
+
+def _few(trie: TokenTrie, nodes: Ints) -> tuple[list[int], bytes]:
+    """The children of the nodes by label, and the labels."""
+    starts, labels = trie.starts, trie.labels
+    pairs = sorted(
+        (labels[child], child)
+        for node in nodes.tolist()
+        for child in range(starts[node], starts[node + 1])
+    )
+    return [child for _, child in pairs], bytes([label for label, _ in pairs])
+
+
+def _some(trie: TokenTrie, nodes: Ints) -> tuple[list[int], bytes]:
+    """The same by arrays."""
+    low, high = trie.first[nodes], trie.first[nodes + 1]
+    counts = high - low
+    children = np.repeat(low - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+    labels = trie.label[children].astype(np.uint8)
+    order = np.argsort(labels, kind="stable")
+    return children[order].tolist(), labels[order].tobytes()
 
 
 class Fans:

@@ -142,7 +142,8 @@ class Rows:
                 seen.add(step)
                 waiting.append(step)
 
-        enter(following, self.inner(node).fan(self._fans))
+        if following.threads:
+            enter(following, self.inner(node).fan(self._fans))
         while waiting:
             config, fan = waiting.pop()
             for state, kont in config.threads:
