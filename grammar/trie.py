@@ -10,6 +10,8 @@ T4 every leaf carries a token.
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 
 from ..errors import InvariantError
@@ -50,7 +52,11 @@ class TokenTrie:
         # The same as Python objects: for walks of a few nodes these are faster than the arrays.
         self.labels = self.label.astype(np.uint8).tobytes()
         self.starts: list[int] = self.first.tolist()
-        self.carries = (np.diff(self.tokens_from) > 0).tobytes()
+        counts = np.diff(self.tokens_from)
+        self.carries = (counts > 0).tobytes()
+        first = np.full(self.size, -1, dtype=np.int32)
+        first[counts == 1] = self.tokens[self.tokens_from[:-1][counts == 1]]
+        self._only = array("i", first.tobytes())  # the token of a node that carries one
         self._tails: dict[int, int] = {}
         self._by_label = np.argsort(self.label[1:].astype(np.uint8), kind="stable") + 1
         counts = np.bincount(self.label[1:], minlength=256)
@@ -207,6 +213,9 @@ class TokenTrie:
 
     def tokens_of(self, node: int) -> list[int]:
         """The tokens that one node carries."""
+        only = self._only[node]
+        if only >= 0:
+            return [only]
         found: list[int] = self.tokens[self.tokens_from[node] : self.tokens_from[node + 1]].tolist()
         return found
 
