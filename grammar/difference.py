@@ -12,7 +12,7 @@ from bisect import bisect_left
 from itertools import pairwise
 
 from .arena import Arena
-from .derivatives import decide, segments
+from .derivatives import decide, segments, step, takes
 from .node import AND, CAT, NOT, Node
 from .trie import TokenTrie
 
@@ -39,18 +39,53 @@ def changes(arena: Arena, trie: TokenTrie, node: Node, other: Node) -> Changes |
     waiting = [(0, node, other)]
     while waiting:
         at, state, twin = waiting.pop()
-        child, end = trie.starts[at], trie.starts[at + 1]
-        if child == end:
+        if trie.starts[at] == trie.starts[at + 1]:
             continue
-        for low, high, one, two in _unlike(arena, state, twin):
-            child = bisect_left(trie.labels, low, child, end)
-            while child < end and trie.labels[child] <= high:
-                found[child] = one
-                waiting.append((child, one, two))
-                child += 1
+        for child, one, two in _children(arena, trie, at, state, twin):
+            found[child] = one
+            waiting.append((child, one, two))
         if len(found) > LIMIT:
             return None
     return found
+
+
+def _children(
+    arena: Arena, trie: TokenTrie, at: int, state: Node, twin: Node
+) -> list[tuple[int, Node, Node]]:
+    """The children of a trie node at which the two states are followed by different ones."""
+    found: list[tuple[int, Node, Node]] = []
+    bits = _telling(arena, state, twin)
+    if bits is None:
+        child, end = trie.starts[at], trie.starts[at + 1]
+        for low, high, one, two in _unlike(arena, state, twin):
+            child = bisect_left(trie.labels, low, child, end)
+            while child < end and trie.labels[child] <= high:
+                found.append((child, one, two))
+                child += 1
+        return found
+    while bits:
+        byte = (bits & -bits).bit_length() - 1
+        bits &= bits - 1
+        child = trie.child(at, byte)
+        if child:
+            one, two = step(arena, state, byte), step(arena, twin, byte)
+            if one is not two:
+                found.append((child, one, two))
+    return found
+
+
+def _telling(arena: Arena, state: Node, twin: Node) -> int | None:
+    """The bytes after which `state` and its base `twin` may not be the same, as a bit set: those
+    that its complements take, and where it may not end as its base may, those that follow. None
+    where `twin` is not its base."""
+    if base(arena, state) is not twin:
+        return None
+    head, tail = (state.a, state.b) if state.kind == CAT else (state, arena.epsilon)
+    bits = 0
+    for item in head.items:
+        if item.kind == NOT:
+            bits |= takes(arena, item.a)
+    return bits if head.nullable else bits | takes(arena, tail)
 
 
 def _unlike(arena: Arena, one: Node, two: Node) -> list[tuple[int, int, Node, Node]]:
