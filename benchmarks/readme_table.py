@@ -118,6 +118,37 @@ def growth(rows: Rows) -> str:
     return markdown(["", "at size", "CPU time or bytes", "log-log slope"], lines)
 
 
+GRAMMAR_ROWS = {
+    "suite/all: right": "JSON-Schema-Test-Suite: tests right",
+    "suite/all: refused": "refused, the keyword named",
+    "suite/all: accepts invalid": "invalid accepted",
+    "suite/all: rejects valid": "valid rejected",
+    "real/passing": "500 schemas from the wild: every test right",
+    "real/accepting an invalid instance": "accepting an invalid instance",
+    "real/first mask p50": "time to the first mask, median",
+    "real/first mask p99": "99th percentile",
+    "real/mask and accept p50": "mask and accept, median",
+    "real/mask and accept p99": "99th percentile",
+    "real/mask and accept p99.9": "99.9th percentile",
+}
+
+
+def grammar(rows: Rows) -> str:
+    """Verdicts and times, ours and the peers' across."""
+    found = {row["name"].removeprefix("grammar/"): row for row in rows}
+    shown = [(title, found[name]) for name, title in GRAMMAR_ROWS.items() if name in found]
+    peers = list(dict.fromkeys(peer for _, row in shown for peer in row["peers"]))
+    lines = [
+        [
+            f"{title}, {row['unit']}" if row["unit"] in ("ms", "us") else title,
+            number(row["value"]),
+            *(number(row["peers"][peer]) if peer in row["peers"] else "" for peer in peers),
+        ]
+        for title, row in shown
+    ]
+    return markdown(["", "espalier", *peers], lines)
+
+
 SECTIONS: dict[str, tuple[str, Callable[[Rows], str]]] = {
     "prefix": (
         "**Prompt tokens computed, over the exact optimum** (1.00 is perfect; `no sharing` is what "
@@ -127,6 +158,10 @@ SECTIONS: dict[str, tuple[str, Callable[[Rows], str]]] = {
     "cpu": (
         "**One CPU thread, beside transformers in the same run** (random weights; CPU time).",
         cpu,
+    ),
+    "grammar": (
+        "**Grammars, beside other engines in the same run** (Llama 3's tokenizer; CPU time).",
+        grammar,
     ),
     "radix": ("**The prefix tree as it grows.**", growth),
     "scheduler": ("**A step beside its model, as batch and queue grow** (null model).", growth),

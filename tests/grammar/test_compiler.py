@@ -249,3 +249,27 @@ def test_setting_up_a_real_vocabulary_takes_no_time() -> None:
     start = time.process_time()
     GrammarCompiler(one.vocabulary)
     assert time.process_time() - start < 1.5
+
+
+def test_compilers_of_one_vocabulary_may_share_its_trie() -> None:
+    one = rich_compiler()
+    other = GrammarCompiler(one.vocabulary, trie=one.trie)
+    assert other.trie is one.trie
+    assert other.arena is not one.arena
+    size = one.vocabulary.size
+    for pattern in ("[ab]*1", "(?:a|é)+"):
+        assert allowed(regex_matcher(pattern, one), size) == allowed(
+            regex_matcher(pattern, other), size
+        )
+
+
+def test_what_grammars_of_json_share_is_learnt_with_the_vocabulary() -> None:
+    tokens = [b"", *(bytes([byte]) for byte in range(256)), b'"a', b'a"', b'": ', b"12"]
+    compiler = GrammarCompiler(Vocabulary(tokens, [0], [0]))
+    rows = compiler._rows
+    known = {node for node, _ in rows._inner}
+    grammar = compiler.compile(GrammarSpec.json_schema({"type": "string"}))
+    matcher = grammar.matcher()
+    assert matcher.accept_bytes(b'"a')
+    assert {node for node, _ in matcher._place.config.threads} <= known
+    assert len(compiler._by_content) == 1  # the grammar that was learnt from is nobody's
