@@ -97,7 +97,7 @@ def test_the_state_table_starts_over_when_full() -> None:
 # Words of letters that every pattern below takes, of some that few take, and characters cut apart.
 PIECES = ["ab", "c", "é", "漢", "\U0001f600", '"', " ", "1"]
 WORDS = ["".join(parts).encode() for parts in product(PIECES, repeat=3)]
-WORDS += ["ab\uf000c".encode(), "ab\uf000\ue000".encode(), "\uf000漢é".encode()]
+WORDS += [text.encode() for text in ("zz\uf000b", "zz\uf000漢", "zzz")]
 CUT = [word[:-1] for word in WORDS] + [word[1:] for word in WORDS] + [word[:-2] for word in WORDS]
 LARGE = Vocabulary([b"", *(bytes([b]) for b in range(256)), *sorted({*WORDS, *CUT})], [0], [0])
 
@@ -113,7 +113,7 @@ LARGE = Vocabulary([b"", *(bytes([b]) for b in range(256)), *sorted({*WORDS, *CU
         ".*",
         r"(?s:.*)x",
         "[a-cé漢 ]*",
-        '[^"\ue000-\uffff]*',
+        r'[^"\ue000-\uffff]*',
         '"[^"c]*"',
     ],
 )
