@@ -107,7 +107,7 @@ def _merge(
 ) -> Segments:
     """Joins the targets of overlapping ranges; with `every`, only where all parts have one."""
     if every and len(parts) == 2:
-        return _meet(*parts, join)
+        return _meet(parts[0], parts[1], join)
     points = sorted({p for part in parts for low, high, _ in part for p in (low, high + 1)})
     index = {point: i for i, point in enumerate(points)}
     targets: list[list[Node]] = [[] for _ in points]
