@@ -1,10 +1,10 @@
 """Context-free grammars in lark's syntax, or in GBNF: what is written with `::=` is GBNF (gbnf.py).
 
-lark reads its own syntax: rules, terminals, templates, `%import` from its library, `%ignore`,
-`~ n..m`. What it leaves are plain rules over terminals, and terminals as regular expressions; the
-language is that of the texts they derive (as lark's Earley parser with its dynamic lexer has it):
-no terminal is preferred for being longer, so a mask never depends on where a lexer would cut.
-`%ignore`d terminals may stand before and after every terminal.
+lark reads its own syntax (lark_syntax.py): rules, terminals, templates, `%import` from its
+library, `%ignore`, `~ n..m`. The language is that of the texts that its rules derive (as lark's
+Earley parser with its dynamic lexer has it): no terminal is preferred for being longer, so a mask
+never depends on where a lexer would cut. `%ignore`d terminals may stand before and after every
+terminal.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from typing import Any
 
 from ..errors import GrammarError
 from .gbnf import gbnf_ir
-from .ir import Alt, Choice, Expr, GrammarIR, Lit, Ref, Regular, Rep, Seq, Term
+from .ir import Alt, Choice, Expr, GrammarIR, Lit, Loop, Ref, Regular, Rep, Seq, Term
+from .lark_syntax import LarkGrammar, read_lark
 from .regex import regex_regular, terminal_regular
 
 _QUOTED = re.compile(r'"(?:\\.|[^"\\\r\n])*"|\[(?:\\.|[^\]\\\r\n])*\]|(?:#|//)[^\r\n]*')
-_PLACE = re.compile(r"line (\d+),? column (\d+)")
-_LIBRARY = ("common", "unicode", "python", "lark")
 _START = "start"
 
 
@@ -30,89 +29,82 @@ def ebnf_ir(text: str, *, ascii: bool = False) -> GrammarIR:
     """
     if "::=" in _QUOTED.sub('""', text):
         return gbnf_ir(text)
-    terminals, rules, ignored = _read(text)
-    patterns = {terminal.name: terminal.pattern for terminal in terminals}
-    between: Term | None = None
-    if ignored:
-        skipped = [_regular(name, patterns[name], ascii) for name in ignored]
-        between = Term(Rep(skipped[0] if len(skipped) == 1 else Alt(tuple(skipped)), 0, None))
-    found: dict[str, list[Expr]] = {}
-    made: dict[str, Expr] = {}
-    for rule in rules:
-        items: list[Expr] = []
-        for symbol in rule.expansion:
-            if not symbol.is_term:
-                items.append(Ref(str(symbol.name)))
-                continue
-            if symbol.name not in made:
-                if symbol.name not in patterns:
-                    raise GrammarError(
-                        f"ebnf: the terminal {symbol.name} is declared and not defined",
-                        where=symbol.name,
-                        hint="Define it: nothing but the grammar says what it is.",
-                    )
-                term = Term(_regular(symbol.name, patterns[symbol.name], ascii))
-                made[symbol.name] = term if between is None else Seq((term, between))
-            items.append(made[symbol.name])
-        found.setdefault(str(rule.origin.name), []).append(_seq(items))
-    if _START not in found:
+    read = read_lark(text)
+    if _START not in read.rules:
         raise GrammarError(
             expected=f"a rule named {_START!r}, where every text begins",
-            got=", ".join(list(found)[:8]) or "no rules",
+            got=", ".join(list(read.rules)[:8]) or "no rules",
             where="ebnf",
         )
-    grammar: dict[str, Expr] = {
-        name: ways[0] if len(ways) == 1 else Choice(tuple(ways)) for name, ways in found.items()
-    }
-    if between is None:
-        return GrammarIR(grammar, _START)
-    return GrammarIR(grammar | {"*": Seq((between, Ref(_START)))}, "*")
+    rules = _Rules(read, ascii)
+    reached = rules.reached()
+    if rules.between is None:
+        return GrammarIR(reached, _START)
+    return GrammarIR(reached | {"*": Seq((rules.between, Ref(_START)))}, "*")
 
 
-def _read(text: str) -> tuple[list[Any], list[Any], list[str]]:
-    """What lark makes of the grammar: terminals, rules, names of ignored terminals."""
-    from lark.exceptions import LarkError
-    from lark.load_grammar import GrammarBuilder
+class _Rules:
+    """Trees of lark's rules as expressions. `%ignore`d terminals may follow every terminal."""
 
-    class Builder(GrammarBuilder):
-        """Imports from lark's own library and reads no other file, however it is spelled."""
+    def __init__(self, read: LarkGrammar, ascii: bool) -> None:
+        self._read = read
+        self._ascii = ascii
+        self._terms: dict[str, Expr] = {}
+        self.between: Term | None = None
+        self._asked: list[str] = [_START]
+        if read.ignored:
+            ignored = [_regular(name, read.patterns[name], ascii) for name in read.ignored]
+            self.between = Term(Rep(_alt(ignored), 0, None))
 
-        def do_import(
-            self, dotted_path: Any, base_path: Any, aliases: Any, base_mangle: Any = None
-        ) -> None:
-            if isinstance(base_path, str) or str(dotted_path[0]) not in _LIBRARY:
+    def reached(self) -> dict[str, Expr]:
+        """The rules that `start` calls, and those that these call."""
+        found: dict[str, Expr] = {}
+        for name in self._asked:  # it grows
+            if name not in found:
+                found[name] = self.expr(self._read.rules[name])
+        return found
+
+    def expr(self, node: Any) -> Expr:
+        """The expression of a tree, or of a symbol."""
+        if not hasattr(node, "data"):
+            return self._symbol(str(node.name), node.is_term)
+        if node.data == "expr":
+            return self._repeated(*node.children)
+        if node.data == "maybe":
+            return _loop(self.expr(node.children[0]), 0, 1)
+        if node.data == "alias":
+            return self.expr(node.children[0])
+        items = [self.expr(child) for child in node.children]
+        return _seq(items) if node.data == "expansion" else _choice(items)
+
+    def _symbol(self, name: str, is_term: bool) -> Expr:
+        if not is_term:
+            self._asked.append(name)
+            return Ref(name)
+        made = self._terms.get(name)
+        if made is None:
+            if name not in self._read.patterns:
                 raise GrammarError(
-                    f"ebnf: the import of {'.'.join(map(str, dotted_path))}",
-                    expected=f"one from lark's library: {', '.join(_LIBRARY)}",
-                    where="ebnf",
-                    hint="Write the rule into the grammar itself; no files are read.",
+                    f"ebnf: the terminal {name} is declared and not defined",
+                    where=name,
+                    hint="Define it: nothing but the grammar says what it is.",
                 )
-            try:
-                super().do_import(dotted_path, base_path, aliases, base_mangle)
-            except OSError:
-                raise GrammarError(
-                    f"ebnf: the import of {'.'.join(map(str, dotted_path))}",
-                    expected="a module of lark's library, and names of it in parentheses",
-                    where="ebnf",
-                    hint="Write %import common.WORD or %import common (WORD, INT).",
-                ) from None
+            term = Term(_regular(name, self._read.patterns[name], self._ascii))
+            made = term if self.between is None else Seq((term, self.between))
+            self._terms[name] = made
+        return made
 
-    try:
-        builder = Builder(True, [])
-        builder.load_grammar(text, "<ebnf>")
-        grammar = builder.build()
-        terminals, rules, ignored = grammar.compile([_START], set())
-    except LarkError as error:
-        message = str(error).splitlines()[0]
-        place = _PLACE.search(message)
-        if place is None:
-            raise GrammarError(f"ebnf: {message}", where="ebnf") from None
-        raise GrammarError(
-            "ebnf: neither lark's syntax nor GBNF (name ::= ...)",
-            where=f"line {place[1]}, column {place[2]}",
-            hint="A rule of lark is written name: alternatives, a terminal NAME: /regex/.",
-        ) from None
-    return terminals, rules, ignored
+    def _repeated(self, node: Any, operator: Any, *counts: Any) -> Expr:
+        item = self.expr(node)
+        if operator != "~":
+            low, high = {"?": (0, 1), "*": (0, None), "+": (1, None)}[str(operator)]
+            return _loop(item, low, high)
+        if any(len(count) > 9 for count in counts):
+            raise GrammarError("ebnf: a count above 999,999,999", where=f"~ {counts[0][:20]}")
+        least, most = int(counts[0]), int(counts[-1])
+        if not 0 <= least <= most:
+            raise GrammarError(expected="0 <= low <= high", got=f"~ {least}..{most}", where="ebnf")
+        return _loop(item, least, most)
 
 
 def _regular(name: str, pattern: Any, ascii: bool) -> Regular:
@@ -131,5 +123,22 @@ def _regular(name: str, pattern: Any, ascii: bool) -> Regular:
         ) from None
 
 
+def _alt(items: list[Regular]) -> Regular:
+    return items[0] if len(items) == 1 else Alt(tuple(items))
+
+
 def _seq(items: list[Expr]) -> Expr:
     return items[0] if len(items) == 1 else Seq(tuple(items))
+
+
+def _choice(items: list[Expr]) -> Expr:
+    """Alternatives, once each; terminals alone are one terminal."""
+    items = list(dict.fromkeys(items))
+    terms = [item.regular for item in items if isinstance(item, Term)]
+    if len(items) > 1 and len(terms) == len(items):
+        return Term(_alt(terms))
+    return items[0] if len(items) == 1 else Choice(tuple(items))
+
+
+def _loop(item: Expr, low: int, high: int | None) -> Expr:
+    return Term(Rep(item.regular, low, high)) if isinstance(item, Term) else Loop(item, low, high)

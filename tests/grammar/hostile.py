@@ -161,7 +161,6 @@ EBNF = {
     "hidden left recursion": _ebnf('start: e start "x" | "y"\ne: "e"?'),
     "a counted rule": _ebnf('start: a~0..1000000\na: "a" | "b"'),
     "nested counts": _ebnf('start: a~100\na: b~100\nb: c~100\nc: "a" | "b" "c"'),
-    "10,000 alternatives": _ebnf("start: " + " | ".join(f'"w{i}"' for i in range(10_000))),
     "2,000 rules": _ebnf(
         "start: r0\n" + "\n".join(f'r{i}: "a" r{i + 1} | "b" r{i + 1}' for i in range(2_000))
         + '\nr2000: "c"'
@@ -169,6 +168,12 @@ EBNF = {
     "parentheses 2,000 deep": _ebnf("start: " + "(" * 2_000 + '"a"' + ")" * 2_000),
     "GBNF parentheses 2,000 deep": _ebnf("root ::= " + "(" * 2_000 + '"a"' + ")" * 2_000),
     "GBNF counts": _ebnf('root ::= ((("a" | "b"){1,1000}){1,1000}){1,1000}'),
+    "30 options in a row": _ebnf(f'start: {"[x y] " * 30}\nx: "x"?\ny: "y"'),
+    "20,000 alternatives": _ebnf("start: " + " | ".join(f'"w{i}"' for i in range(20_000))),
+    "a terminal of 2^40 parts": _ebnf(
+        "start: A0\n" + "".join(f"A{i}: A{i + 1} A{i + 1}\n" for i in range(40)) + 'A40: "a"'
+    ),
+    "templates that grow": _ebnf('start: t{"a"}\nt{x}: "b" | t{u{x}}\nu{x}: x x'),
     "templates without an end": _ebnf('start: t{"a"}\nt{x}: x t{x}'),
 }  # fmt: skip
 

@@ -30,6 +30,9 @@ LARK = {
     "inlined, aliased": '?start: x -> one | y -> two\n_z: "1"\nx: _z "+"\n!y: "a" _z',
     "empty": 'start: "1" x "1"\nx: | "+" x',
     "a keyword is also a name": 'start: "ab" NAME | NAME\nNAME: /[ab]+/',
+    "options in a row": 'start: "1"? "+" "a"? ("b" | "1")? ["a" x]\nx: ("1" | "+" y)~1..2\ny: ',
+    "ignored between options": 'start: "a"~2..3 ("b" | x)*\nx: "1"\n%ignore " "',
+    "a template of templates": 'start: w{w{A}} "b"?\nw{x}: "(" x\nA: "a"',
     "declared twice over": 'start: X Y\nX: "1" | "11"\nY: X "+"',
 }
 
@@ -134,3 +137,42 @@ def test_no_prompt_of_a_mask_depends_on_where_a_lexer_would_cut() -> None:
     assert _accepted("aab", ebnf)
     assert _accepted("abab", ebnf)
     assert not _accepted("ab", ebnf)
+
+
+def test_an_option_that_lark_would_have_twice() -> None:
+    _same_as_lark('start: x? x? ("a" | "a") "+"\nx: "1"', 'start: x~0..2 "a" "+"\nx: "1"', 4)
+
+
+def test_options_in_a_row_are_not_multiplied() -> None:
+    """2^30 sequences of symbols, in thirty loops."""
+    names = [chr(ord("a") + i % 26) * (1 + i // 26) for i in range(30)]
+    grammar = parse(
+        GrammarSpec.ebnf("start: " + " ".join(f'[x "{name}"]' for name in names) + "\nx: ")
+    )
+    assert len(grammar.rules) == 2
+    words = " | ".join(f'"word {i}"' for i in range(5_000))
+    explained = (
+        GrammarCompiler(BYTES).compile(GrammarSpec.ebnf(f"start: {words}")).explain("word 77")
+    )
+    assert explained.accepted
+
+
+BYTES = Vocabulary([*(bytes([i]) for i in range(256)), b""], [256], [256])
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ('start: t{"a"}\nt{x}: "b" | t{u{x}}\nu{x}: x x', "ever more rules"),
+        ("start: A0\n" + "\n".join(f"A{i}: A{i + 1} A{i + 1}" for i in range(40)) + '\nA40: "a"',
+         "too large"),
+        ('%declare A\nstart: B\nB: A "x"', "lark cannot read"),
+        ('start: A\nA: "a"\nB: A A\n' + "%extend A: B B\n" * 30, "Recursion|too large"),
+        ("start: A\nA: " + "/a/ " * 50_000, "at most 150,000 characters"),
+        ('start: "a"~3..2', "expected 0 <= low <= high"),
+        ('start: "a"~9999999999', "a count above"),
+    ],
+)  # fmt: skip
+def test_what_would_never_end_or_lark_stumbles_over(text: str, what: str) -> None:
+    with pytest.raises(GrammarError, match=what):
+        parse(GrammarSpec.ebnf(text))
