@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from ..errors import GrammarError
@@ -64,22 +65,14 @@ def read_lark(text: str) -> LarkGrammar:
 
 
 def _read(text: str) -> LarkGrammar:
-    from lark.load_grammar import (
-        ApplyTemplates,
-        Grammar,
-        PrepareAnonTerminals,
-        PrepareLiterals,
-        ValidateSymbols,
-        nr_deepcopy_tree,
-    )
-
+    lark: Any = import_module("lark.load_grammar")  # untyped
     builder = _builder()
     builder.load_grammar(text, "<ebnf>")
     grammar = builder.build()
-    terminals = Grammar([], grammar.term_defs, grammar.ignore).compile([], "*")[0]
+    terminals = lark.Grammar([], grammar.term_defs, grammar.ignore).compile([], "*")[0]
     rules = list(grammar.rule_defs)
-    read: Any = PrepareLiterals() * ValidateSymbols() * PrepareAnonTerminals(terminals)
-    read *= ApplyTemplates(rules)
+    read = lark.PrepareLiterals() * lark.ValidateSymbols()
+    read = read * lark.PrepareAnonTerminals(terminals) * lark.ApplyTemplates(rules)
     found: dict[str, Any] = {}
     for name, parameters, tree, _ in rules:  # templates add to them meanwhile
         if len(rules) > len(grammar.rule_defs) + _MAX_INSTANCES:
@@ -89,7 +82,7 @@ def _read(text: str) -> LarkGrammar:
                 where=str(name)[:80],
             )
         if not parameters:
-            found[str(name)] = read.transform(nr_deepcopy_tree(tree))
+            found[str(name)] = read.transform(lark.nr_deepcopy_tree(tree))
     patterns = {str(terminal.name): terminal.pattern for terminal in terminals}
     return LarkGrammar(patterns, found, [str(name) for name in grammar.ignore])
 
@@ -103,12 +96,14 @@ def _builder() -> Any:
         """Imports from lark's own library and reads no other file, however it is spelled."""
 
         def _define(self, name: Any, is_term: bool, exp: Any, *args: Any, **named: Any) -> None:
-            super()._define(name, is_term, exp, *args, **named)
+            base: Any = super()
+            base._define(name, is_term, exp, *args, **named)
             if is_term and exp is not None:
                 sizes.define(str(name), exp)
 
         def _extend(self, name: Any, is_term: bool, exp: Any, *args: Any, **named: Any) -> None:
-            super()._extend(name, is_term, exp, *args, **named)
+            base: Any = super()
+            base._extend(name, is_term, exp, *args, **named)
             if is_term:
                 sizes.define(str(name), exp, more=True)
 
