@@ -153,11 +153,21 @@ def measure_host(asked: Asked, capacity: str) -> Iterator[Row]:
 
 def bounded(asked: Asked, capacity: str) -> Iterator[tuple[str, Workload, list[Prompt], int]]:
     """Name, workload, all its prompts in order, and the slots that are the capacity's share."""
-    for name, workload in asked.workloads(30_000 if asked.model == "null" else 4_000):
+    for name, workload in asked.workloads(vocabulary(asked.model)):
         prompts = [prompt for wave in workload for prompt in wave]
         share = int(SHARES[capacity] * belady.distinct(prompts))
         slots = max(share, max(map(len, prompts)) + asked.page)
         yield name, workload, prompts, slots - slots % asked.page
+
+
+def vocabulary(model: str) -> int:
+    """Token ids that prompts for the model may have."""
+    from ..runtime.engine import Engine
+
+    if model == "null":
+        return 30_000
+    with Engine(model=model, inline=True, device="cpu", max_total_tokens=1024) as engine:
+        return min(30_000, engine.info.vocab_size)
 
 
 def run_bounded(asked: Asked, workload: Workload, slots: int, host: int = 0) -> tuple[float, float]:

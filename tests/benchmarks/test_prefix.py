@@ -71,6 +71,18 @@ def test_a_host_tier_computes_what_is_short_and_no_more(tmp_path: Path) -> None:
     assert rows["prefix/null/eight/cyclic/quarter/host/computed"] < 0.7
 
 
+@pytest.mark.data
+def test_a_model_is_asked_for_ids_that_it_has(tmp_path: Path) -> None:
+    data_path("yardsticks/prefix_workloads.py")
+    file = tmp_path / "prefix.json"
+    options = ["--model", "sprig", "--scale", "0.02", "--capacity", "quarter", "--host"]
+    only = ["--only", "tree_of_thought", "--arrival", "eight"]
+    assert prefix.main([*options, *only, "--json", str(file)]) == 0
+    computed, seconds = report.read(file)
+    assert 0 < computed["value"] <= 1
+    assert seconds["value"] > 0
+
+
 def test_belady_by_hand() -> None:
     """Three runs of ten tokens in turn, room for two: LRU never hits; Belady every second time."""
     runs = [tuple(range(start, start + 10)) for start in (0, 20, 40)]
