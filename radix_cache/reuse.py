@@ -56,6 +56,7 @@ class Reuse:
         self._built_at = -1
         self._lost: OrderedDict[tuple[int, bytes], tuple[int, int, int]] = OrderedDict()
         self._trimmed: Node | None = None
+        self._cut = (0, b"")  # what was cut off it, in `_lost`
         self._powers = _powers(4096)
 
     # What happens to nodes
@@ -101,8 +102,13 @@ class Reuse:
 
     def evicted(self, leaf: Node, parent: Node, page: int) -> None:
         """`leaf` is about to leave. What is left of its run, its parent, is the next to go."""
-        place = (parent.digest, leaf.run[:page])
-        self._lost[place] = (leaf.seen, leaf.uses, leaf.size)
+        size = leaf.size
+        if leaf is self._trimmed:  # the run's pieces are remembered as one
+            cut = self._lost.get(self._cut)
+            if cut is not None and cut[:2] == (leaf.seen, leaf.uses):
+                size += self._lost.pop(self._cut)[2]
+        self._cut = place = (parent.digest, leaf.run[:page])
+        self._lost[place] = (leaf.seen, leaf.uses, size)
         self._lost.move_to_end(place)
         if len(self._lost) > _REMEMBERED:
             self._lost.popitem(last=False)

@@ -18,6 +18,8 @@ from .reuse import Reuse
 from .runs import WIDTH
 from .watch import WatchIndex
 
+_PIECES = 8  # of one run that comes back, remembered apart
+
 
 class Structure:
     """Namespaces' trees, which share one list of ages and one set of counts.
@@ -73,14 +75,15 @@ class Structure:
         One node, but where some of it was here before and is remembered: what is new begins a node
         of its own, since nobody has used it yet. asked: the number of the request it is for.
         """
-        while True:
-            size = len(run)
-            if self.reuse is not None:
-                size = self.reuse.remembered(parent, run, self.page_bytes)
+        for _ in range(_PIECES):
+            if self.reuse is None:
+                break
+            size = self.reuse.remembered(parent, run, self.page_bytes)
+            if size == len(run):
+                break
             parent = self.attach(parent, run[:size], slot_run[:size], pending, asked)
             run, slot_run = run[size:], slot_run[size:]
-            if not run:
-                return parent
+        return self.attach(parent, run, slot_run, pending, asked)
 
     def attach(
         self,

@@ -149,6 +149,37 @@ def test_a_run_that_comes_back_does_not_lend_its_uses_to_what_follows_it() -> No
     cache.check_invariants()
 
 
+def test_a_run_that_went_bit_by_bit_comes_back_as_one() -> None:
+    cache = cache_of(policy="density")
+    put(cache, "abcdefgh")
+    put(cache, "xy")
+    for _ in range(8):
+        assert cache.evict(1) == 1
+    assert cached(cache) == ["xy"]
+    tail = put(cache, "abcdefghij").node
+    assert (tail.size, tail.uses) == (2, 1)
+    assert tail.parent is not None
+    assert (tail.parent.size, tail.parent.uses) == (8, 2)
+
+
+def test_pieces_that_went_apart_make_a_bounded_number_of_nodes() -> None:
+    """The run is used again before each of them goes."""
+    cache = cache_of(256, policy="density")
+    put(cache, "a" * 40)
+    for number in range(20):
+        other = put(cache, chr(1000 + number)).node
+        cache.lock(other)
+        node = cache.match(key("a" * 40)).node
+        cache.lock(node)
+        cache.unlock(node)
+        assert cache.evict(1) == 1
+    assert cache.peek(key("a" * 40)) == 20
+    before = cache.stats().nodes
+    put(cache, "a" * 40)
+    assert 2 <= cache.stats().nodes - before <= 9
+    cache.check_invariants()
+
+
 def test_spared_is_what_was_used_more_often_than_what_comes_free_soon() -> None:
     cache = cache_of(policy="density")
     waiting = [cache.watch(key(text), "", None) for text in ("abcd", "abce", "abcf")]
