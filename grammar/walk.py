@@ -27,7 +27,7 @@ Ints = np.ndarray
 NARROW = 192  # nodes to look at up to which Python is faster than arrays
 FEW = 24  # nodes from which a walk by arrays goes on in Python
 CHAIN = 64  # nodes below each of these, on average, at most
-DENSE = 0.15  # share of a level (of bytes, at the root) alive from which it is taken whole
+DENSE = 0.3  # share of a level (of bytes, at the root) alive from which it is taken whole
 
 EARLIEST = 3  # level of the trie from which it may be taken whole
 ASCII = (1 << 128) - 1  # as a bit set
