@@ -16,6 +16,7 @@ from .derivatives import decide, segments, step, takes
 from .node import AND, CAT, NOT, Node
 from .trie import TokenTrie
 
+WIDEST = 100  # bytes that complements take at the root, beyond which that is so at once
 LIMIT = 2000  # trie nodes that may differ; with more, a walk of its own is as good
 
 Changes = dict[int, Node]  # the state at each trie node where it is not what it is in the base
@@ -35,6 +36,9 @@ def base(arena: Arena, node: Node) -> Node | None:
 def changes(arena: Arena, trie: TokenTrie, node: Node, other: Node) -> Changes | None:
     """Where a walk of `node` from the root finds another state (perhaps EMPTY) than one of `other`;
     None where that is more than LIMIT trie nodes."""
+    first = _telling(arena, node, other)
+    if first is not None and first.bit_count() > WIDEST:
+        return None
     found: Changes = {}
     waiting = [(0, node, other)]
     while waiting:
@@ -63,14 +67,26 @@ def _children(
                 found.append((child, one, two))
                 child += 1
         return found
+    for child in _along(trie, at, bits):
+        byte = trie.labels[child]
+        one, two = step(arena, state, byte), step(arena, twin, byte)
+        if one is not two:
+            found.append((child, one, two))
+    return found
+
+
+def _along(trie: TokenTrie, at: int, bits: int) -> list[int]:
+    """The children of a trie node along the bytes of a set."""
+    start, end = trie.starts[at], trie.starts[at + 1]
+    if end - start < bits.bit_count():
+        labels = trie.labels
+        return [child for child in range(start, end) if bits >> labels[child] & 1]
+    found = []
     while bits:
-        byte = (bits & -bits).bit_length() - 1
+        child = trie.child(at, (bits & -bits).bit_length() - 1)
         bits &= bits - 1
-        child = trie.child(at, byte)
         if child:
-            one, two = step(arena, state, byte), step(arena, twin, byte)
-            if one is not two:
-                found.append((child, one, two))
+            found.append(child)
     return found
 
 
