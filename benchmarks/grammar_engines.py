@@ -12,6 +12,8 @@ import importlib
 import importlib.util
 import json
 from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -30,12 +32,14 @@ MODULES = {
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What a JSON schema is asked for. any_order, annotate, lenient: ours alone. flexible: JSON
-    with any white space, and members that the schema does not name (what a schema means)."""
+    with any white space, and members that the schema does not name (what a schema means).
+    registry: a folder of schemas that others refer to, at localhost:1234; ours alone."""
 
     any_order: bool = False
     annotate: bool = False
     lenient: bool = False
     flexible: bool = False
+    registry: str = ""
 
 
 class Refused(Exception):
@@ -114,7 +118,18 @@ def spec_of(texts: Mapping[str, str], options: Options) -> GrammarSpec:
         property_order="any" if options.any_order else "declared",
         format="annotate" if options.annotate else "assert",
         lenient=options.lenient,
+        registry=_registry(options.registry) if options.registry else None,
     )
+
+
+@cache
+def _registry(folder: str) -> dict[str, str]:
+    """The schemas of a folder, by the URIs that the test suite gives them."""
+    root = Path(folder)
+    return {
+        f"http://localhost:1234/{file.relative_to(root).as_posix()}": file.read_text()
+        for file in root.glob("**/*.json")
+    }
 
 
 class XGrammar:

@@ -131,16 +131,13 @@ def case_jobs(bench: Bench, only: Sequence[str], documents: int, tokens: int) ->
 
 def suite_jobs(bench: Bench, every: int) -> list[Job]:
     """The groups of the JSON-Schema-Test-Suite's required tests, by keyword."""
+    suite = data_file("json-schema-test-suite")
+    options = {"annotate": True, "any_order": True, "flexible": True}
     found = []
-    for file in sorted(data_file("json-schema-test-suite/draft2020-12").glob("*.json")):
+    for file in sorted((suite / "draft2020-12").glob("*.json")):
         for group in json.loads(file.read_text()):
-            found.append(
-                _schema_job(bench, file.stem, group)
-                | {
-                    "kind": "suite",
-                    "options": {"annotate": True, "any_order": True, "flexible": True},
-                }
-            )
+            job = _schema_job(bench, file.stem, group) | {"kind": "suite"}
+            found.append(job | {"options": {**options, "registry": str(suite / "remotes")}})
     return found[::every]
 
 
