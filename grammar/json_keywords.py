@@ -19,6 +19,9 @@ from .json_text import decimal_of
 Schema = dict[str, Any]
 
 
+_MOST = 1 << 53
+
+
 class Refusal(GrammarError):
     """A keyword that cannot be enforced exactly; with `lenient` it is dropped instead."""
 
@@ -59,6 +62,10 @@ def read_count(location: str, schema: Schema, keyword: str) -> int | None:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise wrong_value("a whole number, 0 or more", value, location, keyword)
+    if value > _MOST:  # no text is that long: no upper bound, or one that nothing reaches
+        if keyword.startswith("max"):
+            return None
+        raise wrong_value(f"at most {_MOST:,}", value, location, keyword)
     return value
 
 

@@ -1,4 +1,5 @@
-"""Fuzzing of the three parsers: whatever comes in, nothing but a GrammarError comes out.
+"""Fuzzing of the three parsers: whatever comes in, nothing but a GrammarError comes out; and where
+a grammar comes out, its masks are what its matcher takes.
 
 Two ways to make input: values of the right shape with wrong parts, and texts that grow from good
 ones by edits. `python -m tests.grammar.fuzz --seconds 600` (make fuzz) goes on for that long, with
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import random
 import subprocess
 import sys
 import time
@@ -18,11 +20,13 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from hypothesis import HealthCheck, given, seed, settings, strategies as st
 
 from espalier.errors import GrammarError
-from espalier.grammar import GrammarSpec, Limits, parse
+from espalier.grammar import GrammarCompiler, GrammarSpec, Limits, parse
 from espalier.grammar.regex import pattern_regular, unanchored_regular
+from tests.grammar.hostile import byte_vocabulary
 
 LIMITS = Limits(source=200_000, states=3_000)
 SECONDS = 2.5
@@ -249,10 +253,54 @@ def try_ebnf(text: str) -> None:
     bounded(lambda: parse(GrammarSpec.ebnf(text), LIMITS))
 
 
+def try_walk(kind: str, source: Any, seed: int) -> None:
+    """A few tokens of what was accepted: each mask is what `accept` takes, with or without a budget
+    (which may withhold), and nobody gets stuck."""
+    bounded(lambda: _walk(_spec(kind, source), random.Random(seed)))
+
+
+def _spec(kind: str, source: Any) -> GrammarSpec:
+    if kind == "schema":
+        return GrammarSpec.json_schema(source)
+    return GrammarSpec.regex(source) if kind == "regex" else GrammarSpec.ebnf(source)
+
+
+def _walk(spec: GrammarSpec, draw: random.Random) -> None:
+    matcher = GrammarCompiler(VOCABULARY, limits=LIMITS).compile(spec).matcher()
+    mask = np.zeros(VOCABULARY.words, dtype=np.uint32)
+    for _ in range(6):
+        matcher.fill_mask(mask)
+        taken = {t for t in range(VOCABULARY.size) if matcher.copy().accept(t)}
+        assert _tokens(mask) == taken
+        matcher.fill_mask(mask, draw.choice((1, 3, 20, 1_000)))
+        within = _tokens(mask)
+        assert within, "stuck"
+        assert within <= taken
+        assert matcher.accept(draw.choice(sorted(within)))
+        if matcher.is_terminated:
+            break
+
+
+def _tokens(mask: np.ndarray) -> set[int]:
+    return set(np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little")).tolist())
+
+
+_SOURCES = st.one_of(
+    st.tuples(st.just("schema"), SCHEMA_VALUES),
+    st.tuples(st.just("schema"), st.sampled_from(SCHEMAS)),
+    st.tuples(st.just("regex"), edited(PATTERNS, PATTERN_WORDS)),
+    st.tuples(st.just("ebnf"), _rules()),
+)
+VOCABULARY = byte_vocabulary()
+
 TARGETS: dict[str, tuple[Callable[..., None], tuple[st.SearchStrategy[Any], ...]]] = {
     "schema": (try_schema, (SCHEMA_VALUES, _OPTIONS)),
     "schema text": (try_schema, (edited(SCHEMAS, SCHEMA_WORDS), _OPTIONS)),
     "regex": (try_regex, (edited(PATTERNS, PATTERN_WORDS), st.booleans())),
+    "walk": (
+        lambda source, seed: try_walk(*source, seed),
+        (_SOURCES, st.integers(0, 2**32)),
+    ),
     "ebnf": (try_ebnf, (st.one_of(_rules(), edited(GRAMMARS, GRAMMAR_WORDS)),)),
 }
 

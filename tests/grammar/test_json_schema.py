@@ -319,6 +319,8 @@ def test_the_innermost_hopeless_place_is_named() -> None:
         ({"minLength": -1}, "#/minLength"),
         ({"minLength": True}, "#/minLength"),
         ({"maxItems": "3"}, "#/maxItems"),
+        ({"type": "array", "minItems": 2**64}, "#/minItems"),
+        ({"type": "string", "minLength": 1e300}, "#/minLength"),
         ({"minimum": "0"}, "#/minimum"),
         ({"multipleOf": 0}, "#/multipleOf"),
         ({"items": {"multipleOf": 7}}, "#/items"),
@@ -408,6 +410,14 @@ def test_hostile_schemas_end_soon(name: str) -> None:
     with contextlib.suppress(GrammarError):
         grammar(HOSTILE[name])
     assert time.process_time() - begin < 2.5
+
+
+@pytest.mark.parametrize("keyword", ["maxLength", "maxItems", "maxProperties", "maxContains"])
+@pytest.mark.parametrize("bound", [2**53 + 1, 2**64, 1e300])
+def test_a_maximum_that_nothing_reaches(keyword: str, bound: float) -> None:
+    built = grammar({keyword: bound, "contains": {}, "type": ["string", "array", "object"]})
+    assert ir.decode(ir.encode(built)) == built
+    assert Oracle(built).accepts('["a"]')
 
 
 def test_a_schema_that_json_cannot_write() -> None:
