@@ -23,6 +23,7 @@ from .ir import Alt, Choice, Expr, GrammarIR, Lit, Loop, Ref, Rep, Seq, Term as 
 from .spec import GrammarSpec, encoded
 
 MAX_NESTING = 200
+MAX_COUNT = 1 << 53
 
 
 class Term(msgspec.Struct, frozen=True, tag=True):
@@ -115,8 +116,13 @@ def optional(item: Term | str) -> Term:
 
 def repeat(item: Term | str, low: int = 0, high: int | None = None) -> Term:
     """The item at least `low` and at most `high` times (None: no bound)."""
-    if low < 0 or (high is not None and high < low):
-        raise GrammarError(expected="0 <= low <= high", got=f"{low}, {high}", where="repeat")
+    most = low if high is None else high
+    if not isinstance(low, int) or not isinstance(most, int) or not 0 <= low <= most <= MAX_COUNT:
+        raise GrammarError(
+            expected=f"whole numbers, 0 <= low <= high <= {MAX_COUNT:,}",
+            got=f"{low}, {high}"[:80],
+            where="repeat",
+        )
     return Repeat(_term(item, "repeat"), low, high)
 
 
@@ -194,10 +200,7 @@ class Building:
                 )
             return Ref(f"rule {term.name}")
         if isinstance(term, Repeat):
-            if term.low < 0 or (term.high is not None and term.high < term.low):
-                raise GrammarError(
-                    expected="0 <= low <= high", got=f"{term.low}, {term.high}", where="repeat"
-                )
+            repeat("", term.low, term.high)  # its own check
             item = self.expr(term.item, depth + 1)
             if isinstance(item, Terminal):
                 return Terminal(Rep(item.regular, term.low, term.high))

@@ -72,6 +72,8 @@ def test_a_spec_crosses_borders_as_it_is() -> None:
         (lambda: t.text(1), "text"),  # type: ignore[arg-type]
         (lambda: t.regex(b"a"), "regex"),  # type: ignore[arg-type]
         (lambda: t.repeat("a", 3, 2), "repeat"),
+        (lambda: t.repeat("a", 0, 2**70), "repeat"),
+        (lambda: t.repeat("a", "x"), "repeat"),  # type: ignore[arg-type]
         (lambda: t.ref(""), "ref"),
         (lambda: parse(t.grammar(t.ref("x"), y="a")), "ref('x')"),
         (lambda: parse(t.grammar(t.regex("("))), "column 1"),
