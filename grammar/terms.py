@@ -116,13 +116,7 @@ def optional(item: Term | str) -> Term:
 
 def repeat(item: Term | str, low: int = 0, high: int | None = None) -> Term:
     """The item at least `low` and at most `high` times (None: no bound)."""
-    most = low if high is None else high
-    if not isinstance(low, int) or not isinstance(most, int) or not 0 <= low <= most <= MAX_COUNT:
-        raise GrammarError(
-            expected=f"whole numbers, 0 <= low <= high <= {MAX_COUNT:,}",
-            got=f"{low}, {high}"[:80],
-            where="repeat",
-        )
+    _check_counts(low, high)
     return Repeat(_term(item, "repeat"), low, high)
 
 
@@ -146,6 +140,16 @@ def grammar(start: Term | str, **rules: Term | str) -> GrammarSpec:
     named = {name: _term(rule, name) for name, rule in rules.items()}
     source = encoded("terms", Terms(_term(start, "start"), named))
     return GrammarSpec(kind="terms", source=source)
+
+
+def _check_counts(low: int, high: int | None) -> None:
+    most = low if high is None else high
+    if not isinstance(low, int) or not isinstance(most, int) or not 0 <= low <= most <= MAX_COUNT:
+        raise GrammarError(
+            expected=f"whole numbers, 0 <= low <= high <= {MAX_COUNT:,}",
+            got=f"{low}, {high}"[:80],
+            where="repeat",
+        )
 
 
 def _term(item: Term | str, where: str) -> AnyTerm:
@@ -200,7 +204,7 @@ class Building:
                 )
             return Ref(f"rule {term.name}")
         if isinstance(term, Repeat):
-            repeat("", term.low, term.high)  # its own check
+            _check_counts(term.low, term.high)
             item = self.expr(term.item, depth + 1)
             if isinstance(item, Terminal):
                 return Terminal(Rep(item.regular, term.low, term.high))
