@@ -186,6 +186,20 @@ def measure_tree(size: int, rows: Rows) -> None:
     gc.unfreeze()
 
 
+def measure_density(size: int, rows: Rows) -> None:
+    """Eviction by the policy that is the engine's default; above it is LRU's."""
+    cache = RadixCache(SlotAllocator(size * 5 + 100), policy="density")
+    bushy(cache, size, np.random.default_rng(0))
+    gc.collect()
+    gc.freeze()
+    rows.add(
+        "evict one leaf, by hit density",
+        size,
+        microseconds(iter([lambda: cache.evict(4)] * min(400, size // 4))),
+    )
+    gc.unfreeze()
+
+
 def measure_memory(rows: Rows, nodes: int) -> None:
     """Bytes per node beside its runs (16 per token) and the allocator's bookkeeping (12)."""
     kept: list[RadixCache] = []  # so that the second shape does not live in the first one's memory
@@ -257,6 +271,7 @@ def measure(
     measure_waiting(rows, waiting)
     for size in sizes:
         measure_tree(size, rows)
+        measure_density(size, rows)
     return rows.rows + rows.slopes()
 
 

@@ -129,13 +129,15 @@ class Reuse:
         self._trimmed = None
         self._build()
         density, now = self._density, self.requests
-        best, least = None, (math.inf, 0, 0)
+        best, least = None, math.inf
         for node in self.leaves.sample(_SAMPLE):
-            earns = density[node.uses - 1][_bin(now - node.seen)]
-            rank = (earns, node.uses, node.used_at)
-            if best is None or rank < least:
-                best, least = node, rank
-        if spare and best is not None and (self.leaves.wanted(best) or self._later(best, least[0])):
+            age = now - node.seen
+            earns = density[node.uses - 1][_BIN_OF[age] if age < _TABLED else _bin(age)]
+            if earns > least:
+                continue
+            if earns < least or best is None or _before(node, best):
+                best, least = node, earns
+        if spare and best is not None and (self.leaves.wanted(best) or self._later(best, least)):
             return None
         return best
 
@@ -194,6 +196,15 @@ def _powers(count: int) -> npt.NDArray[np.uint64]:
 
 def _bin(age: int) -> int:
     return min(_BINS - 1, int(_PER_OCTAVE * math.log2(age / _FINEST + 1)))
+
+
+_TABLED = 4096
+_BIN_OF = [_bin(age) for age in range(_TABLED)]
+
+
+def _before(one: Node, other: Node) -> bool:
+    """Of two that earn the same: what was used fewer times, then what was used first."""
+    return (one.uses, one.used_at) < (other.uses, other.used_at)
 
 
 def _densities(hits: npt.NDArray[np.float64], entered: float) -> npt.NDArray[np.float64]:
