@@ -84,7 +84,7 @@ def plot(rows: Sequence[Row]) -> str:
             for engine, figure in ({OURS: row.value} | row.peers).items():
                 series.setdefault(engine, []).append((float(tail), max(figure, 0.1)))
     return log_log(
-        "500 schemas from the wild: the slowest mask and accept of n, first visits counted",
+        "Schemas from the wild: the slowest mask and accept of n, first visits counted",
         "n steps",
         "CPU microseconds",
         series,

@@ -24,7 +24,10 @@ import msgspec
 from .. import __version__
 from ..errors import InvalidRequestError
 
-PACKAGES = ("torch", "transformers", "numpy", "tokenizers", "msgspec")
+PACKAGES = (
+    "torch", "transformers", "numpy", "tokenizers", "msgspec", "xgrammar", "llguidance",
+    "outlines_core",
+)  # fmt: skip
 
 
 class Row(msgspec.Struct, kw_only=True):
