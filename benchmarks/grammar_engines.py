@@ -67,6 +67,7 @@ class GrammarEngine(Protocol):
     def compile(self, texts: Mapping[str, str], options: Options, /) -> Callable[[], Matching]:
         """What makes matchers of the grammar, given by its texts (by kind). Raises Refused, or
         whatever the engine raises."""
+        ...
 
 
 def missing() -> list[str]:
