@@ -80,7 +80,9 @@ def event(rng: random.Random) -> str:
         if rng.random() < 0.4:
             link = rng.choice(["to", "of", "for", "at", "from"])
             thing = f"{_word(rng).capitalize()}{rng.choice(['s', '', 's'])} {link}"
-        does = rng.choice(THINGS_DO) if rng.random() < 0.8 else _word(rng)
+        does = rng.choice(THINGS_DO)
+        if rng.random() < 0.4:
+            does = _word(rng) if rng.random() < 0.5 else rng.choice(["open", "close"])
         return f"{thing} the {{title}} {does} {joined}."
     shape = rng.choice(EVENT_BOTH)
     shape = shape.replace("{verb}", rng.choice(EVENT_VERBS)).replace("{when_where}", joined)
@@ -157,5 +159,8 @@ def _event_with(rng: random.Random, when_where: str) -> str:
         held = rng.choice(HELD)
         whose = rng.choice(["its", "a", "the", "another", "this year's", "his", "their"])
         return f"{who} {actor} {held} {whose} {{title}} {when_where}."
-    link = rng.choice(["at", "for", "during", "at", "in"])
-    return f"{who} {actor} {rng.choice(ACTS)} {link} the {{title}} {when_where}."
+    link = rng.choice(["at", "at", "at", "for", "during", "in"])
+    act = rng.choice(ACTS)
+    if rng.random() < 0.4:  # one that nobody knows
+        act = rng.choice(["", "will ", "can ", "must ", "may "]) + _word(rng)
+    return f"{who} {actor} {act} {link} the {{title}} {when_where}."
