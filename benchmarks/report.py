@@ -66,7 +66,7 @@ def place(name: str, argv: Sequence[str]) -> Place:
     kept = [
         text
         for before, text in zip(["", *argv], argv, strict=False)
-        if "--json" not in (before, text)
+        if not {"--json", "--svg"} & {before, text}
     ]
     return Place(
         machine=machine(),
