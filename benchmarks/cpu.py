@@ -158,7 +158,8 @@ def run(model: Path, engines: str, threads: int, reps: int, folder: Path) -> dic
     command = [sys.executable, str(data_file("yardsticks/cpu_bench.py"))]
     command += ["--model-dir", str(model), "--adapter", f"{adapter}:Adapter", "--out", str(out)]
     command += ["--engines", engines, "--threads", str(threads), "--reps", str(reps)]
-    environment = os.environ | {"PYTHONPATH": str(root), "ENG_TIMEOUT": "1800"}
+    path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"PYTHONPATH": path, "ENG_TIMEOUT": "1800"}
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
     measured: dict[str, Any] = json.loads(out.read_text())
     if "error" in measured[Adapter.name]:
