@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from typing import Any
 
+from espalier.benchmarks.grammar_runs import most_properties
 from espalier.errors import GrammarError
 from espalier.grammar import ir
 from espalier.grammar.json_schema import json_schema_ir
@@ -45,22 +46,8 @@ def test_json_schema_test_suite() -> None:
 RIGHT_IN_SUITE = 1253
 
 
-def _declared(schema: Any) -> int:
-    """The largest number of declared properties in one object of the schema."""
-    most, todo = 0, [schema]
-    while todo:
-        here = todo.pop()
-        if isinstance(here, dict):
-            properties = here.get("properties")
-            most = max(most, len(properties) if isinstance(properties, dict) else 0)
-            todo.extend(here.values())
-        elif isinstance(here, list):
-            todo.extend(here)
-    return most
-
-
 def _verdicts(row: dict[str, Any]) -> Counter[str]:
-    order = "any" if _declared(row["schema"]) <= 8 else "declared"
+    order = "any" if most_properties(row["schema"]) <= 8 else "declared"
     try:
         oracle = Oracle(grammar(row["schema"], property_order=order))
     except GrammarError:
