@@ -156,8 +156,8 @@ SECTIONS: dict[str, tuple[str, Callable[[Rows], str]]] = {
         prefix_sections,
     ),
     "cpu": (
-        "**One CPU thread, beside other engines in the same run** (random weights; CPU time). At batch 1 "
-        "and 16 it depends on the machine: docs/LOG.md.",
+        "**One CPU thread, beside other engines in the same run** (random weights; CPU time). At "
+        "batch 1 and 16 it depends on the machine: docs/LOG.md.",
         cpu,
     ),
     "grammar": (
