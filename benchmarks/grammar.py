@@ -1,12 +1,13 @@
 """The grammar engine beside XGrammar, llguidance and outlines-core, with Llama 3's tokenizer.
 
-Three parts, all by default. `cases`: the yardstick's grammars: CPU milliseconds to compile, and of
+Four parts, all by default. `cases`: the yardstick's grammars: CPU milliseconds to compile, and of
 a cold start (compile, first visits, a whole output); microseconds of warm masks, on documents of
 the same grammar made by random walks, later than as many others; verdicts on its texts. `suite`:
 verdicts on the JSON-Schema-Test-Suite, by keyword, `format` an annotation, properties in any order.
 `real`: schemas from the wild with their tests: verdicts, time to the first mask, mask and accept
 with first visits counted, memory; properties in any order where no object has more than eight, and
-what that costs.
+what that costs. `decode`: what grammars cost beside a model of random weights in an engine, ours
+alone (`--shape` says of which sizes; grammar_decode.py).
 
 CPU time is that of the whole process with its threads and children. Each engine runs in a process
 of its own, and a job of it that takes longer than --limit is given up. Peers that cannot be
@@ -18,16 +19,19 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from .cpu import SHAPES
+from .grammar_decode import measure as measure_decoding
 from .grammar_engines import MODULES, OURS, missing
 from .grammar_rows import case_rows, order_rows, real_rows, set_up_rows, suite_rows
 from .grammar_runs import EOS_IDS, Bench, Job, case_jobs, real_jobs, suite_jobs
 from .plot import log_log
 from .report import Row, data_file, finish, parser
 
-PARTS = ("cases", "suite", "real")
+PARTS = ("cases", "suite", "real", "decode")
 LENIENT = "llguidance lenient"
 NO_SCHEMAS = ("outlines-core",)  # too slow on them: minutes for a string of 200 characters
 
@@ -116,6 +120,7 @@ def main(argv: Sequence[str]) -> int:
     options.add_argument("--tokens", type=int, default=100, help="of a walk, at most (100)")
     options.add_argument("--every", type=int, default=1, help="every n-th schema (1)")
     options.add_argument("--limit", type=float, default=120.0, help="seconds a job may take (120)")
+    options.add_argument("--shape", choices=sorted(SHAPES), nargs="+", default=sorted(SHAPES))
     args = options.parse_args(argv)
     if args.peers is not None:
         _import_from(args.peers)
@@ -135,6 +140,9 @@ def main(argv: Sequence[str]) -> int:
     if "real" in parts:
         rows += measurement.real(args.every)
     rows = measurement.set_up() + rows
+    if "decode" in parts:
+        with tempfile.TemporaryDirectory() as folder:
+            rows += measure_decoding(args.shape, Path(folder))
     if args.svg is not None and "real" in parts:
         args.svg.write_text(plot(rows))
     finish("grammar", argv, args.json, rows)
