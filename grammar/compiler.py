@@ -16,7 +16,8 @@ from . import ir as grammar_ir
 from .arena import Arena
 from .budget import Budget
 from .explain import Verdict, explain
-from .frontend import Limits, parse
+from .facts import Facts
+from .frontend import Limits, check, parse
 from .kept import Kept
 from .machine import Machine
 from .masks import Rows
@@ -36,13 +37,15 @@ class CompiledGrammar:
     """One grammar, ready for its vocabulary. dropped: what `lenient` dropped; annotated: the
     `format` keywords that bind nothing (JSON pointers)."""
 
-    def __init__(self, rows: Rows, arena: Arena, grammar: grammar_ir.GrammarIR) -> None:
+    def __init__(
+        self, rows: Rows, arena: Arena, grammar: grammar_ir.GrammarIR, facts: Facts | None = None
+    ) -> None:
         self.rows = rows
         self.pool = rows.pool
         self.vocabulary = rows.trie.vocabulary
         self.dropped = grammar.dropped
         self.annotated = grammar.annotated
-        self.machine = Machine(Program(arena, grammar), rows.trie.longest + 1)
+        self.machine = Machine(Program(arena, grammar, facts), rows.trie.longest + 1)
         self.budget = Budget(self.machine, rows)
 
     def matcher(self) -> Matcher:
@@ -98,7 +101,12 @@ class GrammarCompiler:
 
     def compile(self, spec: GrammarSpec) -> CompiledGrammar:
         """Parses and loads, here and now. Raises GrammarError."""
-        return self.find(spec) or self.load(parse(spec, self._limits), spec)
+        found = self.find(spec)
+        if found is not None:
+            return found
+        grammar, facts = check(spec, self._limits)
+        # Without some bytes texts are longer than the check found, which knows of no vocabulary.
+        return self._load(grammar, spec, facts if self.arena.alphabet is None else None)
 
     def find(self, spec: GrammarSpec) -> CompiledGrammar | None:
         """The grammar of `spec`, if it was loaded and is kept."""
@@ -110,6 +118,11 @@ class GrammarCompiler:
         """Makes what `parse` returned (perhaps in another process) ready, for `find` to find by
         `spec`. Raises GrammarError, for example where the vocabulary lacks a byte that every text
         of the grammar needs."""
+        return self._load(grammar, spec, None)
+
+    def _load(
+        self, grammar: grammar_ir.GrammarIR, spec: GrammarSpec | None, facts: Facts | None
+    ) -> CompiledGrammar:
         content = grammar_ir.encode(grammar)
         size = _LEARNT + _LOADED * len(content)
         digest = hashlib.sha256(content).digest()
@@ -117,7 +130,7 @@ class GrammarCompiler:
         if found is None:
             # What passed `parse` passes here: a vocabulary that lacks bytes makes few states more.
             self.arena.begin(2 * self._limits.states)
-            found = CompiledGrammar(self._rows, self.arena, grammar)
+            found = CompiledGrammar(self._rows, self.arena, grammar, facts)
             self._by_content.put(digest, found, size)
         if spec is not None:
             self._by_spec.put(spec, found, size + spec.size)

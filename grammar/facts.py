@@ -1,12 +1,15 @@
 """What holds of a grammar's rules before it runs: what is empty, what may be nothing, who calls
 whom before taking a byte.
+
+All of it follows from the fewest bytes that an expression takes: none where nothing matches it
+(INFINITE), 0 where it may be empty.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TypeVar
+from copy import copy
 
 from ..errors import GrammarError
 from . import ir
@@ -16,19 +19,27 @@ from .node import INFINITE, Node
 
 MAX_DEPTH = 150  # expressions inside expressions
 MAX_EXPRESSIONS = 50_000  # of one grammar: it is made ready between two steps of an engine
-_Fact = TypeVar("_Fact")
+
+_LEAST, _SUM, _TIMES = range(3)
+# The weight of an expression, as far as it is known before that of the rules it calls: a number, a
+# rule's name, or what is to be done with a number and the weights of some parts.
+_Weight = int | str | tuple[int, int, "list[_Weight]"]
 
 
 class Facts:
     """Facts about `grammar`, its terms lowered into `arena`. Raises GrammarError where a rule is
-    missing, a count is no count, or nothing matches the start rule (naming the rule to blame)."""
+    missing, a count is no count, or nothing matches the start rule (naming the rule to blame).
+
+    nearest: for each rule the bytes of its shortest text. nodes: those of the terms, each once.
+    """
 
     def __init__(self, arena: Arena, grammar: ir.GrammarIR) -> None:
         self.arena = arena
         self.grammar = grammar
+        self.nodes: dict[Node, ir.Regular] = {}
         self._terms: dict[int, Node] = {}  # by id() of the IR term, which the grammar keeps alive
         self._callers: dict[str, set[str]] = {name: set() for name in grammar.rules}
-        self._nothing: dict[int, bool] = {}  # likewise
+        self._fewest: dict[int, int] = {}  # likewise, by id() of the IR expression
         self._size = 0
         if grammar.start not in grammar.rules:
             raise GrammarError(f"the start rule {grammar.start!r} is missing", where="grammar")
@@ -41,7 +52,15 @@ class Facts:
                 where=self._blame(grammar.start),
                 hint="Its requirements contradict each other, or it calls itself without an end.",
             )
-        self.empty_rules = self._solve(self._nullable_of, False)
+
+    def moved(self, arena: Arena) -> Facts:
+        """The same facts with the terms lowered into another arena, of the same alphabet."""
+        made = copy(self)
+        made.arena = arena
+        found = {node: terminal(arena, term) for node, term in self.nodes.items()}
+        made.nodes = {found[node]: term for node, term in self.nodes.items()}
+        made._terms = {key: found[node] for key, node in self._terms.items()}
+        return made
 
     def node(self, term: ir.Term) -> Node:
         """The node of one of the grammar's own terms."""
@@ -49,7 +68,11 @@ class Facts:
 
     def nullable(self, expr: ir.Expr) -> bool:
         """Whether `expr`, of this grammar, may be the empty text."""
-        return self._nullable_of(expr, self.empty_rules)
+        return self._bytes_of(expr) == 0
+
+    def nothing(self, expr: ir.Expr) -> bool:
+        """Whether nothing matches `expr`, of this grammar."""
+        return self._bytes_of(expr) >= INFINITE
 
     def _scan(self, name: str, expr: ir.Expr, depth: int) -> None:
         """Lowers the terms of one rule and notes whom it calls."""
@@ -63,7 +86,8 @@ class Facts:
                 hint="Split it into several calls; optional properties and alternatives count most",
             )
         if isinstance(expr, ir.Term):
-            self._terms[id(expr)] = self._lowered(name, expr.regular)
+            if id(expr) not in self._terms:
+                self._terms[id(expr)] = self._lowered(name, expr.regular)
         elif isinstance(expr, ir.Ref):
             if expr.rule not in self._callers:
                 raise GrammarError(f"the rule {expr.rule!r} is missing", where=name)
@@ -80,73 +104,49 @@ class Facts:
 
     def _lowered(self, name: str, term: ir.Regular) -> Node:
         try:
-            return terminal(self.arena, term)
+            node = terminal(self.arena, term)
         except GrammarError as error:
             error.where = error.where or name
             raise
-
-    def _solve(
-        self, evaluate: Callable[[ir.Expr, dict[str, _Fact]], _Fact], unknown: _Fact
-    ) -> dict[str, _Fact]:
-        """The least fixed point of a fact about rules, from `unknown` on."""
-        facts = dict.fromkeys(self.grammar.rules, unknown)
-        waiting = deque(facts)
-        queued = set(facts)
-        while waiting:
-            name = waiting.popleft()
-            queued.discard(name)
-            fact = evaluate(self.grammar.rules[name], facts)
-            if fact != facts[name]:
-                facts[name] = fact
-                for caller in self._callers[name] - queued:
-                    queued.add(caller)
-                    waiting.append(caller)
-        return facts
+        self.nodes.setdefault(node, term)
+        return node
 
     def measure(self, weight: Callable[[Node], int]) -> dict[str, int]:
         """For each rule the least sum of its terminals' weights; INFINITE where nothing matches."""
-        weights = {key: min(weight(node), INFINITE) for key, node in self._terms.items()}
+        weights = {node: min(weight(node), INFINITE) for node in self.nodes}
+        of = {key: weights[node] for key, node in self._terms.items()}
+        rules = {name: _weigh(rule, of) for name, rule in self.grammar.rules.items()}
+        least = {name: w if isinstance(w, int) else INFINITE for name, w in rules.items()}
+        # Rules are mostly made before those that they call.
+        waiting = deque(name for name, w in reversed(rules.items()) if not isinstance(w, int))
+        queued = set(waiting)
+        while waiting:
+            name = waiting.popleft()
+            queued.discard(name)
+            found = _value(rules[name], least)
+            if found != least[name]:
+                least[name] = found
+                for caller in self._callers[name] - queued:
+                    queued.add(caller)
+                    waiting.append(caller)
+        return least
 
-        def evaluate(expr: ir.Expr, facts: dict[str, int]) -> int:
-            if isinstance(expr, ir.Term):
-                return weights[id(expr)]
-            if isinstance(expr, ir.Ref):
-                return facts[expr.rule]
-            if isinstance(expr, ir.Loop):
-                return min(expr.low * evaluate(expr.item, facts), INFINITE) if expr.low else 0
-            found = [evaluate(item, facts) for item in expr.items]
-            if isinstance(expr, ir.Choice):
-                return min(found, default=INFINITE)
-            return min(sum(found), INFINITE)
-
-        return self._solve(evaluate, INFINITE)
-
-    def nothing(self, expr: ir.Expr) -> bool:
-        """Whether nothing matches `expr`, of this grammar."""
-        found = self._nothing.get(id(expr))
+    def _bytes_of(self, expr: ir.Expr) -> int:
+        """The fewest bytes that `expr` takes."""
+        if isinstance(expr, ir.Term):
+            return self._terms[id(expr)].shortest
+        if isinstance(expr, ir.Ref):
+            return self.nearest[expr.rule]
+        found = self._fewest.get(id(expr))
         if found is None:
-            found = self._nothing[id(expr)] = self._find_nothing(expr)
+            if isinstance(expr, ir.Loop):
+                found = expr.low * self._bytes_of(expr.item) if expr.low else 0
+            elif isinstance(expr, ir.Choice):
+                found = min([self._bytes_of(item) for item in expr.items], default=INFINITE)
+            else:
+                found = sum([self._bytes_of(item) for item in expr.items])
+            self._fewest[id(expr)] = found
         return found
-
-    def _find_nothing(self, expr: ir.Expr) -> bool:
-        if isinstance(expr, ir.Term):
-            return self._terms[id(expr)].shortest >= INFINITE
-        if isinstance(expr, ir.Ref):
-            return self.nearest[expr.rule] >= INFINITE
-        if isinstance(expr, ir.Loop):
-            return expr.low > 0 and self.nothing(expr.item)
-        found = (self.nothing(item) for item in expr.items)
-        return all(found) if isinstance(expr, ir.Choice) else any(found)
-
-    def _nullable_of(self, expr: ir.Expr, facts: dict[str, bool]) -> bool:
-        if isinstance(expr, ir.Term):
-            return self._terms[id(expr)].nullable
-        if isinstance(expr, ir.Ref):
-            return facts[expr.rule]
-        if isinstance(expr, ir.Loop):
-            return expr.low == 0 or self._nullable_of(expr.item, facts)
-        found = [self._nullable_of(item, facts) for item in expr.items]
-        return any(found) if isinstance(expr, ir.Choice) else all(found)
 
     def _blame(self, name: str) -> str:
         """The rule nearest to the cause: that of the first part that nothing matches."""
@@ -173,18 +173,21 @@ class Facts:
 
     def _first_calls(self, expr: ir.Expr) -> set[str]:
         """Rules that `expr` may call before taking a byte."""
-        if isinstance(expr, ir.Ref):
-            return {expr.rule}
-        if isinstance(expr, ir.Loop):
-            return self._first_calls(expr.item)
-        if isinstance(expr, ir.Choice):
-            return set().union(*(self._first_calls(item) for item in expr.items))
         found: set[str] = set()
-        if isinstance(expr, ir.Seq):
-            for item in expr.items:
-                found |= self._first_calls(item)
-                if not self.nullable(item):
-                    break
+        waiting = [expr]
+        while waiting:
+            here = waiting.pop()
+            if isinstance(here, ir.Ref):
+                found.add(here.rule)
+            elif isinstance(here, ir.Loop):
+                waiting.append(here.item)
+            elif isinstance(here, ir.Choice):
+                waiting.extend(here.items)
+            elif isinstance(here, ir.Seq):
+                for item in here.items:
+                    waiting.append(item)
+                    if not self.nullable(item):
+                        break
         return found
 
     def left_cycles(self) -> list[list[str]]:
@@ -218,3 +221,43 @@ class Facts:
                 else:
                     stack.append((called, iter(sorted(graph[called]))))
         return found
+
+
+def _weigh(expr: ir.Expr, of: dict[int, int]) -> _Weight:
+    """The weight of `expr`, by those of its terms."""
+    if isinstance(expr, ir.Term):
+        return of[id(expr)]
+    if isinstance(expr, ir.Ref):
+        return expr.rule
+    if isinstance(expr, ir.Loop):
+        if not expr.low:
+            return 0
+        turn = _weigh(expr.item, of)
+        if isinstance(turn, int):
+            return min(expr.low * turn, INFINITE)
+        return (_TIMES, expr.low, [turn])
+    parts: list[_Weight] = []
+    known = INFINITE if isinstance(expr, ir.Choice) else 0
+    for item in expr.items:
+        weight = _weigh(item, of)
+        if not isinstance(weight, int):
+            parts.append(weight)
+        elif isinstance(expr, ir.Seq):
+            known += weight
+        elif weight < known:
+            known = weight
+    if not parts or (known == 0 and isinstance(expr, ir.Choice)):
+        return min(known, INFINITE)
+    return (_SUM if isinstance(expr, ir.Seq) else _LEAST, known, parts)
+
+
+def _value(weight: _Weight, rules: dict[str, int]) -> int:
+    if isinstance(weight, int):
+        return weight
+    if isinstance(weight, str):
+        return rules[weight]
+    kind, known, parts = weight
+    found = [rules[p] if isinstance(p, str) else _value(p, rules) for p in parts]
+    if kind == _LEAST:
+        return min(known, *found)
+    return min(known + sum(found) if kind == _SUM else known * found[0], INFINITE)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ..errors import GrammarError
 from .arena import Arena
 from .choices import choices_ir
+from .facts import Facts
 from .ir import GrammarIR, Term
 from .program import Program
 from .regex import regex_regular
@@ -31,7 +32,11 @@ def parse(spec: GrammarSpec, limits: Limits | None = None) -> GrammarIR:
 
     Raises GrammarError, naming the feature and the column or JSON pointer.
     """
-    limits = limits or Limits()
+    return check(spec, limits or Limits())[0]
+
+
+def check(spec: GrammarSpec, limits: Limits) -> tuple[GrammarIR, Facts]:
+    """As `parse`, with what was found out on the way."""
     if spec.size > limits.source:
         raise GrammarError(
             expected=f"a grammar of at most {limits.source} characters",
@@ -40,14 +45,13 @@ def parse(spec: GrammarSpec, limits: Limits | None = None) -> GrammarIR:
         )
     try:
         grammar = grammar_of(spec)
-        Program(Arena(allowance=limits.states), grammar)
+        return grammar, Program(Arena(allowance=limits.states), grammar).facts
     except RecursionError:
         raise GrammarError("the grammar is nested too deeply", where=spec.kind) from None
     except GrammarError as error:
         if spec.kind == "json_schema" and error.where == "start":
             error.where = "#"
         raise
-    return grammar
 
 
 def grammar_of(spec: GrammarSpec) -> GrammarIR:

@@ -209,6 +209,7 @@ class _Counting:
         self._names = [item.name for item in shape.declared]
         self._by_value = sum(1 << i for i, one in enumerate(objects.exists) if one.value)
         self._extras: dict[tuple[int, int], ir.Expr | None] = {(0, 0): shape.extra}
+        self._written: dict[tuple[str, int], list[tuple[list[Part], int]]] = {}
         self.start: State = (0 if any_order else -1, 0, 0, 0)
 
     def steps(self, state: State) -> Iterator[tuple[list[Part], State]]:
@@ -223,7 +224,7 @@ class _Counting:
             if used or blocked:
                 continue
             place = done | 1 << index if self._any_order else index
-            for parts, now in self._declared(item, met):
+            for parts, now in self._member(item, met):
                 yield parts, (place, after, now, kept)
             blocked = item.required and not self._any_order
         if not blocked:
@@ -251,6 +252,13 @@ class _Counting:
 
     def _chosen(self, wanted: int) -> list[Exists]:
         return [one for i, one in enumerate(self._objects.exists) if wanted >> i & 1]
+
+    def _member(self, item: _Member, met: int) -> list[tuple[list[Part], int]]:
+        """What `_declared` finds, once."""
+        found = self._written.get((item.name, met))
+        if found is None:
+            found = self._written[item.name, met] = list(self._declared(item, met))
+        return found
 
     def _declared(self, item: _Member, met: int) -> Iterator[tuple[list[Part], int]]:
         """A declared member, plain or such that it meets more of `exists`."""

@@ -19,7 +19,7 @@ def prune(
     """
     ends = _Ends(rules)
     if start not in ends.alive:
-        culprit = _culprit(rules, start, ends.alive)
+        culprit = ends.culprit(start)
         raise GrammarError(
             "no value satisfies the schema",
             where=places.get(culprit, culprit),
@@ -30,10 +30,9 @@ def prune(
     while todo:
         name = todo.pop()
         if name not in found:
-            body = ends.trimmed(rules[name])
-            assert body is not None, name
+            body, calls = ends.trimmed_rule(name)
             found[name] = body
-            todo.extend(sorted(_calls(found[name]), reverse=True))
+            todo.extend(sorted(calls, reverse=True))
     return found
 
 
@@ -52,10 +51,13 @@ class _Ends:
     def __init__(self, rules: dict[str, ir.Expr]) -> None:
         self.alive: set[str] = set()
         self._void: dict[int, bool] = {}
-        self._held = rules  # keeps the ids of its terms valid
+        self._rules = rules  # keeps the ids of its terms valid
+        self._calls: dict[str, set[str]] = {}
+        self._whole = True  # nothing was seen yet that cannot end
         callers: dict[str, list[str]] = {}
         for name, body in rules.items():
-            for called in _calls(body):
+            self._calls[name] = self._look(body)
+            for called in self._calls[name]:
                 callers.setdefault(called, []).append(name)
         todo = list(rules)
         while todo:
@@ -63,22 +65,51 @@ class _Ends:
             if name not in self.alive and self.ends(rules[name]):
                 self.alive.add(name)
                 todo.extend(callers.get(name, ()))
+        self._whole &= len(self.alive) == len(rules)
+
+    def _look(self, body: ir.Expr) -> set[str]:
+        """The rules that a body calls."""
+        found: set[str] = set()
+        todo = [body]
+        while todo:
+            expr = todo.pop()
+            if isinstance(expr, ir.Term):
+                self._whole &= self.ends(expr)
+            elif isinstance(expr, ir.Ref):
+                found.add(expr.rule)
+            elif isinstance(expr, ir.Loop):
+                todo.append(expr.item)
+                self._whole &= expr.high is None or expr.low <= expr.high
+            else:
+                todo.extend(expr.items)
+                self._whole &= bool(expr.items) or isinstance(expr, ir.Seq)
+        return found
+
+    def trimmed_rule(self, name: str) -> tuple[ir.Expr, set[str]]:
+        """The body of a rule that can end without what cannot, and the rules it calls."""
+        if self._whole:
+            return self._rules[name], self._calls[name]
+        body = self.trimmed(self._rules[name])
+        assert body is not None, name
+        return body, self._look(body)
 
     def ends(self, expr: ir.Expr) -> bool:
-        match expr:
-            case ir.Term(regular):
-                void = self._void.get(id(regular))
-                if void is None:
-                    void = self._void[id(regular)] = _void(regular)
-                return not void
-            case ir.Ref(name):
-                return name in self.alive
-            case ir.Seq(items):
-                return all(self.ends(item) for item in items)
-            case ir.Choice(items):
-                return any(self.ends(item) for item in items)
-            case ir.Loop(item, low, high):
-                return low == 0 or ((high is None or low <= high) and self.ends(item))
+        if isinstance(expr, ir.Ref):
+            return expr.rule in self.alive
+        if isinstance(expr, ir.Term):
+            return not self._is_void(expr.regular)
+        if isinstance(expr, ir.Loop):
+            return expr.low == 0 or (
+                (expr.high is None or expr.low <= expr.high) and self.ends(expr.item)
+            )
+        found = map(self.ends, expr.items)
+        return all(found) if isinstance(expr, ir.Seq) else any(found)
+
+    def _is_void(self, regular: ir.Regular) -> bool:
+        void = self._void.get(id(regular))
+        if void is None:
+            void = self._void[id(regular)] = _void(regular)
+        return void
 
     def trimmed(self, expr: ir.Expr) -> ir.Expr | None:
         """The expression without alternatives that cannot end; None if it cannot end itself."""
@@ -103,23 +134,19 @@ class _Ends:
                     return ir.Seq(()) if low == 0 else None
                 return expr if inner is item else ir.Loop(inner, low, high)
 
+    def culprit(self, start: str) -> str:
+        """The last rule on a walk from `start` through rules that cannot end."""
+        seen = [start]
+        while True:
+            dead = sorted(name for name in self._calls[seen[-1]] if name not in self.alive)
+            following = next((name for name in dead if name not in seen), None)
+            if following is None:
+                return seen[-1]
+            seen.append(following)
+
 
 def _same(a: tuple[ir.Expr, ...], b: tuple[ir.Expr, ...]) -> bool:
     return len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))
-
-
-def _calls(expr: ir.Expr) -> set[str]:
-    found: set[str] = set()
-    todo = [expr]
-    while todo:
-        match todo.pop():
-            case ir.Ref(name):
-                found.add(name)
-            case ir.Seq(items) | ir.Choice(items):
-                todo.extend(items)
-            case ir.Loop(item, _, _):
-                todo.append(item)
-    return found
 
 
 def _void(regular: ir.Regular) -> bool:
@@ -136,14 +163,3 @@ def _void(regular: ir.Regular) -> bool:
         case ir.Rep(item, low, high):
             return (high is not None and low > high) or (low > 0 and _void(item))
     return False
-
-
-def _culprit(rules: dict[str, ir.Expr], start: str, alive: set[str]) -> str:
-    """The last rule on a walk from `start` through rules that cannot end."""
-    seen = [start]
-    while True:
-        dead = sorted(name for name in _calls(rules[seen[-1]]) if name not in alive)
-        following = next((name for name in dead if name not in seen), None)
-        if following is None:
-            return seen[-1]
-        seen.append(following)

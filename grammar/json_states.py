@@ -22,7 +22,8 @@ _MAX_STEPS = 50_000
 
 
 class Automaton(Protocol):
-    """start: the state before the first item. Steps lead from a state by one item to the next."""
+    """start: the state before the first item. Steps lead from a state by one item to the next; the
+    parts of an item that several steps take may be one object."""
 
     start: State
 
@@ -35,6 +36,7 @@ def states_expr(build: Builder, rule: str, brackets: str, automaton: Automaton) 
     """The texts of an automaton's sequences between two brackets, separated by commas."""
     layout = build.layout
     made: dict[State, ir.Ref] = {}
+    written: dict[int, tuple[list[Part], ir.Expr]] = {}  # by id() of the parts
     todo: list[State] = []
     counted = 0
 
@@ -43,6 +45,13 @@ def states_expr(build: Builder, rule: str, brackets: str, automaton: Automaton) 
             made[state] = ir.Ref(f"{rule}@{'.'.join(map(str, state))}")
             todo.append(state)
         return made[state]
+
+    def another(parts: list[Part]) -> ir.Expr:
+        """An item behind another one; once for all the steps that take it."""
+        found = written.get(id(parts))
+        if found is None:
+            found = written[id(parts)] = parts, sequence([layout.comma, *parts])
+        return found[1]
 
     choices: list[ir.Expr] = [
         sequence([*parts, after(state), layout.space])
@@ -59,15 +68,19 @@ def states_expr(build: Builder, rule: str, brackets: str, automaton: Automaton) 
             if counted > _MAX_STEPS:
                 raise _too_many(rule)
             if following == state:
-                loops.append(sequence([layout.comma, *parts]))
+                loops.append(another(parts))
             else:
-                further.append(sequence([layout.comma, *parts, after(following)]))
+                further.append(_then(another(parts), after(following)))
         if automaton.may_end(state):
             further.append(ir.Seq(()))
         loop = loops[0] if len(loops) == 1 else ir.Choice(tuple(loops))
         again: list[Part] = [ir.Loop(loop, 0, None)] if loops else []
         build.define(made[state].rule, sequence([*again, ir.Choice(tuple(further))]))
     return sequence([*layout.opening(brackets[0]), ir.Choice(tuple(choices)), ir.Lit(brackets[1])])
+
+
+def _then(expr: ir.Expr, rule: ir.Ref) -> ir.Expr:
+    return ir.Seq((*expr.items, rule) if isinstance(expr, ir.Seq) else (expr, rule))
 
 
 def _too_many(rule: str) -> GrammarError:

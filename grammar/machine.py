@@ -142,14 +142,15 @@ class Machine:
         of `rank`, an expression comes after everything that leads to it.
         """
         threads: dict[Node, Kont] = {}
-        waiting = [(-expr.rank, expr.id, expr) for expr in entering]
+        rank = self.program.rank
+        waiting = [(-(expr.rank or rank(expr)), expr.id, expr) for expr in entering]
         heapq.heapify(waiting)
 
         def lead(expr: Expr, kont: Kont) -> None:
             known = entering.get(expr)
             if known is None:
                 entering[expr] = kont
-                heapq.heappush(waiting, (-expr.rank, expr.id, expr))
+                heapq.heappush(waiting, (-(expr.rank or rank(expr)), expr.id, expr))
             elif known is not kont:
                 entering[expr] = self._either(known, kont)
 
@@ -168,7 +169,7 @@ class Machine:
             elif expr.kind == LOOP:
                 lead(expr.head, self._push(self.program.less(expr), kont))
             elif expr.kind == CALL:
-                lead(self.program.bodies[expr.rule], kont)
+                lead(self.program.body(expr.rule), kont)
             if len(threads) > MAX_THREADS:
                 raise GrammarError(
                     f"more than {MAX_THREADS} readings of the same text",

@@ -3,7 +3,8 @@
 An `Expr` doubles as what is still to be done: the rest of a sequence and a loop with a smaller
 count are expressions too, so that the machine's stacks are stacks of expressions.
 
-What cannot end is pruned here: alternatives that match nothing.
+What cannot end is pruned here: alternatives that match nothing. A rule's body is built when the
+machine first enters it: a text sees few of a large grammar's rules.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Expr:
 
     nullable: it may take no byte at all (that a TERM may is told here, not by its node).
     nearest: bytes of the shortest text it takes. cost: an upper bound of that in tokens (lazy).
-    rank: larger than that of every expression it can begin with.
+    rank: larger than that of every expression it can begin with; 0 until `Program.rank` is asked.
     """
 
     __slots__ = (
@@ -51,24 +52,29 @@ class Expr:
 
 
 class Program:
-    """The expressions of one grammar. bodies: those of its rules, by number. Raises GrammarError
-    as `Facts` does."""
+    """The expressions of one grammar. facts: those of the same grammar that another program has, of
+    an arena of the same alphabet. Raises GrammarError as `Facts` does."""
 
-    def __init__(self, arena: Arena, grammar: ir.GrammarIR) -> None:
-        facts = Facts(arena, grammar)
-        cycles = facts.left_cycles()
-        if cycles:
-            grammar = remove_left_recursion(grammar, cycles, facts.nullable)
-            facts = Facts(arena, grammar)
+    def __init__(self, arena: Arena, grammar: ir.GrammarIR, facts: Facts | None = None) -> None:
         self.arena = arena
-        self.facts = facts
+        self.facts = _facts(arena, grammar) if facts is None else facts.moved(arena)
+        self._rules = self.facts.grammar.rules
         self._exprs: dict[tuple[object, ...], Expr] = {}
         self.nil = self._make((NIL,), NIL)
         self.nil.nullable = True
-        self._numbers = {name: i for i, name in enumerate(grammar.rules)}
-        self.bodies = [self._build(rule) for rule in grammar.rules.values()]
-        self.start = self._call(grammar.start)
-        self._rank([self.start, *self._exprs.values()])
+        self._numbers = {name: i for i, name in enumerate(self._rules)}
+        self._names = list(self._rules)
+        self._bodies: list[Expr | None] = [None] * len(self._names)
+        # What can fail is done at once.
+        self._terminals = {node: self._terminal(node) for node in self.facts.nodes}
+        self.start = self._call(self.facts.grammar.start)
+
+    def body(self, rule: int) -> Expr:
+        """The expression of a rule; NIL where nothing matches it (no caller gets there)."""
+        found = self._bodies[rule]
+        if found is None:
+            found = self._bodies[rule] = self._build(self._rules[self._names[rule]])
+        return found
 
     # -- expressions -------------------------------------------------------------------------------
 
@@ -81,7 +87,7 @@ class Program:
         if self.facts.nothing(expr):
             return self.nil
         if isinstance(expr, ir.Term):
-            return self._terminal(self.facts.node(expr))
+            return self._terminals[self.facts.node(expr)]
         if isinstance(expr, ir.Ref):
             return self._call(expr.rule)
         if isinstance(expr, ir.Loop):
@@ -124,8 +130,8 @@ class Program:
         if expr is None:
             expr = self._make(key, CALL)
             expr.rule = self._numbers[name]
-            expr.nullable = self.facts.empty_rules[name]
             expr.nearest = self.facts.nearest[name]
+            expr.nullable = expr.nearest == 0
         return expr
 
     def _seq(self, head: Expr, tail: Expr) -> Expr:
@@ -177,13 +183,27 @@ class Program:
             expr.head, expr.low, expr.high = item, low, high
             expr.nullable = low == 0
             expr.nearest = min(low * item.nearest, INFINITE) if low else 0
-            expr.rank = item.rank + 1
         return expr
 
     def less(self, loop: Expr) -> Expr:
         """What a LOOP has left after one more turn has begun."""
         high = None if loop.high is None else loop.high - 1
         return self.loop(loop.head, max(loop.low - 1, 0), high)
+
+    def rank(self, expr: Expr) -> int:
+        """Larger than that of every expression that `expr` can begin with. Without recursion: rules
+        may lead to each other in a long chain."""
+        waiting = [expr]
+        while waiting and not expr.rank:
+            current = waiting[-1]
+            first = self._begins_with(current)
+            missing = [inner for inner in first if not inner.rank]
+            if missing:
+                waiting.extend(missing)
+                continue
+            current.rank = 1 + max((inner.rank for inner in first), default=0)
+            waiting.pop()
+        return expr.rank
 
     def _begins_with(self, expr: Expr) -> tuple[Expr, ...]:
         if expr.kind == SEQ:
@@ -192,18 +212,13 @@ class Program:
             return expr.items
         if expr.kind == LOOP:
             return (expr.head,)
-        return (self.bodies[expr.rule],) if expr.kind == CALL else ()
+        return (self.body(expr.rule),) if expr.kind == CALL else ()
 
-    def _rank(self, exprs: list[Expr]) -> None:
-        """Without recursion: rules may lead to each other in a long chain."""
-        done: set[Expr] = set()
-        waiting = exprs
-        while waiting:
-            expr = waiting[-1]
-            first = self._begins_with(expr)
-            missing = [inner for inner in first if inner not in done]
-            if missing and expr not in done:
-                waiting.extend(missing)
-                continue
-            expr.rank = 1 + max((inner.rank for inner in first), default=0)
-            done.add(waiting.pop())
+
+def _facts(arena: Arena, grammar: ir.GrammarIR) -> Facts:
+    """Facts of `grammar`, of one without left recursion if it has any."""
+    facts = Facts(arena, grammar)
+    cycles = facts.left_cycles()
+    if not cycles:
+        return facts
+    return Facts(arena, remove_left_recursion(grammar, cycles, facts.nullable))

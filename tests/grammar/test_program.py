@@ -53,7 +53,7 @@ def test_what_cannot_be_is_pruned() -> None:
         start=ir.Seq((ir.Loop(NOTHING, 0, 5), ir.Choice((NOTHING, _lit("a"), ir.Ref("lost"))))),
         lost=ir.Seq((_lit("x"), ir.Ref("lost"))),
     )
-    body = program.bodies[program.start.rule]
+    body = program.body(program.start.rule)
     assert body.node is program.arena.literal(b"a")
 
 
@@ -75,7 +75,7 @@ def test_missing_rules() -> None:
 def test_loops_and_sequences_are_shared_and_flat() -> None:
     ab = ir.Seq((_lit("a"), ir.Loop(_lit("b"), 2, 4)))
     program = _program(start=ir.Seq((ir.Seq((ab, _lit("c"))), ab)))
-    body = program.bodies[0]
+    body = program.body(0)
     assert body.kind == SEQ
     assert body.head.node is program.arena.literal(b"a")
     loop = body.tail.head
@@ -91,7 +91,7 @@ def test_loops_and_sequences_are_shared_and_flat() -> None:
 
 def test_turns_of_a_loop_take_bytes() -> None:
     program = _program(start=ir.Loop(ir.Term(ir.Rep(ir.Lit("a"), 0, 3)), 5, 9))
-    body = program.bodies[0]
+    body = program.body(0)
     assert (body.low, body.nullable, body.head.nullable) == (0, True, True)
     assert body.head.node is not None
     assert not body.head.node.nullable
