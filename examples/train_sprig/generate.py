@@ -27,14 +27,14 @@ class Turn:
 # Shares of the chats. `repeat` and `drill` are no skills of their own: they teach copying and the
 # small sums inside the worked form with far more answer tokens a row than the skills do.
 MIX = {
-    "extract": 36,
+    "extract": 44,
     "tools": 21,
-    "sentiment": 12,
+    "sentiment": 11,
     "judging": 9,
-    "sums": 7,
+    "sums": 6,
     "recall": 15,
     "repeat": 6,
-    "drill": 4,
+    "drill": 3,
     "small_talk": 1,
 }
 

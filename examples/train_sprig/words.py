@@ -74,6 +74,8 @@ def make_word(
     now and then."""
     if rng.random() < english:
         return rng.choice(ENGLISH[heldout])
+    if not heldout and rng.random() < 0.35:
+        return _pieced(rng)
     any_letters = not heldout and rng.random() < 0.15
     framed = not heldout and rng.random() < 0.2
     while True:
@@ -88,6 +90,17 @@ def make_word(
             spots = rng.sample(range(len(word)), min(len(word), rng.choice([1, 1, 2, 3])))
             word = "".join(rng.choice(ACCENTED) if i in spots else c for i, c in enumerate(word))
         if 3 <= len(word) <= 12 and is_heldout_word(word) == heldout:
+            return word
+
+
+def _pieced(rng: random.Random) -> str:
+    """The head of one English word and the tail of another, or a head alone: syllables begin in too
+    few ways for every token to be copied as the first of a word, as in "Folake" or "stools"."""
+    while True:
+        word = rng.choice(ENGLISH[False])[: rng.randint(2, 5)]
+        if rng.random() < 0.85:
+            word += rng.choice(ENGLISH[False])[-rng.randint(2, 4) :]
+        if 3 <= len(word) <= 12 and not is_heldout_word(word):
             return word
 
 

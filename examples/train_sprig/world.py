@@ -160,7 +160,12 @@ def city(rng: random.Random, world: World) -> str:
 
 
 def item(rng: random.Random, world: World, plural: bool = False) -> str:
-    """A ware, such as 'red mugs'."""
+    """A ware, such as 'red mugs'; in training also one of several words nobody knows."""
+    if not world.heldout and rng.random() < 0.2:
+        made = [make_english(rng, world) for _ in range(rng.choice([1, 2, 2, 3, 3, 4]))]
+        if plural:
+            made[-1] = plural_of(made[-1])
+        return " ".join(made)
     noun = (
         _made(rng, world) if _make(rng, world, 0.4) else rng.choice(world.vocabulary["item_noun"])
     )
@@ -197,9 +202,9 @@ def plural_of(noun: str) -> str:
 
 def title(rng: random.Random, world: World) -> str:
     """An event's title; in training also one of several words nobody knows."""
-    if not world.heldout and rng.random() < 0.2:
+    if not world.heldout and rng.random() < 0.35:
         made = [make_english(rng, world) for _ in range(rng.choice([1, 2, 2, 3, 3, 4]))]
-        if rng.random() < 0.5:
+        if rng.random() < 0.4:
             made[-1] = rng.choice(world.vocabulary["event_kind"])
         text = " ".join(made)
         return text.title() if rng.random() < 0.5 else text
