@@ -17,7 +17,8 @@ from .runs import Ints
 class SlotAllocator:
     """Hands out slots 0..capacity-1 in pages of `page_size` contiguous, aligned slots.
 
-    Freed pages are taken again before fresh ones. Making a pool touches no memory per slot, and
+    Freed pages are taken again before fresh ones, in the order they were freed in, and a pool that is
+    all free begins anew: a sequence that decodes alone lies in order, and is read in place. Making a pool touches no memory per slot, and
     `alloc` and `free` touch what they are given: their cost does not depend on the capacity.
     """
 
@@ -32,7 +33,7 @@ class SlotAllocator:
         self.page_size = page_size
         self.available = capacity
         pages = capacity // page_size
-        self._stack = np.empty(pages, np.int64)  # freed pages, the last freed on top
+        self._stack = np.empty(pages, np.int64)  # freed pages, the next to be taken on top
         self._top = 0
         self._watermark = 0  # pages from here on were never handed out
         self._marks = np.zeros(pages, np.int32)  # 1: handed out; calloc, so untouched until used
@@ -53,7 +54,7 @@ class SlotAllocator:
         if n > self.available:
             return None
         reused = min(pages, self._top)
-        taken = self._stack[self._top - reused : self._top]
+        taken = self._stack[self._top - reused : self._top][::-1]
         if reused < pages:
             end = self._watermark + pages - reused
             fresh = np.arange(self._watermark, end, dtype=np.int64)
@@ -97,9 +98,11 @@ class SlotAllocator:
                 "A1: a slot freed twice in one call", got=_few(slots), where="free"
             )
         marks[pages] = 0
-        self._stack[self._top : self._top + count] = pages
+        self._stack[self._top : self._top + count] = pages[::-1]
         self._top += count
         self.available += count * self.page_size
+        if self.available == self.capacity:
+            self._top = self._watermark = 0
 
     def _pages_of(self, slots: Ints) -> Ints:
         size = self.page_size

@@ -8,6 +8,8 @@ come without touching a model.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -30,7 +32,7 @@ class Linear:
     weight, where another layer has loaded it already (tied embeddings).
     """
 
-    __slots__ = ("_packed", "bias", "weight")
+    __slots__ = ("_packed", "_turned", "bias", "weight")
 
     def __init__(
         self,
@@ -77,7 +79,11 @@ class Linear:
                 ]
             )
         self._packed: Tensor | None = None
-        if self.weight.device.type == "cpu" and _packs(self.weight.dtype):
+        self._turned: Tensor | None = None
+        if self.weight.device.type == "cpu" and _turns(self.weight):
+            self._turned = self.weight.t().contiguous()
+            del self.weight
+        elif self.weight.device.type == "cpu" and _packs(self.weight.dtype):
             # oneDNN's own layout instead of the plain one. Measured on an AMD EPYC, one thread:
             # 1.1 to 3 times F.linear from 1 to 512 rows in float32 and bfloat16 (31 against 17
             # GB/s at one row, 240 against 100 GFLOP/s at 512), and a row's result does not depend
@@ -86,6 +92,10 @@ class Linear:
             del self.weight
 
     def __call__(self, x: Tensor) -> Tensor:
+        if self._turned is not None:
+            if self.bias is None:
+                return torch.mm(x, self._turned)
+            return torch.addmm(self.bias, x, self._turned)
         if self._packed is None:
             return F.linear(x, self.weight, self.bias)
         rows = len(x)
@@ -114,3 +124,23 @@ def _packs(dtype: torch.dtype) -> bool:
     if _packed_linear is None or not torch.backends.mkldnn.is_available():
         return False
     return dtype == torch.float32 or native_on_cpu(dtype)
+
+
+_SMALL = 1 << 20
+
+
+@cache
+def _is_intel() -> bool:
+    """Whether this is an Intel CPU, as far as Linux tells."""
+    try:
+        return "GenuineIntel" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+
+
+def _turns(weight: Tensor) -> bool:
+    """Whether `weight` is best kept transposed, for MKL: measured on an Intel Xeon, one thread,
+    float32, a weight of up to `_SMALL` elements takes half to 0.85 of the time that oneDNN's
+    layout takes, from 1 to 128 rows; a larger one up to twice as long."""
+    small = weight.dtype == torch.float32 and weight.numel() < _SMALL
+    return small and torch.backends.mkl.is_available() and _is_intel()

@@ -93,7 +93,7 @@ class TorchRunner:
         if not plan.sample_from:
             return
         assert handle.logits is not None
-        logits = handle.logits[self._index(plan.sample_from)]
+        logits = handle.logits.index_select(0, self._index(plan.sample_from))
         handle.broken = logits.sum(dim=-1).isnan()
         seats = plan.sample_seats
         self._biases.bias(logits, seats)
