@@ -155,6 +155,16 @@ def penalise(
     return logits - frequency.unsqueeze(-1) * counts - presence.unsqueeze(-1) * here
 
 
+def masked_greedy(logits: Tensor, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
+    """`masked_sample` where all rows are greedy."""
+    scores = logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
+    best, tokens = scores.max(dim=-1, keepdim=True)
+    # The likeliest is taken out for a moment, in place: a copy of all scores takes far longer.
+    second = scores.scatter_(-1, tokens, -torch.inf).amax(dim=-1)
+    scores.scatter_(-1, tokens, best)
+    return tokens.squeeze(-1), second >= best.squeeze(-1) - NEAR_TIE
+
+
 def masked_sample(
     logits: Tensor,
     *,
@@ -176,13 +186,9 @@ def masked_sample(
     logits had moved apart by NEAR_TIE, by what is drawn or by what the filters let through. Of
     equal tokens the lowest id wins.
     """
-    scores = logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
     if keys is None:
-        chosen = scores.max(dim=-1, keepdim=True)
-        # The likeliest is taken out for a moment, in place: a copy of all scores takes far longer.
-        second = scores.scatter_(-1, chosen.indices, -torch.inf).amax(dim=-1)
-        scores.scatter_(-1, chosen.indices, chosen.values)
-        return chosen.indices.squeeze(-1), second >= chosen.values.squeeze(-1) - NEAR_TIE
+        return masked_greedy(logits, allowed)
+    scores = logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
     warm = (temperature > 0).unsqueeze(-1)
     heat = torch.where(warm, temperature.clamp(COLDEST, HOTTEST).unsqueeze(-1), 1.0)
     # Below the likeliest: a temperature near 0 overflows to -inf then, never to a tie of inf.

@@ -80,14 +80,11 @@ class Linear:
             )
         self._packed: Tensor | None = None
         self._turned: Tensor | None = None
-        if self.weight.device.type == "cpu" and _turns(self.weight):
+        layout = _layout(self.weight)
+        if layout == "turned":
             self._turned = self.weight.t().contiguous()
             del self.weight
-        elif self.weight.device.type == "cpu" and _packs(self.weight.dtype):
-            # oneDNN's own layout instead of the plain one. Measured on an AMD EPYC, one thread:
-            # 1.1 to 3 times F.linear from 1 to 512 rows in float32 and bfloat16 (31 against 17
-            # GB/s at one row, 240 against 100 GFLOP/s at 512), and a row's result does not depend
-            # on how many rows there are, as F.linear's does.
+        elif layout == "packed":
             self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight)
             del self.weight
 
@@ -105,6 +102,13 @@ class Linear:
         y: Tensor = _packed_linear(x, self._packed, self.bias, "none", [], "")
         return y[:rows]
 
+    def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
+        """Add this layer's `y` to `residual` [T, sum(outputs)] in place, and return it."""
+        if self._turned is None:
+            return residual.add_(self(x))
+        residual.addmm_(x, self._turned)
+        return residual if self.bias is None else residual.add_(self.bias)
+
 
 def padded_rows(rows: int) -> int:
     """The number of rows that as many are multiplied as: eight numbers for each power of two.
@@ -116,17 +120,29 @@ def padded_rows(rows: int) -> int:
     return -(-rows // step) * step
 
 
+_SMALL = 1 << 20
 _packed_linear: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
-def _packs(dtype: torch.dtype) -> bool:
-    """Whether this build and this CPU can multiply by packed weights of `dtype`."""
+def _layout(weight: Tensor) -> Literal["plain", "turned", "packed"]:
+    """How `weight` is best kept.
+
+    packed: oneDNN's own layout. Measured on an AMD EPYC, one thread: 1.1 to 3 times F.linear from 1
+    to 512 rows in float32 and bfloat16 (31 against 17 GB/s at one row, 240 against 100 GFLOP/s at
+    512), and a row's result does not depend on how many rows there are.
+    turned: transposed, for MKL on an Intel CPU. Measured on a Xeon, one thread: a float32 weight of
+    up to `_SMALL` elements takes half to 0.95 of the time it takes packed, from 1 to 128 rows; a
+    larger one up to twice as long.
+    """
+    if weight.device.type != "cpu":
+        return "plain"
+    small = weight.dtype == torch.float32 and weight.numel() < _SMALL
+    if small and torch.backends.mkl.is_available() and _is_intel():
+        return "turned"
     if _packed_linear is None or not torch.backends.mkldnn.is_available():
-        return False
-    return dtype == torch.float32 or native_on_cpu(dtype)
-
-
-_SMALL = 1 << 20
+        return "plain"
+    kept = weight.dtype == torch.float32 or native_on_cpu(weight.dtype)
+    return "packed" if kept else "plain"
 
 
 @cache
@@ -136,11 +152,3 @@ def _is_intel() -> bool:
         return "GenuineIntel" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return False
-
-
-def _turns(weight: Tensor) -> bool:
-    """Whether `weight` is best kept transposed, for MKL: measured on an Intel Xeon, one thread,
-    float32, a weight of up to `_SMALL` elements takes half to 0.85 of the time that oneDNN's
-    layout takes, from 1 to 128 rows; a larger one up to twice as long."""
-    small = weight.dtype == torch.float32 and weight.numel() < _SMALL
-    return small and torch.backends.mkl.is_available() and _is_intel()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..kernels.sampling import HOTTEST, masked_sample, noise_keys, unpack_mask
+from ..kernels.sampling import HOTTEST, masked_greedy, masked_sample, noise_keys, unpack_mask
 from .batch import ForwardBatch
 from .biases import BiasTable
 from .fixed_shapes import BLOCK, forward_mixed
@@ -126,11 +126,11 @@ class TorchRunner:
         samples = range(len(plan.sample_seats)) if which is None else which
         seats = [plan.sample_seats[i] for i in samples]
         temperature, top_p, min_p = self._floats[:, seats]
+        if not temperature.any():
+            return masked_greedy(logits, allowed)
         top_k, seeds, indices = self._ints[:, seats]
-        keys = None
-        if temperature.any():
-            positions = np.array([plan.sample_positions[i] for i in samples], dtype=np.int64)
-            keys = noise_keys(*(self._put(x) for x in (seeds, indices, positions)))
+        positions = np.array([plan.sample_positions[i] for i in samples], dtype=np.int64)
+        keys = noise_keys(*(self._put(x) for x in (seeds, indices, positions)))
         return masked_sample(
             logits,
             temperature=self._put(temperature),
@@ -211,7 +211,7 @@ class TorchRunner:
         )
 
     def _index(self, numbers: Sequence[int]) -> Tensor:
-        return torch.tensor(numbers, dtype=torch.int64, device=self.device)
+        return torch.from_numpy(np.array(numbers, dtype=np.int64)).to(self.device)
 
     def _put(self, array: Any) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)

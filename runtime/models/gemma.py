@@ -38,7 +38,8 @@ class Layer:
 
     def __call__(self, x: Tensor, step: Step) -> Tensor:
         """Adds to the residual `x` in place and returns it."""
-        mixed = self.after_attention(self.attention(self.before_attention(x), step))
+        mixed = self.attention(self.before_attention(x), step)
+        mixed = self.after_attention(self.attention.output(mixed))
         inner = gelu_mul(self.gate_up(self.before_mlp.add(x, mixed)))
         return x.add_(self.after_mlp(self.down(inner)))
 

@@ -70,7 +70,7 @@ def rms_norm(config: ModelConfig, weights: Weights, name: str, width: int) -> RM
 
 
 class Attention:
-    """One layer's attention, projections included."""
+    """One layer's attention, up to what `output` projects back."""
 
     def __init__(self, config: ModelConfig, weights: Weights, layer: int) -> None:
         name = f"model.layers.{layer}.self_attn"
@@ -105,7 +105,7 @@ class Attention:
 
     def __call__(self, x: Tensor, step: Step) -> Tensor:
         qkv = self.qkv(x)
-        heads = qkv.view(len(x), -1, self.width)
+        heads = qkv.view(x.shape[0], -1, self.width)
         queries = heads[:, : self.heads]
         if self.norms:
             keys = heads[:, self.heads : self.heads + self.kv_heads]
@@ -113,7 +113,8 @@ class Attention:
                 part.copy_(norm(part))
         local = self.window is not None
         cos, sin = (step.local_cos, step.local_sin) if local else (step.cos, step.sin)
-        rope_(heads[:, : self.heads + self.kv_heads, : self.turning], cos, sin)
+        turned = heads[:, : self.heads + self.kv_heads]
+        rope_(turned if self.turning == self.width else turned[..., : self.turning], cos, sin)
         write_kv(step.kv.rows[self.layer], step.slot_of, qkv[:, self.heads * self.width :])
         mixed = paged_attention(
             queries,
@@ -124,7 +125,7 @@ class Attention:
             window=self.window,
             softcap=self.softcap,
         )
-        return self.output(mixed.view(len(x), -1))
+        return mixed.view(x.shape[0], -1)
 
 
 class Layer:
@@ -145,7 +146,8 @@ class Layer:
     def __call__(self, x: Tensor, step: Step) -> Tensor:
         """Adds to the residual `x` in place and returns it."""
         mixed = self.attention(self.attention_norm(x), step)
-        return x.add_(self.down(silu_mul(self.gate_up(self.mlp_norm.add(x, mixed)))))
+        self.attention.output.add_to(x, mixed)
+        return self.down.add_to(x, silu_mul(self.gate_up(self.mlp_norm(x))))
 
 
 class LlamaForCausalLM:

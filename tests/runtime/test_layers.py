@@ -27,12 +27,21 @@ def tensors(tmp_path: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
+@pytest.mark.parametrize("intel", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("rows", [0, 1, 2, 33])
 def test_fused_parts_are_each_their_own_product(
-    tensors: dict[str, torch.Tensor], tmp_path: Path, dtype: torch.dtype, bias: bool, rows: int
+    tensors: dict[str, torch.Tensor],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    intel: bool,
+    dtype: torch.dtype,
+    bias: bool,
+    rows: int,
 ) -> None:
+    """In every layout: an Intel CPU's and the others'."""
+    monkeypatch.setattr(layers, "_is_intel", lambda: intel)
     with Weights(tmp_path, device=CPU, dtype=dtype) as weights:
         both = Linear(weights, ["q", "k"], [16, 8], 24, kind="column", bias=bias)
     x = torch.randn(rows, 24).to(dtype)
@@ -45,13 +54,30 @@ def test_fused_parts_are_each_their_own_product(
         for name in ("q", "k")
     ]
     tolerance = 1e-5 if dtype == torch.float32 else 3e-2
-    torch.testing.assert_close(both(x), torch.cat(parts, 1), rtol=tolerance, atol=tolerance)
+    product = torch.cat(parts, 1)
+    torch.testing.assert_close(both(x), product, rtol=tolerance, atol=tolerance)
+    residual = torch.randn(rows, 24).to(dtype)
+    total = residual + product
+    assert both.add_to(residual, x) is residual
+    torch.testing.assert_close(residual, total, rtol=tolerance, atol=tolerance)
+
+
+def test_how_weights_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.backends.mkl.is_available", lambda: True)
+    small, large = torch.zeros(256, 256), torch.zeros(1024, 1024)
+    for intel, small_layout in ((True, "turned"), (False, "packed")):
+        monkeypatch.setattr(layers, "_is_intel", lambda intel=intel: intel)
+        assert layers._layout(small) == small_layout
+        assert layers._layout(large) == "packed"
+        assert layers._layout(small.bfloat16()) != "turned"
+        assert layers._layout(small.to("meta")) == "plain"
 
 
 def test_products_have_few_numbers_of_rows(
     tensors: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each has a kernel of its own, which oneDNN keeps."""
+    monkeypatch.setattr(layers, "_is_intel", lambda: False)
     with Weights(tmp_path, device=CPU, dtype=torch.float32) as weights:
         layer = Linear(weights, ["q"], [16], 24, kind="column")
     multiplied: set[int] = set()
@@ -76,6 +102,7 @@ def test_without_onednn_the_plain_product(
     tensors: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: False)
+    monkeypatch.setattr(layers, "_is_intel", lambda: False)
     with Weights(tmp_path, device=CPU, dtype=torch.float32) as weights:
         layer = Linear(weights, ["q"], [16], 24, kind="row", bias=True)
     x = torch.randn(5, 24)
