@@ -13,9 +13,11 @@ from typing import Any
 import jinja2
 import pytest
 import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from examples.train_sprig import cases, skills, skills_chat, tokenizer as sprig_tokenizer, words
+from examples.train_sprig.average import average
 from examples.train_sprig.generate import chat, chats, render
 from examples.train_sprig.handwritten import handwritten
 from examples.train_sprig.heldout import HELDOUT
@@ -226,3 +228,20 @@ def test_training_resumes_where_it_stopped(tmp_path: Path, tokenizer: Tokenizer)
     assert on.progress.step == 0
     for name, tensor in on.model.state_dict().items():
         assert torch.equal(tensor, run.model.state_dict()[name].bfloat16().float()), name
+
+
+def test_average_of_weights(tmp_path: Path) -> None:
+    for number, size in enumerate((2, 2, 3)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        weight = torch.arange(size, dtype=torch.bfloat16) + 4 * number
+        save_file({"w": weight}, folder / "model.safetensors")
+    first, second, wide = (tmp_path / str(number) for number in range(3))
+    mean = average([first, second], [3.0, 1.0])
+    assert mean["w"].dtype == torch.bfloat16
+    assert mean["w"].tolist() == [1.0, 2.0]
+    with pytest.raises(ValueError, match="not of the shape"):
+        average([first, wide], [1.0, 1.0])
+    for shares in ([1.0], [1.0, 0.0]):
+        with pytest.raises(ValueError, match="2 positive weights"):
+            average([first, second], shares)
