@@ -85,12 +85,18 @@ class ChatTemplate:
         environment.globals["raise_exception"] = _raise_exception
         environment.globals["strftime_now"] = _strftime_now
         try:
-            self._literals = _literal_text(environment.parse(source))
+            tree = environment.parse(source)
+            self._literals = _literal_text(tree)
+            self._reads_names = jinja2.meta.find_undeclared_variables(tree)
             self._render: Callable[..., str] = environment.from_string(source).render
         except jinja2.TemplateError as error:
             raise InvalidRequestError(
                 f"the chat template cannot be compiled: {error}", where="chat_template"
             ) from error
+
+    def reads(self, variable: str) -> bool:
+        """Whether the template reads a variable of this name, which it is given."""
+        return variable in self._reads_names
 
     def names(self, token: str) -> bool:
         """Whether the template itself writes `token`."""

@@ -50,7 +50,7 @@ COMMANDS = {
     "run": Command("cli_run", "run a program from a file"),
     "top": Command("cli_top", "run a program and watch its engine at work"),
     "chat": Command("cli_chat", "talk to a model"),
-    "serve": Command("cli_serve", "an OpenAI-compatible server (not built yet)"),
+    "serve": Command("cli_serve", "an OpenAI-compatible server"),
     "grammar": Command("cli_grammar", "check a grammar, and whether a text belongs to it"),
     "bench": Command("cli_bench", "measure something by name"),
     "doctor": Command("cli_doctor", "check this installation, and say what is missing"),

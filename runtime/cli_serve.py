@@ -1,22 +1,192 @@
-"""`espalier serve`: refused until the server is built."""
+"""`espalier serve`: an OpenAI-compatible server, one port, started in seconds without flags."""
 
 from __future__ import annotations
 
 import argparse
+import logging
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..errors import NotSupportedError
+from ..errors import InvalidRequestError, NotSupportedError
+
+if TYPE_CHECKING:
+    from .options import EngineOptions
+    from .server.settings import ServerSettings
+
+ABOUT = """\
+Serve a model over HTTP: OpenAI's chat and completions, streamed or not, with tools and with answers
+held to a JSON schema, a regex or a grammar. Without flags: the embedded model, for this machine
+alone, on port 30000.
+
+examples
+  espalier serve
+  espalier serve ./my-model --port 8000 --served-model-name mine
+  ESPALIER_API_KEY=secret espalier serve ./my-model --host 0.0.0.0
+  curl localhost:30000/v1/chat/completions -H 'content-type: application/json' \\
+    -d '{"messages": [{"role": "user", "content": "What is 37 + 48?"}]}'
+
+Keys: --api-key-file and --admin-key-file (one key a line), or ESPALIER_API_KEY and
+ESPALIER_ADMIN_KEY. A key given as a flag can be read by everybody on the machine.
+
+The spellings of vLLM and SGLang for the same thing are taken too."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.description = "An OpenAI-compatible server. It is not built yet."
-    parser.add_argument("--model", default="sprig")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=30000)
+    parser.description = ABOUT
+    parser.allow_abbrev = False
+    parser.add_argument(
+        "model_path", nargs="?", metavar="MODEL", help="sprig, a folder or a hub id"
+    )
+    parser.add_argument("--model", "--model-path", dest="model", help=argparse.SUPPRESS)
+    _configure_engine(parser.add_argument_group("engine"))
+    _configure_server(parser.add_argument_group("server"))
+    _configure_access(parser.add_argument_group("access"))
+
+
+def _configure_engine(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--tokenizer", "--tokenizer-path", metavar="FOLDER")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:N")
+    add("--dtype", default="auto", choices=["auto", "float32", "bfloat16", "float16"])
+    add("--context-length", "--max-model-len", type=int, metavar="TOKENS")
+    add("--max-total-tokens", type=int, metavar="TOKENS", help="slots of the KV cache")
+    add("--host-total-tokens", type=int, default=0, metavar="TOKENS", help="kept in host memory")
+    add("--max-running", "--max-num-seqs", "--max-running-requests", type=int, default=256)
+    add("--step-tokens", "--max-num-batched-tokens", type=int, default=2048)
+    add("--chunk-tokens", "--chunked-prefill-size", type=int, metavar="TOKENS")
+    add("--page-size", "--block-size", type=int, default=1)
+    add("--eviction", choices=["density", "lru"], default="density")
+    add("--no-radix-cache", "--disable-radix-cache", "--no-enable-prefix-caching",
+        action="store_true", help="share no prefixes")  # fmt: skip
+    add("--deterministic", "--enable-deterministic-inference", action="store_true")
+
+
+def _configure_server(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--host", default="127.0.0.1")
+    add("--port", type=int, default=30000, help="0: a free one")
+    add("--served-model-name", nargs="+", metavar="NAME", help="what `model` may be")
+    add("--max-queued-requests", type=int, default=1024, help="waiting ones; more get 429")
+    add("--max-body-bytes", type=int, default=16 << 20, help="of a request; larger ones get 413")
+    add("--shutdown-timeout", type=float, default=30.0, metavar="SECONDS",
+        help="that running requests get after SIGTERM")  # fmt: skip
+    add("--watchdog-timeout", type=float, default=300.0, metavar="SECONDS",
+        help="without an answer, the engine is ended and started again; 0: never")  # fmt: skip
+    add("--max-restarts", type=int, default=3, help="of a dead engine, in ten minutes")
+    add("--log-level", default="warning", choices=["debug", "info", "warning", "error"])
+
+
+def _configure_access(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--api-key", action="append", default=[], metavar="KEY")
+    add("--api-key-file", metavar="FILE")
+    add("--admin-key", "--admin-api-key", metavar="KEY")
+    add("--admin-key-file", metavar="FILE")
+    add("--insecure", action="store_true", help="let other machines in without a key")
+    add("--allowed-host", action="append", default=[], metavar="NAME", help="of the Host header")
+    add("--cors-origin", action="append", default=[], metavar="ORIGIN")
+    add("--ssl-certfile", metavar="FILE")
+    add("--ssl-keyfile", metavar="FILE")
 
 
 def run(args: argparse.Namespace) -> int:
-    raise NotSupportedError(
-        "the server is not built yet (issue 5)",
-        where=f"{args.host}:{args.port}",
-        hint="Use espalier.Engine in Python, or espalier run and espalier chat on the command line",
+    began = _process_start()
+    logging.basicConfig(
+        level=args.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    if args.model is not None and args.model_path is not None:
+        raise InvalidRequestError(
+            expected="one model", got=f"{args.model_path} and {args.model}", where="--model"
+        )
+    model = args.model or args.model_path or "sprig"
+    settings = settings_of(args, model)
+    settings.check()
+    try:
+        from .server.launch import serve
+    except ModuleNotFoundError as error:
+        raise NotSupportedError(
+            f"the server needs {error.name}, which is not installed",
+            hint="pip install 'espalier[serve]'",
+        ) from None
+    return serve(options_of(args, model), settings, began)
+
+
+def options_of(args: argparse.Namespace, model: str) -> EngineOptions:
+    """The engine's options that the flags say."""
+    from .options import EngineOptions
+
+    return EngineOptions(
+        model=model,
+        tokenizer=args.tokenizer,
+        device=args.device,
+        dtype=args.dtype,
+        context_length=args.context_length,
+        max_total_tokens=args.max_total_tokens,
+        host_total_tokens=args.host_total_tokens,
+        max_running=args.max_running,
+        step_tokens=args.step_tokens,
+        chunk_tokens=args.chunk_tokens,
+        page_size=args.page_size,
+        eviction=args.eviction,
+        enable_radix_cache=not args.no_radix_cache,
+        deterministic=args.deterministic,
+    )
+
+
+def settings_of(args: argparse.Namespace, model: str) -> ServerSettings:
+    """The server's settings that the flags, the key files and the environment say."""
+    from .server.settings import Limits, ServerSettings
+
+    keys = [*args.api_key, *_keys(args.api_key_file, "--api-key-file", "ESPALIER_API_KEY")]
+    admin = _keys(args.admin_key_file, "--admin-key-file", "ESPALIER_ADMIN_KEY")
+    admin = [args.admin_key] if args.admin_key else admin
+    if len(admin) > 1:
+        raise InvalidRequestError(
+            expected="one admin key", got=str(len(admin)), where="--admin-key-file"
+        )
+    name = model.rstrip("/").rsplit("/", 1)[-1] if Path(model).exists() else model
+    return ServerSettings(
+        host=args.host,
+        port=args.port,
+        served_model_names=tuple(args.served_model_name or [name]),
+        api_keys=tuple(keys),
+        admin_key=admin[0] if admin else None,
+        insecure=args.insecure,
+        allowed_hosts=tuple(args.allowed_host),
+        max_inflight=args.max_running + args.max_queued_requests,
+        shutdown_timeout=args.shutdown_timeout,
+        max_restarts=args.max_restarts,
+        watchdog=args.watchdog_timeout,
+        cors_origins=tuple(args.cors_origin),
+        tls_cert=args.ssl_certfile,
+        tls_key=args.ssl_keyfile,
+        limits=Limits(body_bytes=args.max_body_bytes),
+    )
+
+
+def _keys(file: str | None, flag: str, variable: str) -> list[str]:
+    """The keys of a file, one a line, or else of the environment."""
+    if file is None:
+        return [key] if (key := os.environ.get(variable)) else []
+    try:
+        keys = Path(file).read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequestError(
+            f"the file of keys cannot be read: {type(error).__name__}", where=flag
+        ) from None
+    if not keys:
+        raise InvalidRequestError(expected="one key a line", got="an empty file", where=flag)
+    return keys
+
+
+def _process_start() -> float:
+    """`time.monotonic()` at which this process was started; now, where the system does not say."""
+    now = time.monotonic()
+    try:
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        since_boot = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return min(now, now - (time.clock_gettime(time.CLOCK_BOOTTIME) - since_boot))
+    except (OSError, ValueError, IndexError, AttributeError):
+        return now

@@ -11,6 +11,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from ..errors import EspalierError
 from ..grammar.spec import GrammarSpec
 from ..types import Chunk, Hold, Result, check_names
 from .client import Link
@@ -175,7 +176,8 @@ class Engine:
         **unknown: object,
     ) -> Iterator[Chunk]:
         """Pieces of one prompt's result as they come; the last carries `result`, and a failed
-        request raises at its end. Closing the iterator cancels the request."""
+        request raises at its end. Of n samples, `index` tells whose piece it is, and each has a
+        last one. Closing the iterator cancels the request."""
         _check("stream", unknown)
         given = self._encoder.encode(prompt, messages, input_ids)
         groups = self._builder.stream(
@@ -364,6 +366,11 @@ class Engine:
     def check_invariants(self) -> None:
         """Raise InvariantError naming the first broken invariant."""
         self._call("check_invariants")
+
+    def when_dead(self, tell: Callable[[EspalierError], None]) -> None:
+        """Have `tell` called once the engine's process is gone, shut down or not, by whatever
+        thread sees it first; at once if it is gone already. An inline engine never dies."""
+        self._exchange.switchboard.when_dead(tell)
 
     def shutdown(self) -> None:
         """End the engine; unfinished requests end in EngineDeadError."""

@@ -6,6 +6,7 @@ the options; the first answer is `Ready` or `Failed`.
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import math
 import select
@@ -175,6 +176,7 @@ class EngineProcess:
 
 
 def main() -> None:
+    faulthandler.register(signal.SIGUSR1)  # a stuck engine is asked where it is
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is the parent's to handle
     sock = socket.socket(fileno=int(sys.argv[1]))
     die_with_parent(sock.fileno())

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import queue
 import threading
+from collections.abc import Callable
 
 from ..errors import EspalierError
 from ..types import Chunk, Result
@@ -94,6 +95,8 @@ class Switchboard:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inboxes: dict[int, Inbox] = {}
+        self._dead: EspalierError | None = None
+        self._tell: list[Callable[[EspalierError], None]] = []
 
     def open(self, ids: list[int]) -> Inbox:
         inbox = Inbox(ids)
@@ -121,5 +124,17 @@ class Switchboard:
         with self._lock:
             inboxes = list({id(inbox): inbox for inbox in self._inboxes.values()}.values())
             self._inboxes.clear()
+            self._dead, tell, self._tell = error, self._tell, []
         for inbox in inboxes:
             inbox.fail(error)
+        for watcher in tell:
+            watcher(error)
+
+    def when_dead(self, tell: Callable[[EspalierError], None]) -> None:
+        """Call `tell` once the engine is gone; at once if it is."""
+        with self._lock:
+            dead = self._dead
+            if dead is None:
+                self._tell.append(tell)
+        if dead is not None:
+            tell(dead)

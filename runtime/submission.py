@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ..errors import InvalidRequestError, NotSupportedError
+from ..errors import InvalidRequestError
 from ..grammar.spec import GrammarSpec
 from ..types import Hold, Result, SamplingParams
 from .inputs import Prompts, checked_pooling, checked_ttl, per_prompt, sampling, token_ids
@@ -38,7 +38,8 @@ class RequestBuilder:
         *,
         holds: Sequence[Hold] = (),
     ) -> list[list[Request]]:
-        """The group of a stream. Raises InvalidRequestError unless there is one prompt."""
+        """The group of a stream: its samples, each a stream. Raises InvalidRequestError unless
+        there is one prompt."""
         if len(prompts) != 1:
             raise InvalidRequestError(
                 expected="one prompt",
@@ -88,10 +89,6 @@ class RequestBuilder:
         """
         _check(grammar, priority, namespace, deadline)
         _check_holds(holds)
-        if stream and params.n > 1:
-            raise NotSupportedError(
-                "a stream of n > 1 samples", where="n", hint="Start one stream per sample"
-            )
         seed = self._rng.getrandbits(_SEED_BITS) if params.seed is None else params.seed
         scored = params.prompt_logprobs is not None and len(prompt) > 1
         return [

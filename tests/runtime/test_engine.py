@@ -20,7 +20,6 @@ from espalier.errors import (
     EngineDeadError,
     EspalierError,
     InvalidRequestError,
-    NotSupportedError,
 )
 from espalier.grammar import GrammarSpec
 from espalier.runtime.client import ProcessLink
@@ -221,8 +220,19 @@ def test_a_slow_reader_loses_nothing(engine: Engine) -> None:
 def test_a_stream_that_fails_raises_at_its_end(engine: Engine) -> None:
     with pytest.raises(InvalidRequestError, match="empty prompt"):
         list(engine.stream(input_ids=[[]]))
-    with pytest.raises(NotSupportedError, match="n > 1"):
-        engine.stream(input_ids=[3], sampling_params=SamplingParams(n=2))
+
+
+def test_a_stream_of_samples_is_each_of_them_in_pieces(engine: Engine) -> None:
+    params = SamplingParams(n=3, temperature=1.0, seed=4, max_tokens=6)
+    [whole] = engine.generate(input_ids=[[3, 4]], sampling_params=params)
+    tokens: list[list[int]] = [[], [], []]
+    results = {}
+    for chunk in engine.stream(input_ids=[3, 4], sampling_params=params):
+        tokens[chunk.index] += chunk.token_ids
+        if chunk.result is not None:
+            results[chunk.index] = chunk.result.token_ids
+    assert tokens == [sample.token_ids for sample in whole.samples]
+    assert results == dict(enumerate(tokens))
 
 
 @pytest.mark.parametrize("prompts", [["a", "b"], []])

@@ -1,0 +1,121 @@
+"""Answers to clients that may vanish, read slowly, or be told to stop.
+
+Whatever is awaited for a client is cancelled with it: its requests leave the engine within one
+step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from pydantic import BaseModel
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from .access import log_failure
+from .failures import body_of
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+_T = TypeVar("_T")
+Events = AsyncGenerator[bytes, None]
+DONE = b"data: [DONE]\n\n"
+
+
+def model_response(model: BaseModel) -> Response:
+    """A response model as JSON; fields that were never set stay out."""
+    return Response(
+        model.model_dump_json(exclude_unset=True).encode(), media_type="application/json"
+    )
+
+
+def event(model: BaseModel) -> bytes:
+    """A response model as a server-sent event."""
+    return b"data: " + model.model_dump_json(exclude_unset=True).encode() + b"\n\n"
+
+
+async def _vanished(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def answered(request: Request, job: Coroutine[Any, Any, _T]) -> _T:
+    """The job's result. A client that vanishes cancels it. Raises ClientDisconnect then."""
+    task = asyncio.ensure_future(job)
+    gone = asyncio.ensure_future(_vanished(request.receive))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientDisconnect
+    finally:
+        await _cancelled(task, gone)
+
+
+async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def begun(request: Request, events: Events, send_seconds: float) -> Response:
+    """A stream's response, once its first event is there: what fails before has a status of its
+    own."""
+    try:
+        first = await answered(request, _first(events))
+    except BaseException:
+        await events.aclose()
+        raise
+    return EventStream(first, events, send_seconds)
+
+
+async def _first(events: Events) -> bytes:
+    return await anext(events)
+
+
+class EventStream(Response):
+    """Server-sent events. Ends, and closes the generator, when the client vanishes or leaves a
+    piece untaken for `send_seconds`."""
+
+    def __init__(self, first: bytes, events: Events, send_seconds: float) -> None:
+        super().__init__(media_type="text/event-stream", headers={"cache-control": "no-store"})
+        del self.headers["content-length"]
+        self._first = first
+        self._events = events
+        self._seconds = send_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        writing = asyncio.ensure_future(self._write(scope, send))
+        gone = asyncio.ensure_future(_vanished(receive))
+        try:
+            await asyncio.wait({writing, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if writing.done() and not isinstance(writing.exception(), TimeoutError | None):
+                writing.result()
+        finally:
+            await _cancelled(writing, gone)
+            await self._events.aclose()
+
+    async def _write(self, scope: Scope, send: Send) -> None:
+        await send(
+            {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        )
+        await self._send(send, self._first)
+        try:
+            async for piece in self._events:
+                await self._send(send, piece)
+        except TimeoutError:
+            raise  # a reader that does not read
+        except Exception as error:  # its status is sent: the stream itself tells
+            if not hasattr(error, "where") and not hasattr(error, "status"):
+                log_failure(error, scope["path"])
+            data = b"data: " + msgspec.json.encode(body_of(error)) + b"\n\n"
+            await self._send(send, data + DONE)
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _send(self, send: Send, piece: bytes) -> None:
+        async with asyncio.timeout(self._seconds):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})

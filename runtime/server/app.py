@@ -1,0 +1,127 @@
+"""The application: routes, what stands before them, and how failures are told."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse, Response
+
+from ... import __version__
+from ...errors import EspalierError
+from . import routes_chat, routes_completions, routes_models
+from .access import GuardedRoute
+from .api_chat import ChatChunk
+from .failures import ErrorResponse, HTTPError, response_of
+from .fields import validation_failure
+from .guard import Guard
+from .state import Server
+
+ROUTERS = (routes_models.router, routes_chat.router, routes_completions.router)
+_ERRORS = (400, 401, 403, 404, 408, 413, 415, 429, 431, 499, 500, 503)
+_openapi = APIRouter(route_class=GuardedRoute)
+
+
+@_openapi.get("/openapi.json", include_in_schema=False)
+async def openapi(request: Request) -> Response:
+    """This API, as OpenAPI."""
+    return JSONResponse(request.app.openapi())
+
+
+def make_app(server: Server) -> FastAPI:
+    """The application around a server, whose engine it ends when it ends."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        server.supervisor.watch()
+        try:
+            yield
+        finally:
+            await server.close()
+
+    app = FastAPI(
+        title="Espalier",
+        version=__version__,
+        lifespan=lifespan,
+        openapi_url=None,  # it is a route like the others, behind the same guard
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        responses={status: {"model": ErrorResponse} for status in _ERRORS},
+    )
+    app.router.route_class = GuardedRoute
+    app.state.server = server
+    for router in (*ROUTERS, _openapi):
+        app.include_router(router)
+    app.add_exception_handler(HTTPError, _told)
+    app.add_exception_handler(EspalierError, _told)
+    app.add_exception_handler(HTTPException, _not_ours)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    origins = server.settings.cors_origins
+    if origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"]
+        )
+    app.add_middleware(Guard, settings=server.settings)
+    _describe_events(app)
+    return app
+
+
+async def _told(_: Request, error: Exception) -> Response:
+    return response_of(error)
+
+
+async def _not_ours(_: Request, error: Exception) -> Response:
+    """No such path, or no such method of one."""
+    assert isinstance(error, HTTPException)
+    codes = {404: "not_found", 405: "method_not_allowed"}
+    return response_of(
+        HTTPError(
+            error.status_code,
+            str(error.detail),
+            kind="invalid_request_error",
+            code=codes.get(error.status_code, "http_error"),
+            headers=error.headers,
+        )
+    )
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    known: list[str] = []
+    body_field = getattr(request.scope.get("route"), "body_field", None)
+    if body_field is not None:
+        known = list(getattr(body_field.field_info.annotation, "model_fields", {}))
+    return response_of(validation_failure(error, known))
+
+
+def _describe_events(app: FastAPI) -> None:
+    """Have the schema tell what the events of a stream hold."""
+    make = app.openapi
+
+    def described() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = make()
+            schemas = schema["components"]["schemas"]
+            chunk = ChatChunk.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(chunk.pop("$defs", {}))
+            schemas["ChatChunk"] = chunk
+            for path, name in _STREAMED.items():
+                answers = schema["paths"][path]["post"]["responses"]
+                reference = {"$ref": f"#/components/schemas/{name}"}
+                answers["200"]["content"]["text/event-stream"] = {"itemSchema": reference}
+                answers.pop("422", None)  # what is wrong with a body is told with 400
+            schemas.pop("HTTPValidationError", None)
+            schemas.pop("ValidationError", None)
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = described  # type: ignore[method-assign]
+
+
+_STREAMED = {"/v1/chat/completions": "ChatChunk", "/v1/completions": "Completion"}

@@ -1,0 +1,144 @@
+"""The fields by which a request says how tokens are chosen, as `SamplingParams`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from fastapi import Request
+from pydantic import Field
+
+from ...errors import InvalidRequestError
+from ...types import SamplingParams
+from .access import Caller, salted
+from .fields import Fields, Refusals
+from .settings import Limits
+from .structured import StructuredFields
+
+Int32 = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+_PLAIN = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+    "seed",
+    "min_tokens",
+    "ignore_eos",
+    "deterministic",
+    "stop_token_ids",
+    "stop_regex",
+)
+
+
+class StreamOptions(Fields):
+    """include_usage: a last chunk with the usage."""
+
+    include_usage: bool | None = None
+
+    refused: ClassVar[Refusals] = {
+        **Fields.refused,
+        "include_obfuscation": ((None, False), "leave it out"),
+        "continuous_usage_stats": ((None, False), "use include_usage"),
+    }
+
+
+class SamplingFields(Fields, StructuredFields):
+    """What chat and plain completions share.
+
+    priority: higher goes first. deadline: seconds. cache_salt: prefixes are shared with requests of
+    the same salt alone. deterministic: the same answer to the last bit, whatever else runs.
+    """
+
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = None
+    n: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    stop_token_ids: list[int] | None = None
+    stop_regex: str | list[str] | None = None
+    min_tokens: int | None = None
+    ignore_eos: bool | None = None
+    deterministic: bool | None = None
+    prompt_logprobs: int | None = None
+    priority: Int32 | None = None
+    deadline: float | None = None
+    cache_salt: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    request_id: Annotated[str, Field(max_length=128)] | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+
+
+def sampling_of(
+    asked: SamplingFields,
+    limits: Limits,
+    *,
+    max_tokens: int | None,
+    logprobs: int | None,
+    n: int | None = None,
+) -> SamplingParams:
+    """The parameters. Temperature is 1 where none is given, as OpenAI has it. Raises
+    InvalidRequestError, naming the field."""
+    given: dict[str, Any] = {"temperature": 1.0}
+    for name in _PLAIN:
+        if (value := getattr(asked, name)) is not None:
+            given[name] = value
+    if asked.stream and asked.prompt_logprobs is not None:
+        raise InvalidRequestError(
+            expected="prompt_logprobs without stream", where="prompt_logprobs"
+        )
+    if n is None:
+        n = 1 if asked.n is None else asked.n
+    given["n"] = n
+    _bound("n", n, limits.samples)
+    if asked.stop is not None:
+        given["stop"] = asked.stop
+    stops = [asked.stop] if isinstance(asked.stop, str) else asked.stop or []
+    _bound("stop", len(stops), limits.stops, "entries")
+    _bound("stop_token_ids", len(asked.stop_token_ids or []), limits.stops, "entries")
+    _bound("logit_bias", len(asked.logit_bias or {}), limits.biases, "entries")
+    for name, number in (("logprobs", logprobs), ("prompt_logprobs", asked.prompt_logprobs)):
+        _bound(name, number or 0, limits.logprobs)
+    given["logit_bias"] = _biases(asked.logit_bias or {})
+    return SamplingParams(
+        max_tokens=max_tokens,
+        logprobs=logprobs,
+        prompt_logprobs=asked.prompt_logprobs,
+        **given,
+    )
+
+
+def namespace_of(request: Request, cache_salt: str | None) -> str:
+    """Whose cached prefixes a request may find: its key's, of its salt."""
+    caller: Caller = request.state.caller
+    return salted(caller.namespace, cache_salt)
+
+
+def _biases(given: dict[str, float]) -> dict[int, float]:
+    biases = {}
+    for name, bias in given.items():
+        if not (name.isascii() and name.isdigit() and len(name) <= 18):
+            raise InvalidRequestError(
+                expected="token ids as keys", got=repr(name[:40]), where="logit_bias"
+            )
+        biases[int(name)] = bias
+    return biases
+
+
+def _bound(name: str, value: int, most: int, unit: str = "") -> None:
+    if value > most:
+        raise InvalidRequestError(
+            expected=f"at most {most} {unit}".rstrip(), got=str(value), where=name
+        )

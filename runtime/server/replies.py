@@ -1,0 +1,125 @@
+"""What answers have in common: usage, log probabilities, and how a text ended."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel
+
+from ...types import Result, TokenLogprob
+from ..tokenizer import Tokenizer
+
+Finish = Literal["stop", "length", "tool_calls", "abort"]
+_LOWEST = -9999.0  # a log probability of none, which JSON cannot write
+
+
+class PromptTokensDetails(BaseModel):
+    cached_tokens: int
+
+
+class Usage(BaseModel):
+    """prompt_tokens_details.cached_tokens: those that were not computed, also 0."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+
+
+class TopLogprob(BaseModel):
+    token: str
+    logprob: float
+    bytes: list[int] | None
+
+
+class TokenLogprobs(TopLogprob):
+    top_logprobs: list[TopLogprob]
+
+
+class ChoiceLogprobs(BaseModel):
+    """Natural logarithms of the model's own probabilities, before mask, bias and temperature."""
+
+    content: list[TokenLogprobs] | None
+    refusal: None = None
+
+
+def usage_of(groups: Sequence[Sequence[Result]]) -> Usage:
+    """Of several prompts, each with its samples: a prompt counts once."""
+    prompt = sum(samples[0].prompt_tokens for samples in groups)
+    cached = sum(samples[0].cached_tokens for samples in groups)
+    generated = sum(result.generated_tokens for samples in groups for result in samples)
+    return usage(prompt, cached, generated)
+
+
+def usage(prompt: int, cached: int, generated: int) -> Usage:
+    return Usage(
+        prompt_tokens=prompt,
+        completion_tokens=generated,
+        total_tokens=prompt + generated,
+        prompt_tokens_details=PromptTokensDetails(cached_tokens=cached),
+    )
+
+
+def finish_of(result: Result) -> tuple[Finish, str | int | None]:
+    """finish_reason, and stop_reason: the stop string or id, or "deadline", which OpenAI's reasons
+    do not know."""
+    if result.finish_reason == "deadline":
+        return "length", "deadline"
+    if result.finish_reason in ("length", "abort"):
+        return result.finish_reason, None
+    return "stop", result.matched_stop if isinstance(result.matched_stop, str) else None
+
+
+def finite(logprob: float) -> float:
+    """A log probability that JSON can write."""
+    return logprob if math.isfinite(logprob) else _LOWEST
+
+
+def token_text(tokenizer: Tokenizer, token: int) -> tuple[str, list[int]]:
+    """A token as text and as bytes; a special token as it is written."""
+    data = tokenizer.token_bytes(token)
+    if not data and token in tokenizer.special_ids:
+        written = tokenizer.raw.id_to_token(token) or ""
+        return written, list(written.encode())
+    return data.decode("utf-8", errors="replace"), list(data)
+
+
+def choice_logprobs(
+    tokenizer: Tokenizer, logprobs: Sequence[TokenLogprob], top: int
+) -> ChoiceLogprobs:
+    """Log probabilities in the form of chat completions, with `top` alternatives."""
+    content = []
+    for entry in logprobs:
+        text, data = token_text(tokenizer, entry.token_id)
+        alternatives = []
+        for token, logprob in entry.top[:top]:
+            other, other_data = token_text(tokenizer, token)
+            alternatives.append(TopLogprob(token=other, logprob=finite(logprob), bytes=other_data))
+        content.append(
+            TokenLogprobs(
+                token=text, logprob=finite(entry.logprob), bytes=data, top_logprobs=alternatives
+            )
+        )
+    return ChoiceLogprobs(content=content, refusal=None)
+
+
+def prompt_logprobs(tokenizer: Tokenizer, result: Result) -> list[dict[str, object] | None]:
+    """As vLLM tells them: for each prompt token a dict by token id, None for the first."""
+    told: list[dict[str, object] | None] = []
+    for entry in result.prompt_logprobs or []:
+        if entry is None:
+            told.append(None)
+            continue
+        ranked = {entry.token_id: entry.logprob, **dict(entry.top)}
+        told.append(
+            {
+                str(token): {
+                    "logprob": finite(logprob),
+                    "decoded_token": token_text(tokenizer, token)[0],
+                }
+                for token, logprob in ranked.items()
+            }
+        )
+    return told

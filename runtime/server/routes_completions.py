@@ -1,0 +1,300 @@
+"""POST /v1/completions."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from ...errors import InvalidRequestError
+from ...types import Result, TokenLogprob
+from .access import GuardedRoute
+from .answering import DONE, answered, begun, event, model_response
+from .api_completion import (
+    Completion,
+    CompletionChoice,
+    CompletionLogprobs,
+    CompletionRequest,
+)
+from .asked import namespace_of, sampling_of
+from .jobs import Job, Piece, pieces, run_all
+from .merging import merged
+from .replies import finish_of, finite, prompt_logprobs, token_text, usage_of
+from .state import Server, server_of
+from .structured import grammar_of
+
+router = APIRouter(route_class=GuardedRoute)
+_DEFAULT_TOKENS = 16  # OpenAI's
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A checked request. prompts: token ids. texts: the prompts as text, where they are echoed.
+    silent: nothing is generated (one token is, and left out)."""
+
+    id: str
+    created: int
+    server: Server
+    body: CompletionRequest
+    jobs: Sequence[Job]
+    texts: Sequence[str]
+    n: int
+    silent: bool
+
+
+@router.post("/v1/completions", response_model=Completion)
+async def completions(body: CompletionRequest, request: Request) -> Response:
+    """A completion of one prompt or several; with `stream`, server-sent events of `Completion`."""
+    server = server_of(request)
+    server.check_model(body.model)
+    if body.stream:
+        limits = server.settings.limits
+        return await begun(request, _events(request, body), limits.send_seconds)
+    return await answered(request, _whole(request, body))
+
+
+async def _prepared(server: Server, body: CompletionRequest, request: Request) -> Asked:
+    limits = server.settings.limits
+    n = 1 if body.n is None else body.n
+    samples = n if body.best_of is None else body.best_of
+    _check(body, n, samples)
+    silent = body.max_tokens == 0
+    max_tokens = _DEFAULT_TOKENS if body.max_tokens is None else body.max_tokens
+    params = sampling_of(
+        body,
+        limits,
+        max_tokens=1 if silent else max_tokens,
+        logprobs=0 if body.logprobs is None and samples > n else body.logprobs,
+        n=samples,
+    )
+    if body.echo and body.logprobs is not None and params.prompt_logprobs is None:
+        params = msgspec.structs.replace(params, prompt_logprobs=body.logprobs)
+    grammar = grammar_of(body, limits.grammar_chars)
+    texts, prompts = await server.beside(lambda: _encoded(server, body))
+    jobs = [
+        Job(
+            input_ids=ids,
+            params=params,
+            grammar=grammar,
+            namespace=namespace_of(request, body.cache_salt),
+            priority=body.priority or 0,
+            deadline=body.deadline,
+        )
+        for ids in prompts
+    ]
+    id = f"cmpl-{body.request_id or uuid4().hex}"
+    return Asked(id, int(time.time()), server, body, jobs, texts, n, silent)
+
+
+def _check(body: CompletionRequest, n: int, samples: int) -> None:
+    if body.stream_options is not None and not body.stream:
+        raise InvalidRequestError(expected="stream: true beside it", where="stream_options")
+    if body.stream and body.echo and body.logprobs is not None:
+        raise InvalidRequestError(
+            expected="logprobs of an echoed prompt without stream", where="logprobs"
+        )
+    if samples < n:
+        raise InvalidRequestError(expected=f"best_of >= n ({n})", got=str(samples), where="best_of")
+    if samples > n and body.stream:
+        raise InvalidRequestError(
+            expected="best_of without stream: the best is known at the end", where="best_of"
+        )
+    if body.max_tokens == 0 and (not body.echo or body.stream):
+        raise InvalidRequestError(
+            expected="max_tokens >= 1, or 0 beside echo and without stream",
+            got="0",
+            where="max_tokens",
+        )
+
+
+def _encoded(server: Server, body: CompletionRequest) -> tuple[list[str], list[list[int]]]:
+    """The prompts as text, where that is wanted, and as token ids."""
+    tokenizer, given = server.tokenizer, body.prompt
+    prompts: list[Any] = [given] if isinstance(given, str) else list(given)
+    if prompts and isinstance(prompts[0], int):
+        prompts = [prompts]
+    if len(prompts) > server.settings.limits.prompts or not prompts:
+        most = server.settings.limits.prompts
+        raise InvalidRequestError(
+            expected=f"1 to {most} prompts", got=str(len(prompts)), where="prompt"
+        )
+    ids = [
+        tokenizer.encode(p, add_bos=tokenizer.adds_bos) if isinstance(p, str) else p
+        for p in prompts
+    ]
+    texts = []
+    if body.echo:
+        texts = [p if isinstance(p, str) else tokenizer.decode(p) for p in prompts]
+    return texts, ids
+
+
+# -- whole -----------------------------------------------------------------------------------------
+
+
+async def _whole(request: Request, body: CompletionRequest) -> Response:
+    server = server_of(request)
+    with server.admission.entered(_weight(body)):
+        asked = await _prepared(server, body, request)
+        answers = await run_all(server.engine, asked.jobs)
+    groups = [[answer.result for answer in samples] for samples in answers]
+    choices: list[CompletionChoice] = []
+    for number, samples in enumerate(groups):
+        for result in _best(samples, asked.n):
+            choices.append(_choice(asked, number, len(choices), result))
+    if asked.silent:
+        for samples in groups:
+            for result in samples:
+                result.generated_tokens = 0
+    reply = Completion(
+        id=asked.id,
+        object="text_completion",
+        created=asked.created,
+        model=server.model_name,
+        choices=choices,
+        usage=usage_of(groups),
+    )
+    return model_response(reply)
+
+
+def _weight(body: CompletionRequest) -> int:
+    prompts = len(body.prompt) if isinstance(body.prompt, list) else 1
+    if isinstance(body.prompt, list) and body.prompt and isinstance(body.prompt[0], int):
+        prompts = 1
+    return max(1, prompts * (body.best_of or body.n or 1))
+
+
+def _best(samples: list[Result], n: int) -> list[Result]:
+    """The n samples that are likeliest per token."""
+    if len(samples) <= n:
+        return samples
+
+    def likelihood(result: Result) -> float:
+        told = result.logprobs or []
+        return sum(entry.logprob for entry in told) / max(1, len(told))
+
+    return sorted(samples, key=likelihood, reverse=True)[:n]
+
+
+def _choice(asked: Asked, number: int, index: int, result: Result) -> CompletionChoice:
+    """The answer numbered `index`, to the prompt numbered `number`."""
+    body, tokenizer = asked.body, asked.server.tokenizer
+    text = "" if asked.silent else result.text
+    told: list[TokenLogprob] = [] if asked.silent else list(result.logprobs or [])
+    reason, stop_reason = finish_of(result)
+    if asked.silent:
+        reason, stop_reason = "length", None
+    prompt: list[tuple[int, TokenLogprob | None]] = []
+    if body.echo:
+        text = asked.texts[number] + text
+        if result.prompt_logprobs is not None:
+            ids = asked.jobs[number].input_ids
+            prompt = list(zip(ids, result.prompt_logprobs, strict=False))
+    choice = CompletionChoice(
+        index=index,
+        text=text,
+        logprobs=None
+        if body.logprobs is None
+        else _logprobs(asked, prompt, told, 0, body.logprobs),
+        finish_reason=reason,
+        stop_reason=stop_reason,
+    )
+    if result.incomplete is not None:
+        choice.incomplete = result.incomplete
+    if body.prompt_logprobs is not None:
+        choice.prompt_logprobs = prompt_logprobs(tokenizer, result)
+    return choice
+
+
+def _logprobs(
+    asked: Asked,
+    prompt: Sequence[tuple[int, TokenLogprob | None]],
+    told: Sequence[TokenLogprob],
+    offset: int,
+    top: int,
+) -> CompletionLogprobs:
+    """Of the prompt's tokens, where they are echoed, and of the answer's."""
+    entries = [*prompt, *((entry.token_id, entry) for entry in told)]
+    made = CompletionLogprobs(tokens=[], token_logprobs=[], top_logprobs=[], text_offset=[])
+    for token, entry in entries:
+        text = token_text(asked.server.tokenizer, token)[0]
+        made.tokens.append(text)
+        made.text_offset.append(offset)
+        offset += len(text)
+        if entry is None:
+            made.token_logprobs.append(None)
+            made.top_logprobs.append(None)
+            continue
+        made.token_logprobs.append(finite(entry.logprob))
+        best = {
+            token_text(asked.server.tokenizer, other)[0]: finite(logprob)
+            for other, logprob in reversed(entry.top[:top])
+        }
+        best.setdefault(text, finite(entry.logprob))
+        made.top_logprobs.append(best)
+    return made
+
+
+# -- streamed --------------------------------------------------------------------------------------
+
+
+async def _events(request: Request, body: CompletionRequest) -> AsyncGenerator[bytes, None]:
+    server = server_of(request)
+    options = body.stream_options
+    wants_usage = bool(options and options.include_usage)
+    results: list[list[Result]] = []
+    with server.admission.entered(_weight(body)):
+        asked = await _prepared(server, body, request)
+        results = [[] for _ in asked.jobs]
+        offsets: dict[int, int] = {}
+        streams = [pieces(server.engine, job) for job in asked.jobs]
+        async with contextlib.aclosing(merged(streams)) as stream:
+            async for number, piece in stream:
+                if piece.result is not None:
+                    results[number].append(piece.result)
+                index = number * asked.n + piece.index
+                chunk = _chunk(asked, [_told(asked, number, index, piece, offsets)])
+                if wants_usage:
+                    chunk.usage = None
+                yield event(chunk)
+    if wants_usage:
+        chunk = _chunk(asked, [])
+        chunk.usage = usage_of(results)
+        yield event(chunk)
+    yield DONE
+
+
+def _chunk(asked: Asked, choices: list[CompletionChoice]) -> Completion:
+    return Completion(
+        id=asked.id,
+        object="text_completion",
+        created=asked.created,
+        model=asked.server.model_name,
+        choices=choices,
+    )
+
+
+def _told(
+    asked: Asked, number: int, index: int, piece: Piece, offsets: dict[int, int]
+) -> CompletionChoice:
+    body, text = asked.body, piece.text
+    if body.echo and index not in offsets:
+        text = asked.texts[number] + text
+    choice = CompletionChoice(
+        index=index, text=text, logprobs=None, finish_reason=None, stop_reason=None
+    )
+    if body.logprobs is not None and piece.logprobs:
+        offset = offsets.get(index, 0)
+        choice.logprobs = _logprobs(asked, [], piece.logprobs, offset, body.logprobs)
+    offsets[index] = offsets.get(index, 0) + len(text)
+    if piece.result is not None:
+        choice.finish_reason, choice.stop_reason = finish_of(piece.result)
+        if piece.result.incomplete is not None:
+            choice.incomplete = piece.result.incomplete
+    return choice

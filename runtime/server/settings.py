@@ -1,0 +1,100 @@
+"""How a server behaves, as plain data."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+
+import msgspec
+
+from ...errors import InvalidRequestError
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one request may ask at most.
+
+    body_bytes: of its body. body_seconds: until the body is there. header_bytes: of its head.
+    samples: n. prompts, stops, biases, tools: entries of these lists. grammar_chars: of a schema or
+    grammar. logprobs: alternatives per token. send_seconds: how long a reader may leave a piece of
+    a stream untaken.
+    """
+
+    body_bytes: int = 16 << 20
+    body_seconds: float = 60.0
+    header_bytes: int = 64 << 10
+    samples: int = 128
+    prompts: int = 1024
+    stops: int = 64
+    biases: int = 4096
+    tools: int = 256
+    grammar_chars: int = 1_000_000
+    logprobs: int = 100
+    send_seconds: float = 120.0
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How to serve.
+
+    host, port: where; port 0 takes a free one. served_model_names: what `model` may be, the first
+    being what answers call it. api_keys: one of them is needed, where there are any; admin_key:
+    for what concerns other users too. insecure: listen beyond this machine without keys.
+    allowed_hosts: further `Host` headers, beside the names of this machine. max_inflight: requests
+    at once, running and waiting; more get 429. shutdown_timeout: seconds that running requests get
+    after SIGTERM. max_restarts: of a dead engine, in `restart_window` seconds. watchdog: seconds
+    without an answer after which an engine is taken for stuck; 0: never. cors_origins: who may call
+    from a browser's page of another origin. tls_cert, tls_key: files.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 30000
+    served_model_names: tuple[str, ...] = ("sprig",)
+    api_keys: tuple[str, ...] = ()
+    admin_key: str | None = None
+    insecure: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    max_inflight: int = 1280
+    shutdown_timeout: float = 30.0
+    max_restarts: int = 3
+    restart_window: float = 600.0
+    watchdog: float = 300.0
+    cors_origins: tuple[str, ...] = ()
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    limits: Limits = Limits()
+
+    def check(self) -> None:
+        """Raise InvalidRequestError for what cannot be, or must not."""
+        if not 0 <= self.port <= 65535:
+            raise InvalidRequestError(expected="0..65535", got=str(self.port), where="--port")
+        if self.max_inflight < 1:
+            raise InvalidRequestError(
+                expected="at least 1 request", got=str(self.max_inflight), where="--max-inflight"
+            )
+        seconds = {"--shutdown-timeout": self.shutdown_timeout, "--watchdog": self.watchdog}
+        for name, value in seconds.items():
+            if not 0 <= value < math.inf:
+                raise InvalidRequestError(expected="seconds >= 0", got=str(value), where=name)
+        for key in (*self.api_keys, *([] if self.admin_key is None else [self.admin_key])):
+            if not key or not key.isascii() or not key.isprintable() or " " in key:
+                raise InvalidRequestError(
+                    expected="keys of visible ASCII characters", where="--api-key"
+                )
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise InvalidRequestError(
+                expected="both --ssl-certfile and --ssl-keyfile, or neither", where="--ssl-certfile"
+            )
+        if not self.loopback and not self.api_keys and not self.insecure:
+            raise InvalidRequestError(
+                f"--host {self.host} lets other machines in, and there is no key",
+                where="--host",
+                hint="Give --api-key-file or ESPALIER_API_KEY, keep --host 127.0.0.1, or say "
+                "--insecure",
+            )
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"

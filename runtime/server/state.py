@@ -1,0 +1,75 @@
+"""What all routes share."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from starlette.requests import Request
+
+from ..engine import Engine
+from ..tokenizer import Tokenizer
+from .access import Keys
+from .admission import Admission
+from .failures import HTTPError
+from .settings import ServerSettings
+from .supervisor import Supervisor
+
+_T = TypeVar("_T")
+
+
+class Server:
+    """The engine's supervisor, and who may come in. make: starts an engine; blocks meanwhile."""
+
+    def __init__(self, settings: ServerSettings, make: Callable[[], Engine]) -> None:
+        settings.check()
+        self.settings = settings
+        self.keys = Keys(settings)
+        self.admission = Admission(settings.max_inflight)
+        self.supervisor = Supervisor(make, settings, lambda: self.admission.inflight > 0)
+        self.started = int(time.time())
+        # One thread: a tokenizer encodes one text at a time, and requests keep their order.
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="espalier-encoder")
+
+    @property
+    def engine(self) -> Engine:
+        """The engine. Raises HTTPError (503) while there is none."""
+        return self.supervisor.engine
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.supervisor.tokenizer
+
+    @property
+    def model_name(self) -> str:
+        """What answers call the model."""
+        return self.settings.served_model_names[0]
+
+    def check_model(self, name: str | None) -> None:
+        """Raise HTTPError (404) for a model that this server does not have."""
+        known = self.settings.served_model_names
+        if name is not None and name not in known:
+            raise HTTPError(
+                404,
+                f"the model {name[:200]!r} is not served here; there is {', '.join(known)}",
+                kind="invalid_request_error",
+                code="model_not_found",
+                param="model",
+            )
+
+    async def beside(self, work: Callable[[], _T]) -> _T:
+        """What encodes texts, beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._encoder, work)
+
+    async def close(self) -> None:
+        await self.supervisor.close()
+        self._encoder.shutdown(wait=False, cancel_futures=True)
+
+
+def server_of(request: Request) -> Server:
+    """The server that a request came to."""
+    server: Server = request.app.state.server
+    return server

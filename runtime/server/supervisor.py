@@ -1,0 +1,141 @@
+"""Keeps an engine: starts it, tells whether it is well, and starts another one when it died."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Literal
+
+from ...errors import EspalierError
+from ..client import ProcessLink
+from ..engine import Engine
+from .failures import unavailable
+from .settings import ServerSettings
+
+_log = logging.getLogger("espalier.server")
+State = Literal["ready", "restarting", "failed", "closed"]
+_DUMP_SECONDS = 1.0  # that a stuck engine gets to write its stack
+
+
+class Supervisor:
+    """See the module's docstring. make: starts an engine, and blocks meanwhile. busy: whether
+    requests are in work, so that a silent engine is looked after."""
+
+    def __init__(
+        self, make: Callable[[], Engine], settings: ServerSettings, busy: Callable[[], bool]
+    ) -> None:
+        self._make = make
+        self._settings = settings
+        self._busy = busy
+        self._engine = make()
+        self.tokenizer = self._engine.tokenizer
+        self.state: State = "ready"
+        self.restarts = 0
+        self._deaths: deque[float] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.when_failed: Callable[[], None] = lambda: None
+
+    @property
+    def engine(self) -> Engine:
+        """The engine. Raises HTTPError (503) while there is none."""
+        if self.state == "ready":
+            return self._engine
+        if self.state == "restarting":
+            raise unavailable("the engine died and is being started again", "engine_restarting")
+        raise unavailable("the engine is gone", "engine_dead")
+
+    def watch(self) -> None:
+        """On the event loop: notice the engine's death, and that it is stuck."""
+        self._loop = asyncio.get_running_loop()
+        self._listen(self._engine)
+        if self._settings.watchdog and not self._engine.link.inline:
+            self._spawn(self._look_after())
+
+    async def close(self) -> None:
+        """End the engine and all that watches it."""
+        self.state = "closed"
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.to_thread(self._engine.shutdown)
+
+    # -- death -------------------------------------------------------------------------------------
+
+    def _listen(self, engine: Engine) -> None:
+        loop = self._loop
+        assert loop is not None
+
+        def tell(error: EspalierError) -> None:  # from the thread that reads the engine's answers
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the server is over
+                loop.call_soon_threadsafe(self._died, engine, error)
+
+        engine.when_dead(tell)
+
+    def _died(self, engine: Engine, error: EspalierError) -> None:
+        if self.state in ("closed", "failed") or engine is not self._engine:
+            return
+        now = time.monotonic()
+        self._deaths.append(now)
+        while self._deaths[0] < now - self._settings.restart_window:
+            self._deaths.popleft()
+        _log.error("the engine died (%s)", error.got or type(error).__name__)
+        if len(self._deaths) > self._settings.max_restarts:
+            _log.error("it died %d times: given up", len(self._deaths))
+            self.state = "failed"
+            self.when_failed()
+            return
+        self.state = "restarting"
+        self._spawn(self._restart(engine))
+
+    async def _restart(self, dead: Engine) -> None:
+        await asyncio.to_thread(dead.shutdown)
+        try:
+            engine = await asyncio.to_thread(self._make)
+        except EspalierError as error:
+            _log.error("the engine cannot be started again: %s", type(error).__name__)
+            self.state = "failed"
+            self.when_failed()
+            return
+        self._engine, self.state = engine, "ready"
+        self.restarts += 1
+        _log.warning("the engine is back (restart %d)", self.restarts)
+        self._listen(engine)
+
+    # -- the watchdog ------------------------------------------------------------------------------
+
+    async def _look_after(self) -> None:
+        """While requests are in work, the engine must answer between two steps."""
+        limit = self._settings.watchdog
+        while True:
+            await asyncio.sleep(limit / 4)
+            if self.state != "ready" or not self._busy():
+                continue
+            engine = self._engine
+            asked = asyncio.ensure_future(asyncio.to_thread(engine.stats))
+            done, _ = await asyncio.wait({asked}, timeout=limit)
+            if not done:
+                await self._kill(engine)
+            with contextlib.suppress(EspalierError):
+                await asked
+
+    async def _kill(self, engine: Engine) -> None:
+        link = engine.link
+        if not isinstance(link, ProcessLink):
+            return
+        _log.error("no answer of the engine for %.0f s: it is ended", self._settings.watchdog)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(link.pid, signal.SIGUSR1)  # it writes its stack (engine_process.py)
+            await asyncio.sleep(_DUMP_SECONDS)
+            os.kill(link.pid, signal.SIGKILL)
+
+    def _spawn(self, job: object) -> None:
+        assert asyncio.iscoroutine(job)
+        task = asyncio.ensure_future(job)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

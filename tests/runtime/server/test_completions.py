@@ -1,0 +1,111 @@
+"""Plain completions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from espalier.runtime.server.api_completion import Completion
+from espalier.types import SamplingParams
+from tests.runtime.serving import InProcess
+
+PATH = "/v1/completions"
+
+
+def test_a_completion_is_the_engines(sprig: InProcess) -> None:
+    answer = sprig.ok(PATH, prompt="What is", temperature=0, max_tokens=5)
+    Completion.model_validate(answer, strict=True)
+    params = SamplingParams(max_tokens=5)
+    [expected] = sprig.engine.generate("What is", params)
+    assert answer["choices"][0]["text"] == expected.text
+    ids = sprig.engine.tokenizer.encode("What is")
+    same = sprig.ok(PATH, prompt=ids, temperature=0, max_tokens=5)
+    assert same["choices"][0]["text"] == expected.text
+    assert same["usage"]["prompt_tokens_details"]["cached_tokens"] == len(ids) - 1
+    assert sprig.ok(PATH, prompt="What is")["usage"]["completion_tokens"] <= 16
+
+
+@pytest.mark.parametrize("prompt", [["a b", "What is"], [[5, 6], [7, 8]]])
+def test_several_prompts_of_several_samples(sprig: InProcess, prompt: list[Any]) -> None:
+    body = {"prompt": prompt, "n": 2, "seed": 7, "temperature": 3.0, "max_tokens": 6}
+    answer = sprig.ok(PATH, **body)
+    choices = answer["choices"]
+    assert [choice["index"] for choice in choices] == [0, 1, 2, 3]
+    texts = [""] * 4
+    for event in sprig.events(PATH, **body):
+        for choice in event["choices"]:
+            texts[choice["index"]] += choice["text"]
+    assert texts == [choice["text"] for choice in choices]
+    assert len(set(texts)) >= 3
+
+
+def test_echo_and_logprobs(sprig: InProcess) -> None:
+    ids = sprig.engine.tokenizer.encode("What is")
+    [scored] = sprig.engine.score([ids], [1])
+    answer = sprig.ok(PATH, prompt="What is", echo=True, logprobs=2, max_tokens=0)
+    assert answer["usage"]["completion_tokens"] == 0
+    choice = answer["choices"][0]
+    assert choice["text"] == "What is"
+    told = choice["logprobs"]
+    assert "".join(told["tokens"]) == "What is"
+    assert told["token_logprobs"][0] is None
+    assert scored.prompt_logprobs is not None
+    expected = [entry.logprob for entry in scored.prompt_logprobs if entry is not None]
+    assert told["token_logprobs"][1:] == pytest.approx(expected, abs=1e-4)
+    more = sprig.ok(PATH, prompt="What is", echo=True, logprobs=0, max_tokens=3, temperature=0)
+    choice = more["choices"][0]
+    text = choice["text"]
+    assert text.startswith("What is")
+    for token, offset in zip(
+        choice["logprobs"]["tokens"], choice["logprobs"]["text_offset"], strict=True
+    ):
+        assert text[offset : offset + len(token)] == token
+    echoed = "".join(
+        choice["text"]
+        for event in sprig.events(PATH, prompt="What is", echo=True, max_tokens=3, temperature=0)
+        for choice in event["choices"]
+    )
+    assert echoed == text
+
+
+def test_best_of_tells_the_likeliest(sprig: InProcess) -> None:
+    body = {"prompt": "What is", "seed": 3, "temperature": 3.0, "max_tokens": 6}
+    all_of_them = sprig.ok(PATH, **body, n=5, logprobs=0)["choices"]
+
+    def likelihood(choice: dict[str, Any]) -> float:
+        logprobs = choice["logprobs"]["token_logprobs"]
+        return float(sum(logprobs) / len(logprobs))
+
+    best = max(all_of_them, key=likelihood)
+    answer = sprig.ok(PATH, **body, best_of=5)
+    assert [choice["text"] for choice in answer["choices"]] == [best["text"]]
+    assert answer["choices"][0]["logprobs"] is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param"),
+    [
+        ({"suffix": "x"}, "suffix"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": [[]]}, "prompt"),
+        ({"prompt": ["x"] * 5000}, "prompt"),
+        ({"prompt": [10**6]}, "prompt[0]"),
+        ({"prompt": {"a": 1}}, "prompt"),
+        ({"best_of": 2, "n": 3}, "best_of"),
+        ({"best_of": 3, "stream": True}, "best_of"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"tools": [{}]}, "tools"),
+        ({"echo": True, "logprobs": 1, "stream": True}, "logprobs"),
+        ({"prompt_logprobs": 1, "stream": True}, "prompt_logprobs"),
+    ],
+)
+def test_what_is_wrong_is_named(sprig: InProcess, wrong: dict[str, Any], param: str) -> None:
+    error = sprig.refused(PATH, **{"prompt": "x", **wrong})
+    assert (error["param"] or "").startswith(param)
+    assert sprig.left_over() == (0, 0, 0)
+
+
+def test_a_grammar(sprig: InProcess) -> None:
+    answer = sprig.ok(PATH, prompt="x", regex="[0-9]{3}", temperature=1.0)
+    assert answer["choices"][0]["text"].isdigit()

@@ -1,0 +1,282 @@
+"""The real thing: `espalier serve` as a process, called over a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import psutil
+import pydantic
+import pytest
+
+from tests.runtime.serving import user
+from tests.support import ROOT
+from tests.tiny_tokenizers import save
+
+READY = re.compile(r"ready on (http://\S+) in [\d.]+ s \(imports .*first token")
+
+
+class Served:
+    """A server's process, once it is ready."""
+
+    def __init__(self, *flags: str) -> None:
+        command = [sys.executable, "-m", "espalier.runtime.cli", "serve", "--port", "0", *flags]
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
+        self.said: list[str] = []
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.said.append(line)
+            if (found := READY.search(line)) is not None:
+                self.url = found[1]
+                break
+        else:
+            raise AssertionError("".join(self.said))
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        self.said += self.process.stderr
+
+    @property
+    def engine(self) -> psutil.Process:
+        [child] = [
+            child
+            for child in psutil.Process(self.process.pid).children()
+            if any("engine_process" in part for part in child.cmdline())
+        ]
+        return child
+
+    def client(self, **options: Any) -> openai.OpenAI:
+        return openai.OpenAI(
+            base_url=f"{self.url}/v1", api_key="x", max_retries=0, timeout=60, **options
+        )
+
+    def close(self) -> None:
+        """Once it has ended."""
+        self._reader.join(timeout=20)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+    def end(self) -> None:
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=60)
+        _, left = psutil.wait_procs(children, timeout=15)
+        assert left == [], "orphans"
+
+
+@contextlib.contextmanager
+def served(*flags: str) -> Iterator[Served]:
+    made = Served(*flags)
+    try:
+        yield made
+    finally:
+        if made.process.poll() is None:
+            made.end()
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(
+        tmp_path_factory.mktemp("tokenizer"),
+        eos_token="<|end|>",
+        chat_template="{% for message in messages %}{{ message.content }}{% endfor %}",
+    )
+
+
+@pytest.fixture(scope="module")
+def sprig() -> Iterator[Served]:
+    with served() as made:
+        yield made
+
+
+class Person(pydantic.BaseModel):
+    name: str
+    age: int
+    city: str
+
+
+def test_the_openai_client(sprig: Served) -> None:
+    client = sprig.client()
+    assert [model.id for model in client.models.list()] == ["sprig"]
+    assert client.models.retrieve("sprig").owned_by == "espalier"
+    asked: Any = [user("What is 37 + 48?")]
+    whole = client.chat.completions.create(model="sprig", messages=asked, temperature=0)
+    assert whole.choices[0].message.content == "37+48: 7+8=15, 3+4+1=8, so 85"
+    assert whole.usage is not None
+    assert whole.usage.prompt_tokens_details is not None
+    stream = client.chat.completions.create(
+        model="sprig", messages=asked, temperature=0, stream=True
+    )
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
+    assert text == whole.choices[0].message.content
+    ida: Any = [user("Extract name, age, city as JSON: Ida is 41 years old and lives in Bergen.")]
+    parsed = client.chat.completions.parse(
+        model="sprig", messages=ida, temperature=0, response_format=Person
+    )
+    assert isinstance(parsed.choices[0].message.parsed, Person)
+    with pytest.raises(openai.NotFoundError, match="not served here"):
+        client.chat.completions.create(model="other", messages=asked)
+    with pytest.raises(openai.BadRequestError, match="at most"):
+        client.chat.completions.create(model="sprig", messages=asked, n=10_000)
+
+
+def test_the_openai_clients_tools(sprig: Served) -> None:
+    parameters = {
+        "type": "object",
+        "properties": {"city": {"type": "string"}},
+        "required": ["city"],
+    }
+    tools: Any = [
+        {
+            "type": "function",
+            "function": {"name": "weather", "parameters": parameters, "strict": True},
+        }
+    ]
+    asked: Any = [user("What is the weather in Paris?")]
+    with sprig.client().chat.completions.stream(
+        model="sprig", messages=asked, tools=tools, temperature=0
+    ) as stream:
+        message = stream.get_final_completion().choices[0].message
+    assert message.tool_calls is not None
+    [call] = message.tool_calls
+    assert (call.function.name, call.function.arguments) == ("weather", '{"city": "Paris"}')
+    asked += [message, {"role": "tool", "tool_call_id": call.id, "content": "sunny, 21 degrees"}]
+    answer = sprig.client().chat.completions.create(
+        model="sprig", messages=asked, tools=tools, temperature=0
+    )
+    assert "sunny" in (answer.choices[0].message.content or "")
+
+
+def test_sixty_four_at_once(sprig: Served) -> None:
+    client = sprig.client()
+
+    def ask(number: int) -> str | None:
+        asked: Any = [user(f"What is {number % 8 + 10} + 48?")]
+        answer = client.chat.completions.create(model="sprig", messages=asked, max_tokens=4, seed=1)
+        return answer.choices[0].message.content
+
+    with ThreadPoolExecutor(64) as pool:
+        answers = list(pool.map(ask, range(64)))
+    assert all(answers[number] == answers[number % 8] for number in range(64))
+
+
+LONG: dict[str, Any] = {"prompt": [3], "max_tokens": 500_000, "ignore_eos": True}
+
+
+def test_a_dead_engine_is_told_and_replaced(text_folder: Path) -> None:
+    with served("null", "--tokenizer", str(text_folder), "--max-restarts", "1") as made:
+        with httpx.Client(base_url=made.url, timeout=30) as client, ThreadPoolExecutor(4) as pool:
+            waiting = [pool.submit(client.post, "/v1/completions", json=LONG) for _ in range(3)]
+            with client.stream("POST", "/v1/completions", json=LONG | {"stream": True}) as stream:
+                lines = stream.iter_lines()
+                next(lines)
+                began = time.monotonic()
+                made.engine.kill()
+                *_, error, _, done, _ = lines
+            assert '"engine_dead"' in error
+            assert done == "data: [DONE]"
+            for request in waiting:
+                assert request.result().status_code == 503
+                assert request.result().json()["error"]["code"] == "engine_dead"
+            assert time.monotonic() - began < 5
+            assert client.get("/health").status_code == 200
+            _until(lambda: client.get("/health_generate").status_code == 200)
+            short = LONG | {"max_tokens": 2}
+            assert client.post("/v1/completions", json=short).status_code == 200
+            made.engine.kill()  # once more than it may
+        assert made.process.wait(timeout=30) == 1
+
+
+def _until(true: Any, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_a_stuck_engine_is_ended(text_folder: Path) -> None:
+    flags = ("--tokenizer", str(text_folder), "--watchdog-timeout", "1")
+    with served("null", *flags) as made, httpx.Client(base_url=made.url, timeout=60) as client:
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(client.post, "/v1/completions", json=LONG)
+            time.sleep(0.3)
+            made.engine.send_signal(signal.SIGSTOP)
+            assert waiting.result().json()["error"]["code"] == "engine_dead"
+        _until(lambda: client.get("/health_generate").status_code == 200)
+
+
+def test_sigterm_drains(text_folder: Path) -> None:
+    with served("null", "--tokenizer", str(text_folder)) as made:
+        with httpx.Client(base_url=made.url, timeout=60) as client:
+            body = LONG | {"max_tokens": 3_000, "stream": True}
+            with client.stream("POST", "/v1/completions", json=body) as stream:
+                lines = stream.iter_lines()
+                next(lines)
+                made.process.send_signal(signal.SIGTERM)
+                _until(lambda: _status(made) == 503)
+                *_, done, _ = lines  # the one that runs is not cut off
+                assert done == "data: [DONE]"
+        assert made.process.wait(timeout=30) == 0
+
+
+def _status(made: Served) -> int:
+    return httpx.post(f"{made.url}/v1/completions", json=LONG | {"max_tokens": 1}).status_code
+
+
+def test_a_second_signal_ends_at_once(text_folder: Path) -> None:
+    with served("null", "--tokenizer", str(text_folder)) as made:
+        body = LONG | {"stream": True}
+        with httpx.stream("POST", f"{made.url}/v1/completions", json=body, timeout=60) as stream:
+            next(stream.iter_lines())
+            children = psutil.Process(made.process.pid).children(recursive=True)
+            made.process.send_signal(signal.SIGTERM)
+            time.sleep(0.2)
+            made.process.send_signal(signal.SIGTERM)
+            made.process.wait(timeout=20)
+        assert psutil.wait_procs(children, timeout=15)[1] == []
+
+
+def test_a_full_queue_answers_every_socket(text_folder: Path) -> None:
+    flags = ("--tokenizer", str(text_folder), "--max-running", "2", "--max-queued-requests", "2")
+    with served("null", *flags) as made:
+
+        async def flood() -> list[httpx.Response]:
+            body = LONG | {"max_tokens": 3_000}
+            async with httpx.AsyncClient(base_url=made.url, timeout=60) as client:
+                return await asyncio.gather(
+                    *(client.post("/v1/completions", json=body) for _ in range(40))
+                )
+
+        answers = asyncio.run(flood())
+        codes = [answer.status_code for answer in answers]
+        assert set(codes) == {200, 429}
+        assert codes.count(200) >= 4
+        refused = next(answer for answer in answers if answer.status_code == 429)
+        assert refused.headers["retry-after"] == "1"
+        assert refused.json()["error"]["code"] == "queue_full"
+        assert httpx.get(f"{made.url}/health_generate").status_code == 200
+
+
+def test_a_port_that_is_taken_is_told(sprig: Served, capsys: Any) -> None:
+    from espalier.runtime.cli import main
+
+    port = sprig.url.rpartition(":")[2]
+    assert main(["serve", "null", "--port", port]) == 2
+    assert "cannot listen on 127.0.0.1" in capsys.readouterr().err

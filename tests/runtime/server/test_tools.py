@@ -1,0 +1,232 @@
+"""Tools over chat completions: none, auto, required, named, parallel; streamed as unstreamed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from espalier.errors import NotSupportedError
+from espalier.runtime.engine import Engine
+from espalier.runtime.server.tool_formats import FORMATS, arguments_as_text, detect
+from espalier.runtime.tokenizer import Tokenizer
+from tests.runtime.serving import InProcess, joined, message_of, user
+from tests.tiny_tokenizers import byte_level, save
+from tests.tool_templates import TEMPLATES
+
+CHAT = "/v1/chat/completions"
+WEATHER: dict[str, Any] = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "maxLength": 8}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
+ADD: dict[str, Any] = {
+    "type": "object",
+    "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+    "required": ["a", "b"],
+    "additionalProperties": False,
+}
+
+
+def tool(name: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "parameters": parameters}}
+
+
+TOOLS = [tool("weather", WEATHER), tool("add", ADD)]
+SCHEMAS = {"weather": WEATHER, "add": ADD}
+
+
+def test_sprig_calls_and_reads_the_result(sprig: InProcess) -> None:
+    asked = [user("What is the weather in Paris?")]
+    answer = sprig.ok(CHAT, messages=asked, tools=TOOLS, temperature=0)
+    assert message_of(answer) == {
+        "content": None,
+        "calls": [("weather", '{"city": "Paris"}')],
+        "finish_reason": "tool_calls",
+    }
+    said = answer["choices"][0]["message"]
+    result = {"role": "tool", "tool_call_id": said["tool_calls"][0]["id"], "content": "sunny"}
+    then = sprig.ok(CHAT, messages=[*asked, said, result], tools=TOOLS, temperature=0)
+    assert "sunny" in message_of(then)["content"]
+
+
+def test_required_and_named_calls_are_valid(sprig: InProcess) -> None:
+    for seed in range(8):
+        body: dict[str, Any] = {"tools": TOOLS, "seed": seed, "temperature": 2.0}
+        must = message_of(sprig.chat("Hello!", **body, tool_choice="required", max_tokens=300))
+        assert must["calls"]
+        for name, arguments in must["calls"]:
+            if must["finish_reason"] == "tool_calls":
+                jsonschema.validate(json.loads(arguments), SCHEMAS[name])
+        named = {"type": "function", "function": {"name": "add"}}
+        [(name, arguments)] = message_of(
+            sprig.chat("Hello!", **body, tool_choice=named, max_tokens=300)
+        )["calls"]
+        assert name == "add"
+        jsonschema.validate(json.loads(arguments), ADD)
+        one = message_of(
+            sprig.chat("Hello!", **body, tool_choice="required", parallel_tool_calls=False)
+        )
+        assert len(one["calls"]) == 1
+
+
+def test_none_is_a_chat_without_tools(sprig: InProcess) -> None:
+    none = sprig.chat("Hello!", tools=TOOLS, tool_choice="none", temperature=0)
+    plain = sprig.chat("Hello!", temperature=0)
+    assert message_of(none) == message_of(plain)
+    assert none["usage"]["prompt_tokens"] == plain["usage"]["prompt_tokens"]
+    assert message_of(none)["content"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param"),
+    [
+        ({"tools": [tool("a b")]}, "tools[0].function.name"),
+        ({"tools": [tool("a"), tool("a")]}, "tools[1]"),
+        ({"tools": [tool("a", {"type": "nothing"})]}, "tools"),
+        ({"tools": [tool("a")] * 1000}, "tools"),
+        ({"tools": [{"type": "web"}]}, "tools[0].type"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": TOOLS, "tool_choice": "sometimes"}, "tool_choice"),
+        (
+            {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "x"}}},
+            "tool_choice",
+        ),
+        ({"tools": TOOLS, "regex": "a"}, "tools"),
+        ({"functions": [{}]}, "functions"),
+    ],
+)
+def test_what_is_wrong_is_named(sprig: InProcess, wrong: dict[str, Any], param: str) -> None:
+    error = sprig.refused(CHAT, **{"messages": [user("x")], **wrong})
+    assert error["param"].startswith(param)
+
+
+# -- each form, as its models' templates write it --------------------------------------------------
+
+
+def _tokenizer(template: str) -> Tokenizer:
+    raw = byte_level()
+    raw.add_special_tokens(["[TOOL_CALLS]"])
+    return Tokenizer(raw, template=template)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_the_form_is_told_from_the_template(name: str) -> None:
+    tokenizer = _tokenizer(TEMPLATES[name])
+    assert detect(tokenizer).name == name
+    assert arguments_as_text(tokenizer) == name.startswith("deepseek")
+
+
+def test_sprigs_form(sprig: InProcess) -> None:
+    assert detect(sprig.engine.tokenizer).name == "sprig"
+    assert {form.name for form in FORMATS} == {*TEMPLATES, "sprig"}
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ messages[0].content }}", "<tool_call><function=x>", "[TOOL_CALLS]name[ARGS]{}"],
+)
+def test_another_form_is_refused(template: str) -> None:
+    with pytest.raises(NotSupportedError, match="no tool calls in a form that is known"):
+        detect(_tokenizer(template))
+
+
+@pytest.fixture(scope="module")
+def random_model(
+    tiny_model: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], InProcess]]:
+    """A server of a small model with random weights, whose template is the one named."""
+    engines: list[Engine] = []
+
+    def make(name: str) -> InProcess:
+        folder: Path = tmp_path_factory.mktemp(name)
+        for path in tiny_model("llama3", text=True).folder.iterdir():
+            (folder / path.name).write_bytes(path.read_bytes())
+        save(folder, bos_token="<s>", eos_token="</s>", chat_template=TEMPLATES[name])
+        if name == "mistral":
+            path = folder / "tokenizer.json"
+            path.write_text(path.read_text().replace("<|user|>", "[TOOL_CALLS]"))
+        engines.append(Engine(str(folder), inline=True))
+        return InProcess(engines[-1], served_model_names=("random",))
+
+    yield make
+    for engine in engines:
+        engine.shutdown()
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_calls_of_a_random_model_are_valid_and_streamed_alike(
+    random_model: Callable[[str], InProcess], name: str
+) -> None:
+    """Noise for a model: the grammar alone makes its calls."""
+    serving = random_model(name)
+    history = [
+        user("x"),
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {
+                    "id": "call00000",
+                    "type": "function",
+                    "function": {"name": "weather", "arguments": '{"city": "Oslo"}'},
+                }
+            ],
+        },
+        {"role": "tool", "tool_call_id": "call00000", "content": "rain"},
+    ]
+    calls = 0
+    for seed in range(4):
+        for choice in ("required", "auto"):
+            body = {
+                "messages": history,
+                "tools": TOOLS,
+                "tool_choice": choice,
+                "seed": seed,
+                "max_tokens": 250,
+                "n": 2,
+            }
+            whole = serving.ok(CHAT, **body)
+            events = serving.events(CHAT, **body)
+            for index in range(2):
+                said = message_of(whole, index)
+                assert joined(events, index) == said
+                calls += len(said["calls"])
+                assert said["calls"] or choice == "auto"
+                for called, arguments in said["calls"][: None if _whole(said) else -1]:
+                    jsonschema.validate(json.loads(arguments), SCHEMAS[called])
+    assert calls >= 8
+    assert serving.left_over() == (0, 0, 0)
+
+
+def _whole(said: dict[str, Any]) -> bool:
+    return bool(said["finish_reason"] == "tool_calls")
+
+
+def test_a_model_that_begins_a_call_by_a_token(random_model: Callable[[str], InProcess]) -> None:
+    """Mistral's form with auto: free text, the token, and then a call, whatever the model is."""
+    serving = random_model("mistral")
+    token = serving.engine.tokenizer.special_of["[TOOL_CALLS]"]
+    ends = serving.engine.tokenizer.eos_ids - {token}
+    body = {
+        "messages": [user("x")],
+        "tools": TOOLS,
+        "seed": 1,
+        "max_tokens": 200,
+        "logit_bias": {str(token): 6.0} | {str(id): -100 for id in ends},
+        "logprobs": True,
+        "n": 2,
+    }
+    whole = serving.ok(CHAT, **body)
+    events = serving.events(CHAT, **body)
+    for index in range(2):
+        said = message_of(whole, index)
+        assert said["calls"]
+        assert joined(events, index) == said
+        for call in whole["choices"][index]["message"]["tool_calls"]:
+            assert len(call["id"]) == 9
