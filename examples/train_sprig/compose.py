@@ -187,17 +187,49 @@ def _named_late(rng: random.Random) -> str:
     return f"{who} {verb} {{name}} ({{age}}), {rng.choice(ASIDES)} {city}."
 
 
+WHOM = bank("""
+To {name}|In the eyes of {name}|According to {name}|As far as {name} knows|With {name}
+Ask {name}|Says {name}|If you ask {name}|Without {name}
+""")
+CITY_IS = bank("""
+is home|has everything|feels too small|was a surprise|never gets boring|is where life is
+is the finest of all towns|has the kindest people|means the world|looks dull today
+will always be home
+""")
+CITY_HAS = bank("""
+is home to|is proud of|welcomes|is where you meet|has been good to|is the home of|waits for|honours
+""")
+
+
+def _city_does(rng: random.Random) -> str:
+    """The city is what the sentence is about, not the person."""
+    whom = rng.choice(
+        ["{name} ({age})", "{age}-year-old {name}", "{name}, {age}", "{name}, aged {age}"]
+    )
+    verb = rng.choice(CITY_HAS)
+    if rng.random() < 0.35:
+        return f"{{city}} {verb} {whom}."
+    text = rng.choice(WHOM).replace("{name}", whom)
+    does = rng.choice(CITY_IS)
+    if rng.random() < 0.3:
+        word = make_word(rng, heldout=False, english=0.7)
+        does = f"{rng.choice(['is', 'has', 'was', 'got'])} {word}"
+    return f"{text}, {{city}} {does}."
+
+
 def person(rng: random.Random) -> str:
     """Two to four clauses about a person, in random order."""
     if rng.random() < 0.12:
         return _named_late(rng)
+    if rng.random() < 0.12:
+        return _city_does(rng)
     kinds = rng.sample(["age", "city", "job"], rng.choice([2, 2, 3, 3]))
     if rng.random() < 0.35:
         kinds.insert(rng.randint(0, len(kinds)), "")
     clauses = [rng.choice(_PERSON[kind]) for kind in kinds]
     pronoun = rng.choice(["He", "She"])
     text = rng.choice(PERSON_OPENERS) if rng.random() < 0.4 else "{name}"
-    if rng.random() < 0.12:
+    if rng.random() < 0.2:
         text = f"{_role(rng)} {{name}}"
         if rng.random() < 0.5:
             return _file_card(rng, text)

@@ -42,6 +42,10 @@ EVENT_WHEN = [
     "{date}",
     "on {date} at {time}",
     "at {time} on {date}",
+    "by {time} on {date}",
+    "from {time} on {date}",
+    "around {time} on {date}",
+    "{date} at {time}",
 ]
 EVENT_WHERE = ["at {place}", "at {place}", "in {place}", "over at {place}", "here at {place}"]
 EVENT_SPLIT = [

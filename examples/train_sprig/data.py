@@ -5,14 +5,18 @@ Step k's chats depend on nothing but the seed and k, so a resumed run goes on wi
 
 from __future__ import annotations
 
+import json
 import random
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 import torch
 from tokenizers import Tokenizer
 
 from .generate import Turn, chat
+from .skills import ALIASES
 from .tokenizer import SPECIAL
+from .words import is_heldout_word
 from .world import TRAIN
 
 TOKENS_PER_STEP = 2048
@@ -20,6 +24,7 @@ LENGTHS = (256, 512, 1024)
 EARLY_WEIGHTS, LATE_WEIGHTS = (95, 4, 1), (80, 15, 5)  # short rows first: they are cheaper
 PROMPT_WEIGHT = 0.03  # loss weight of tokens that the assistant does not write
 SHORT_ANSWER = 8.0  # an answer weighs at least this many tokens: a verdict is one or two
+WHEN = {"date", "time", *ALIASES["date"], *ALIASES["time"]}
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,9 @@ class Packer:
     def __init__(self, tokenizer: Tokenizer, seed: int) -> None:
         self._tokenizer = tokenizer
         self._seed = seed
+        self._pieces = sorted(
+            piece for piece in tokenizer.get_vocab() if re.fullmatch(r"[A-Za-z]{2,}", piece)
+        )
         self._special = {token.strip("<|>"): index for index, token in enumerate(SPECIAL)}
 
     def encode(self, turns: list[Turn]) -> tuple[list[int], list[float]]:
@@ -52,6 +60,32 @@ class Packer:
             weights += [0.0, *[inner] * len(content), weight]
         return ids, weights
 
+    def respelled(self, rng: random.Random, turns: list[Turn]) -> list[Turn]:
+        """The chat with some words of extracted values put in other letters everywhere: any pieces
+        of the vocabulary, for a piece that no other word has is one that no model can copy."""
+        for turn in turns:
+            if turn.exchange is None or turn.exchange.skill != "extract" or rng.random() < 0.6:
+                continue
+            record = json.loads(turn.content)
+            words = {
+                word
+                for key, value in record.items()
+                if isinstance(value, str) and key not in WHEN
+                for word in re.findall(r"[^\W\d_]{3,}", value)
+            } - set(record)
+            for old in sorted(words):
+                if rng.random() < 0.5:
+                    new = self._word(rng, old)
+                    pattern = re.compile(rf"\b{re.escape(old)}\b")
+                    turns = [replace(t, content=pattern.sub(new, t.content)) for t in turns]
+        return turns
+
+    def _word(self, rng: random.Random, old: str) -> str:
+        while True:
+            new = "".join(rng.choices(self._pieces, k=rng.choice([1, 2, 2, 3]))).lower()
+            if 3 <= len(new) <= 14 and not is_heldout_word(new):
+                return new.capitalize() if old[0].isupper() else new
+
     def batch(self, step: int, done: float = 0.0) -> Batch:
         """The rows of one step, `done` of the way through the run."""
         rng = random.Random(self._seed * 1_000_003 + step)
@@ -63,7 +97,8 @@ class Packer:
             long_chat = length > 256 and rng.random() < 0.6
             while len(ids) <= length:
                 rounds = length // 60 if long_chat else None
-                more, more_weights = self.encode(chat(rng, TRAIN, rounds))
+                turns = self.respelled(rng, chat(rng, TRAIN, rounds))
+                more, more_weights = self.encode(turns)
                 ids += more
                 weights += more_weights
             rows.append(ids[: length + 1])

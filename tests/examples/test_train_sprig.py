@@ -186,6 +186,26 @@ def test_packer_is_deterministic_and_weighs_answers(tokenizer: Tokenizer) -> Non
 
 
 @pytest.mark.slow
+def test_respelled_values_stand_in_the_text(tokenizer: Tokenizer) -> None:
+    """Words of values become others, in the question as in the answer; keys stay."""
+    from examples.train_sprig.data import Packer
+
+    packer, rng = Packer(tokenizer, seed=1), random.Random(2)
+    changed = 0
+    for turns in islice(chats(3), 300):
+        respelled = packer.respelled(rng, turns)
+        assert [turn.role for turn in respelled] == [turn.role for turn in turns]
+        changed += respelled != turns
+        for at, (old, new) in enumerate(zip(turns, respelled, strict=True)):
+            if old.exchange is None or old.exchange.skill != "extract":
+                continue
+            before, after = json.loads(old.content), json.loads(new.content)
+            assert list(before) == list(after)
+            for key, value in after.items():
+                assert value == before[key] or value in respelled[at - 1].content
+    assert changed > 50
+
+
 def test_training_resumes_where_it_stopped(tmp_path: Path, tokenizer: Tokenizer) -> None:
     import argparse
 
