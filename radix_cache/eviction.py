@@ -77,6 +77,8 @@ def _tail(structure: Structure, leaf: Node, need: int) -> Node:
     """`leaf` itself, or a new leaf of its last pages where they are enough."""
     page = structure.page_bytes // WIDTH
     need += -need % page
+    if len(leaf.run) <= need * WIDTH:
+        return leaf
     block = max(need, _TRIM_BLOCK // page * page)
     for cut in (block, need):
         size = len(leaf.run) // WIDTH

@@ -18,7 +18,7 @@ I8   watchers: a settled one hangs at the node and depth where its match ends, u
 I9   namespaces: a root has nodes, locks or watchers, and stands under its own name.
 I10  counts of nodes and tokens are those of the tree.
 I11  leaves: the set to choose from, where a policy keeps one, is the leaves of the list of ages,
-     those apart at which watchers hang.
+     those apart at which watchers hang; what they are compared by is their own.
 (A1, A2: the allocator's own, see slots.py.)
 """
 
@@ -148,6 +148,9 @@ def _check_ages(structure: Structure, nodes: list[Node]) -> None:
         for node in inside:
             if leaves.wanted(node) != (node.spots is not None):
                 _fail("I11", "a leaf is in the wrong part of the evictable ones", node)
+            key = (leaves.seen[node.place], leaves.rank[node.place])
+            if leaves[node.place] is not node or key != (node.seen, leaves.rank_of(node)):
+                _fail("I11", "a leaf is compared by what is not its own", node)
     for node in nodes:
         if id(node) in expected and id(node) not in place:
             _fail("I6", "an evictable node is missing from the list of ages", node)

@@ -23,15 +23,18 @@ from collections import OrderedDict
 import numpy as np
 import numpy.typing as npt
 
-from .leaves import Leaves
+from .leaves import USES_AT, Leaves
 from .node import Node
-from .runs import WIDTH
+from .runs import WIDTH, Ints
 
 _CLASSES = 3  # used once, twice, more often
 _PER_OCTAVE = 4
-_BINS = _PER_OCTAVE * 32
+_BIN_BITS = 7
+_BINS = 1 << _BIN_BITS
 _FINEST = 0.25  # requests; ages below it are one
-_SAMPLE = 32  # leaves looked at per choice
+_SAMPLE = 256  # leaves looked at per choice
+CHOSEN = 8  # of them, to go one after another
+_FEW = 128  # leaves: of so many all are looked at for each that goes
 _REMEMBERED = 1 << 16  # evicted runs
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _EDGES = _FINEST * (2.0 ** (np.arange(_BINS + 1) / _PER_OCTAVE) - 1)
@@ -47,14 +50,15 @@ class Reuse:
     def __init__(self, capacity: int) -> None:
         self.clock = 0
         self.requests = 0
-        self.leaves = Leaves()
+        self.leaves = Leaves(capacity)
         self._capacity = capacity
         self._hits = np.zeros((_CLASSES, _BINS))
         self._entered = np.zeros(_CLASSES)
-        self._density: list[list[float]] = []
-        self._youngest: list[list[float]] = []  # the least density at this age or a younger one
+        self._density = np.zeros((1 + _CLASSES, _BINS))  # by uses, from 1 on
+        self._youngest = self._density  # the least density at this age or a younger one
         self._built_at = -1
         self._lost: OrderedDict[tuple[int, bytes], tuple[int, int, int]] = OrderedDict()
+        self._chosen: list[tuple[Node, int]] = []  # with their ranks then; the worst is the last
         self._trimmed: Node | None = None
         self._cut = (0, b"")  # what was cut off it, in `_lost`
         self._powers = _powers(4096)
@@ -127,25 +131,48 @@ class Reuse:
         if trimmed is not None and trimmed in self.leaves and not self.leaves.wanted(trimmed):
             return trimmed
         self._trimmed = None
-        self._build()
-        density, now = self._density, self.requests
-        best, least = None, math.inf
-        for node in self.leaves.sample(_SAMPLE):
-            age = now - node.seen
-            earns = density[node.uses - 1][_BIN_OF[age] if age < _TABLED else _bin(age)]
-            if earns > least:
-                continue
-            if earns < least or best is None or _before(node, best):
-                best, least = node, earns
-        if spare and best is not None and (self.leaves.wanted(best) or self._later(best, least)):
+        best = self._next()
+        if spare and best is not None and (self.leaves.wanted(best) or self._later(best)):
             return None
         return best
 
-    def _later(self, node: Node, earns: float) -> bool:
+    def _next(self) -> Node | None:
+        """The first of those chosen that are there still, and as they were."""
+        leaves = self.leaves
+        if not leaves:
+            return None
+        self._build()
+        few = leaves.foremost <= _FEW
+        while self._chosen and not few:
+            node, rank = self._chosen[-1]
+            if 0 <= node.place < leaves.foremost and leaves.rank_of(node) == rank:
+                return node
+            self._chosen.pop()
+        self._choose(1 if few else CHOSEN)
+        return self._chosen[-1][0]
+
+    def _choose(self, count: int) -> None:
+        """Looks at some of the leaves and keeps those that earn the least; of equals those used
+        fewer times, then those used first.
+
+        A choice costs the same for one as for several, and those who come to be leaves while
+        several go would be a small part of what is looked at. Few leaves are all looked at.
+        """
+        leaves = self.leaves
+        places = leaves.sample(_SAMPLE)
+        ranks = leaves.rank[places]
+        bins = _bins(self.requests - leaves.seen[places])
+        earns = self._density.take((ranks >> (USES_AT - _BIN_BITS)) + bins)
+        worst = np.lexsort((ranks, earns))[count - 1 :: -1]
+        nodes = [leaves[place] for place in places[worst].tolist()]
+        self._chosen = list(zip(nodes, ranks[worst].tolist(), strict=True))
+
+    def _later(self, node: Node) -> bool:
         """Whether what running requests leave soon will earn less: runs used once, or as often as
         `node`, at its age or a younger one."""
         age = _bin(self.requests - node.seen)
-        ours, fresh = self._youngest[node.uses - 1][age], self._youngest[0][age]
+        earns = self._density[node.uses, age]
+        ours, fresh = self._youngest[node.uses, age], self._youngest[1, age]
         return (earns, node.uses) > min((ours, node.uses), (fresh, 1))
 
     def _used_again(self, uses: int, seen: int, size: int, asked: int) -> None:
@@ -168,14 +195,13 @@ class Reuse:
         if self._built_at >= 0 and self.clock - self._built_at < self._capacity // 64:
             return
         self._built_at = self.clock
+        self._chosen.clear()
         if self._entered.sum() > 64 * self._capacity:
             self._entered /= 2
             self._hits /= 2
-        self._density, self._youngest = [], []
-        for hits, entered in zip(self._hits, self._entered, strict=True):
-            density = _densities(hits, entered)
-            self._density.append(density.tolist())
-            self._youngest.append(np.minimum.accumulate(density).tolist())
+        pairs = zip(self._hits, self._entered, strict=True)
+        self._density[1:] = [_densities(hits, entered) for hits, entered in pairs]
+        self._youngest = np.minimum.accumulate(self._density, axis=1)
 
     def _digest(self, before: int, run: bytes) -> int:
         """A hash of a prefix that does not depend on how it is split into runs."""
@@ -198,13 +224,14 @@ def _bin(age: int) -> int:
     return min(_BINS - 1, int(_PER_OCTAVE * math.log2(age / _FINEST + 1)))
 
 
-_TABLED = 4096
-_BIN_OF = [_bin(age) for age in range(_TABLED)]
-
-
-def _before(one: Node, other: Node) -> bool:
-    """Of two that earn the same: what was used fewer times, then what was used first."""
-    return (one.uses, one.used_at) < (other.uses, other.used_at)
+def _bins(ages: npt.NDArray[np.float64]) -> Ints:
+    """`_bin` of each age; spoils `ages`."""
+    np.minimum(ages, _EDGES[-2], out=ages)
+    ages *= 1 / _FINEST
+    ages += 1
+    np.log2(ages, out=ages)
+    ages *= _PER_OCTAVE
+    return ages.astype(np.int64)
 
 
 def _densities(hits: npt.NDArray[np.float64], entered: float) -> npt.NDArray[np.float64]:

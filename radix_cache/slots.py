@@ -13,6 +13,8 @@ import numpy as np
 from ..errors import InvalidRequestError, InvariantError
 from .runs import Ints
 
+_TAKEN = 1 << 62  # so that no number, not one below 0 either, has a mark of 0
+
 
 class SlotAllocator:
     """Hands out slots 0..capacity-1 in pages of `page_size` contiguous, aligned slots.
@@ -36,7 +38,8 @@ class SlotAllocator:
         self._stack = np.empty(pages, np.int64)  # freed pages, the next to be taken on top
         self._top = 0
         self._watermark = 0  # pages from here on were never handed out
-        self._marks = np.zeros(pages, np.int32)  # 1: handed out; calloc, so untouched until used
+        # A page's number and _TAKEN where it is handed out; else 0. Untouched until used (calloc).
+        self._marks = np.zeros(pages, np.int64)
         self._within = np.arange(page_size, dtype=np.int64)
 
     def alloc(self, n: int) -> Ints | None:
@@ -64,7 +67,7 @@ class SlotAllocator:
             taken = taken.copy()
         self._top -= reused
         self.available -= n
-        self._marks[taken] = 1
+        self._marks[taken] = taken | _TAKEN
         if self.page_size == 1:
             return taken
         return (taken[:, None] * self.page_size + self._within).ravel()
@@ -79,21 +82,16 @@ class SlotAllocator:
         count = len(pages)
         if not count:
             return
-        if int(pages.view(np.uint64).max()) >= self._watermark:
-            raise InvariantError(
-                "A1: freed slots that were never handed out", got=_few(slots), where="free"
-            )
-        marks = self._marks
-        handed_out = marks[pages] == 1
-        if not handed_out.all():
-            bad = pages[~handed_out] * self.page_size
-            raise InvariantError(
-                "A1: freed slots that are already free", got=_few(bad), where="free"
-            )
-        order = np.arange(2, count + 2, dtype=np.int32)
+        marks, order = self._marks, np.arange(count)
+        try:  # bytes compare in a tenth of the time that ndarray.all() takes for a few slots
+            handed_out = marks[pages].tobytes() == (pages | _TAKEN).tobytes()
+        except IndexError:
+            handed_out = False
+        if not handed_out:
+            raise self._not_handed_out(pages)
         marks[pages] = order
-        if not (marks[pages] == order).all():
-            marks[pages] = 1
+        if marks[pages].tobytes() != order.tobytes():
+            marks[pages] = pages | _TAKEN
             raise InvariantError(
                 "A1: a slot freed twice in one call", got=_few(slots), where="free"
             )
@@ -103,6 +101,15 @@ class SlotAllocator:
         self.available += count * self.page_size
         if self.available == self.capacity:
             self._top = self._watermark = 0
+
+    def _not_handed_out(self, pages: Ints) -> InvariantError:
+        unknown = pages[pages.view(np.uint64) >= self._watermark]
+        if len(unknown):
+            bad, why = unknown, "that were never handed out"
+        else:
+            bad, why = pages[self._marks[pages] == 0], "that are already free"
+        got = _few(bad * self.page_size)
+        return InvariantError(f"A1: freed slots {why}", got=got, where="free")
 
     def _pages_of(self, slots: Ints) -> Ints:
         size = self.page_size
@@ -128,10 +135,13 @@ class SlotAllocator:
         stack = self._stack[: self._top]
         seen = np.zeros(len(self._marks), np.int64)
         np.add.at(seen, stack, 1)
-        seen[self._marks == 1] += 1
+        seen[self._marks != 0] += 1
         if (seen[: self._watermark] != 1).any() or seen[self._watermark :].any():
             raise InvariantError("A1: pages are not split into handed out and freed")
-        count = len(self._marks) - int((self._marks == 1).sum())
+        marked = np.flatnonzero(self._marks)
+        if (self._marks[marked] != marked | _TAKEN).any():
+            raise InvariantError("A1: a page is marked as another")
+        count = len(self._marks) - len(marked)
         if self.available != count * self.page_size:
             raise InvariantError(
                 "A2: available is off",

@@ -24,4 +24,5 @@ def test_rows_and_slopes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     assert rows["match+lock 1024 tokens in 16 nodes @ 800"]["unit"] == "us"
     assert rows["evict one leaf @ 400"]["value"] > 0
     assert rows["evict one leaf, by hit density @ 400"]["value"] > 0
+    assert rows["evict one leaf, by hit density, after an insertion @ 1.2e+03"]["value"] > 0
     assert rows["insert 512 tokens: slope"]["unit"] == "log/log"

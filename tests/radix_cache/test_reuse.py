@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from espalier.errors import InvariantError
-from espalier.radix_cache import RadixCache, SlotAllocator
-from espalier.radix_cache.leaves import Leaves
+from espalier.radix_cache import RadixCache, SlotAllocator, reuse as reuse_module
 from espalier.radix_cache.node import Node
 from espalier.radix_cache.watch import Spots
 from tests.radix_cache.building import cache_of, cached, key, put
@@ -294,30 +293,87 @@ def test_broken_leaves_are_named() -> None:
     node.spots = None
     with pytest.raises(InvariantError, match=r"^I11:"):
         cache.check_invariants()
+    reuse.leaves.sort(node)
+    cache.check_invariants()
+    for compared in (reuse.leaves.seen, reuse.leaves.rank):
+        compared[node.place] += 1
+        with pytest.raises(InvariantError, match=r"^I11:"):
+            cache.check_invariants()
+        compared[node.place] -= 1
+    cache.check_invariants()
 
 
-def test_leaves_come_and_go_in_any_order() -> None:
-    rng = random.Random(0)
-    leaves = Leaves()
-    nodes = [Node("", None, b"", b"", 1) for _ in range(50)]
-    wanted = Spots(nodes[0])
-    inside: set[int] = set()
-    for _ in range(2000):
-        i = rng.randrange(50)
-        if i in inside:
-            inside.discard(i)
-            leaves.discard(nodes[i])
-        else:
-            inside.add(i)
-            nodes[i].spots = wanted if rng.random() < 0.5 else None
-            leaves.add(nodes[i])
-        other = nodes[rng.randrange(50)]
-        other.spots = wanted if rng.random() < 0.5 else None
-        leaves.sort(other)
-        leaves.discard(Node("", None, b"", b"", 1))
-        assert len(leaves) == len(inside)
-        assert all((node in leaves) == (j in inside) for j, node in enumerate(nodes))
-        first = {j for j in inside if nodes[j].spots is None} or inside
-        assert {id(node) for node in leaves.sample(50)} == {id(nodes[j]) for j in first}
-        assert {id(node) for node in leaves.sample(3)} <= {id(nodes[j]) for j in first}
-        assert all(leaves.wanted(nodes[j]) == (nodes[j].spots is not None) for j in inside)
+def test_bins_of_many_ages_are_those_of_each() -> None:
+    ages = [0, 1, 2, 3, 7, 100, 4095, 4096, 10**6, 10**9, 1 << 40, *range(5, 5000, 13)]
+    bins = reuse_module._bins(np.array(ages, np.float64))
+    assert bins.tolist() == [reuse_module._bin(age) for age in ages]
+
+
+def _forest(prompts: int) -> tuple[RadixCache, list[Node]]:
+    """So many prompts, each one leaf; every other one used twice."""
+    cache = cache_of(4 * prompts, policy="density")
+    nodes = [put(cache, chr(1000 + number) * 4).node for number in range(prompts)]
+    for node in nodes[::2]:
+        cache.lock(node)
+        cache.unlock(node)
+    return cache, nodes
+
+
+def test_one_choice_serves_several_evictions_among_many_leaves() -> None:
+    """And each of them takes what earns little: none that was used twice goes first."""
+    cache, nodes = _forest(1000)
+    reuse = cache._structure.reuse
+    assert reuse is not None
+    choose, made = reuse._choose, 0
+
+    def counting(count: int) -> None:
+        nonlocal made
+        made += 1
+        choose(count)
+
+    reuse._choose = counting  # type: ignore[method-assign]
+    for _ in range(160):
+        assert cache.evict(4) == 4
+    assert 20 <= made <= 30  # a leaf may be drawn twice
+    assert all(node.alive for node in nodes[::2])
+    cache.check_invariants()
+
+
+def test_what_was_chosen_and_is_used_or_wanted_since_stays() -> None:
+    cache, nodes = _forest(200)
+    reuse = cache._structure.reuse
+    assert reuse is not None
+    cache.evict(4)
+    chosen = [node for node, _ in reuse._chosen if node.alive]
+    assert len(chosen) == 7
+    held, used, pinned, waited, split = chosen[-5:]
+    names = {node: chr(1000 + number) * 4 for number, node in enumerate(nodes)}
+    cache.lock(held)
+    cache.lock(used)
+    cache.unlock(used)
+    cache.pin(key(names[pinned]))
+    watcher = cache.watch(key(names[waited] + "x"), "", None)
+    cache.match(key(names[split][:2]))
+    for _ in range(20):
+        assert cache.evict(4) == 4
+    for node in (held, used, pinned, waited):
+        assert node.alive
+    cache.unwatch(watcher)
+    cache.check_invariants()
+
+
+def test_among_few_leaves_each_eviction_looks_at_all() -> None:
+    """So that what has just been released, where it earns the least, goes at once."""
+    cache, nodes = _forest(100)
+    for node in nodes[1::2]:
+        cache.lock(node)
+        cache.unlock(node)
+    reuse = cache._structure.reuse
+    assert reuse is not None
+    reuse._build = lambda: None  # type: ignore[method-assign]
+    reuse._density[2:] = 1.0
+    assert cache.evict(4) == 4
+    for number in range(10):
+        newest = put(cache, chr(number) * 2).node
+        assert cache.evict(2) == 2
+        assert not newest.alive
