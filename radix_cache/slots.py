@@ -19,9 +19,10 @@ _TAKEN = 1 << 62  # so that no number, not one below 0 either, has a mark of 0
 class SlotAllocator:
     """Hands out slots 0..capacity-1 in pages of `page_size` contiguous, aligned slots.
 
-    Freed pages are taken again before fresh ones, in the order they were freed in, and a pool that is
-    all free begins anew: a sequence that decodes alone lies in order, and is read in place. Making a pool touches no memory per slot, and
-    `alloc` and `free` touch what they are given: their cost does not depend on the capacity.
+    Freed pages are taken again before fresh ones, in the order they were freed in, and a pool that
+    is all free begins anew: a sequence that decodes alone lies in order, and is read in place.
+    Making a pool touches no memory per slot, and `alloc` and `free` touch what they are given:
+    their cost does not depend on the capacity.
     """
 
     def __init__(self, capacity: int, page_size: int = 1) -> None:
