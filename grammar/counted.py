@@ -97,7 +97,7 @@ def atomic(arena: Arena, node: Node) -> bool:
 class Counted:
     """The walk over `before turn* rest`, with its turns.
 
-    codes int16[V]: for each token its tag (turns.py) plus one; 0 where it is not reached.
+    It keeps the tokens that are reached, with their tags (turns.py).
     """
 
     def __init__(self, arena: Arena, trie: TokenTrie, walker: Walker, found: Shape) -> None:
@@ -109,8 +109,10 @@ class Counted:
         between[[n for n in walk.reached() if walk.states[n] is boundary]] = True
         from_before = found.before is arena.epsilon
         marks = tagged(trie, walk, between, begins(arena, turn), from_before)
-        self.codes = np.zeros(trie.vocabulary.size, dtype=np.int16)
-        self.codes[marks.tokens] = marks.tags + 1
+        codes = np.zeros(trie.vocabulary.size, dtype=np.int16)
+        codes[marks.tokens] = marks.tags + 1
+        self._reached = np.flatnonzero(codes).astype(np.int32)
+        self._tags = codes.take(self._reached) - 1
         numbers = occurring(marks.at_ends, len(walk.states))
         self.ends = [walk.states[number] for number in numbers]
         turns = marks.exit_tags >> 1
@@ -118,11 +120,13 @@ class Counted:
         self.exits, self.exit_turns = marks.exits[order], turns[order]
 
     def tokens(self, low: int, high: int | None) -> Ints:
-        """bool[V]: the tokens that end inside the terminal, for a loop of low to high turns."""
-        tags = np.arange(int(self.codes.max(initial=0)))
+        """The tokens that end inside the terminal, for a loop of low to high turns."""
+        tags = np.arange(int(self._tags.max(initial=-1)) + 1)
         turns, left = tags >> 1, tags & 1
         keep = (turns <= _most(high)) & ((left == 0) | (turns >= low))
-        found: Ints = np.concatenate([[False], keep]).take(self.codes)
+        if keep.all():
+            return self._reached
+        found: Ints = self._reached[keep.take(self._tags)]
         return found
 
     def leaving(self, low: int, high: int | None) -> Ints:

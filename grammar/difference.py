@@ -3,21 +3,24 @@
 `and(x, not f) r` and `x r` reach the very same node as soon as a text has left `f` behind. So the
 two are walked side by side from the root, and only where they differ: for the keys that an object
 declares (which its other keys may not be) that is a handful of trie nodes, against a row as wide as
-a string's.
+a string's. Where only a few words are excluded from an endless loop, they part for good just where
+one of the words is over and `r` begins; nothing is walked then but the words (`excluded`).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from itertools import pairwise
+from typing import NamedTuple
 
 from .arena import Arena
-from .derivatives import decide, segments, step, takes
-from .node import AND, CAT, NOT, Node
+from .counted import atomic
+from .derivatives import decide, matches, segments, step, takes
+from .node import AND, CAT, LITERAL, NOT, REP, WORDS, Node
 from .trie import TokenTrie
 
 WIDEST = 100  # bytes that complements take at the root, beyond which that is so at once
-LIMIT = 2000  # trie nodes that may differ; with more, a walk of its own is as good
+LIMIT = 200  # trie nodes that may differ; with more, a walk of its own is as good
 
 Changes = dict[int, Node]  # the state at each trie node where it is not what it is in the base
 
@@ -31,6 +34,53 @@ def base(arena: Arena, node: Node) -> Node | None:
     if not positive or len(positive) == len(head.items):
         return None
     return arena.cat(decide(arena, arena.conjunction(positive)), tail)
+
+
+class Excluded(NamedTuple):
+    """`and(turn*, not words) rest`, where words are texts of turn*."""
+
+    turn: Node
+    words: list[bytes]
+    rest: Node
+
+
+def excluded(arena: Arena, node: Node) -> Excluded | None:
+    """How `node` excludes a few words; None where it is another one, and where the next byte does
+    not tell a turn from the rest."""
+    if node.kind != CAT or node.a.kind != AND or node.b.nullable:
+        return None
+    loop: Node | None = None
+    words: list[bytes] = []
+    for item in node.a.items:
+        if item.kind == REP and item.low == 0 and item.high is None and loop is None:
+            loop = item
+        elif item.kind == NOT and item.a.kind == LITERAL:
+            words.append(item.a.text)
+        elif item.kind == NOT and item.a.kind == WORDS:
+            only = item.a
+            words += [text[only.depth :] for text in only.table[only.low : only.high]]
+        else:
+            return None
+    if loop is None or b"" in words or not atomic(arena, loop.a):
+        return None
+    if takes(arena, loop) & takes(arena, node.b):
+        return None
+    return Excluded(loop.a, [word for word in words if matches(arena, loop, word)], node.b)
+
+
+def closed(arena: Arena, trie: TokenTrie, where: Excluded) -> list[int]:
+    """The trie nodes behind one of the words and a first byte of the rest: what `turn* rest` does
+    below them is all that is missing."""
+    found = []
+    for word in where.words:
+        at = 0
+        for byte in word:
+            at = trie.child(at, byte)
+            if not at:
+                break
+        else:
+            found += _along(trie, at, takes(arena, where.rest))
+    return found
 
 
 def changes(arena: Arena, trie: TokenTrie, node: Node, other: Node) -> Changes | None:

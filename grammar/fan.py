@@ -22,11 +22,12 @@ class Places:
     """Trie nodes: `nodes` intp, and those below `tops` intp at which no character is open. (Some
     have no children.)"""
 
-    __slots__ = ("nodes", "tops")
+    __slots__ = ("fan", "nodes", "tops")
 
     def __init__(self, nodes: Ints = _NONE, tops: Ints = _NONE) -> None:
         self.nodes = nodes
         self.tops = tops
+        self.fan: Fan | None = None  # known to `Fans`
 
     def __bool__(self) -> bool:
         return bool(len(self.nodes) or len(self.tops))
@@ -42,6 +43,36 @@ class Places:
         below, _ = trie.below(self.tops)
         below = below[trie.branches[below] & (trie.char_place[below] % utf8.BROKEN == 0)]
         return np.concatenate([self.nodes, below])
+
+    def deeper_than(self, trie: TokenTrie, level: int) -> list[int]:
+        """Those of them that have children, more than `level` bytes below the root."""
+        first = trie.levels[min(level + 1, len(trie.levels) - 1)]
+        found: list[int] = self.nodes[self.nodes >= first].tolist()
+        if len(self.tops):
+            deep = np.flatnonzero(trie.branches[first:]) + first
+            deep = deep[trie.covered(self.tops).take(trie.place[deep])]
+            found += deep[trie.char_place[deep] % utf8.BROKEN == 0].tolist()
+        return found
+
+
+def union(parts: list[Places], trie: TokenTrie) -> Places | None:
+    """Places of several kinds, each once; None where two of them have tops."""
+    some = [part for part in parts if part]
+    if len(some) < 2:
+        return some[0] if some else Places()
+    topped = [part for part in some if len(part.tops)]
+    listed = np.zeros(trie.size, dtype=bool)
+    for part in some:
+        listed[part.nodes] = True
+    nodes = np.flatnonzero(listed)
+    if not topped:
+        return Places(nodes)
+    if len(topped) > 1:
+        return None
+    tops = topped[0].tops
+    inside = trie.covered(tops).take(trie.place.take(nodes))
+    closed = trie.char_place.take(nodes) % utf8.BROKEN == 0
+    return Places(nodes[~(inside & closed)], tops)
 
 
 class Fan:
@@ -123,6 +154,11 @@ class Fans:
         self._known: dict[bytes, Fan] = {}
 
     def at(self, places: Places) -> Fan:
+        if places.fan is None:
+            places.fan = self._find(places)
+        return places.fan
+
+    def _find(self, places: Places) -> Fan:
         if len(places.nodes) > SMALL or len(places.tops):
             return Fan(self._trie, places)
         key = places.nodes.tobytes()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from .fan import Fan, Fans, Places
+from .fan import Places
 from .node import INFINITE, Node
 from .token_set import FEW, TokenSet, of_bits, of_tokens
 from .trie import TokenTrie
@@ -19,29 +21,41 @@ class Inner:
     (where another terminal has ended).
 
     tokens: those that end inside. exits: where the terminal may have ended and a longer token goes
-    on. ends: the states at the ends of tokens. more: bytes that the turns of a counted loop add to
-    what they still need, at most. tail: bytes to the end from the furthest of them.
+    on. more: bytes that the turns of a counted loop add to what they still need, at most. tail:
+    bytes to the end from the furthest state at the end of a token, at most.
     """
 
-    __slots__ = ("_fan", "ends", "exits", "more", "tail", "tail_tokens", "tokens")
+    __slots__ = ("_ends", "exits", "more", "tail", "tail_tokens", "tokens")
 
-    def __init__(self, tokens: TokenSet, exits: Places, ends: list[Node], more: int = 0) -> None:
+    def __init__(
+        self,
+        tokens: TokenSet,
+        exits: Places,
+        ends: list[Node] | Callable[[], list[Node]],
+        more: int = 0,
+        tail: int | None = None,
+    ) -> None:
+        """ends: may say later what it is; then `tail` is given."""
         self.tokens = tokens
         self.exits = exits
-        self.ends = ends
         self.more = more
-        self.tail = more + max((state.shortest for state in ends), default=0)
+        self._ends = ends
+        if tail is None:
+            tail = more + max((state.shortest for state in self.ends), default=0)
+        self.tail = tail
         self.tail_tokens: int | None = None
-        self._fan: Fan | None = None
+
+    @property
+    def ends(self) -> list[Node]:
+        """The states at the ends of tokens."""
+        if not isinstance(self._ends, list):
+            self._ends = self._ends()
+        return self._ends
 
     @property
     def nbytes(self) -> int:
-        return 400 + self.tokens.nbytes + self.exits.nbytes + 8 * len(self.ends)
-
-    def fan(self, fans: Fans) -> Fan:
-        if self._fan is None:
-            self._fan = fans.at(self.exits)
-        return self._fan
+        known = len(self._ends) if isinstance(self._ends, list) else 0
+        return 400 + self.tokens.nbytes + self.exits.nbytes + 8 * known
 
 
 class Digester:
@@ -75,12 +89,13 @@ class Digester:
         reached = occurring(walk.index, len(states))
         nullable[[number for number in reached if states[number].nullable]] = True
         exits = walk.nodes[nullable.take(walk.index) & trie.branches.take(walk.nodes)]
-        counts = trie.tokens_from[walk.nodes + 1] - trie.tokens_from[walk.nodes]
+        tokens, at = trie.carried(walk.nodes)
+        at_ends = walk.index.take(at)
         if self._partial:
             dead = [n for n in reached if states[n].shortest >= INFINITE]
-            counts[np.isin(walk.index, dead)] = 0
-        tokens = trie.tokens_at(walk.nodes[counts > 0])
-        return tokens, np.repeat(walk.index, counts), exits, walk
+            alive = ~np.isin(at_ends, dead)
+            tokens, at_ends = tokens[alive], at_ends[alive]
+        return tokens, at_ends, exits, walk
 
     def _of_tops(self, walk: Walk) -> Inner:
         """What lies below the tops need not be looked at singly."""

@@ -16,12 +16,13 @@ import numpy as np
 
 from . import difference
 from .arena import Arena
-from .counted import Counted, shape
-from .derivatives import takes
-from .fan import Fan, Fans, Places
+from .counted import WIDE, Counted, shape
+from .counters import loosen
+from .derivatives import step, takes
+from .fan import Fan, Fans, Places, union
 from .inner import Digester, Inner
 from .machine import Config, Kont, Machine
-from .node import Node
+from .node import ALT, CAT, Node
 from .pool import MaskPool
 from .products import (
     Products,
@@ -31,7 +32,7 @@ from .products import (
     product_shape,
     unbounded,
 )
-from .token_set import TokenSet, of_bits
+from .token_set import TokenSet, of_bits, of_tokens
 from .trie import TokenTrie
 from .vocabulary import pack_bits
 from .walk import Walker
@@ -42,6 +43,7 @@ _Value = TypeVar("_Value")
 Words = np.ndarray
 Ends = list[tuple[Node, Kont]]  # states at the ends of tokens, and what follows them
 
+FEW_LONG = 100  # tokens and places behind an upper bound that are looked at singly
 KEPT_LOOPS = 64  # loop bodies whose walk is kept (2 bytes a token each)
 
 
@@ -66,6 +68,26 @@ class Kept(Generic[_Key, _Value]):
 
     def clear(self) -> None:
         self._values.clear()
+
+
+class Spelled:
+    """The states that a state comes to along the bytes of trie nodes, each found once."""
+
+    def __init__(self, arena: Arena, trie: TokenTrie, start: Node) -> None:
+        self._arena = arena
+        self._trie = trie
+        self._known = {0: start}
+
+    def at(self, node: int) -> Node:
+        way = [node]
+        while way[-1] not in self._known:
+            way.append(int(self._trie.parent[way[-1]]))
+        state = self._known[way.pop()]
+        for child in reversed(way):
+            if state is not self._arena.empty:
+                state = step(self._arena, state, self._trie.labels[child])
+            self._known[child] = state
+        return state
 
 
 class Crossing:
@@ -143,7 +165,7 @@ class Rows:
                 waiting.append(step)
 
         if following.threads:
-            enter(following, self.inner(node).fan(self._fans))
+            enter(following, self._fans.at(self.inner(node).exits))
         while waiting:
             config, fan = waiting.pop()
             for state, kont in config.threads:
@@ -158,7 +180,7 @@ class Rows:
                 for end in found.ends:
                     ends[end, kont] = None
                 if found.exits:
-                    enter(machine.after(kont), found.fan(self._fans))
+                    enter(machine.after(kont), self._fans.at(found.exits))
         tokens = TokenSet(few=few)
         if bits is not None:
             tokens.add_to(bits)
@@ -208,10 +230,88 @@ class Rows:
             return found
         other = None if self._partial else difference.base(self._arena, node)
         if other is not None:
-            changes = difference.changes(self._arena, self.trie, node, other)
-            if changes is not None:
-                return self._changed(self.inner(other), changes)
-        return self._walked(node, self.walker.root)
+            where = difference.excluded(self._arena, node)
+            if where is not None:
+                return self._without(node, other, where)
+            return self._by_difference(node, other) or self._walked(node, self.walker.root)
+        return self._united(node) or self._loosened(node) or self._walked(node, self.walker.root)
+
+    def _united(self, node: Node) -> Inner | None:
+        """The row of alternatives as the union of theirs, where that saves a walk: a state of
+        `.*needle.*` is one that many share, or a narrow one."""
+        head, tail = (node.a, node.b) if node.kind == CAT else (node, self._arena.epsilon)
+        if head.kind != ALT or takes(self._arena, node).bit_count() < WIDE:
+            return None
+        ways = [self._arena.cat(item, tail) for item in head.items]
+        root = self.walker.root
+        wide = [way for way in ways if takes(self._arena, way).bit_count() >= WIDE]
+        if len(wide) > 1 and not any((way, root) in self._inner for way in wide):
+            return None
+        inners = [self.inner(way) for way in ways]
+        exits = union([inner.exits for inner in inners], self.trie)
+        if exits is None:
+            return None
+        bits = np.zeros_like(self.eos)
+        for inner in inners:
+            inner.tokens.add_to(bits)
+        return Inner(of_bits(bits), exits, self._ends_of(node), tail=max(i.tail for i in inners))
+
+    def _loosened(self, node: Node) -> Inner | None:
+        """The row of `node` by that without its upper bounds; None where they matter too much."""
+        if self._partial:
+            return None
+        loose, bound = loosen(self._arena, node)
+        if loose is node:
+            return None
+        inner = self.inner(loose)
+        bits = np.zeros_like(self.eos)
+        inner.tokens.add_to(bits)
+        long = self.trie.longer_than(bound)
+        long = long[(bits[long >> 5] >> (long & 31).astype(np.uint32) & 1).astype(bool)]
+        places = inner.exits.deeper_than(self.trie, bound)
+        if len(long) + len(places) > FEW_LONG:
+            return None
+        states = Spelled(self._arena, self.trie, node)
+        tail = inner.tail
+        for token in long.tolist():
+            state = states.at(int(self.trie.node_of[token]))
+            if state is self._arena.empty:
+                bits[token >> 5] &= ~np.uint32(1 << (token & 31))
+            else:
+                tail = max(tail, state.shortest)
+        if any(not states.at(place).nullable for place in places):
+            return None
+        return Inner(of_bits(bits), inner.exits, self._ends_of(node), tail=tail)
+
+    def _ends_of(self, node: Node) -> Callable[[], list[Node]]:
+        """The states at the ends of tokens, for who wants them."""
+        return lambda: self._walked(node, self.walker.root).ends
+
+    def _by_difference(self, node: Node, other: Node) -> Inner | None:
+        changes = difference.changes(self._arena, self.trie, node, other)
+        return None if changes is None else self._changed(self.inner(other), changes)
+
+    def _without(self, node: Node, other: Node, where: difference.Excluded) -> Inner:
+        """The row of `node`, by that of `other`, which excludes nothing."""
+        inner = self.inner(other)
+        tokens, exits = inner.tokens, inner.exits
+        closed = difference.closed(self._arena, self.trie, where)
+        if closed:
+            bits = np.zeros_like(self.eos)
+            tokens.add_to(bits)
+            nodes, tops = exits.nodes, exits.tops
+            for at in closed:
+                gone = self.trie.tokens_within(at)
+                np.bitwise_and.at(bits, gone >> 5, ~(1 << (gone & 31)).astype(np.uint32))
+                nodes, tops = self.trie.outside(nodes, at), self.trie.outside(tops, at)
+            tokens, exits = TokenSet(bits=bits), Places(nodes, tops)
+
+        def ends() -> list[Node]:
+            found = self._by_difference(node, other) or self._walked(node, self.walker.root)
+            return found.ends
+
+        # As many turns more as there are words lead to a text that is none of them.
+        return Inner(tokens, exits, ends, tail=inner.tail + len(where.words) * where.turn.shortest)
 
     def _walked(self, node: Node, fan: Fan) -> Inner:
         return self.digester.digest(self.walker.walk(node, fan))
@@ -228,7 +328,7 @@ class Rows:
             made = self._loops.get(
                 loop.key, lambda: Counted(self._arena, self.trie, self.walker, loop)
             )
-            found = of_bits(pack_bits(made.tokens(low, high), words))
+            found = of_tokens(made.tokens(low, high), self._vocabulary.size, words)
             return Inner(found, Places(made.leaving(low, high)), made.ends, low * made.turn_bytes)
         product = product_shape(self._arena, node)
         if product is None:
@@ -243,7 +343,7 @@ class Rows:
             return None
         low, high = product.loop.low, product.loop.high
         tokens, tail = closed.tokens(low, high)
-        found = of_bits(pack_bits(tokens, words))
+        found = of_tokens(tokens, self._vocabulary.size, words)
         return Inner(found, Places(closed.leaving(low, high)), closed.ends, tail)
 
     def _unbounded_inner(self, product: ProductShape) -> Inner | None:

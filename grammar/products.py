@@ -191,8 +191,10 @@ class Products:
         known = np.array(occurring(pairs, len(walk.states) * tags), dtype=np.intp)
         codes = np.zeros(len(walk.states) * tags, dtype=np.intp)
         codes[known] = np.arange(1, len(known) + 1)
-        self._codes = np.zeros(trie.vocabulary.size, dtype=np.intp)  # of a token; 0: not reached
-        self._codes[marks.tokens] = codes[pairs]
+        of_token = np.zeros(trie.vocabulary.size, dtype=np.int32)  # 0: not reached
+        of_token[marks.tokens] = codes[pairs]
+        self._reached = np.flatnonzero(of_token).astype(np.int32)
+        self._pairs = of_token.take(self._reached) - 1  # of the known ones
         self._state = number_of[known // tags]
         self._turns = known % tags >> 1
         self._left = known % tags & 1 == 1
@@ -202,8 +204,8 @@ class Products:
         self._exit_turns = marks.exit_tags >> 1
 
     def tokens(self, low: int, high: int | None) -> tuple[Ints, int]:
-        """bool[V]: the tokens that end inside the terminal, for a loop of low to high turns; and
-        the bytes to the end from the furthest of them, at most."""
+        """The tokens that end inside the terminal, for a loop of low to high turns; and how many
+        bytes the furthest of them is from the end, at most."""
         most = _FAR if high is None else high
         turns, state, left = self._turns, self._state, self._left
         done = (turns >= low) & (turns <= most)
@@ -220,7 +222,7 @@ class Products:
         far = max((end.shortest for end in self.ends), default=0)
         near = bytes_left[alive & (bytes_left < _FAR)]
         tail = self._behind + int(near.max(initial=0)) + far
-        found: Ints = np.concatenate([[False], alive]).take(self._codes)
+        found: Ints = self._reached[alive.take(self._pairs)]
         return found, tail
 
     def leaving(self, low: int, high: int | None) -> Ints:

@@ -30,6 +30,8 @@ class TokenTrie:
     char_place uint8[N]: where in a character of UTF-8 the bytes from the root to a node end
     (utf8.py). chars int16[N]: bytes on that way that begin a character. place intp[N]: a node's
     number in the order of their bytes, depth first.
+    text_tokens: the tokens in the order of their bytes; text_places, text_chars: the char_place and
+    chars of their nodes.
     What lies below a node: sizes intp[N], how many nodes, with the node itself; ascii_below
     uint64[N, 2], the ASCII bytes on the way, as a bit set; beyond_below uint8[N], whether there are
     others, and then whether they all belong to characters of UTF-8; places_below uint16[N], the
@@ -43,11 +45,11 @@ class TokenTrie:
         texts = vocabulary.tokens
         order = [t for t in range(vocabulary.size) if texts[t] and t not in special]
         order.sort(key=texts.__getitem__)
-        self._by_text = np.array(order, dtype=np.intp)
+        self.text_tokens = np.array(order, dtype=np.intp)
         # Where a token stands in that order; behind all of them, those that are not in the trie.
         self._text_order = np.full(vocabulary.size, len(order), dtype=np.intp)
-        self._text_order[self._by_text] = np.arange(len(order))
-        self._build([texts[t] for t in order], self._by_text)
+        self._text_order[self.text_tokens] = np.arange(len(order))
+        self._build([texts[t] for t in order], self.text_tokens)
         self.longest = len(self.levels) - 2
         # The same as Python objects: for walks of a few nodes these are faster than the arrays.
         self.labels = self.label.astype(np.uint8).tobytes()
@@ -57,6 +59,9 @@ class TokenTrie:
         first = np.full(self.size, -1, dtype=np.int32)
         first[counts == 1] = self.tokens[self.tokens_from[:-1][counts == 1]]
         self._only = array("i", first.tobytes())  # the token of a node that carries one
+        self._only_of = first
+        self._scratch = np.zeros(self.size, dtype=np.int32)
+        self._several = bool((counts > 1).any())
         self._tails: dict[int, int] = {}
         self._by_label = np.argsort(self.label[1:].astype(np.uint8), kind="stable") + 1
         counts = np.bincount(self.label[1:], minlength=256)
@@ -109,7 +114,6 @@ class TokenTrie:
         self.sizes, self.place = sizes, place
         self._in_order = np.empty(self.size, dtype=np.intp)
         self._in_order[place] = np.arange(self.size)
-        self._nodes_by_text = self.node_of[self._by_text]
         carried = np.diff(self.tokens_from)[self._in_order]
         self._tokens_before = np.concatenate([[0], np.cumsum(carried)]).astype(np.intp)
 
@@ -148,6 +152,8 @@ class TokenTrie:
             beyond[rows] = np.logical_or.reduceat(beyond[here] | (half[here] > 1), starts)
             broken_below[rows] = np.logical_or.reduceat(broken[here] | broken_below[here], starts)
         whole = (place == 0) & ~broken_below
+        self.text_places = place[self.node_of[self.text_tokens]]
+        self.text_chars = chars[self.node_of[self.text_tokens]]
         self.char_place = place
         self.chars = chars
         self.ascii_below = ascii_below
@@ -158,25 +164,36 @@ class TokenTrie:
     def below(self, nodes: Ints) -> tuple[Ints, Ints]:
         """All nodes below the given ones, one given node after the other, and how many they are."""
         counts = self.sizes[nodes] - 1
-        start = self.place[nodes] + 1 - (np.cumsum(counts) - counts)
-        at = np.repeat(start, counts) + np.arange(int(counts.sum()))
-        return self._in_order[at], counts
+        return self._in_order[_runs(self.place[nodes] + 1, counts)], counts
 
     def along(self, low: int, high: int) -> Ints:
         """All nodes that the bytes low..high lead to."""
         return self._by_label[self._label_from[low] : self._label_from[high + 1]]
 
-    def tokens_below(self, nodes: Ints) -> tuple[Ints, Ints, Ints]:
-        """The tokens below the nodes, of which none lies below another; the nodes of the tokens;
-        and for each token which of the given nodes it lies below."""
+    def tokens_below(self, nodes: Ints) -> tuple[Ints, Ints]:
+        """The tokens below the nodes, one given node after the other, by their places in
+        `text_tokens`; and how many each has."""
         place = self.place[nodes]
-        change = np.zeros(len(self._by_text) + 1, dtype=np.int32)
-        numbers = np.arange(1, len(nodes) + 1, dtype=np.int32)
-        change[self._tokens_before[place + 1]] += numbers
-        change[self._tokens_before[place + self.sizes[nodes]]] -= numbers
-        above = np.cumsum(change, dtype=np.int32)
-        at = np.flatnonzero(above)
-        return self._by_text[at], self._nodes_by_text[at], above[at] - 1
+        first = self._tokens_before[place + 1]
+        counts = self._tokens_before[place + self.sizes[nodes]] - first
+        return _runs(first, counts), counts
+
+    def longer_than(self, level: int) -> Ints:
+        """The tokens of more than `level` bytes."""
+        first = self.levels[min(level + 1, len(self.levels) - 1)]
+        return self.tokens[self.tokens_from[first] :]
+
+    def tokens_within(self, node: int) -> Ints:
+        """The tokens that a node and what lies below it carry."""
+        place = int(self.place[node])
+        start, end = self._tokens_before[[place, place + int(self.sizes[node])]]
+        return self.text_tokens[start:end]
+
+    def outside(self, nodes: Ints, node: int) -> Ints:
+        """Those of `nodes` that are neither `node` nor below it."""
+        behind = self.place[nodes] - self.place[node]
+        found: Ints = nodes[(behind < 0) | (behind >= self.sizes[node])]
+        return found
 
     def covered(self, nodes: Ints) -> np.ndarray:
         """bool[N], by `place`: the nodes below the given ones, of which none lies below another."""
@@ -188,13 +205,18 @@ class TokenTrie:
         return inside
 
     def allowed_below(self, nodes: Ints) -> np.ndarray:
-        """bool[V]: the tokens below the nodes, of which none lies below another."""
-        place = self.place[nodes]
-        change = np.zeros(len(self._by_text) + 1, dtype=np.int8)
-        change[self._tokens_before[place + 1]] += 1
-        change[self._tokens_before[place + self.sizes[nodes]]] -= 1
-        inside: np.ndarray = np.cumsum(change, dtype=np.int8).view(bool).take(self._text_order)
-        return inside
+        """bool[V]: the tokens below the nodes."""
+        allowed = np.zeros(self.vocabulary.size, dtype=bool)
+        allowed[self.text_tokens.take(self.tokens_below(nodes)[0])] = True
+        return allowed
+
+    def positions(self, nodes: Ints, asked: Ints) -> Ints:
+        """For each node of `asked` its place in `nodes` plus one, 0 where it is not among them."""
+        scratch = self._scratch
+        scratch[nodes] = np.arange(1, len(nodes) + 1, dtype=np.int32)
+        found: Ints = scratch.take(asked)
+        scratch[nodes] = 0
+        return found
 
     def child(self, node: int, byte: int) -> int:
         """The child of `node` along `byte`; 0 (the root, nobody's child) where there is none."""
@@ -219,13 +241,15 @@ class TokenTrie:
         found: list[int] = self.tokens[self.tokens_from[node] : self.tokens_from[node + 1]].tolist()
         return found
 
-    def tokens_at(self, nodes: Ints) -> Ints:
-        """The tokens that the nodes carry."""
-        low, high = self.tokens_from[nodes], self.tokens_from[nodes + 1]
-        if int((high - low).max(initial=0)) <= 1:
-            single: Ints = self.tokens[low[high > low]]
-            return single
-        return np.concatenate([self.tokens[a:b] for a, b in zip(low, high, strict=True)])
+    def carried(self, nodes: Ints) -> tuple[Ints, Ints]:
+        """The tokens that the nodes carry, and for each the place of its node in `nodes`."""
+        if self._several:
+            low = self.tokens_from[nodes]
+            counts = self.tokens_from[nodes + 1] - low
+            return self.tokens[_runs(low, counts)], np.repeat(np.arange(len(nodes)), counts)
+        only = self._only_of.take(nodes)
+        at = np.flatnonzero(only >= 0)
+        return only.take(at), at
 
     def greedy_length(self, text: bytes) -> int:
         """How many tokens spell `text`, each the longest that fits. Raises KeyError at a byte that
@@ -268,3 +292,11 @@ class TokenTrie:
             special = token in self.vocabulary.special_ids
             if bytes(reversed(spelled)) != (b"" if special else text):
                 raise InvariantError(f"T3: token {token} is spelled otherwise")
+
+
+def _runs(first: Ints, counts: Ints) -> Ints:
+    """first[0], first[0] + 1, ... (counts[0] numbers), then first[1], ..."""
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if len(ends) else 0
+    found: Ints = np.repeat(first - (ends - counts), counts) + np.arange(total)
+    return found

@@ -50,11 +50,8 @@ def tagged(trie: TokenTrie, walk: Walk, between: Ints, adds: Ints, from_between:
     nullable = np.zeros(len(walk.states), dtype=bool)
     nullable[[number for number in walk.reached() if walk.states[number].nullable]] = True
     leaves = nullable.take(index) & trie.branches.take(nodes)
-    counts = trie.tokens_from[nodes + 1] - trie.tokens_from[nodes]
-    found = Tagged(
-        trie.tokens_at(nodes[counts > 0]), np.repeat(index, counts), np.repeat(tags, counts),
-        nodes[leaves], tags[leaves],
-    )  # fmt: skip
+    tokens, at = trie.carried(nodes)
+    found = Tagged(tokens, index.take(at), tags.take(at), nodes[leaves], tags[leaves])
     return _with_tops(trie, walk, between, nullable, tags, found) if len(walk.tops) else found
 
 
@@ -77,9 +74,7 @@ def _tags(trie: TokenTrie, nodes: Ints, between: Ints, adds: Ints, from_between:
     # 0 is the root, whose tag is 0; then the nodes in the order of their numbers.
     tags = np.zeros(len(nodes) + 1, dtype=np.int16)
     starts = np.concatenate([[from_between], between])
-    row = np.zeros(trie.size, dtype=np.intp)
-    row[nodes] = np.arange(1, len(nodes) + 1)
-    above = row.take(trie.parent.take(nodes))
+    above = trie.positions(nodes, trie.parent.take(nodes))
     added = adds.take(trie.label.take(nodes))
     cuts = np.searchsorted(nodes, trie.levels[1:]).tolist()
     for low, high in pairwise(cuts):
@@ -101,15 +96,15 @@ def _with_tops(
     trie: TokenTrie, walk: Walk, between: Ints, nullable: Ints, tags: Ints, found: Tagged
 ) -> Tagged:
     """`found` and what lies below the tops: there a character is a turn, or nothing changes."""
-    row = np.zeros(trie.size, dtype=np.intp)
-    row[walk.nodes] = np.arange(len(walk.nodes))
-    at_top = tags[row[walk.tops]]
+    at_top = tags[trie.positions(walk.nodes, walk.tops) - 1]
     counting = between.take(walk.top_index) & (at_top & 1 == 0)
 
-    tokens, nodes, top = trie.tokens_below(walk.tops)
-    base = at_top - counting * 2 * trie.chars.take(walk.tops)
-    more = base.take(top) + counting.take(top) * (2 * trie.chars.take(nodes))
-    at_ends = walk.within[walk.top_index.take(top), trie.char_place.take(nodes)]
+    at, counts = trie.tokens_below(walk.tops)
+    turn = 2 * counting.astype(np.int16)
+    base = at_top - turn * trie.chars.take(walk.tops)
+    more = np.repeat(base, counts) + np.repeat(turn, counts) * trie.text_chars.take(at)
+    inside = np.repeat(walk.top_index * utf8.CHARS, counts) + trie.text_places.take(at)
+    at_ends = walk.within.reshape(-1).take(inside)
     leaving = np.flatnonzero(nullable.take(walk.top_index))
     inner, counts = trie.below(walk.tops[leaving])
     top = np.repeat(leaving, counts)
@@ -117,7 +112,7 @@ def _with_tops(
     inner, top = inner[leaves], top[leaves]
     begun = trie.chars.take(inner) - trie.chars.take(walk.tops[top])
     return Tagged(
-        np.concatenate([found.tokens, tokens]),
+        np.concatenate([found.tokens, trie.text_tokens.take(at)]),
         np.concatenate([found.at_ends, at_ends]),
         np.concatenate([found.tags, more.astype(np.int16)]),
         np.concatenate([found.exits, inner]),

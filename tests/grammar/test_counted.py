@@ -152,12 +152,12 @@ def test_turns_and_exits() -> None:
     assert found is not None
     made = Counted(arena, TRIE, Walker(arena, TRIE), found)
     token = TOKENS.index(b"ab-ab")
-    assert not made.tokens(0, 99)[token]  # it goes on behind the end: a crossing token
-    assert made.tokens(0, 9)[TOKENS.index(b"a" * 9)]
-    assert not made.tokens(0, 8)[TOKENS.index(b"a" * 9)]
+    assert token not in made.tokens(0, 99)  # it goes on behind the end: a crossing token
+    assert TOKENS.index(b"a" * 9) in made.tokens(0, 9)
+    assert TOKENS.index(b"a" * 9) not in made.tokens(0, 8)
     dash = TOKENS.index(b"-")
-    assert made.tokens(0, 8)[dash]
-    assert not made.tokens(1, 8)[dash]
+    assert dash in made.tokens(0, 8)
+    assert dash not in made.tokens(1, 8)
     at = [int(TRIE.node_of[dash])]
     node = 0
     for byte in b"ab-":

@@ -31,7 +31,7 @@ def test_trie_is_the_set_of_prefixes(tokens: list[bytes]) -> None:
         for byte in prefix:
             node = trie.child(node, byte)
             assert node
-        carried = sorted(trie.tokens_at(np.array([node])).tolist())
+        carried = sorted(trie.carried(np.array([node]))[0].tolist())
         assert carried == [t for t, text in enumerate(tokens) if text and text == prefix]
         absent = next(b for b in range(256) if prefix + bytes([b]) not in prefixes)
         assert trie.child(node, absent) == 0
@@ -56,7 +56,8 @@ def test_greedy_takes_the_longest(tokens: list[bytes], text: bytes) -> None:
 def test_special_and_empty_tokens_are_left_out() -> None:
     trie = _trie([b"a", b"ab", b"", b"a"], (1,))
     assert trie.size == 2
-    assert trie.tokens_at(np.array([1])).tolist() == [0, 3]
+    tokens, at = trie.carried(np.array([0, 1]))
+    assert (tokens.tolist(), at.tolist()) == ([0, 3], [1, 1])
     assert trie.node_of.tolist()[:4] == [1, 0, 0, 1]
 
 
@@ -74,10 +75,16 @@ def test_what_lies_below_a_node() -> None:
         assert counts.tolist() == [len(below)]
         tokens = {token for child in below for token in trie.tokens_of(child)}
         given = np.array([node], dtype=np.intp)
-        found, at, which = trie.tokens_below(given)
+        at, counts = trie.tokens_below(given)
+        found = trie.text_tokens[at]
         assert set(found.tolist()) == tokens
-        assert at.tolist() == trie.node_of[found].tolist()
-        assert which.tolist() == [0] * len(found)
+        assert trie.text_places[at].tolist() == trie.char_place[trie.node_of[found]].tolist()
+        assert trie.text_chars[at].tolist() == trie.chars[trie.node_of[found]].tolist()
+        assert counts.tolist() == [len(found)]
+        assert set(trie.tokens_within(node).tolist()) == tokens | set(trie.tokens_of(node))
+        assert sorted(trie.outside(np.arange(trie.size), node).tolist()) == sorted(
+            set(range(trie.size)) - above
+        )
         assert set(np.flatnonzero(trie.allowed_below(given)).tolist()) == tokens
         labels = {int(trie.label[child]) for child in below}
         tail = trie.tail(node)
