@@ -16,6 +16,7 @@ from typing import NamedTuple
 from .arena import Arena
 from .counted import atomic
 from .derivatives import decide, matches, segments, step, takes
+from .fan import Fan
 from .node import AND, CAT, LITERAL, NOT, REP, WORDS, Node
 from .trie import TokenTrie
 
@@ -37,16 +38,21 @@ def base(arena: Arena, node: Node) -> Node | None:
 
 
 class Excluded(NamedTuple):
-    """`and(turn*, not words) rest`, where words are texts of turn*."""
+    """`prefix and(loop, not words) rest`, where loop is x*. base: the same without the words."""
 
-    turn: Node
+    prefix: bytes
+    loop: Node
     words: list[bytes]
     rest: Node
+    base: Node
 
 
 def excluded(arena: Arena, node: Node) -> Excluded | None:
     """How `node` excludes a few words; None where it is another one, and where the next byte does
     not tell a turn from the rest."""
+    prefix = arena.epsilon
+    if node.kind == CAT and node.a.kind == LITERAL:
+        prefix, node = node.a, node.b
     if node.kind != CAT or node.a.kind != AND or node.b.nullable:
         return None
     loop: Node | None = None
@@ -65,21 +71,24 @@ def excluded(arena: Arena, node: Node) -> Excluded | None:
         return None
     if takes(arena, loop) & takes(arena, node.b):
         return None
-    return Excluded(loop.a, [word for word in words if matches(arena, loop, word)], node.b)
+    base = arena.cat(prefix, arena.cat(loop, node.b))
+    return Excluded(prefix.text, loop, words, node.b, base)
 
 
-def closed(arena: Arena, trie: TokenTrie, where: Excluded) -> list[int]:
-    """The trie nodes behind one of the words and a first byte of the rest: what `turn* rest` does
-    below them is all that is missing."""
-    found = []
+def closed(arena: Arena, trie: TokenTrie, where: Excluded, fan: Fan) -> list[int] | None:
+    """The trie nodes below a fan that lie behind one of the words and a first byte of the rest:
+    what `base` does below them is all that is missing. None where the fan has many places, or some
+    below others, from which other ways may lead there."""
+    found: list[int] = []
     for word in where.words:
-        at = 0
-        for byte in word:
-            at = trie.child(at, byte)
-            if not at:
-                break
-        else:
-            found += _along(trie, at, takes(arena, where.rest))
+        nodes = fan.along(where.prefix + word)
+        if nodes is None:
+            return None
+        if nodes and matches(arena, where.loop, word):
+            if any(map(fan.leads_twice, nodes)):
+                return None
+            for node in nodes:
+                found += _along(trie, node, takes(arena, where.rest))
     return found
 
 

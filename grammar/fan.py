@@ -36,6 +36,11 @@ class Places:
     def nbytes(self) -> int:
         return self.nodes.nbytes + self.tops.nbytes
 
+    def outside(self, trie: TokenTrie, gone: list[int]) -> Places:
+        """Those of them that are neither among the nodes `gone` (of which none lies below another)
+        nor below them."""
+        return Places(trie.outside(self.nodes, gone), trie.outside(self.tops, gone))
+
     def listed(self, trie: TokenTrie) -> Ints:
         """All of them that have children, one by one."""
         if not len(self.tops):
@@ -112,6 +117,36 @@ class Fan:
                 found = self._search(low, high, self._listed)
             self._found[low, high] = found
         return found
+
+    def along(self, text: bytes) -> list[int] | None:
+        """The nodes that `text` leads to; None where there are many places."""
+        if self._listed is not None:
+            return None
+        starting = self.between(text[0], text[0])
+        if len(starting) > SMALL:
+            return None
+        find, starts = self._trie.labels.find, self._trie.starts
+        found: list[int] = []
+        for start in starting:
+            at = int(start)
+            for byte in text[1:]:
+                at = find(byte, starts[at], starts[at + 1])
+                if at < 0:
+                    break
+            else:
+                found.append(at)
+        return found
+
+    def leads_twice(self, node: int) -> bool:
+        """Whether a node that `along` found lies below several of the places."""
+        if self.is_root:
+            return False
+        starts, parent = set(self._nodes), self._trie.parent
+        count = 0
+        while node:
+            count += node in starts
+            node = int(parent[node])
+        return count > 1
 
     def _search(self, low: int, high: int, listed: Ints) -> Ints:
         trie = self._trie

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .fan import Places
+from .arena import Arena
+from .fan import Fan, Places
 from .node import INFINITE, Node
 from .token_set import FEW, TokenSet, of_bits, of_tokens
 from .trie import TokenTrie
@@ -79,6 +80,39 @@ class Digester:
         found, at_ends, exits, walk = self.token_states(walk)
         ends = [walk.states[number] for number in occurring(at_ends, len(walk.states))]
         return Inner(of_tokens(found, self._size, self._words), Places(exits), ends)
+
+    def literal(self, text: bytes, fan: Fan, arena: Arena) -> Inner | None:
+        """The inner row of a literal, along its bytes without a state for each; None where many
+        places lie in the fan."""
+        places = fan.between(text[0], text[0])
+        if len(places) > FEW:
+            return None
+        find, starts, carries = self._trie.labels.find, self._trie.starts, self._trie.carries
+        tokens: list[int] = []
+        exits: list[int] = []
+        behind: set[int] = set()  # bytes taken at the ends of tokens
+        end = len(text)
+        for place in places:
+            at, taken = int(place), 1
+            while at > 0:
+                if carries[at]:
+                    tokens += self._trie.tokens_of(at)
+                    behind.add(taken)
+                if taken == end:
+                    if starts[at] < starts[at + 1]:
+                        exits.append(at)
+                    break
+                at = find(text[taken], starts[at], starts[at + 1])
+                taken += 1
+        found = TokenSet(few=tokens)
+        if len(tokens) > FEW:
+            found = of_tokens(np.array(tokens), self._size, self._words)
+        return Inner(
+            found,
+            Places(np.array(exits, dtype=np.intp)) if exits else Places(),
+            lambda: [arena.literal(text[taken:]) for taken in behind],
+            tail=end - min(behind, default=end),
+        )
 
     def token_states(self, walk: Walk) -> tuple[Ints, Ints, Ints, Walk]:
         """The tokens of a walk, for each the index of the state it ends in, the exits, and the

@@ -22,7 +22,7 @@ from .derivatives import step, takes
 from .fan import Fan, Fans, Places, union
 from .inner import Digester, Inner
 from .machine import Config, Kont, Machine
-from .node import ALT, CAT, Node
+from .node import ALT, CAT, LITERAL, Node
 from .pool import MaskPool
 from .products import (
     Products,
@@ -136,11 +136,18 @@ class Rows:
 
     def _build(self, machine: Machine, config: Config) -> Words:
         bits = self.eos.copy() if config.can_end else np.zeros_like(self.eos)
+        few: list[int] = []
         for node, kont in config.threads:
             inner = self.inner(node)
-            inner.tokens.add_to(bits)
+            sets = [inner.tokens]
             if inner.exits:
-                self.crossing(machine, node, kont).tokens.add_to(bits)
+                sets.append(self.crossing(machine, node, kont).tokens)
+            for tokens in sets:
+                if tokens.few is None:
+                    tokens.add_to(bits)
+                else:
+                    few.extend(tokens.few)
+        TokenSet(few=few).add_to(bits)
         return bits
 
     def crossing(self, machine: Machine, node: Node, kont: Kont) -> Crossing:
@@ -206,7 +213,7 @@ class Rows:
         if found is not None:
             self._inner.move_to_end(key)
             return found
-        found = self._make_inner(node) if fan is None else self._walked(node, fan)
+        found = self._make_inner(node) if fan is None else self._below(node, fan)
         self._inner[key] = found
         self._inner_bytes += found.nbytes
         while self._inner_bytes > self._inner_limit and len(self._inner) > 1:
@@ -225,16 +232,14 @@ class Rows:
         self.walker.table.reset()
 
     def _make_inner(self, node: Node) -> Inner:
-        found = None if self._partial else self._counted_inner(node)
+        if self._partial:
+            return self._walked(node, self.walker.root)
+        found = self._counted_inner(node) or self._without(node, self.walker.root)
         if found is not None:
             return found
-        other = None if self._partial else difference.base(self._arena, node)
-        if other is not None:
-            where = difference.excluded(self._arena, node)
-            if where is not None:
-                return self._without(node, other, where)
-            return self._by_difference(node, other) or self._walked(node, self.walker.root)
-        return self._united(node) or self._loosened(node) or self._walked(node, self.walker.root)
+        other = difference.base(self._arena, node)
+        found = self._united(node) if other is None else self._by_difference(node, other)
+        return found or self._loosened(node) or self._walked(node, self.walker.root)
 
     def _united(self, node: Node) -> Inner | None:
         """The row of alternatives as the union of theirs, where that saves a walk: a state of
@@ -254,12 +259,12 @@ class Rows:
         bits = np.zeros_like(self.eos)
         for inner in inners:
             inner.tokens.add_to(bits)
-        return Inner(of_bits(bits), exits, self._ends_of(node), tail=max(i.tail for i in inners))
+        return Inner(
+            of_bits(bits), exits, self._ends_of(node, root), tail=max(i.tail for i in inners)
+        )
 
     def _loosened(self, node: Node) -> Inner | None:
         """The row of `node` by that without its upper bounds; None where they matter too much."""
-        if self._partial:
-            return None
         loose, bound = loosen(self._arena, node)
         if loose is node:
             return None
@@ -281,39 +286,42 @@ class Rows:
                 tail = max(tail, state.shortest)
         if any(not states.at(place).nullable for place in places):
             return None
-        return Inner(of_bits(bits), inner.exits, self._ends_of(node), tail=tail)
+        return Inner(of_bits(bits), inner.exits, self._ends_of(node, self.walker.root), tail=tail)
 
-    def _ends_of(self, node: Node) -> Callable[[], list[Node]]:
+    def _ends_of(self, node: Node, fan: Fan) -> Callable[[], list[Node]]:
         """The states at the ends of tokens, for who wants them."""
-        return lambda: self._walked(node, self.walker.root).ends
+        return lambda: self.digester.digest(self.walker.walk(node, fan)).ends
 
     def _by_difference(self, node: Node, other: Node) -> Inner | None:
         changes = difference.changes(self._arena, self.trie, node, other)
         return None if changes is None else self._changed(self.inner(other), changes)
 
-    def _without(self, node: Node, other: Node, where: difference.Excluded) -> Inner:
-        """The row of `node`, by that of `other`, which excludes nothing."""
-        inner = self.inner(other)
+    def _without(self, node: Node, fan: Fan) -> Inner | None:
+        """The row of a state that excludes a few words, by that of one which does not."""
+        where = difference.excluded(self._arena, node)
+        if where is None:
+            return None
+        closed = difference.closed(self._arena, self.trie, where, fan)
+        if closed is None:
+            return None
+        inner = self.inner(where.base, None if fan is self.walker.root else fan)
         tokens, exits = inner.tokens, inner.exits
-        closed = difference.closed(self._arena, self.trie, where)
         if closed:
-            bits = np.zeros_like(self.eos)
-            tokens.add_to(bits)
-            nodes, tops = exits.nodes, exits.tops
-            for at in closed:
-                gone = self.trie.tokens_within(at)
-                np.bitwise_and.at(bits, gone >> 5, ~(1 << (gone & 31)).astype(np.uint32))
-                nodes, tops = self.trie.outside(nodes, at), self.trie.outside(tops, at)
-            tokens, exits = TokenSet(bits=bits), Places(nodes, tops)
-
-        def ends() -> list[Node]:
-            found = self._by_difference(node, other) or self._walked(node, self.walker.root)
-            return found.ends
-
+            tokens = tokens.without(np.concatenate([self.trie.tokens_within(at) for at in closed]))
+            exits = exits.outside(self.trie, closed)
         # As many turns more as there are words lead to a text that is none of them.
-        return Inner(tokens, exits, ends, tail=inner.tail + len(where.words) * where.turn.shortest)
+        tail = inner.tail + len(where.words) * where.loop.a.shortest
+        return Inner(tokens, exits, self._ends_of(node, fan), tail=tail)
+
+    def _below(self, node: Node, fan: Fan) -> Inner:
+        found = None if self._partial else self._without(node, fan)
+        return found or self._walked(node, fan)
 
     def _walked(self, node: Node, fan: Fan) -> Inner:
+        if node.kind == LITERAL and not self._partial:
+            found = self.digester.literal(node.text, fan, self._arena)
+            if found is not None:
+                return found
         return self.digester.digest(self.walker.walk(node, fan))
 
     def _counted_inner(self, node: Node) -> Inner | None:

@@ -15,7 +15,8 @@ Words = np.ndarray
 
 
 class TokenSet:
-    """few: token ids; or pairs: (word numbers, their bits); or bits: uint32[words], packed."""
+    """few: token ids; or pairs: (word numbers, ascending, their bits); or bits: uint32[words],
+    packed."""
 
     __slots__ = ("_pairs", "bits", "few")
 
@@ -41,9 +42,29 @@ class TokenSet:
             np.bitwise_or(mask, self.bits, out=mask)
             return
         if self._pairs is None:
-            self._pairs = _pairs(self.few or ())
+            if not self.few:
+                return
+            self._pairs = _pairs(self.few)
         where, what = self._pairs
         mask[where] |= what
+
+    def without(self, tokens: Words) -> TokenSet:
+        """The set without those of an array of ids."""
+        if self.few is not None:
+            gone = set(tokens.tolist())
+            return TokenSet(few=[token for token in self.few if token not in gone])
+        word, bit = tokens >> 5, (1 << (tokens & 31)).astype(np.uint32)
+        if self.bits is not None:
+            bits = self.bits.copy()
+            np.bitwise_and.at(bits, word, ~bit)
+            return TokenSet(bits=bits)
+        where, what = self._pairs or _pairs(())
+        place = np.searchsorted(where, word)
+        known = place < len(where)
+        known[known] = where[place[known]] == word[known]
+        what = what.copy()
+        np.bitwise_and.at(what, place[known], ~bit[known])
+        return TokenSet(pairs=(where, what))
 
 
 def of_bits(bits: Words) -> TokenSet:

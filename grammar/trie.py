@@ -189,10 +189,17 @@ class TokenTrie:
         start, end = self._tokens_before[[place, place + int(self.sizes[node])]]
         return self.text_tokens[start:end]
 
-    def outside(self, nodes: Ints, node: int) -> Ints:
-        """Those of `nodes` that are neither `node` nor below it."""
-        behind = self.place[nodes] - self.place[node]
-        found: Ints = nodes[(behind < 0) | (behind >= self.sizes[node])]
+    def outside(self, nodes: Ints, gone: list[int]) -> Ints:
+        """Those of `nodes` that are neither among `gone` (of which none lies below another) nor
+        below them."""
+        first = np.sort(self.place[gone])
+        if not len(nodes) or not len(first):
+            return nodes
+        place = self.place[nodes]
+        before = np.maximum(np.searchsorted(first, place, side="right") - 1, 0)
+        inside = place - first[before]
+        sizes = self.sizes[self._in_order[first[before]]]
+        found: Ints = nodes[(inside < 0) | (inside >= sizes)]
         return found
 
     def covered(self, nodes: Ints) -> np.ndarray:

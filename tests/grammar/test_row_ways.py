@@ -12,7 +12,7 @@ from espalier.grammar.compiler import _SAMPLES
 from espalier.grammar.counters import LEAST, loosen
 from espalier.grammar.derivatives import step, takes
 from espalier.grammar.difference import excluded
-from espalier.grammar.fan import Fan
+from espalier.grammar.fan import Fan, Places
 from espalier.grammar.inner import Inner
 from espalier.grammar.lower import lower
 from espalier.grammar.masks import Rows
@@ -44,15 +44,15 @@ def _tokens(inner: Inner) -> list[int]:
 
 def _exits(inner: Inner) -> list[int]:
     listed = inner.exits.listed(TRIE).tolist()
-    found = sorted(node for node in listed if TRIE.branches[node])
-    assert len(found) == len(set(found))
-    return found
+    return sorted({node for node in listed if TRIE.branches[node]})
 
 
-def _agree(arena: Arena, node: Node) -> None:
+def _agree(arena: Arena, node: Node, places: list[int] | None = None) -> None:
+    """places: trie nodes that the row begins at; None: the root."""
     rows = _rows(arena)
-    plain = rows.digester.digest(rows.walker.walk(node, rows.walker.root))
-    found = rows.inner(node)
+    fan = None if places is None else Fan(TRIE, Places(np.array(places, dtype=np.intp)))
+    plain = rows.digester.digest(rows.walker.walk(node, fan or rows.walker.root))
+    found = rows.inner(node, fan)
     assert _tokens(found) == _tokens(plain)
     assert _exits(found) == _exits(plain)
     assert found.tail >= plain.tail
@@ -72,14 +72,39 @@ def _after(arena: Arena, node: Node, text: str) -> Node:
     st.sampled_from(['[^"]', "[abc]", "(?:a|bc|é)", '(?:ab|[^"ab])']),
     st.lists(st.text('abcé"', min_size=1, max_size=4), min_size=1, max_size=4),
     st.sampled_from(['": ', '":', '"', '"[:a]*', ":b", '": ?', 'a"']),
+    st.sampled_from(["", 'a"', ": "]),
     st.text("abé", max_size=2),
+    st.none() | st.lists(st.sampled_from(["", "a", "a:", '"', "ab", "b"]), unique=True),
 )
-@example('[^"]', ["a", "ab", 'a"'], '": ', "")
-def test_rows_without_a_few_words(turn: str, words: list[str], rest: str, text: str) -> None:
+@example('[^"]', ["a", "ab", 'a"'], '": ', "", "", None)
+@example('[^"]', ["a", "ab"], '": ', 'a"', "", ["a", ""])
+def test_rows_without_a_few_words(
+    turn: str, words: list[str], rest: str, prefix: str, text: str, places: list[str] | None
+) -> None:
     arena = Arena()
     loop = ir.Rep(regex_regular(turn), 0, None)
     term = ir.And((loop, ir.Not(ir.Alt(tuple(map(ir.Lit, words))))))
-    _agree(arena, _after(arena, lower(arena, ir.Cat((term, regex_regular(rest)))), text))
+    node = lower(arena, ir.Cat((ir.Lit(prefix), term, regex_regular(rest))))
+    nodes = None if places is None else [_place(place) for place in places]
+    _agree(arena, _after(arena, node, text), nodes)
+
+
+def _place(text: str) -> int:
+    node = 0
+    for byte in text.encode():
+        node = TRIE.child(node, byte)
+    return node
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.text('ab:" é-', min_size=1, max_size=40),
+    st.none() | st.lists(st.sampled_from(["", "a", "a:", '"', "ab", "b"]), unique=True),
+)
+def test_rows_of_literals(text: str, places: list[str] | None) -> None:
+    arena = Arena()
+    nodes = None if places is None else [_place(place) for place in places]
+    _agree(arena, arena.literal(text.encode()), nodes)
 
 
 def test_when_words_are_excluded_singly() -> None:
@@ -87,10 +112,11 @@ def test_when_words_are_excluded_singly() -> None:
 
     def words(pattern: str, rest: str) -> list[bytes] | None:
         members = (ir.Rep(regex_regular('[^"]'), 0, None), ir.Not(regex_regular(pattern)))
-        found = excluded(arena, lower(arena, ir.Cat((ir.And(members), regex_regular(rest)))))
+        node = lower(arena, ir.Cat((ir.Lit("{"), ir.And(members), regex_regular(rest))))
+        found = excluded(arena, node)
         return None if found is None else sorted(found.words)
 
-    assert words('ab|c|a"', '":') == [b"ab", b"c"]  # a quote is in no turn
+    assert words("ab|c", '":') == [b"ab", b"c"]
     assert words("abc", '":') == [b"abc"]
     assert words("ab*", '":') is None
     assert words("ab|c", "b") is None  # the next byte does not tell

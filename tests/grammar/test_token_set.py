@@ -27,3 +27,14 @@ def test_every_form_sets_the_same_bits(count: int) -> None:
             assert (mask == expected | np.uint32(start)).all()
         assert found.nbytes >= 0
     assert (of_bits(expected).bits is None) == (np.count_nonzero(expected) <= SPARSE)
+
+
+@pytest.mark.parametrize("count", [0, 1, FEW, 2 * FEW, 30 * SPARSE])
+def test_without(count: int) -> None:
+    generator = np.random.default_rng(count)
+    tokens = generator.permutation(WORDS * 32)[:count]
+    gone = np.concatenate([tokens[: count // 2], generator.permutation(WORDS * 32)[:100]])
+    found, expected = np.zeros((2, WORDS), dtype=np.uint32)
+    of_tokens(tokens, WORDS * 32, WORDS).without(gone).add_to(found)
+    of_tokens(np.setdiff1d(tokens, gone), WORDS * 32, WORDS).add_to(expected)
+    assert (found == expected).all()

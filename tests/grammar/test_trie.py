@@ -82,7 +82,7 @@ def test_what_lies_below_a_node() -> None:
         assert trie.text_chars[at].tolist() == trie.chars[trie.node_of[found]].tolist()
         assert counts.tolist() == [len(found)]
         assert set(trie.tokens_within(node).tolist()) == tokens | set(trie.tokens_of(node))
-        assert sorted(trie.outside(np.arange(trie.size), node).tolist()) == sorted(
+        assert sorted(trie.outside(np.arange(trie.size), [node]).tolist()) == sorted(
             set(range(trie.size)) - above
         )
         assert set(np.flatnonzero(trie.allowed_below(given)).tolist()) == tokens
