@@ -18,6 +18,7 @@ import numpy as np
 from .arena import Arena
 from .derivatives import segments
 from .node import CAT, REP, Node, Segments
+from .token_set import TokenSet, Whole
 from .trie import TokenTrie
 from .turns import begins, tagged
 from .walk import Walker, occurring
@@ -97,7 +98,7 @@ def atomic(arena: Arena, node: Node) -> bool:
 class Counted:
     """The walk over `before turn* rest`, with its turns.
 
-    It keeps the tokens that are reached, with their tags (turns.py).
+    It keeps the tokens that are reached, by their tags (turns.py).
     """
 
     def __init__(self, arena: Arena, trie: TokenTrie, walker: Walker, found: Shape) -> None:
@@ -109,25 +110,19 @@ class Counted:
         between[[n for n in walk.reached() if walk.states[n] is boundary]] = True
         from_before = found.before is arena.epsilon
         marks = tagged(trie, walk, between, begins(arena, turn), from_before)
-        codes = np.zeros(trie.vocabulary.size, dtype=np.int16)
-        codes[marks.tokens] = marks.tags + 1
-        self._reached = np.flatnonzero(codes).astype(np.int32)
-        self._tags = codes.take(self._reached) - 1
+        self._tags = np.arange(int(marks.tags.max(initial=-1)) + 1)
+        vocabulary = trie.vocabulary
+        self._tokens = Whole(marks.tokens, marks.tags, vocabulary.size, vocabulary.words)
         numbers = occurring(marks.at_ends, len(walk.states))
         self.ends = [walk.states[number] for number in numbers]
         turns = marks.exit_tags >> 1
         order = np.argsort(turns, kind="stable")
         self.exits, self.exit_turns = marks.exits[order], turns[order]
 
-    def tokens(self, low: int, high: int | None) -> Ints:
+    def tokens(self, low: int, high: int | None) -> TokenSet:
         """The tokens that end inside the terminal, for a loop of low to high turns."""
-        tags = np.arange(int(self._tags.max(initial=-1)) + 1)
-        turns, left = tags >> 1, tags & 1
-        keep = (turns <= _most(high)) & ((left == 0) | (turns >= low))
-        if keep.all():
-            return self._reached
-        found: Ints = self._reached[keep.take(self._tags)]
-        return found
+        turns, left = self._tags >> 1, self._tags & 1
+        return self._tokens.of((turns <= _most(high)) & ((left == 0) | (turns >= low)))
 
     def leaving(self, low: int, high: int | None) -> Ints:
         """The trie nodes at which the terminal may have ended and a longer token goes on."""

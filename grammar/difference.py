@@ -21,7 +21,7 @@ from .node import AND, CAT, LITERAL, NOT, REP, WORDS, Node
 from .trie import TokenTrie
 
 WIDEST = 100  # bytes that complements take at the root, beyond which that is so at once
-LIMIT = 200  # trie nodes that may differ; with more, a walk of its own is as good
+LIMIT = 64  # trie nodes that may differ; with more, a walk of its own is as good
 
 Changes = dict[int, Node]  # the state at each trie node where it is not what it is in the base
 

@@ -32,7 +32,7 @@ from .products import (
     product_shape,
     unbounded,
 )
-from .token_set import TokenSet, of_bits, of_tokens
+from .token_set import TokenSet, of_bits
 from .trie import TokenTrie
 from .vocabulary import pack_bits
 from .walk import Walker
@@ -329,15 +329,14 @@ class Rows:
 
         Not for a vocabulary without some bytes: counts do not tell what it can complete.
         """
-        words = self._vocabulary.words
         loop = shape(self._arena, node)
         if loop is not None:
             low, high = loop.loop.low, loop.loop.high
             made = self._loops.get(
                 loop.key, lambda: Counted(self._arena, self.trie, self.walker, loop)
             )
-            found = of_tokens(made.tokens(low, high), self._vocabulary.size, words)
-            return Inner(found, Places(made.leaving(low, high)), made.ends, low * made.turn_bytes)
+            places = Places(made.leaving(low, high))
+            return Inner(made.tokens(low, high), places, made.ends, low * made.turn_bytes)
         product = product_shape(self._arena, node)
         if product is None:
             return None
@@ -351,8 +350,7 @@ class Rows:
             return None
         low, high = product.loop.low, product.loop.high
         tokens, tail = closed.tokens(low, high)
-        found = of_tokens(tokens, self._vocabulary.size, words)
-        return Inner(found, Places(closed.leaving(low, high)), closed.ends, tail)
+        return Inner(tokens, Places(closed.leaving(low, high)), closed.ends, tail)
 
     def _unbounded_inner(self, product: ProductShape) -> Inner | None:
         """The row without the upper bound of the count, where the bound lies so far off that it

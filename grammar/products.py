@@ -16,6 +16,7 @@ from .arena import Arena
 from .counted import FEWEST, atomic, narrow
 from .derivatives import decide, segments
 from .node import AND, CAT, REP, Node
+from .token_set import TokenSet, Whole
 from .trie import TokenTrie
 from .turns import begins, tagged
 from .walk import Walker, occurring
@@ -190,11 +191,9 @@ class Products:
         pairs = marks.at_ends.astype(np.intp) * tags + marks.tags
         known = np.array(occurring(pairs, len(walk.states) * tags), dtype=np.intp)
         codes = np.zeros(len(walk.states) * tags, dtype=np.intp)
-        codes[known] = np.arange(1, len(known) + 1)
-        of_token = np.zeros(trie.vocabulary.size, dtype=np.int32)  # 0: not reached
-        of_token[marks.tokens] = codes[pairs]
-        self._reached = np.flatnonzero(of_token).astype(np.int32)
-        self._pairs = of_token.take(self._reached) - 1  # of the known ones
+        codes[known] = np.arange(len(known))
+        vocabulary = trie.vocabulary
+        self._tokens = Whole(marks.tokens, codes[pairs], vocabulary.size, vocabulary.words)
         self._state = number_of[known // tags]
         self._turns = known % tags >> 1
         self._left = known % tags & 1 == 1
@@ -203,7 +202,7 @@ class Products:
         self._exits = marks.exits
         self._exit_turns = marks.exit_tags >> 1
 
-    def tokens(self, low: int, high: int | None) -> tuple[Ints, int]:
+    def tokens(self, low: int, high: int | None) -> tuple[TokenSet, int]:
         """The tokens that end inside the terminal, for a loop of low to high turns; and how many
         bytes the furthest of them is from the end, at most."""
         most = _FAR if high is None else high
@@ -222,8 +221,7 @@ class Products:
         far = max((end.shortest for end in self.ends), default=0)
         near = bytes_left[alive & (bytes_left < _FAR)]
         tail = self._behind + int(near.max(initial=0)) + far
-        found: Ints = self._reached[alive.take(self._pairs)]
-        return found, tail
+        return self._tokens.of(alive), tail
 
     def leaving(self, low: int, high: int | None) -> Ints:
         """The trie nodes at which the terminal may have ended and a longer token goes on."""

@@ -19,10 +19,11 @@ _WORD = (1 << 64) - 1
 class StateTable:
     """Number 0 is dead. delta int32[n, 256]: the next state's number, -1 in rows not filled yet.
 
-    In filled rows: stays uint64[n, 2], the ASCII bytes that lead from the state to itself, as a bit
-    set; every_char bool[n], whether every character beyond ASCII does too; within int32[n, CHARS],
-    if so, the states in the middle of such a character (utf8.py numbers them), and else the state
-    itself; rests bool[n]: whether anything leads from the state to itself.
+    In filled rows: stays uint64[n, 3], the bytes that lead from the state to itself, as bit sets:
+    ASCII in two words, and those from C0 on that begin characters, all of which lead back to it;
+    within int32[n, CHARS], the states in the middle of such a character (utf8.py numbers them), and
+    where there are none the state itself; rests bool[n]: whether anything leads from the state to
+    itself.
     """
 
     def __init__(self, arena: Arena) -> None:
@@ -37,13 +38,12 @@ class StateTable:
 
     def _allocate(self, rows: int) -> None:
         self.delta = np.full((rows, 256), -1, dtype=np.int32)
-        self.stays = np.zeros((rows, 2), dtype=np.uint64)
-        self.every_char = np.zeros(rows, dtype=bool)
+        self.stays = np.zeros((rows, 3), dtype=np.uint64)
         self.within = np.zeros((rows, CHARS), dtype=np.int32)
         self.rests = np.zeros(rows, dtype=bool)
 
     def _arrays(self) -> tuple[Ints, ...]:
-        return self.delta, self.stays, self.every_char, self.within, self.rests
+        return self.delta, self.stays, self.within, self.rests
 
     def begin(self) -> None:
         """Called before a walk: forgets everything if the table has grown too large."""
@@ -89,26 +89,37 @@ class StateTable:
             if rest is state:
                 stays |= (1 << high + 1) - (1 << low)
         self.delta[number] = row
-        self.stays[number] = stays & _WORD, (stays & _ASCII) >> 64
-        self.rests[number] = stays > 0
-        inside = self._within(number, row)
-        if inside is not None:
-            self.every_char[number] = self.rests[number] = True
-            self.within[number, 1:-1] = inside
+        leads = self._leads(number)
+        self.stays[number] = stays & _WORD, (stays & _ASCII) >> 64, leads
+        self.rests[number] = stays & _ASCII or leads
 
-    def _within(self, number: int, row: Ints) -> list[int] | None:
-        """The states in the middle of a character, if every character beyond ASCII leads from a
-        state back to it."""
-        inside: list[int] = []
-        for low, high in LEADS:
-            lead = int(row[low])
-            if not lead or (row[low : high + 1] != lead).any():
-                return None
-            inside.append(lead)
-        if row[0xEE] != inside[2] or row[0xEF] != inside[2]:
-            return None
-        for lead, (low, high, after) in zip(inside, TAILS, strict=True):
-            target = self.states[inside[after - 1] if after else number]
-            if segments(self._arena, self.states[lead]) != ((low, high, target),):
-                return None
-        return inside
+    def _leads(self, number: int) -> int:
+        """The bytes from C0 on with which every character that begins so leads from a state back to
+        it, as a bit set; notes the states in the middle of these characters."""
+        state, inside = self.states[number], {0: self.states[number]}
+        found = 0
+        for low, high, rest in segments(self._arena, state):
+            if high < LEADS[0][0]:
+                continue
+            for first, last, place in LEADS:
+                start, end = max(low, first), min(high, last)
+                if start <= end and self._comes_back(rest, place, inside):
+                    found |= (1 << end - 0xBF) - (1 << start - 0xC0)
+        for place, middle in inside.items():
+            if place:
+                self.within[number, place] = self.number(middle)
+        return found
+
+    def _comes_back(self, state: Node, place: int, inside: dict[int, Node]) -> bool:
+        """Whether `state`, in the middle of a character, comes back at its end and nowhere else;
+        inside: the states known to be in the middle of such characters, by place."""
+        if place in inside:
+            return inside[place] is state
+        parts = segments(self._arena, state)
+        low, high, after = TAILS[place - 1]
+        if len(parts) != 1 or parts[0][:2] != (low, high):
+            return False
+        if not self._comes_back(parts[0][2], after, inside):
+            return False
+        inside[place] = state
+        return True

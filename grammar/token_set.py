@@ -9,6 +9,7 @@ import numpy as np
 from .vocabulary import pack_bits
 
 FEW = 48  # tokens up to which a set is a list
+MANY = 4096  # tokens up to which a set is another one without them
 SPARSE = 1024  # words up to which it is kept as pairs (word, bits)
 
 Words = np.ndarray
@@ -89,3 +90,37 @@ def _pairs(tokens: Collection[int]) -> tuple[Words, Words]:
     for token in tokens:
         words[token >> 5] = words.get(token >> 5, 0) | 1 << (token & 31)
     return np.array(list(words), dtype=np.intp), np.array(list(words.values()), dtype=np.uint32)
+
+
+class Whole:
+    """A set of tokens of which all but a few are wanted again and again. groups: a number for each
+    of the tokens; wanted or not are all of a number."""
+
+    def __init__(self, tokens: np.ndarray, groups: np.ndarray, size: int, words: int) -> None:
+        if len(groups) and int(groups.max()) < 1 << 15:
+            groups = groups.astype(np.int16)  # sorted faster
+        order = np.argsort(groups, kind="stable")
+        self._tokens = tokens[order].astype(np.int32)
+        count = int(groups.max(initial=-1)) + 1
+        self._starts = np.searchsorted(groups[order], np.arange(count + 1))
+        self._size = size
+        self._words = words
+        self._bits: Words | None = None  # of all of them
+
+    def of(self, wanted: np.ndarray) -> TokenSet:
+        """The tokens of the groups for which bool[groups] is set."""
+        counts = np.diff(self._starts)
+        gone = np.flatnonzero(~wanted & (counts > 0))
+        if int(counts[gone].sum()) > MANY:
+            return of_tokens(self.tokens(np.flatnonzero(wanted)), self._size, self._words)
+        if self._bits is None:
+            allowed = np.zeros(self._size, dtype=bool)
+            allowed[self._tokens] = True
+            self._bits = pack_bits(allowed, self._words)
+        whole = TokenSet(bits=self._bits)
+        return whole.without(self.tokens(gone)) if len(gone) else whole
+
+    def tokens(self, groups: np.ndarray) -> np.ndarray:
+        """The tokens of some groups."""
+        parts = [self._tokens[self._starts[g] : self._starts[g + 1]] for g in groups.tolist()]
+        return np.concatenate(parts) if parts else self._tokens[:0]

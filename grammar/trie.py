@@ -18,6 +18,7 @@ from ..errors import InvariantError
 from . import utf8
 from .vocabulary import Vocabulary
 
+SCATTERED = 20_000  # tokens from which all of them are looked at, in the order of their bytes
 NO_CHARS, WHOLE_CHARS, BROKEN_CHARS = range(3)
 Ints = np.ndarray  # intp, as gathers want it, unless a comment says otherwise
 
@@ -32,10 +33,11 @@ class TokenTrie:
     number in the order of their bytes, depth first.
     text_tokens: the tokens in the order of their bytes; text_places, text_chars: the char_place and
     chars of their nodes.
-    What lies below a node: sizes intp[N], how many nodes, with the node itself; ascii_below
-    uint64[N, 2], the ASCII bytes on the way, as a bit set; beyond_below uint8[N], whether there are
-    others, and then whether they all belong to characters of UTF-8; places_below uint16[N], the
-    char_places of tokens, as a bit set.
+    What lies below a node: sizes intp[N], how many nodes, with the node itself; bytes_below
+    uint64[N, 3], the bytes on the way, as bit sets: ASCII in two words, and those from C0 on, which
+    begin characters; beyond_below uint8[N], whether there are others than ASCII, and then whether
+    they all belong to characters of UTF-8; places_below uint16[N], the char_places of tokens, as a
+    bit set.
     longest: bytes of the longest token. single: the bytes that are tokens by themselves.
     """
 
@@ -132,7 +134,7 @@ class TokenTrie:
             chars[low:high] = chars[above] + (label & 0xC0 != 0x80)
         bit = np.uint64(1) << (self.label & 63).astype(np.uint64)
         half = self.label >> 6
-        ascii_below = np.zeros((self.size, 2), dtype=np.uint64)
+        bytes_below = np.zeros((self.size, 3), dtype=np.uint64)
         places = np.where(np.diff(self.tokens_from) > 0, 1 << place.astype(np.uint16), 0)
         tokens_below = np.zeros(self.size, dtype=np.uint16)
         beyond = np.zeros(self.size, dtype=bool)
@@ -142,11 +144,10 @@ class TokenTrie:
             above, here = self.parent[low:high], slice(low, high)
             starts = np.flatnonzero(np.diff(above, prepend=-1))
             rows = above[starts]
-            for word in (0, 1):
-                own = (
-                    np.where(half[here] == word, bit[here], np.uint64(0)) | ascii_below[here, word]
-                )
-                ascii_below[rows, word] = np.bitwise_or.reduceat(own, starts)
+            for column, word in enumerate((0, 1, 3)):
+                own = np.where(half[here] == word, bit[here], np.uint64(0))
+                own |= bytes_below[here, column]
+                bytes_below[rows, column] = np.bitwise_or.reduceat(own, starts)
             own = places[here].astype(np.uint16) | tokens_below[here]
             tokens_below[rows] = np.bitwise_or.reduceat(own, starts)
             beyond[rows] = np.logical_or.reduceat(beyond[here] | (half[here] > 1), starts)
@@ -156,7 +157,7 @@ class TokenTrie:
         self.text_chars = chars[self.node_of[self.text_tokens]]
         self.char_place = place
         self.chars = chars
-        self.ascii_below = ascii_below
+        self.bytes_below = bytes_below
         self.beyond_below = np.where(beyond, np.where(whole, WHOLE_CHARS, BROKEN_CHARS), NO_CHARS)
         self.beyond_below = self.beyond_below.astype(np.uint8)
         self.places_below = tokens_below
@@ -212,10 +213,19 @@ class TokenTrie:
         return inside
 
     def allowed_below(self, nodes: Ints) -> np.ndarray:
-        """bool[V]: the tokens below the nodes."""
-        allowed = np.zeros(self.vocabulary.size, dtype=bool)
-        allowed[self.text_tokens.take(self.tokens_below(nodes)[0])] = True
-        return allowed
+        """bool[V]: the tokens below the nodes, of which none lies below another."""
+        place = self.place[nodes]
+        first = self._tokens_before[place + 1]
+        behind = self._tokens_before[place + self.sizes[nodes]]
+        if int((behind - first).sum()) < SCATTERED:
+            allowed = np.zeros(self.vocabulary.size, dtype=bool)
+            allowed[self.text_tokens.take(_runs(first, behind - first))] = True
+            return allowed
+        change = np.zeros(len(self.text_tokens) + 1, dtype=np.int8)
+        change[first] += 1
+        change[behind] -= 1
+        inside: np.ndarray = np.cumsum(change, dtype=np.int8).view(bool).take(self._text_order)
+        return inside
 
     def positions(self, nodes: Ints, asked: Ints) -> Ints:
         """For each node of `asked` its place in `nodes` plus one, 0 where it is not among them."""
@@ -234,7 +244,7 @@ class TokenTrie:
         """The ASCII bytes on the way to what lies below `node`, as a bit set; bit 128: others."""
         found = self._tails.get(node)
         if found is None:
-            low, high = self.ascii_below[node].tolist()
+            low, high, _ = self.bytes_below[node].tolist()
             found = self._tails[node] = (
                 low | high << 64 | int(self.beyond_below[node] != NO_CHARS) << 128
             )

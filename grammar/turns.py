@@ -19,6 +19,8 @@ from .walk import Walk
 
 Ints = np.ndarray
 
+_WORD = (1 << 64) - 1
+
 
 @dataclass(frozen=True)
 class Tagged:
@@ -57,13 +59,10 @@ def tagged(trie: TokenTrie, walk: Walk, between: Ints, adds: Ints, from_between:
 
 def _plain(walk: Walk, between: Ints, adds: Ints) -> bool:
     """Whether all that lies below a top between two turns is turns of one character each."""
-    ascii_turns = sum(1 << byte for byte in range(128) if adds[byte] == 2)
-    halves = np.array([ascii_turns & (1 << 64) - 1, ascii_turns >> 64], dtype=np.uint64)
+    turns = sum(1 << byte for byte in range(256) if adds[byte] == 2)
+    words = [turns & _WORD, turns >> 64 & _WORD, turns >> 192]
     here = walk.top_index[between.take(walk.top_index)]
-    if (walk.stays[here] & ~halves).any():
-        return False
-    leads = np.concatenate([adds[low : high + 1] for low, high in utf8.LEADS])
-    return bool((leads == 2).all()) or not walk.every_char.take(here).any()
+    return not (walk.stays[here] & ~np.array(words, dtype=np.uint64)).any()
 
 
 def _tags(trie: TokenTrie, nodes: Ints, between: Ints, adds: Ints, from_between: bool) -> Ints:

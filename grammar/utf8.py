@@ -11,10 +11,10 @@ import numpy as np
 
 CHARS = 9
 BROKEN = 8
-# The first bytes that lead to 1..7. What 3 stands for has two ranges: E1-EC here, EE-EF below.
+# The first bytes of characters, and where they lead.
 LEADS = (
-    (0xC2, 0xDF), (0xE0, 0xE0), (0xE1, 0xEC), (0xED, 0xED), (0xF0, 0xF0), (0xF1, 0xF3),
-    (0xF4, 0xF4),
+    (0xC2, 0xDF, 1), (0xE0, 0xE0, 2), (0xE1, 0xEC, 3), (0xED, 0xED, 4), (0xEE, 0xEF, 3),
+    (0xF0, 0xF0, 5), (0xF1, 0xF3, 6), (0xF4, 0xF4, 7),
 )  # fmt: skip
 # For 1..7: the bytes that may come next, and where they lead.
 TAILS = (
@@ -27,9 +27,8 @@ def steps() -> np.ndarray:
     """uint8[CHARS, 256]: where a byte leads."""
     table = np.full((CHARS, 256), BROKEN, dtype=np.uint8)
     table[0, :128] = 0
-    for place, (low, high) in enumerate(LEADS, 1):
+    for low, high, place in LEADS:
         table[0, low : high + 1] = place
-    table[0, 0xEE : 0xEF + 1] = 3
     for place, (low, high, after) in enumerate(TAILS, 1):
         table[place, low : high + 1] = after
     return table

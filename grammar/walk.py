@@ -20,7 +20,7 @@ from .derivatives import segments
 from .fan import Fan, Places
 from .node import Node
 from .state_table import StateTable
-from .trie import NO_CHARS, WHOLE_CHARS, TokenTrie
+from .trie import BROKEN_CHARS, TokenTrie
 
 Ints = np.ndarray
 
@@ -41,12 +41,12 @@ class Walk:
     pairs: trie nodes and their states, where there are few. nodes (intp) and index: for each node
     the index of its state in `states`; and tops, with top_index: nodes (among `nodes` too) below
     which all nodes are reached, in that state, or in those `within` a character that lead back to
-    it (stays, every_char, within: see StateTable). full: int32 for every trie node, the index of
+    it (stays, within: see StateTable). full: int32 for every trie node, the index of
     its state, 0 for those not reached, where most are.
     """
 
     __slots__ = (
-        "every_char", "full", "index", "nodes", "pairs", "states", "stays", "top_index", "tops",
+        "full", "index", "nodes", "pairs", "states", "stays", "top_index", "tops",
         "within",
     )  # fmt: skip
 
@@ -68,7 +68,6 @@ class Walk:
         # As they are now: the table may start over.
         self.within = _NONE if table is None else table.within
         self.stays = _NONE if table is None else table.stays
-        self.every_char = _NONE if table is None else table.every_char
         self.nodes = nodes
         self.index = index
         self.full = full
@@ -240,11 +239,9 @@ class Walker:
         if not rest.size:
             return nodes, states
         some, at = nodes[rest], states[rest]
-        moving = trie.ascii_below[some] & ~table.stays[at]
-        beyond = trie.beyond_below.take(some)
-        top = ((moving[:, 0] | moving[:, 1]) == 0) & (
-            (beyond == NO_CHARS) | ((beyond == WHOLE_CHARS) & table.every_char.take(at))
-        )
+        moving = trie.bytes_below[some] & ~table.stays[at]
+        still = (moving[:, 0] | moving[:, 1] | moving[:, 2]) == 0
+        top = still & (trie.beyond_below.take(some) != BROKEN_CHARS)
         tops.append((some[top], at[top]))
         below = np.ones(nodes.size, dtype=bool)
         below[rest[top]] = False
