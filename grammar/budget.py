@@ -19,6 +19,7 @@ import numpy as np
 from .arena import Arena
 from .distance import tokens
 from .fan import Fan, Places
+from .inner import Inner
 from .machine import Config, Kont, Machine
 from .masks import Rows
 from .node import INFINITE, Node
@@ -109,12 +110,12 @@ class Budget:
             for node, kont in config.threads:
                 inner = self._rows.inner(machine.cut(node))
                 excess = node.shortest - machine.cut(node).shortest
-                if inner.ends:
+                if inner.tokens:
                     need = max(need, inner.tail + excess + kont.nearest)
             for node, kont in clamped.threads:
                 if self._rows.inner(node).exits:
-                    for state, rest in self._rows.crossing(machine, node, kont).ends:
-                        need = max(need, state.shortest + rest.nearest)
+                    for part, rest in self._rows.crossing(machine, node, kont).parts:
+                        need = max(need, part.tail + rest.nearest)
             config.need = need + self._excess(config, clamped)
         return config.need
 
@@ -133,17 +134,21 @@ class Budget:
             for node, kont in config.threads:
                 cut = machine.cut(node)
                 inner = self._rows.inner(cut)
-                if inner.tail_tokens is None:
-                    inner.tail_tokens = inner.more + max(map(self._state, inner.ends), default=0)
                 excess = node.shortest - cut.shortest
-                if inner.ends:
-                    need = max(need, inner.tail_tokens + excess + self._kont(kont))
+                if inner.tokens:
+                    need = max(need, self._tail_tokens(inner) + excess + self._kont(kont))
             for node, kont in clamped.threads:
                 if self._rows.inner(node).exits:
-                    for state, rest in self._rows.crossing(machine, node, kont).ends:
-                        need = max(need, self._state(state) + self._kont(rest))
+                    for part, rest in self._rows.crossing(machine, node, kont).parts:
+                        need = max(need, self._tail_tokens(part) + self._kont(rest))
             config.tight_need = need + self._excess(config, clamped)
         return config.tight_need
+
+    def _tail_tokens(self, inner: Inner) -> int:
+        """`inner.tail` in tokens."""
+        if inner.tail_tokens is None:
+            inner.tail_tokens = inner.more + max(map(self._state, inner.ends), default=0)
+        return inner.tail_tokens
 
     def _filtered(self, config: Config, left: int) -> np.ndarray:
         """The mask with tokens whose successor is at most `left` tokens from an end; the nearest

@@ -51,7 +51,9 @@ class CompiledGrammar:
         self.vocabulary = rows.trie.vocabulary
         self.dropped = grammar.dropped
         self.annotated = grammar.annotated
-        self.machine = Machine(Program(arena, grammar, facts), rows.trie.longest + 1)
+        program = Program(arena, grammar, facts)
+        program.prepare()
+        self.machine = Machine(program, rows.trie.longest + 1)
         self.budget = Budget(self.machine, rows)
 
     def matcher(self) -> Matcher:

@@ -31,6 +31,7 @@ class Facts:
     missing, a count is no count, or nothing matches the start rule (naming the rule to blame).
 
     nearest: for each rule the bytes of its shortest text. nodes: those of the terms, each once.
+    size: expressions.
     """
 
     def __init__(self, arena: Arena, grammar: ir.GrammarIR) -> None:
@@ -40,7 +41,7 @@ class Facts:
         self._terms: dict[int, Node] = {}  # by id() of the IR term, which the grammar keeps alive
         self._callers: dict[str, set[str]] = {name: set() for name in grammar.rules}
         self._fewest: dict[int, int] = {}  # likewise, by id() of the IR expression
-        self._size = 0
+        self.size = 0
         if grammar.start not in grammar.rules:
             raise GrammarError(f"the start rule {grammar.start!r} is missing", where="grammar")
         for name, rule in grammar.rules.items():
@@ -78,8 +79,8 @@ class Facts:
         """Lowers the terms of one rule and notes whom it calls."""
         if depth > MAX_DEPTH:
             raise GrammarError(f"a rule nested more than {MAX_DEPTH} deep", where=name)
-        self._size += 1
-        if self._size > MAX_EXPRESSIONS:
+        self.size += 1
+        if self.size > MAX_EXPRESSIONS:
             raise GrammarError(
                 expected=f"a grammar of at most {MAX_EXPRESSIONS:,} expressions",
                 got="more",

@@ -41,7 +41,6 @@ _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
 Words = np.ndarray
-Ends = list[tuple[Node, Kont]]  # states at the ends of tokens, and what follows them
 
 FEW_LONG = 100  # tokens and places behind an upper bound that are looked at singly
 KEPT_LOOPS = 64  # loop bodies whose walk is kept (2 bytes a token each)
@@ -91,13 +90,14 @@ class Spelled:
 
 
 class Crossing:
-    """What follows a terminal's end within a token: the tokens, and where they leave it."""
+    """What follows a terminal's end within a token: the tokens; parts: rows of the terminals they
+    end in, and what follows these."""
 
-    __slots__ = ("ends", "tokens")
+    __slots__ = ("parts", "tokens")
 
-    def __init__(self, tokens: TokenSet, ends: Ends) -> None:
+    def __init__(self, tokens: TokenSet, parts: list[tuple[Inner, Kont]]) -> None:
         self.tokens = tokens
-        self.ends = ends
+        self.parts = parts
 
 
 class Rows:
@@ -161,7 +161,7 @@ class Rows:
     def _cross(self, machine: Machine, node: Node, following: Config) -> Crossing:
         few: set[int] = set()
         bits: Words | None = None
-        ends: dict[tuple[Node, Kont], None] = {}
+        parts: list[tuple[Inner, Kont]] = []
         waiting: list[tuple[Config, Fan]] = []
         seen: set[tuple[Config, Fan]] = set()
 
@@ -184,15 +184,15 @@ class Rows:
                 else:
                     bits = np.zeros_like(self.eos) if bits is None else bits
                     found.tokens.add_to(bits)
-                for end in found.ends:
-                    ends[end, kont] = None
+                if found.tokens:
+                    parts.append((found, kont))
                 if found.exits:
                     enter(machine.after(kont), self._fans.at(found.exits))
         tokens = TokenSet(few=few)
         if bits is not None:
             tokens.add_to(bits)
             tokens = of_bits(bits)
-        return Crossing(tokens, list(ends))
+        return Crossing(tokens, parts)
 
     def _takes(self, config: Config) -> int:
         """The bytes that some thread takes, as a bit set."""

@@ -4,7 +4,7 @@ An `Expr` doubles as what is still to be done: the rest of a sequence and a loop
 count are expressions too, so that the machine's stacks are stacks of expressions.
 
 What cannot end is pruned here: alternatives that match nothing. A rule's body is built when the
-machine first enters it: a text sees few of a large grammar's rules.
+machine first enters it, or before (`prepare`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from .left_recursion import remove_left_recursion
 from .node import INFINITE, REP, Node
 from .records import is_record
 
+SMALL = 1000  # expressions of a grammar whose rules are built before they are entered
 NIL, TERM, SEQ, CHOICE, LOOP, CALL = range(6)
 
 
@@ -68,6 +69,12 @@ class Program:
         # What can fail is done at once.
         self._terminals = {node: self._terminal(node) for node in self.facts.nodes}
         self.start = self._call(self.facts.grammar.start)
+
+    def prepare(self) -> None:
+        """Builds the bodies of a small grammar beforehand: of a large one, a text sees but few."""
+        if self.facts.size <= SMALL:
+            for number in range(len(self._bodies)):
+                self.rank(self.body(number))
 
     def body(self, rule: int) -> Expr:
         """The expression of a rule; NIL where nothing matches it (no caller gets there)."""

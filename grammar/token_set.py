@@ -31,6 +31,10 @@ class TokenSet:
         self._pairs = pairs
         self.bits = bits
 
+    def __bool__(self) -> bool:
+        """Whether there may be any in it."""
+        return self.few is None or bool(self.few)
+
     @property
     def nbytes(self) -> int:
         if self.bits is not None:
