@@ -120,7 +120,8 @@ def padded_rows(rows: int) -> int:
     return -(-rows // step) * step
 
 
-_SMALL = 1 << 20
+_SMALL = 1 << 21
+_NARROW = 1024
 _packed_linear: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
@@ -131,13 +132,18 @@ def _layout(weight: Tensor) -> Literal["plain", "turned", "packed"]:
     to 512 rows in float32 and bfloat16 (31 against 17 GB/s at one row, 240 against 100 GFLOP/s at
     512), and a row's result does not depend on how many rows there are.
     turned: transposed, for MKL on an Intel CPU. Measured on a Xeon, one thread: a float32 weight of
-    up to `_SMALL` elements takes half to 0.95 of the time it takes packed, from 1 to 128 rows; a
-    larger one up to twice as long.
+    fewer than `_NARROW` inputs and up to `_SMALL` elements takes 0.5 to 1.05 of the time it takes
+    packed, from 1 to 128 rows; a larger one up to twice as long.
     """
     if weight.device.type != "cpu":
         return "plain"
-    small = weight.dtype == torch.float32 and weight.numel() < _SMALL
-    if small and torch.backends.mkl.is_available() and _is_intel():
+    small = weight.numel() <= _SMALL and weight.shape[1] < _NARROW
+    if (
+        small
+        and weight.dtype == torch.float32
+        and torch.backends.mkl.is_available()
+        and _is_intel()
+    ):
         return "turned"
     if _packed_linear is None or not torch.backends.mkldnn.is_available():
         return "plain"

@@ -60,6 +60,7 @@ class TorchRunner:
         self._params: list[SeatParams | None] = [None] * max_running
         self._floats = np.zeros((3, max_running), dtype=np.float32)  # temperature, top_p, min_p
         self._ints = np.zeros((3, max_running), dtype=np.int64)  # top_k, seed, index
+        self._warm = set[int]()  # seats with a temperature
         self._pool = torch.zeros((0, 0), dtype=torch.int32, device=self.device)
         self._penalties = PenaltyTable(max_running, model.config.vocab_size, self.device)
         self._biases = BiasTable(self.device)
@@ -125,9 +126,9 @@ class TorchRunner:
         """Tokens and near ties of the samples `which` (None: all), whose logits these are."""
         samples = range(len(plan.sample_seats)) if which is None else which
         seats = [plan.sample_seats[i] for i in samples]
-        temperature, top_p, min_p = self._floats[:, seats]
-        if not temperature.any():
+        if self._warm.isdisjoint(seats):
             return masked_greedy(logits, allowed)
+        temperature, top_p, min_p = self._floats[:, seats]
         top_k, seeds, indices = self._ints[:, seats]
         positions = np.array([plan.sample_positions[i] for i in samples], dtype=np.int64)
         keys = noise_keys(*(self._put(x) for x in (seeds, indices, positions)))
@@ -172,6 +173,7 @@ class TorchRunner:
         self._params[seat] = params
         self._floats[:, seat] = min(params.temperature, HOTTEST), params.top_p, params.min_p
         self._ints[:, seat] = params.top_k, params.seed, params.index
+        (self._warm.add if params.temperature else self._warm.discard)(seat)
         self._penalties.sit(params)
         self._biases.sit(params)
         if params.deterministic:

@@ -64,7 +64,7 @@ def test_fused_parts_are_each_their_own_product(
 
 def test_how_weights_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.backends.mkl.is_available", lambda: True)
-    small, large = torch.zeros(256, 256), torch.zeros(1024, 1024)
+    small, large = torch.zeros(8192, 256), torch.zeros(1024, 1024)
     for intel, small_layout in ((True, "turned"), (False, "packed")):
         monkeypatch.setattr(layers, "_is_intel", lambda intel=intel: intel)
         assert layers._layout(small) == small_layout
