@@ -26,7 +26,7 @@ from ..errors import InvalidRequestError
 
 PACKAGES = (
     "torch", "transformers", "numpy", "tokenizers", "msgspec", "xgrammar", "llguidance",
-    "outlines_core",
+    "outlines_core", "sglang",
 )  # fmt: skip
 
 
