@@ -29,11 +29,14 @@ from functools import cache
 from . import ir
 from .regex import regex_regular
 
-_YEAR_DAY = (
-    r"[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
+_DAY = (
+    r"-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
     r"|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))"
-    r"|(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29"
 )
+_YEAR = r"(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"
+_FOURTH = r"(?:0[48]|[2468][048]|[13579][26])"  # two digits, more than 00, that 4 divides
+_DATE = rf"{_YEAR}{_DAY}|(?:[0-9]{{2}}{_FOURTH}|{_FOURTH}00)-02-29"
+_WIDE_DATE = rf"[0-9]{{4}}{_DAY}|(?:[0-9]{{2}}{_FOURTH}|(?:00|{_FOURTH})00)-02-29"
 _NAIVE_TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?"
 _OFFSET = r"(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 _TIME = _NAIVE_TIME + _OFFSET
@@ -120,21 +123,17 @@ def _term(pattern: str) -> ir.Regular:
     return regex_regular(pattern, ascii=True)
 
 
-def _date() -> ir.Regular:
-    return ir.And((_term(_YEAR_DAY), ir.Not(_term(r"0000-[0-9-]*"))))
-
-
 def _hostname() -> ir.Regular:
     idna = ir.Not(_term(r"(?:[A-Za-z0-9.-]*\.)?[A-Za-z0-9-]{2}--[A-Za-z0-9.-]*"))
     return ir.And((_term(_HOST), _term(r"[A-Za-z0-9.-]{1,253}"), idna))
 
 
 FORMATS: dict[str, Callable[[], ir.Regular]] = {
-    "date": _date,
+    "date": lambda: _term(_DATE),
     "time": lambda: _term(_TIME),
-    "date-time": lambda: ir.Cat((_date(), _term(rf"[Tt]{_TIME}"))),
+    "date-time": lambda: _term(rf"(?:{_DATE})[Tt]{_TIME}"),
     "naive-time": lambda: _term(_NAIVE_TIME),
-    "naive-date-time": lambda: ir.Cat((_date(), _term(rf"[Tt]{_NAIVE_TIME}"))),
+    "naive-date-time": lambda: _term(rf"(?:{_DATE})[Tt]{_NAIVE_TIME}"),
     "duration": lambda: _term(_DURATION),
     "email": lambda: _term(_email()),
     "idn-email": lambda: _term(_email(_ranges((0x80, 0x10FFFF)))),
@@ -153,9 +152,9 @@ FORMATS: dict[str, Callable[[], ir.Regular]] = {
 """Builders by name; `format_term` calls each once."""
 
 WIDER: dict[str, Callable[[], ir.Regular]] = {
-    "date": lambda: _term(_YEAR_DAY),
+    "date": lambda: _term(_WIDE_DATE),
     "time": lambda: _term(_LEAP_TIME),
-    "date-time": lambda: _term(rf"(?:{_YEAR_DAY})[Tt]{_LEAP_TIME}"),
+    "date-time": lambda: _term(rf"(?:{_WIDE_DATE})[Tt]{_LEAP_TIME}"),
     "hostname": lambda: _term(_HOST),
     "idn-email": lambda: _term(r"(?s:.+@.+)"),
     "uri-template": lambda: _term(_uri_template("+#./;?&=,!@|")),
