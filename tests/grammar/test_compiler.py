@@ -21,7 +21,10 @@ from espalier.grammar import (
     ir,
     parse,
 )
+from espalier.grammar.arena import Arena
+from espalier.grammar.facts import Facts
 from espalier.grammar.kept import Kept
+from espalier.grammar.program import Expr, Program
 from tests.support import data_path
 
 from .machine_tools import allowed, regex_matcher, rich_compiler, vocabulary
@@ -34,6 +37,49 @@ def test_public_names_are_sorted_and_there() -> None:
         assert name in dir(grammar)
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = grammar.Nothing
+
+
+def _of_bytes() -> GrammarCompiler:
+    """For a vocabulary of all bytes."""
+    return GrammarCompiler(Vocabulary([b"", *(bytes([b]) for b in range(256))], [0], [0]))
+
+
+def test_a_grammar_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = _of_bytes()
+    read: list[ir.GrammarIR] = []
+    begin = Facts.__init__
+
+    def noted(self: Facts, arena: Arena, grammar: ir.GrammarIR) -> None:
+        read.append(grammar)
+        begin(self, arena, grammar)
+
+    monkeypatch.setattr(Facts, "__init__", noted)
+    spec = GrammarSpec.json_schema({"enum": [1, "a", None]})
+    compiled = compiler.compile(spec)
+    assert len(read) == 1
+    loaded = compiler.load(parse(spec))
+    assert compiled.machine.program.arena is compiler.arena
+    assert loaded.matcher().accept_bytes(b'"a"')
+
+
+def test_a_large_grammar_is_built_where_it_is_entered(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"k{number}" for number in range(9)]
+    properties = {name: {"type": "array", "items": {"const": name}} for name in names}
+    schema = {"properties": properties, "additionalProperties": False}
+    spec = GrammarSpec.json_schema(schema, property_order="any")
+    built: list[int] = []
+    body = Program.body
+
+    def noted(self: Program, rule: int) -> Expr:
+        built.append(rule)
+        return body(self, rule)
+
+    monkeypatch.setattr(Program, "body", noted)
+    matcher = _of_bytes().compile(spec).matcher()
+    rules = len(matcher._grammar.machine.program.facts.grammar.rules)
+    assert rules > 2 ** len(names)
+    assert matcher.accept_bytes(b'{"k3": ["k3"], "k1": []}')
+    assert len(set(built)) < 99
 
 
 def test_equal_grammars_are_compiled_once() -> None:

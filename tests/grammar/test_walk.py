@@ -17,6 +17,7 @@ from espalier.grammar.masks import Rows
 from espalier.grammar.node import INFINITE, Node
 from espalier.grammar.pool import MaskPool
 from espalier.grammar.regex import regex_regular
+from espalier.grammar.state_table import StateTable
 from espalier.grammar.trie import TokenTrie
 from espalier.grammar.walk import Walk, Walker
 
@@ -114,6 +115,7 @@ LARGE = Vocabulary([b"", *(bytes([b]) for b in range(256)), *sorted({*WORDS, *CU
         r"(?s:.*)x",
         "[a-cé漢 ]*",
         r'[^"\ue000-\uffff]*',
+        r'[^"\u2028]*',
         '"[^"c]*"',
     ],
 )
@@ -163,3 +165,16 @@ def _all_below(arena: Arena, trie: TokenTrie, state: Node) -> dict[int, Node]:
                 found[child] = after
                 waiting.append((child, after))
     return found
+
+
+def test_characters_that_stay_are_told_by_their_first_bytes() -> None:
+    arena = Arena()
+    table = StateTable(arena)
+    number = table.number(lower(arena, regex_regular(r'[^"\u2028]*')))
+    table.fill(np.array([number]))
+    stays = int(table.stays[number, 2])
+    leads = {byte for byte in range(0xC0, 0x100) if stays >> byte - 0xC0 & 1}
+    assert leads == {*range(0xC2, 0xF5)} - {0xE2}
+    for place, text in ((1, "é"), (3, "漢"), (5, "\U00010000")):
+        middle = step(arena, table.states[number], text.encode()[0])
+        assert table.states[table.within[number, place]] is middle
