@@ -16,6 +16,7 @@ assistant's message is the template's generation prompt.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ from .backends.base import Tokenizer
 from .journal import Piece, Turn, text_of
 
 Messages = list[dict[str, str]]
-_PROBES_KEPT = 256
+_PROBES_KEPT = 1024
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Markup:
 
 
 class ChatFormat:
-    """One tokenizer's chat template, probed. Threads may share it (the cache may be filled twice).
+    """One tokenizer's chat template, probed. Threads may share it (they may probe the same twice).
 
     Raises NotSupportedError where the model has no template, and InvalidRequestError with the
     template's own complaint where it refuses a sequence of roles.
@@ -50,6 +51,7 @@ class ChatFormat:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self._probed: dict[tuple[str, ...], tuple[str, str] | None] = {}
+        self._lock = threading.Lock()
 
     def opening(self, turns: Sequence[Turn], role: str) -> Markup:
         """What the beginning of a message of `role` writes after `turns`."""
@@ -100,11 +102,23 @@ class ChatFormat:
 
     def constant(self, roles: tuple[str, ...]) -> tuple[str, str] | None:
         """Header and footer of the last of `roles`, if they are constant text; None if not."""
-        if roles not in self._probed:
-            if len(self._probed) > _PROBES_KEPT:
-                self._probed.clear()
-            self._probed[roles] = self._probe(roles)
-        return self._probed[roles]
+        with self._lock:
+            known = len(roles)
+            while known > 0 and roles[:known] not in self._probed:
+                known -= 1
+            found = self._probed[roles[:known]] if known else ("", "")
+        for length in range(known + 1, len(roles) + 1):
+            if found is not None:  # what follows a message that is not appended is not either
+                found = self._probe(roles[:length])
+            self._keep(roles[:length], found)
+        return found
+
+    def _keep(self, roles: tuple[str, ...], found: tuple[str, str] | None) -> None:
+        """Remember a probe, and forget the oldest: a long chat needs the one before its own."""
+        with self._lock:
+            while len(self._probed) >= _PROBES_KEPT:
+                del self._probed[next(iter(self._probed))]
+            self._probed[roles] = found
 
     def literals(self, messages: Sequence[Turn]) -> list[str | None]:
         """The template's own text before, between and after the contents (one more than messages).
@@ -149,8 +163,6 @@ class ChatFormat:
             return None
         header, _, footer = whole[len(before) :].partition(content)
         if assistant and generation != before + header:
-            return None
-        if len(roles) > 1 and self.constant(roles[:-1]) is None:
             return None
         return header, footer
 

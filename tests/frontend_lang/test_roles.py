@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings, strategies as st
 
@@ -196,3 +198,25 @@ def test_a_fork_inside_a_role_goes_on_with_it(texts: list[str], name: str) -> No
         state.end_role("assistant")
         chat: Chat = [("user", texts[0]), ("assistant", text)]
         assert state.prompt() == rendered(state, chat)
+
+
+def test_each_beginning_of_a_long_chat_is_probed_once() -> None:
+    content = content_of(machines.VERBATIM)
+    renders = 0
+    render = content.chat.render
+
+    def counted(*args: Any, **options: Any) -> str:
+        nonlocal renders
+        renders += 1
+        return render(*args, **options)
+
+    content.chat.render = counted  # type: ignore[method-assign]
+    chat = [("user", "a"), ("assistant", "b")] * 300
+    say(content, chat)
+    assert renders <= 3 * len(chat)
+    assert all_tokens(content) == rendered(content, chat)
+
+
+def test_a_long_chat_that_was_never_probed() -> None:
+    chat = ChatFormat(Templated(machines.VERBATIM))
+    assert chat.constant(("user", "assistant") * 300) == ("<|assistant|>", "<|end|>")
