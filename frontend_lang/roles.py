@@ -16,6 +16,7 @@ assistant's message is the template's generation prompt.
 
 from __future__ import annotations
 
+import bisect
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -190,9 +191,9 @@ def _roles(turns: Sequence[Turn]) -> tuple[str, ...]:
 
 
 def _new_part(before: str, after: str) -> str:
+    """What `after` adds: behind `before`, or behind the longest end of it that `after` holds."""
     if after.startswith(before):
         return after[len(before) :]
-    shared = 0
-    while shared < min(len(before), len(after)) and before[-1 - shared :] in after:
-        shared += 1
-    return after[after.rindex(before[len(before) - shared :]) + shared :] if shared else after
+    length = len(before)
+    shared = bisect.bisect(range(1, length + 1), False, key=lambda n: before[-n:] not in after)
+    return after[after.rindex(before[length - shared :]) + shared :] if shared else after

@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 from espalier.errors import EspalierError, InvalidRequestError, NotSupportedError
 from espalier.frontend_lang.content import Content
-from espalier.frontend_lang.roles import ChatFormat
+from espalier.frontend_lang.roles import ChatFormat, _new_part as new_part
 from espalier.frontend_lang.tokens import TextEncoder
 from tests.frontend_lang import machines
 from tests.frontend_lang.machines import Templated
@@ -220,3 +220,23 @@ def test_each_beginning_of_a_long_chat_is_probed_once() -> None:
 def test_a_long_chat_that_was_never_probed() -> None:
     chat = ChatFormat(Templated(machines.VERBATIM))
     assert chat.constant(("user", "assistant") * 300) == ("<|assistant|>", "<|end|>")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "new"),
+    [
+        ("abc", "abcde", "de"),
+        ("xabc", "abcde", "de"),
+        ("xabc", "abcdabce", "e"),
+        ("xyz", "abc", "abc"),
+        ("", "abc", "abc"),
+        ("x", "", ""),
+    ],
+)
+def test_what_a_rendering_adds(before: str, after: str, new: str) -> None:
+    assert new_part(before, after) == new
+
+
+def test_what_a_long_rendering_adds_is_found_without_trying_every_end() -> None:
+    same = "word " * 20_000
+    assert new_part("<think>" + same, same + "more") == "more"
