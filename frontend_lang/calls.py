@@ -9,7 +9,7 @@ import msgspec
 from ..errors import DeadlineError, EspalierError, RequestCancelledError
 from ..types import Chunk, Result, TokenLogprob
 from . import seeds
-from .backends.base import Call, Tokenizer
+from .backends.base import Call, Tokenizer, check_result
 from .expr import Gen, Select, describe
 from .options import sampling_params
 from .records import CallRecord
@@ -50,7 +50,7 @@ async def run_gen(state: Interpreter, expr: Gen[Any], variable: Variable, index:
             result = await _streamed(state, call, expr, variable)
         else:
             result = await session.backend.generate(call)
-        _check(result)
+        check_result(result)
     except BaseException as error:
         record.error = str(error) or type(error).__name__
         record.finish_reason = "error"
@@ -201,13 +201,6 @@ def _note(record: CallRecord, result: Result) -> None:
     record.finish_reason = result.finish_reason
     record.incomplete = result.incomplete
     record.text = result.text
-
-
-def _check(result: Result) -> None:
-    if result.error is not None:
-        raise result.error
-    if result.finish_reason == "abort":
-        raise RequestCancelledError("the request was aborted", got=repr(result.text)[:80])
 
 
 def _remaining(seconds: float | None) -> float | None:

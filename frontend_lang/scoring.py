@@ -18,7 +18,7 @@ from typing import Any
 
 from ..errors import InvalidRequestError
 from ..types import Hold, Result
-from .backends.base import Scoring
+from .backends.base import Scoring, check_result
 from .choices import scores, softmax
 from .content import Candidates, Content
 from .expr import Select
@@ -77,6 +77,8 @@ async def choose(
             holds=hold(len(given.prefix)) if given.prefix and not unconditional else (),
         )
         results = await session.backend.score(scoring)
+        for result in results:
+            check_result(result)
         return _gather(results, choice_of, len(expr.choices), bool(ends))
 
     scored = await score(candidates, False)

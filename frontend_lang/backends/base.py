@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from ...errors import EngineError, RequestCancelledError
 from ...grammar.spec import GrammarSpec
 from ...types import Chunk, Hold, Result, SamplingParams
 
@@ -138,3 +139,14 @@ class Backend(Protocol):
     def stats(self) -> dict[str, Any]:
         """Counters."""
         ...
+
+
+def check_result(result: Result) -> None:
+    """Raise what a result says went wrong, in whichever of its samples."""
+    for sample in result.samples or [result]:
+        if sample.error is not None:
+            raise sample.error
+        if sample.finish_reason == "abort":
+            raise RequestCancelledError("the request was aborted", got=repr(sample.text)[:80])
+        if sample.finish_reason == "error":
+            raise EngineError("the request failed, and its backend does not say why")

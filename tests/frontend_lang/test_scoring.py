@@ -166,3 +166,21 @@ def test_prefix_pairs() -> None:
     assert has_prefix_pair(["", "x"])
     assert has_prefix_pair(["a!", "ab", "a"])
     assert not has_prefix_pair(["True", "False", "Unknown"])
+
+
+@pytest.mark.parametrize("reason", ["abort", "error"])
+def test_a_choice_whose_scoring_was_aborted_does_not_win(reason: Any) -> None:
+    """It has no logprobs, the sum of which would be that of a certain choice."""
+
+    class Aborted(esp.Scripted):
+        async def score(self, scoring: Any) -> list[esp.Result]:
+            results = await super().score(scoring)
+            return [results[0], esp.Result(request_id=1, finish_reason=reason)]
+
+    @esp.function
+    def body(s: State) -> None:
+        s += "a" + esp.select("x", ["one", "two"])
+
+    state = body.run(backend=Aborted({"x": {"one": 0.9, "two": 0.1}}))
+    with pytest.raises(ProgramError, match="aborted|failed"):
+        state["x"]
