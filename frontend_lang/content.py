@@ -67,9 +67,13 @@ class Content:
         """A copy that shares all of it; the stable part of the pending text is encoded first."""
         self._settle(self.encoder.stable_split(self.pending))
         self.tokens.shared()
+        twin = self._twin()
+        twin.lost_tokens = 0
+        return twin
+
+    def _twin(self) -> Content:
         twin = Content.__new__(Content)
         twin.__dict__.update(self.__dict__)
-        twin.lost_tokens = 0
         return twin
 
     # -- growing -----------------------------------------------------------------------------------
@@ -184,6 +188,11 @@ class Content:
                 hint="Add text first; this model has no BOS token to begin with.",
             )
         return self.tokens.to_list()
+
+    def ids(self) -> list[int]:
+        """What `prompt` would give now, for a reader: nothing settles by it, so that the pending
+        text may still merge with what follows."""
+        return self._twin().prompt() if self.journal is not None else []
 
     def prompt_so_far(self) -> list[int]:
         """The settled tokens, without settling more."""

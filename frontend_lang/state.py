@@ -251,8 +251,7 @@ class ProgramState:
     def token_ids(self) -> list[int]:
         """The state's tokens: constants as encoded, generated ones as sampled."""
         self._sync_or_raise()
-        content = self._interpreter.content
-        return content.prompt() if content.journal is not None else []
+        return self._interpreter.content.ids()
 
     def messages(self) -> list[dict[str, str]]:
         """The chat's closed messages, as `{"role": ..., "content": ...}`."""

@@ -64,6 +64,16 @@ def test_any_order_of_growth_keeps_the_text(steps: list[tuple[str, str]]) -> Non
     assert ids[0] == tokenizer.bos_id
 
 
+@given(st.lists(WORDS, max_size=8))
+def test_looking_at_the_tokens_changes_none(texts: list[str]) -> None:
+    content = content_of(machines.byte_level())
+    for at in range(len(texts)):
+        content.add_text(texts[at])
+        whole = "".join(texts[: at + 1])
+        assert content.ids() == (content.encoder.start(whole) if whole else [])
+    assert content.prompt() == content.encoder.start("".join(texts))
+
+
 @given(WORDS, WORDS)
 def test_a_fork_merges_as_one_string_would(before: str, after: str) -> None:
     content = content_of(machines.byte_level())

@@ -10,6 +10,7 @@ import pytest
 
 import espalier as esp
 from espalier.errors import EngineError, InvalidRequestError, ProgramError, VariableError
+from tests.frontend_lang import machines
 
 State = Any
 
@@ -335,3 +336,24 @@ def test_bad_forks() -> None:
             s.fork(2, [1, 2])
 
     run(body)
+
+
+def test_reading_the_tokens_leaves_the_next_prompt_as_it_was() -> None:
+    """A constant is encoded as one text, whoever looks at it meanwhile."""
+
+    def run(look: bool) -> list[int]:
+        backend = esp.Scripted("x")
+        backend.tokenizer = machines.byte_level()  # type: ignore[assignment]
+
+        @esp.function
+        def program(s: State) -> None:
+            s += "The quick bro"
+            if look:
+                assert s.token_ids()
+            s += "wn fox" + esp.gen("x")
+
+        state = program.run(backend=backend)
+        assert state["x"] == "x"
+        return backend.asked[0].input_ids
+
+    assert run(look=True) == run(look=False)
