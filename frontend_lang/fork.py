@@ -137,9 +137,11 @@ class Forks:
         self.wait()
         failed = self._failures(where)
         if failed and errors == "raise":
+            errors_in_order = [error for _, error in sorted(failed.items())]
             raise ExceptionGroup(
-                f"{len(failed)} of {len(self.states)} branches failed (at {where})",
-                [error for _, error in sorted(failed.items())],
+                f"{len(failed)} of {len(self.states)} branches failed (at {where}): "
+                f"{errors_in_order[0].message}",
+                errors_in_order,
             )
         if mode == "gather_variable":
             self._gather(failed)

@@ -53,7 +53,10 @@ class ProgramState:
 
     @property
     def ret_value(self) -> Any:
-        """What the program's function returned."""
+        """What the program's function returned. Raises what it raised, where the run kept that."""
+        self._await_function(lambda: False)
+        if self._outcome.failure is not None:
+            raise again(self._outcome.failure)
         return self._outcome.ret_value
 
     @ret_value.setter
@@ -198,6 +201,7 @@ class ProgramState:
         self.set_var(name, value)
 
     def __contains__(self, name: object) -> bool:
+        self._await_function(lambda: name in self._variables)
         return name in self._variables
 
     def get_var(self, name: str) -> Any:
@@ -217,7 +221,7 @@ class ProgramState:
         """Set a variable by hand; it may have a value already."""
         variable = Variable(name)
         variable.set(value, {"text": value if isinstance(value, str) else repr(value)})
-        self._variables[name] = variable
+        self.session.said(lambda: self._variables.update({name: variable}))
 
     def get_meta_info(self, name: str) -> dict[str, Any]:
         """What is known of the variable's call: token counts, finish reason, logprobs, seed; of a
@@ -241,6 +245,7 @@ class ProgramState:
     @property
     def var_names(self) -> list[str]:
         """The names that are set or being set, in order."""
+        self._await_function(lambda: False)
         return list(self._variables)
 
     def text(self) -> str:
@@ -271,8 +276,12 @@ class ProgramState:
         return self._outcome.failure or self._interpreter.error
 
     def cancel(self, reason: str = "by its owner") -> None:
-        """Cancel what this state still runs."""
-        self._interpreter.cancel(reason)
+        """Cancel what this state still runs; for the caller of a streaming run, all that its
+        function has said and is still to say."""
+        if self._awaits_function:
+            self.session.cancel(reason)
+        else:
+            self._interpreter.cancel(reason)
 
     @property
     def session(self) -> Session:
@@ -356,4 +365,4 @@ class ProgramState:
             raise again(error)
 
     def __repr__(self) -> str:
-        return f"ProgramState(path={self._interpreter.node.path}, variables={self.var_names})"
+        return f"ProgramState(path={self._interpreter.node.path}, variables={list(self._variables)})"

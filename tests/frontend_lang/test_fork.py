@@ -167,6 +167,8 @@ def test_a_failed_branch_is_an_exception_group(mode: Any) -> None:
 
     with pytest.raises(ExceptionGroup) as caught:
         run(body, fails_in_branch_1)
+    assert "1 of 3 branches failed" in str(caught.value)
+    assert "gen('x') failed: boom" in str(caught.value)  # what `state.error()` of a batch tells
     [error] = caught.value.exceptions
     assert isinstance(error, BranchError)
     assert "branch 1 failed" in str(error)

@@ -357,3 +357,73 @@ def test_reading_the_tokens_leaves_the_next_prompt_as_it_was() -> None:
         return backend.asked[0].input_ids
 
     assert run(look=True) == run(look=False)
+
+
+def held(body: Any) -> tuple[State, threading.Event]:
+    """A streaming run whose function waits, after its body, for the event."""
+    event = threading.Event()
+
+    def program(s: State) -> Any:
+        body(s)
+        assert event.wait(20)
+        s += "more" + esp.gen("late")
+        return s["late"]
+
+    return run(program, "b", stream=True), event
+
+
+def test_the_whole_of_a_streaming_run_is_read_once_it_has_ended() -> None:
+    state, event = held(lambda s: s.set_var("x", "1"))
+    threading.Timer(0.1, event.set).start()
+    assert state.ret_value == "b"
+    state, event = held(lambda s: s.set_var("x", "1"))
+    threading.Timer(0.1, event.set).start()
+    assert "late" in state
+    state, event = held(lambda s: s.set_var("x", "1"))
+    assert repr(state).startswith("ProgramState")
+    threading.Timer(0.1, event.set).start()
+    assert state.var_names == ["x", "late"]
+
+
+def test_what_a_streaming_program_sets_by_hand_is_read_at_once() -> None:
+    def body(s: State) -> None:
+        started.wait(60)  # until the reader waits
+        s["x"] = "1"
+
+    started = threading.Event()
+    state, event = held(body)
+    threading.Timer(0.1, started.set).start()
+    assert state["x"] == "1"
+    assert not event.is_set()
+    event.set()
+    assert state.error() is None
+
+
+def test_whoever_started_a_stream_cancels_all_of_it() -> None:
+    """Also while its function says nothing, and what its branches are to say."""
+
+    def body(s: State) -> None:
+        s += "a" + esp.gen("x")
+        s["x"]
+        asleep.set()
+        cancelled.wait(60)
+        branches = s.fork(2)
+        branches += esp.gen("y")
+        branches.join()
+
+    asleep, cancelled = threading.Event(), threading.Event()
+    state = run(body, "b", stream=True)
+    assert asleep.wait(60)
+    state.cancel("enough")
+    cancelled.set()
+    with pytest.raises(ProgramError, match="enough"):
+        raise state.error()
+
+
+def test_what_a_failed_program_returned_raises() -> None:
+    def body(s: State) -> None:
+        raise ValueError("mine")
+
+    [state] = esp.function(body).run_batch([{}], backend=esp.Scripted("x"))
+    with pytest.raises(ProgramError, match="mine"):
+        assert state.ret_value
