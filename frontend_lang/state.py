@@ -365,4 +365,6 @@ class ProgramState:
             raise again(error)
 
     def __repr__(self) -> str:
-        return f"ProgramState(path={self._interpreter.node.path}, variables={list(self._variables)})"
+        return (
+            f"ProgramState(path={self._interpreter.node.path}, variables={list(self._variables)})"
+        )

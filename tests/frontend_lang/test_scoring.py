@@ -182,5 +182,5 @@ def test_a_choice_whose_scoring_was_aborted_does_not_win(reason: Any) -> None:
         s += "a" + esp.select("x", ["one", "two"])
 
     state = body.run(backend=Aborted({"x": {"one": 0.9, "two": 0.1}}))
-    with pytest.raises(ProgramError, match="aborted|failed"):
+    with pytest.raises(ProgramError, match=r"aborted|failed"):
         state["x"]
