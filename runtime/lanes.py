@@ -11,25 +11,22 @@ whose clock is furthest behind is next. One that was away does not come back wit
 
 from __future__ import annotations
 
-import heapq
-
+from .lazy_heap import LazyHeap
 from .sequence import Sequence
 
 _Entry = tuple[int, int, int, int, Sequence]
-_SPARE = 64  # namespaces and stale entries kept before they are swept
-_SWEPT = 8  # entries at a time
+_SPARE = 64  # namespaces kept before they are swept
 
 
 class Lane:
-    """One namespace's requests. count: those waiting. served: its clock. old: a heap that grew too
-    long with entries that count no more; `heap` takes over what is left of it."""
+    """One namespace's requests. count: those waiting. served: its clock. entry: the number of its
+    entry in the order of lanes; 0 while nobody waits."""
 
-    def __init__(self, weight: float, served: float) -> None:
-        self.heap: list[_Entry] = []
-        self.old: list[_Entry] = []
+    def __init__(self, weight: float, served: float, heap: LazyHeap[_Entry]) -> None:
+        self.heap = heap
         self.weight = weight
         self.served = served
-        self.count = 0
+        self.count = self.entry = 0
 
 
 class Lanes:
@@ -40,7 +37,7 @@ class Lanes:
         self._shares = shares
         self._ageing = ageing
         self._lanes: dict[str, Lane] = {}
-        self._order: list[tuple[float, int, str]] = []  # of lanes with requests; stale ones stay
+        self._order: LazyHeap[tuple[float, int, str]] = LazyHeap(self._stands)
         self._clock = 0.0
         self._pushes = self._busy = 0
         self._busy_weight = 0.0
@@ -60,8 +57,8 @@ class Lanes:
         """Its place, with `depth` tokens cached; entries of other numbers count no more."""
         arrived = int(seq.submitted // self._ageing) - seq.priority
         lane = self._lanes[seq.tenant]
-        heapq.heappush(lane.heap, (arrived, -depth, seq.arrival, number, seq))
-        self._sweep_lane(lane)
+        lane.heap.push((arrived, -depth, seq.arrival, number, seq))
+        lane.heap.sweep(lane.count)
 
     def remove(self, seq: Sequence) -> None:
         """It waits no more."""
@@ -71,50 +68,39 @@ class Lanes:
             self._busy -= 1
             self._busy_weight = self._busy_weight - lane.weight if self._busy else 0.0
             lane.heap.clear()
-            lane.old.clear()
-        self._sweep_lane(lane)
+            lane.entry = 0
+        lane.heap.sweep(lane.count)
 
     def charge(self, namespace: str, tokens: int, ahead: int = 0) -> None:
         """So many tokens were served to a namespace, and so many promised (below 0: no longer)."""
         lane = self._lane(namespace)
+        before = lane.served
         lane.served += (tokens + ahead) / lane.weight
         # Time passes for who waits too, or newcomers without end would all be first.
         self._clock += tokens / max(self._busy_weight, lane.weight)
         if lane.count:
-            self._line_up(namespace, lane)
+            if lane.served != before:
+                self._line_up(namespace, lane)
         elif not self._busy:
             self._clock = max(self._clock, lane.served)
 
     def first(self) -> Sequence | None:
         """Who is next, or None when nobody waits."""
-        while self._order:
-            served, _, name = self._order[0]
-            lane = self._lanes.get(name)
-            if lane is None or not lane.count or lane.served != served:
-                heapq.heappop(self._order)
-                continue
-            self._clock = max(self._clock, served)
-            tops = [top for heap in (lane.heap, lane.old) if (top := self._top(heap)) is not None]
-            return min(tops)[4]
-        return None
+        top = self._order.first()
+        if top is None:
+            return None
+        served, _, name = top
+        self._clock = max(self._clock, served)
+        entry = self._lanes[name].heap.first()
+        assert entry is not None
+        return entry[4]
 
-    def _top(self, heap: list[_Entry]) -> _Entry | None:
-        """The first entry that counts; those before it leave the heap."""
-        while heap:
-            top = heap[0]
-            if self._live.get(top[4].id) == top[3]:
-                return top
-            heapq.heappop(heap)
-        return None
+    def _waits(self, entry: _Entry) -> bool:
+        return self._live.get(entry[4].id) == entry[3]
 
-    def _sweep_lane(self, lane: Lane) -> None:
-        """Drop entries that count no more, a few each time: never all of a long heap at once."""
-        if not lane.old and len(lane.heap) > max(_SPARE, 4 * lane.count):
-            lane.old, lane.heap = lane.heap, []
-        for _ in range(min(_SWEPT, len(lane.old))):
-            entry = lane.old.pop()  # the last of a heap: what is left is one still
-            if self._live.get(entry[4].id) == entry[3]:
-                heapq.heappush(lane.heap, entry)
+    def _stands(self, entry: tuple[float, int, str]) -> bool:
+        lane = self._lanes.get(entry[2])
+        return lane is not None and lane.entry == entry[1]
 
     def _lane(self, namespace: str) -> Lane:
         lane = self._lanes.get(namespace)
@@ -123,12 +109,14 @@ class Lanes:
                 self._sweep()
                 self._sweep_at = max(_SPARE, 2 * len(self._lanes))
             weight = self._shares.get(namespace, 1.0)
-            lane = self._lanes[namespace] = Lane(weight, self._clock)
+            lane = self._lanes[namespace] = Lane(weight, self._clock, LazyHeap(self._waits))
         return lane
 
     def _line_up(self, namespace: str, lane: Lane) -> None:
         self._pushes += 1
-        heapq.heappush(self._order, (lane.served, self._pushes, namespace))
+        lane.entry = self._pushes
+        self._order.push((lane.served, self._pushes, namespace))
+        self._order.sweep(self._busy)
 
     def _sweep(self) -> None:
         """Forget the idle whose clock is behind: they would come back at the same place."""

@@ -14,12 +14,12 @@ prefix shrank until then, or until it is first and is looked at before it is bel
 
 from __future__ import annotations
 
-import heapq
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from .lanes import Lanes
+from .lazy_heap import LazyHeap
 from .sequence import Sequence
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..radix_cache.watch import Watcher
 
 _Entry = tuple[int, int, int, int, Sequence]
+_RETURNED = 256  # retracted ones that wait; no more than have run at once
 
 
 class WaitingQueue:
@@ -47,7 +48,9 @@ class WaitingQueue:
         self._age_bound = age_bound
         self._live: dict[int, int] = {}  # sequence id -> number of its entry that counts
         self._lanes = Lanes(self._live, shares or {}, ageing)
-        self._returned: list[_Entry] = []  # retracted ones, of any namespace
+        self._returned: LazyHeap[_Entry] = LazyHeap(
+            self._counts
+        )  # retracted ones, of any namespace
         self._by_age: OrderedDict[int, Sequence] = OrderedDict()
         self._watchers: dict[int, Watcher] = {}
         self._arrivals = self._pushes = self._passed_over = 0
@@ -88,12 +91,8 @@ class WaitingQueue:
         if self._passed_over >= self._age_bound:
             return next(iter(self._by_age.values()))
         self._follow_tree()
-        while self._returned:
-            *_, number, seq = self._returned[0]
-            if self._live.get(seq.id) == number:
-                return seq
-            heapq.heappop(self._returned)
-        return self._first()
+        returned = self._returned.first()
+        return self._first() if returned is None else returned[4]
 
     def depth(self, seq: Sequence) -> int:
         """How much of a waiting sequence is cached."""
@@ -120,9 +119,13 @@ class WaitingQueue:
         self._live[seq.id] = self._pushes
         if seq.retracted:
             entry = (-seq.priority, -depth, seq.arrival, self._pushes, seq)
-            heapq.heappush(self._returned, entry)
+            self._returned.push(entry)
+            self._returned.sweep(_RETURNED)
         else:
             self._lanes.push(seq, depth, self._pushes)
+
+    def _counts(self, entry: _Entry) -> bool:
+        return self._live.get(entry[4].id) == entry[3]
 
     def _follow_tree(self) -> None:
         kept = self._moves // 4

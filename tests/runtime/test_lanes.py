@@ -88,6 +88,34 @@ def test_many_namespaces_are_forgotten() -> None:
     assert len(queue._lanes._order) < 200
 
 
+@pytest.mark.parametrize("lanes", [1, 50])
+def test_what_was_promised_and_given_back_leaves_nothing_behind(lanes: int) -> None:
+    """Each answer may be long and is short: its namespace's place goes far back and returns."""
+    queue = WaitingQueue(None, age_bound=10**9)
+    number = 0
+    for number in range(2 * lanes):
+        queue.add(_sequence(number, namespace=f"tenant {number % lanes}"))
+    for _ in range(3000):
+        seq = queue.peek()
+        assert seq is not None
+        queue.remove(seq)
+        queue.charge(seq.tenant, 10, ahead=100_000)
+        queue.charge(seq.tenant, 20, ahead=-100_000)
+        number += 1
+        queue.add(_sequence(number, namespace=seq.tenant))
+    assert len(queue._lanes._order) <= 8 * lanes + 64
+
+
+def test_who_comes_and_goes_unserved_leaves_nothing_behind() -> None:
+    queue = WaitingQueue(None)
+    queue.add(_sequence(0, namespace="other"))
+    for number in range(1, 3000):
+        seq = _sequence(number)
+        queue.add(seq)
+        queue.remove(seq)
+    assert len(queue._lanes._order) <= 128
+
+
 def test_waiting_raises_priority() -> None:
     """One that came 25 s before goes before one of priority 2, not before one of 3."""
     queue = WaitingQueue(None, ageing=10.0)

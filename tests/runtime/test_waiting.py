@@ -136,7 +136,7 @@ def test_a_long_queue_keeps_a_short_heap() -> None:
     gone = next(iter(queue))
     queue.remove(gone)
     lane = queue._lanes._lanes[""]
-    assert len(lane.heap) + len(lane.old) <= 4 * len(queue) + 64
+    assert len(lane.heap) <= 4 * len(queue) + 64
 
 
 class Counts:
