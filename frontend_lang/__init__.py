@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from .backends.default import flush_cache, get_server_info, set_default_backend
+from .backends.http import HTTPBackend, RuntimeEndpoint
 from .backends.later import (
     Anthropic,
     Crusoe,
-    HTTPBackend,
     LiteLLM,
     OpenAI,
     Runtime,
-    RuntimeEndpoint,
     ServerArgs,
     VertexAI,
     global_config,

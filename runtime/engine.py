@@ -29,7 +29,7 @@ from .options import EngineOptions
 from .prompt_encoder import PromptEncoder
 from .protocol import EngineInfo
 from .request import Pooling
-from .submission import OnError, Params, RequestBuilder, check_on_error, gather
+from .submission import OnError, Params, RequestBuilder, check_on_error, gather, tell_numbers
 from .tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -150,16 +150,19 @@ class Engine:
         namespace: str = "",
         deadline: float | None = None,
         holds: Sequence[Hold] = (),
+        numbers: list[int] | None = None,
         on_error: OnError = "raise",
         **unknown: object,
     ) -> list[Result]:
         """`generate` for asyncio; cancelling the task cancels the requests. holds: soft pins on
-        what the first sample of each prompt leaves cached, until `release`."""
+        what the first sample of each prompt leaves cached, until `release`. numbers: a list that
+        gets the request ids, for `abort`."""
         _check("agenerate", unknown, on_error)
         given = await self._encoder.aencode(prompts, messages, input_ids)
         groups = self._builder.groups(
             given, sampling_params, grammar, priority, namespace, deadline, holds=holds
         )
+        tell_numbers(numbers, groups)
         return gather(await self._exchange.arun(groups), groups, on_error)
 
     def stream(
@@ -197,14 +200,16 @@ class Engine:
         namespace: str = "",
         deadline: float | None = None,
         holds: Sequence[Hold] = (),
+        numbers: list[int] | None = None,
         **unknown: object,
     ) -> AsyncIterator[Chunk]:
-        """`stream` for asyncio."""
+        """`stream` for asyncio. numbers: as in `agenerate`."""
         _check("astream", unknown)
         given = await self._encoder.aencode(prompt, messages, input_ids)
         groups = self._builder.stream(
             given, sampling_params, grammar, priority, namespace, deadline, holds=holds
         )
+        tell_numbers(numbers, groups)
         async with contextlib.aclosing(self._exchange.achunks(groups)) as chunks:
             async for chunk in chunks:
                 yield chunk

@@ -224,6 +224,12 @@ def _is_int32(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and -(2**31) <= value < 2**31
 
 
+def tell_numbers(numbers: list[int] | None, groups: list[list[Request]]) -> None:
+    """Put the ids of the requests into the caller's list, if there is one."""
+    if numbers is not None:
+        numbers += [request.id for group in groups for request in group]
+
+
 def gather(results: list[Result], groups: list[list[Request]], on_error: OnError) -> list[Result]:
     """One result per group, with its samples; raises the first error if asked to."""
     flat = iter(results)

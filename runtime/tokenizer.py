@@ -32,7 +32,8 @@ class Tokenizer:
     bos_id: None when the tokenizer has none. adds_bos: whether its own rule puts BOS before a plain
     text. eos_ids: every id that generation_config.json, config.json or tokenizer_config.json says
     ends a text. special_ids: those that decoding skips; special_of: by how they are written. texts:
-    `token_bytes` as text, by id; None where they are not whole characters.
+    `token_bytes` as text, by id; None where they are not whole characters. folder: where its files
+    lie; None where it was made of none.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Tokenizer:
         template: str | None = None,
     ) -> None:
         self.raw = raw
+        self.folder: Path | None = None
         self._lock = Lock()  # whether special tokens are text is a setting of `raw`
         config = config or {}
         added = raw.get_added_tokens_decoder()
@@ -102,9 +104,11 @@ class Tokenizer:
         ids = [files["generation_config.json"], files["config.json"]]
         bos = next((found for part in ids for found in as_ids(part.get("bos_token_id"))), None)
         eos = [id for part in ids for id in as_ids(part.get("eos_token_id"))]
-        return cls(
+        made = cls(
             raw, config=config, bos_id=bos, eos_ids=eos, template=_find_template(folder, config)
         )
+        made.folder = folder
+        return made
 
     def encode(
         self,

@@ -41,6 +41,8 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
             "grammar.terms",
             "grammar.python_types",
             "runtime.engine",
+            "runtime.http_client",
+            "runtime.http_protocol",
         ),
     ),
     ("frontend_lang", ("frontend_lang", "grammar.spec", "grammar.terms", "grammar.python_types")),
@@ -57,6 +59,7 @@ LIGHT = (
     "grammar",
     "frontend_lang",
     "runtime.engine",
+    "runtime.http_client",
     *(f"runtime.{name}" for name in SCHEDULER),
 )
 

@@ -18,18 +18,6 @@ class _Later:
         raise NotSupportedError(f"{name} {self.reason}", where=name, hint=self.hint)
 
 
-class HTTPBackend(_Later):
-    """A program's backend over HTTP to `espalier serve`. Not built yet."""
-
-    hint = "Use esp.Engine(...) in this process."
-
-
-class RuntimeEndpoint(_Later):
-    """SGLang's name for a backend over HTTP; here it will be `HTTPBackend`. Not built yet."""
-
-    hint = "Use esp.Engine(...) in this process."
-
-
 class OpenAI(_Later):
     """An OpenAI-compatible API as a backend. Not built yet."""
 

@@ -22,7 +22,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from ...errors import EspalierError
-from .failures import HTTPError, response_of
+from .failures import HTTPError, as_http, response_of
 from .settings import ServerSettings
 
 _log = logging.getLogger("espalier.server")
@@ -35,6 +35,14 @@ ACCESS: dict[str, Access] = {
     "/v1/models/{name:path}": "user",
     "/v1/chat/completions": "user",
     "/v1/completions": "user",
+    "/v1/embeddings": "user",
+    "/generate": "user",
+    "/abort_request": "user",
+    "/tokenize": "user",
+    "/detokenize": "user",
+    "/cache/explain": "user",
+    "/native": "user",
+    "/native/tokenizer": "user",
     "/openapi.json": "user",
 }
 """Everything else needs the admin key."""
@@ -165,6 +173,7 @@ class GuardedRoute(APIRoute):
                 await parsed.parse(server.settings.limits.body_seconds)
                 return await inner(parsed)
             except (EspalierError, HTTPError) as error:
+                server.metrics.failed(as_http(error).code)
                 return response_of(error)
             except (HTTPException, RequestValidationError):
                 raise  # the application's handlers know them
@@ -172,6 +181,7 @@ class GuardedRoute(APIRoute):
                 return Response(status_code=499)
             except Exception as error:
                 log_failure(error, self.path)
+                server.metrics.failed("internal_error")
                 return response_of(error)
 
         return handle

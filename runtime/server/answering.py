@@ -62,7 +62,9 @@ async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def begun(request: Request, events: Events, send_seconds: float) -> Response:
+async def begun(
+    request: Request, events: Events, send_seconds: float, media_type: str = "text/event-stream"
+) -> Response:
     """A stream's response, once its first event is there: what fails before has a status of its
     own."""
     try:
@@ -70,7 +72,7 @@ async def begun(request: Request, events: Events, send_seconds: float) -> Respon
     except BaseException:
         await events.aclose()
         raise
-    return EventStream(first, events, send_seconds)
+    return EventStream(first, events, send_seconds, media_type)
 
 
 async def _first(events: Events) -> bytes:
@@ -81,8 +83,8 @@ class EventStream(Response):
     """Server-sent events. Ends, and closes the generator, when the client vanishes or leaves a
     piece untaken for `send_seconds`."""
 
-    def __init__(self, first: bytes, events: Events, send_seconds: float) -> None:
-        super().__init__(media_type="text/event-stream", headers={"cache-control": "no-store"})
+    def __init__(self, first: bytes, events: Events, send_seconds: float, media_type: str) -> None:
+        super().__init__(media_type=media_type, headers={"cache-control": "no-store"})
         del self.headers["content-length"]
         self._first = first
         self._events = events

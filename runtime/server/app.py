@@ -14,7 +14,15 @@ from starlette.responses import JSONResponse, Response
 
 from ... import __version__
 from ...errors import EspalierError
-from . import routes_chat, routes_completions, routes_models
+from . import (
+    routes_cache,
+    routes_chat,
+    routes_completions,
+    routes_generate,
+    routes_models,
+    routes_native,
+    routes_tokens,
+)
 from .access import GuardedRoute
 from .api_chat import ChatChunk
 from .failures import ErrorResponse, HTTPError, response_of
@@ -22,7 +30,15 @@ from .fields import validation_failure
 from .guard import Guard
 from .state import Server
 
-ROUTERS = (routes_models.router, routes_chat.router, routes_completions.router)
+ROUTERS = (
+    routes_models.router,
+    routes_chat.router,
+    routes_completions.router,
+    routes_generate.router,
+    routes_tokens.router,
+    routes_cache.router,
+    routes_native.router,
+)
 _ERRORS = (400, 401, 403, 404, 408, 413, 415, 429, 431, 499, 500, 503)
 _openapi = APIRouter(route_class=GuardedRoute)
 
@@ -115,7 +131,9 @@ def _describe_events(app: FastAPI) -> None:
                 answers = schema["paths"][path]["post"]["responses"]
                 reference = {"$ref": f"#/components/schemas/{name}"}
                 answers["200"]["content"]["text/event-stream"] = {"itemSchema": reference}
-                answers.pop("422", None)  # what is wrong with a body is told with 400
+            for methods in schema["paths"].values():
+                for told in methods.values():
+                    told["responses"].pop("422", None)  # what is wrong is told with 400
             schemas.pop("HTTPValidationError", None)
             schemas.pop("ValidationError", None)
             app.openapi_schema = schema
@@ -124,4 +142,8 @@ def _describe_events(app: FastAPI) -> None:
     app.openapi = described  # type: ignore[method-assign]
 
 
-_STREAMED = {"/v1/chat/completions": "ChatChunk", "/v1/completions": "Completion"}
+_STREAMED = {
+    "/v1/chat/completions": "ChatChunk",
+    "/v1/completions": "Completion",
+    "/generate": "Generated",
+}

@@ -102,22 +102,30 @@ def sampling_of(
     if n is None:
         n = 1 if asked.n is None else asked.n
     given["n"] = n
-    _bound("n", n, limits.samples)
+    _bound("n", n, limits.samples)  # before SamplingParams has its say: its bound is another
     if asked.stop is not None:
         given["stop"] = asked.stop
-    stops = [asked.stop] if isinstance(asked.stop, str) else asked.stop or []
-    _bound("stop", len(stops), limits.stops, "entries")
-    _bound("stop_token_ids", len(asked.stop_token_ids or []), limits.stops, "entries")
-    _bound("logit_bias", len(asked.logit_bias or {}), limits.biases, "entries")
     for name, number in (("logprobs", logprobs), ("prompt_logprobs", asked.prompt_logprobs)):
         _bound(name, number or 0, limits.logprobs)
     given["logit_bias"] = _biases(asked.logit_bias or {})
-    return SamplingParams(
+    params = SamplingParams(
         max_tokens=max_tokens,
         logprobs=logprobs,
         prompt_logprobs=asked.prompt_logprobs,
         **given,
     )
+    check_limits(params, limits)
+    return params
+
+
+def check_limits(params: SamplingParams, limits: Limits) -> None:
+    """Raise InvalidRequestError for more than a request may ask."""
+    _bound("n", params.n, limits.samples)
+    for name in ("stop", "stop_token_ids", "stop_regex"):
+        _bound(name, len(getattr(params, name)), limits.stops, "entries")
+    _bound("logit_bias", len(params.logit_bias), limits.biases, "entries")
+    for name in ("logprobs", "prompt_logprobs"):
+        _bound(name, getattr(params, name) or 0, limits.logprobs)
 
 
 def namespace_of(request: Request, cache_salt: str | None) -> str:

@@ -100,7 +100,7 @@ def validation_failure(error: RequestValidationError, known: list[str]) -> HTTPE
     original = (first.get("ctx") or {}).get("error")
     if isinstance(original, InvalidRequestError):
         return _invalid(str(original), original.where, "invalid_value")
-    place = [part for part in first["loc"] if part != "body"]
+    place = [part for part in first["loc"] if part not in ("body", "query", "path")]
     param = _path(place)
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(place[-1]), known, n=1) if len(place) == 1 else []
@@ -124,7 +124,8 @@ def _path(place: list[Any]) -> str:
     return text
 
 
-_TYPES = ("str", "int", "list", "dict", "bool", "float")  # names of a union's members in a place
+# Names of a union's members in a place.
+_TYPES = ("str", "int", "list", "dict", "bool", "float", "GenerateParams", "NamedTool")
 
 
 def _invalid(message: str, param: str | None, code: str) -> HTTPError:

@@ -16,8 +16,8 @@ import msgspec
 from ...errors import GrammarError
 from ...grammar.spec import GrammarSpec
 from ...types import Chunk, Result, SamplingParams, TokenLogprob
-from ..engine import Engine
 from .failures import LONGEST_MESSAGE, HTTPError
+from .state import Server
 from .structured import AskedGrammar
 
 _SEEDS = (1 << 63) - 1
@@ -25,8 +25,8 @@ _SEEDS = (1 << 63) - 1
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One prompt and its samples. trigger: the token at which an answer goes on as `grammar` says;
-    None: the grammar holds from the start."""
+    """One prompt and its samples. owner, id: by which it may be aborted. trigger: the token at
+    which an answer goes on as `grammar` says; None: the grammar holds from the start."""
 
     input_ids: list[int]
     params: SamplingParams
@@ -35,6 +35,8 @@ class Job:
     priority: int = 0
     deadline: float | None = None
     trigger: int | None = None
+    owner: str = ""
+    id: str = ""
 
     @property
     def first_grammar(self) -> GrammarSpec | None:
@@ -72,6 +74,8 @@ class Job:
             namespace=self.namespace,
             priority=self.priority,
             deadline=self.deadline,
+            owner=self.owner,
+            id=self.id,
         )
 
 
@@ -95,31 +99,33 @@ class Answer:
     calls: str | None = None
 
 
-async def run(engine: Engine, job: Job) -> list[Answer]:
+async def run(server: Server, job: Job) -> list[Answer]:
     """All samples. Raises the first error."""
-    with _named(job):
-        [result] = await engine.agenerate(
+    with _blamed(job), server.named.under(job.owner, job.id) as numbers:
+        [result] = await server.engine.agenerate(
             input_ids=[job.input_ids],
             sampling_params=job.first_params,
             grammar=job.first_grammar,
             namespace=job.namespace,
             priority=job.priority,
             deadline=job.deadline,
+            numbers=numbers,
         )
     answers = []
     for sample in result.samples or [result]:
         second = job.second(sample) if _triggered(job, sample) else None
         if second is None:
+            server.metrics.ended(sample)
             answers.append(Answer(sample))
             continue
-        [answer] = await run(engine, second)
+        [answer] = await run(server, second)
         answers.append(Answer(_joined(sample, answer.result), answer.result.text))
     return answers
 
 
-async def run_all(engine: Engine, jobs: Sequence[Job]) -> list[list[Answer]]:
+async def run_all(server: Server, jobs: Sequence[Job]) -> list[list[Answer]]:
     """The samples of each job. The first error is raised, and ends the others."""
-    tasks = [asyncio.ensure_future(run(engine, job)) for job in jobs]
+    tasks = [asyncio.ensure_future(run(server, job)) for job in jobs]
     try:
         return list(await asyncio.gather(*tasks))
     finally:
@@ -128,15 +134,23 @@ async def run_all(engine: Engine, jobs: Sequence[Job]) -> list[list[Answer]]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def pieces(engine: Engine, job: Job) -> AsyncGenerator[Piece, None]:
+async def pieces(server: Server, job: Job) -> AsyncGenerator[Piece, None]:
     """The samples as they come. Raises the first error."""
-    stream = engine.astream(
+    with server.named.under(job.owner, job.id) as numbers:
+        async with contextlib.aclosing(_pieces(server, job, numbers)) as stream:
+            async for piece in stream:
+                yield piece
+
+
+async def _pieces(server: Server, job: Job, numbers: list[int]) -> AsyncGenerator[Piece, None]:
+    stream = server.engine.astream(
         input_ids=job.input_ids,
         sampling_params=job.first_params,
         grammar=job.first_grammar,
         namespace=job.namespace,
         priority=job.priority,
         deadline=job.deadline,
+        numbers=numbers,
     )
     entered: list[tuple[Result, Job]] = []
     async with contextlib.aclosing(stream) as chunks:  # type: ignore[type-var]
@@ -147,6 +161,8 @@ async def pieces(engine: Engine, job: Job) -> AsyncGenerator[Piece, None]:
                 if second is not None:
                     entered.append((result, second))
                     result = None
+            if result is not None:
+                server.metrics.ended(result)
             yield Piece(
                 index=chunk.index,
                 text=chunk.text,
@@ -156,7 +172,7 @@ async def pieces(engine: Engine, job: Job) -> AsyncGenerator[Piece, None]:
             )
     for first, second in entered:
         yield Piece(index=first.index, entered=True)
-        async with contextlib.aclosing(pieces(engine, second)) as more:
+        async with contextlib.aclosing(pieces(server, second)) as more:
             async for piece in more:
                 result = None if piece.result is None else _joined(first, piece.result)
                 yield Piece(
@@ -169,12 +185,12 @@ async def pieces(engine: Engine, job: Job) -> AsyncGenerator[Piece, None]:
 
 
 async def _next(job: Job, chunks: AsyncIterator[Chunk]) -> Chunk | None:
-    with _named(job):
+    with _blamed(job):
         return await anext(chunks, None)
 
 
 @contextlib.contextmanager
-def _named(job: Job) -> Iterator[None]:
+def _blamed(job: Job) -> Iterator[None]:
     """What is wrong with a grammar is told with the field that asked for it."""
     try:
         yield

@@ -121,6 +121,7 @@ async def _prepared(server: Server, asked: ChatRequest, request: Request) -> Cha
         return tokenizer.encode_chat(messages, add_generation_prompt=True, tools=tools, **variables)
 
     ids = await server.beside(encode)
+    id = f"chatcmpl-{asked.request_id or uuid4().hex}"
     job = Job(
         input_ids=[*ids, *(plan.begin if plan else ())],
         params=params,
@@ -129,8 +130,9 @@ async def _prepared(server: Server, asked: ChatRequest, request: Request) -> Cha
         priority=asked.priority or 0,
         deadline=asked.deadline,
         trigger=plan.trigger if plan else None,
+        owner=request.state.caller.namespace,
+        id=id,
     )
-    id = f"chatcmpl-{asked.request_id or uuid4().hex}"
     return Chat(id, int(time.time()), server, asked, job, plan)
 
 
@@ -156,7 +158,7 @@ async def _whole(request: Request, asked: ChatRequest) -> Response:
     server = server_of(request)
     with server.admission.entered(asked.n or 1):
         chat = await _prepared(server, asked, request)
-        answers = await run(server.engine, chat.job)
+        answers = await run(server, chat.job)
     results = [answer.result for answer in answers]
     reply = ChatCompletion(
         id=chat.id,
@@ -214,7 +216,7 @@ async def _events(request: Request, asked: ChatRequest) -> AsyncGenerator[bytes,
     with server.admission.entered(asked.n or 1):
         chat = await _prepared(server, asked, request)
         telling = Telling(chat)
-        async with contextlib.aclosing(pieces(server.engine, chat.job)) as stream:
+        async with contextlib.aclosing(pieces(server, chat.job)) as stream:
             async for piece in stream:
                 for told in telling.piece(piece):
                     yield event(told)

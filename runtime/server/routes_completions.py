@@ -78,6 +78,7 @@ async def _prepared(server: Server, body: CompletionRequest, request: Request) -
         params = msgspec.structs.replace(params, prompt_logprobs=body.logprobs)
     grammar = grammar_of(body, limits.grammar_chars)
     texts, prompts = await server.beside(lambda: _encoded(server, body))
+    id = f"cmpl-{body.request_id or uuid4().hex}"
     jobs = [
         Job(
             input_ids=ids,
@@ -86,10 +87,11 @@ async def _prepared(server: Server, body: CompletionRequest, request: Request) -
             namespace=namespace_of(request, body.cache_salt),
             priority=body.priority or 0,
             deadline=body.deadline,
+            owner=request.state.caller.namespace,
+            id=id,
         )
         for ids in prompts
     ]
-    id = f"cmpl-{body.request_id or uuid4().hex}"
     return Asked(id, int(time.time()), server, body, jobs, texts, n, silent)
 
 
@@ -142,7 +144,7 @@ async def _whole(request: Request, body: CompletionRequest) -> Response:
     server = server_of(request)
     with server.admission.entered(_weight(body)):
         asked = await _prepared(server, body, request)
-        answers = await run_all(server.engine, asked.jobs)
+        answers = await run_all(server, asked.jobs)
     groups = [[answer.result for answer in samples] for samples in answers]
     choices: list[CompletionChoice] = []
     for number, samples in enumerate(groups):
@@ -253,7 +255,7 @@ async def _events(request: Request, body: CompletionRequest) -> AsyncGenerator[b
         asked = await _prepared(server, body, request)
         results = [[] for _ in asked.jobs]
         offsets: dict[int, int] = {}
-        streams = [pieces(server.engine, job) for job in asked.jobs]
+        streams = [pieces(server, job) for job in asked.jobs]
         async with contextlib.aclosing(merged(streams)) as stream:
             async for number, piece in stream:
                 if piece.result is not None:

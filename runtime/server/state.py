@@ -15,6 +15,8 @@ from ..tokenizer import Tokenizer
 from .access import Keys
 from .admission import Admission
 from .failures import HTTPError
+from .metrics import Metrics
+from .named import Named
 from .settings import ServerSettings
 from .supervisor import Supervisor
 
@@ -30,6 +32,8 @@ class Server:
         self.keys = Keys(settings)
         self.admission = Admission(settings.max_inflight)
         self.supervisor = Supervisor(make, settings, lambda: self.admission.inflight > 0)
+        self.metrics = Metrics()
+        self.named = Named()
         self.started = int(time.time())
         # One thread: a tokenizer encodes one text at a time, and requests keep their order.
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="espalier-encoder")

@@ -1,0 +1,165 @@
+"""The client's end of a server: an engine's calls over HTTP (http_protocol.py)."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ..errors import EngineDeadError, EngineError, EspalierError, InvalidRequestError
+from ..types import Chunk, Result
+from .http_protocol import CONTENT_TYPE, Ask, Piece, Told, encode, read_answer, read_files
+from .protocol import Frames
+from .tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    import httpx
+
+_CONNECT_SECONDS = 10.0
+
+
+class HTTPClient:
+    """Calls the server at `url` (http://host:port), with the API key it asks for.
+
+    Connections are one call's: calls come from several event loops. Raises what the engine there
+    raises; EngineDeadError where nobody answers. `transport` is for tests.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sync_transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise InvalidRequestError(expected="http://host:port", got=repr(url)[:200], where="url")
+        self.url = url.rstrip("/").removesuffix("/v1")
+        self._headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
+        self._transport = transport
+        self._sync_transport = sync_transport
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The server's tokenizer, here."""
+        files = read_files(self.get("/native/tokenizer"))
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            for file, text in files.items():
+                if "/" in file or file.startswith("."):
+                    raise EngineError("the server names a file outside of its folder", got=file)
+                (folder / file).write_text(text, encoding="utf-8")
+            made = Tokenizer.from_folder(folder)
+        made.folder = None
+        return made
+
+    async def run(self, ask: Ask) -> list[Result]:
+        """The results of a call. Raises the first error."""
+        async with self._client() as client:
+            response = await _reached(client.post("/native", **self._body(ask)), self.url)
+            return _told(response.status_code, response.content).results
+
+    async def stream(self, ask: Ask) -> AsyncIterator[Chunk]:
+        """The chunks of a streamed call."""
+        import httpx
+
+        frames = Frames()
+        async with self._client() as client:
+            try:
+                async with client.stream("POST", "/native", **self._body(ask)) as response:
+                    if response.status_code != 200:
+                        _told(response.status_code, await response.aread())
+                    async for data in response.aiter_bytes():
+                        for body in frames.feed(data):
+                            answer = read_answer(body)
+                            if isinstance(answer, Piece):
+                                yield answer.chunk
+                            elif answer.error is not None:
+                                raise answer.error
+            except httpx.TransportError as error:
+                raise _unreachable(self.url, error) from error
+
+    def get(self, path: str) -> bytes:
+        """A GET; its body."""
+        return self._call("GET", path)
+
+    def post(self, path: str) -> bytes:
+        """A POST without a body; the answer's."""
+        return self._call("POST", path)
+
+    def _call(self, method: str, path: str) -> bytes:
+        import httpx
+
+        try:
+            with httpx.Client(
+                base_url=self.url,
+                headers=self._headers,
+                transport=self._sync_transport,
+                timeout=httpx.Timeout(60.0, connect=_CONNECT_SECONDS),
+            ) as client:
+                response = client.request(method, path)
+        except httpx.TransportError as error:
+            raise _unreachable(self.url, error) from error
+        if response.status_code != 200:
+            _told(response.status_code, response.content)
+        return response.content
+
+    def _client(self) -> httpx.AsyncClient:
+        import httpx
+
+        # An answer may take as long as the model does: `deadline` bounds it, not the connection.
+        return httpx.AsyncClient(
+            base_url=self.url,
+            headers=self._headers,
+            transport=self._transport,
+            timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
+        )
+
+    def _body(self, ask: Ask) -> dict[str, Any]:
+        return {"content": encode(ask), "headers": {"content-type": CONTENT_TYPE}}
+
+
+async def _reached(call: Any, url: str) -> Any:
+    import httpx
+
+    try:
+        return await call
+    except httpx.TransportError as error:
+        raise _unreachable(url, error) from error
+
+
+def _unreachable(url: str, error: Exception) -> EngineDeadError:
+    return EngineDeadError(
+        f"the server at {url} does not answer ({type(error).__name__})",
+        hint="Is `espalier serve` running there?",
+    )
+
+
+def _told(status: int, body: bytes) -> Told:
+    """The answer; raises the error that it tells."""
+    try:
+        answer = read_answer(body)
+    except msgspec.MsgspecError:
+        raise _refused(status, body) from None
+    if not isinstance(answer, Told):
+        raise EngineError("the server answers what was not asked")
+    if answer.error is not None:
+        raise answer.error
+    return answer
+
+
+def _refused(status: int, body: bytes) -> EspalierError:
+    """An error that HTTP alone knows: a wrong key, a full queue."""
+    try:
+        said = msgspec.json.decode(body)["error"]["message"]
+    except (msgspec.MsgspecError, KeyError, TypeError):
+        said = "no answer of an Espalier server"
+    kind = InvalidRequestError if 400 <= status < 500 and status != 429 else EngineError
+    return kind(f"the server refuses with {status}: {said}")

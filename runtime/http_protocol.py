@@ -1,0 +1,88 @@
+"""Messages between a program and a server: msgpack bodies that say exactly what an engine's call
+says. `HTTPBackend` sends them to /native; other clients use the JSON routes.
+
+An answer is one `Told`; a stream is frames (protocol.py), each a `Piece`, or a `Told` with what
+went wrong.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ..errors import EspalierError, from_wire
+from ..grammar.spec import GrammarSpec
+from ..types import Chunk, Result, SamplingParams
+
+CONTENT_TYPE = "application/msgpack"
+
+
+class Ask(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag=True):
+    """A call of an engine. start: the prompts are only scored, each from there on; then `params`
+    say `deterministic` alone. stream: of one prompt."""
+
+    prompts: list[list[int]]
+    params: SamplingParams
+    grammar: GrammarSpec | None = None
+    namespace: str = ""
+    priority: int = 0
+    deadline: float | None = None
+    start: list[int] | None = None
+    stream: bool = False
+
+
+class Told(msgspec.Struct, kw_only=True, tag=True):
+    """What it came to."""
+
+    results: list[Result] = []
+    error: EspalierError | None = None
+
+
+class Piece(msgspec.Struct, tag=True):
+    """A piece of a stream."""
+
+    chunk: Chunk
+
+
+class TokenizerFiles(msgspec.Struct):
+    """The files of a model's tokenizer, by name."""
+
+    files: dict[str, str]
+
+
+def _to_wire(value: Any) -> Any:
+    if isinstance(value, EspalierError):
+        return value.to_wire()
+    raise TypeError(f"cannot send a {type(value).__name__}")
+
+
+def _from_wire(kind: type, value: Any) -> Any:
+    if issubclass(kind, EspalierError):
+        return from_wire(value)
+    raise TypeError(f"cannot receive a {kind.__name__}")
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_to_wire)
+_ask = msgspec.msgpack.Decoder(Ask, dec_hook=_from_wire)
+_answer = msgspec.msgpack.Decoder(Told | Piece, dec_hook=_from_wire)
+_files = msgspec.msgpack.Decoder(TokenizerFiles)
+
+
+def encode(message: Ask | Told | Piece | TokenizerFiles) -> bytes:
+    return _encoder.encode(message)
+
+
+def read_ask(body: bytes) -> Ask:
+    """Raises msgspec.MsgspecError, or what `SamplingParams` and `GrammarSpec` raise."""
+    ask: Ask = _ask.decode(body)
+    return ask
+
+
+def read_answer(body: bytes) -> Told | Piece:
+    answer: Told | Piece = _answer.decode(body)
+    return answer
+
+
+def read_files(body: bytes) -> dict[str, str]:
+    return _files.decode(body).files

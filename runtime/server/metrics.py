@@ -1,0 +1,133 @@
+"""Prometheus metrics: vLLM's names where they mean the same, `espalier:` for what is our own."""
+
+from __future__ import annotations
+
+import bisect
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ...types import Result
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 50_000, 100_000)
+
+# name: what it tells, and its buckets.
+HISTOGRAMS: dict[str, tuple[str, tuple[float, ...]]] = {
+    "vllm:time_to_first_token_seconds": ("from submission to the first token", _SECONDS),
+    "vllm:e2e_request_latency_seconds": ("from submission to the end", _SECONDS),
+    "vllm:request_queue_time_seconds": ("waiting for a place", _SECONDS),
+    "vllm:request_prefill_time_seconds": ("from a place to the first token", _SECONDS),
+    "vllm:request_decode_time_seconds": ("from the first token to the last", _SECONDS),
+    "vllm:request_time_per_output_token_seconds": ("between tokens, on average", _SECONDS),
+    "vllm:request_prompt_tokens": ("tokens of prompts", _TOKENS),
+    "vllm:request_generation_tokens": ("tokens of answers", _TOKENS),
+    "espalier:grammar_seconds": ("making a grammar ready", _SECONDS),
+}
+# name: (kind, what it tells, the engine's counter)
+STATS: dict[str, tuple[str, str, str]] = {
+    "vllm:num_requests_running": ("gauge", "sequences that run", "running"),
+    "vllm:num_requests_waiting": ("gauge", "sequences that wait", "waiting"),
+    "vllm:prompt_tokens_total": ("counter", "tokens of prompts", "prompt_tokens"),
+    "vllm:generation_tokens_total": ("counter", "tokens generated", "generated_tokens"),
+    "vllm:prefix_cache_queries_total": ("counter", "prompt tokens looked up", "prompt_tokens"),
+    "vllm:prefix_cache_hits_total": ("counter", "prompt tokens found cached", "cached_tokens"),
+    "vllm:num_preemptions_total": ("counter", "sequences retracted", "retractions"),
+    "espalier:computed_tokens_total": ("counter", "prompt tokens computed", "computed_tokens"),
+    "espalier:shared_tokens_total": (
+        "counter",
+        "prompt tokens that another row of the same step computed",
+        "shared_tokens",
+    ),
+    "espalier:recomputed_tokens_total": (
+        "counter",
+        "tokens computed again after a retract",
+        "recomputed_tokens",
+    ),
+    "espalier:steps_total": ("counter", "steps", "steps"),
+    "espalier:failed_steps_total": ("counter", "steps that failed", "failed_steps"),
+    "espalier:evictable_slots": ("gauge", "slots of prefixes that nobody uses", "evictable_slots"),
+    "espalier:pinned_slots": ("gauge", "slots of pinned prefixes", "pinned_slots"),
+    "espalier:host_tokens": ("gauge", "tokens kept in host memory", "host_tokens"),
+}
+
+
+class Histogram:
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def add(self, value: float) -> None:
+        self._counts[bisect.bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def lines(self, name: str) -> Iterator[str]:
+        total = 0
+        for bound, count in zip((*self._bounds, "+Inf"), self._counts, strict=True):
+            total += count
+            yield f'{name}_bucket{{le="{bound}"}} {total}'
+        yield f"{name}_sum {self._sum:.6f}"
+        yield f"{name}_count {total}"
+
+
+class Metrics:
+    """What ended requests told of themselves."""
+
+    def __init__(self) -> None:
+        self._histograms = {name: Histogram(bounds) for name, (_, bounds) in HISTOGRAMS.items()}
+        self._ended: Counter[str] = Counter()
+        self._failed: Counter[str] = Counter()
+
+    def ended(self, result: Result) -> None:
+        """A sample came to its end."""
+        self._ended[result.finish_reason] += 1
+        times = result.times
+        first = times.grammar + times.queued + times.prefill
+        self._add("vllm:e2e_request_latency_seconds", times.total)
+        self._add("vllm:request_queue_time_seconds", times.queued)
+        self._add("vllm:request_prefill_time_seconds", times.prefill)
+        self._add("vllm:request_decode_time_seconds", times.decode)
+        self._add("vllm:request_prompt_tokens", result.prompt_tokens)
+        self._add("vllm:request_generation_tokens", result.generated_tokens)
+        if result.generated_tokens:
+            self._add("vllm:time_to_first_token_seconds", first)
+        if result.generated_tokens > 1:
+            between = times.decode / (result.generated_tokens - 1)
+            self._add("vllm:request_time_per_output_token_seconds", between)
+        if times.grammar:
+            self._add("espalier:grammar_seconds", times.grammar)
+
+    def failed(self, code: str) -> None:
+        """A request was answered with an error."""
+        self._failed[code] += 1
+
+    def _add(self, name: str, value: float) -> None:
+        self._histograms[name].add(value)
+
+    def text(self, stats: Mapping[str, Any], own: Mapping[str, float]) -> str:
+        """All of it. stats: the engine's. own: gauges and counters of the server."""
+        lines: list[str] = []
+        for name, (kind, what, counter) in STATS.items():
+            lines += [*_head(name, kind, what), f"{name} {stats[counter]}"]
+        capacity = max(1, stats["capacity"])
+        used = (capacity - stats["free_slots"] - stats["evictable_slots"]) / capacity
+        name = "vllm:kv_cache_usage_perc"
+        lines += [*_head(name, "gauge", "share of slots in use, 1 being all"), f"{name} {used:.6f}"]
+        for name, value in own.items():
+            kind = "counter" if name.endswith("_total") else "gauge"
+            lines += [*_head(name, kind, "of the server"), f"{name} {value}"]
+        name = "vllm:request_success_total"
+        lines += _head(name, "counter", "samples that ended, by how")
+        lines += [f'{name}{{finished_reason="{r}"}} {n}' for r, n in sorted(self._ended.items())]
+        name = "espalier:request_errors_total"
+        lines += _head(name, "counter", "requests answered with an error, by its code")
+        lines += [f'{name}{{code="{code}"}} {n}' for code, n in sorted(self._failed.items())]
+        for name, (what, _) in HISTOGRAMS.items():
+            lines += [*_head(name, "histogram", what), *self._histograms[name].lines(name)]
+        return "\n".join(lines) + "\n"
+
+
+def _head(name: str, kind: str, what: str) -> list[str]:
+    return [f"# HELP {name} {what}", f"# TYPE {name} {kind}"]

@@ -1,0 +1,184 @@
+"""What operators need: the cache, counters, and what the server is."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+from starlette.responses import PlainTextResponse, Response
+
+from ... import __version__
+from ...errors import InvalidRequestError
+from ..engine import Engine
+from .access import GuardedRoute
+from .answering import model_response
+from .api_completion import TokenId
+from .asked import namespace_of
+from .fields import Fields
+from .metrics import CONTENT_TYPE
+from .state import Server, server_of
+
+router = APIRouter(route_class=GuardedRoute)
+_T = TypeVar("_T")
+
+
+class Flushed(BaseModel):
+    """dropped: tokens of prefixes that nobody used."""
+
+    dropped: int
+
+
+class CacheNode(BaseModel):
+    """A run of tokens that are cached together (radix_cache/view.py says what the fields are)."""
+
+    namespace: str
+    parent: int | None
+    start: int
+    end: int
+    users: int
+    pins: int
+    pinned: bool
+    residency: Literal["pending", "device"]
+    last_use: int
+    children: int
+    recent: int
+
+
+class CachedPrefix(BaseModel):
+    """A prefix that many of the last sequences share."""
+
+    node: int
+    tokens: int
+    recent: int
+    users: int
+    head: list[int]
+    tail: list[int]
+    text: str | None
+
+
+class CacheTree(BaseModel):
+    """Part of the tree: what is in use, then what is pinned, then what was used last."""
+
+    nodes: list[CacheNode]
+    hottest: list[CachedPrefix]
+    now: int
+    total_nodes: int
+    total_tokens: int
+
+
+class ExplainRequest(Fields):
+    """A prompt as text or token ids."""
+
+    prompt: str | list[TokenId]
+    cache_salt: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+
+
+class Explained(BaseModel):
+    """How much of a prompt is cached in the caller's namespace, and why not more."""
+
+    tokens: int
+    explanation: dict[str, Any]
+
+
+class ServerInfo(BaseModel):
+    """engine: what it is. stats: its counters. inflight: requests in work; refused: with 429."""
+
+    version: str
+    model: str
+    state: str
+    started: int
+    uptime: float
+    restarts: int
+    inflight: int
+    refused: int
+    limits: dict[str, float]
+    engine: dict[str, Any]
+    stats: dict[str, Any]
+
+
+async def _control(server: Server, call: Callable[[Engine], _T]) -> _T:
+    """A control of the engine, beside the event loop: it waits for the end of a step."""
+    engine = server.engine
+    return call(engine) if engine.link.inline else await asyncio.to_thread(call, engine)
+
+
+@router.post("/flush_cache", response_model=Flushed)
+async def flush_cache(request: Request) -> Response:
+    """Drop every cached prefix that nobody uses."""
+    dropped = await _control(server_of(request), lambda engine: engine.flush_cache())
+    return model_response(Flushed(dropped=dropped))
+
+
+@router.get("/cache/tree", response_model=CacheTree)
+async def cache_tree(
+    request: Request,
+    max_nodes: Annotated[int, Query(ge=1, le=10_000)] = 256,
+    hottest: Annotated[int, Query(ge=0, le=100)] = 8,
+    text_tokens: Annotated[int, Query(ge=1, le=4096)] = 64,
+) -> Response:
+    """A bounded picture of the cache, of all namespaces, with the text of the hottest prefixes."""
+    view = await _control(
+        server_of(request),
+        lambda e: e.tree(max_nodes=max_nodes, hottest=hottest, text_tokens=text_tokens),
+    )
+    return model_response(CacheTree.model_validate(msgspec.to_builtins(view)))
+
+
+@router.post("/cache/explain", response_model=Explained)
+async def cache_explain(body: ExplainRequest, request: Request) -> Response:
+    """How much of a prompt the caller would find cached, and why not more."""
+    server, given = server_of(request), body.prompt
+    tokenizer = server.tokenizer
+    if isinstance(given, str):
+        text = given
+        ids = await server.beside(lambda: tokenizer.encode(text, add_bos=tokenizer.adds_bos))
+    else:
+        ids = given
+    if not ids:
+        raise InvalidRequestError(expected="a prompt of at least one token", where="prompt")
+    namespace = namespace_of(request, body.cache_salt)
+    found = await _control(server, lambda engine: engine.explain(ids, namespace))
+    found.pop("namespace", None)
+    return model_response(Explained(tokens=len(ids), explanation=found))
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(request: Request) -> Response:
+    """Prometheus metrics."""
+    server = server_of(request)
+    stats = await _control(server, lambda engine: engine.stats())
+    own = {
+        "espalier:requests_in_work": server.admission.inflight,
+        "espalier:requests_refused_total": server.admission.refused,
+        "espalier:engine_restarts_total": server.supervisor.restarts,
+    }
+    return Response(server.metrics.text(stats, own), media_type=CONTENT_TYPE)
+
+
+@router.get("/server_info", response_model=ServerInfo)
+async def server_info(request: Request) -> Response:
+    """What the server is, and what it has done."""
+    server = server_of(request)
+    stats = await _control(server, lambda engine: engine.stats())
+    engine = msgspec.structs.asdict(server.engine.info)
+    engine.pop("model")  # may be a path of this machine; `model` is what it is called
+    return model_response(
+        ServerInfo(
+            version=__version__,
+            model=server.model_name,
+            state=server.supervisor.state,
+            started=server.started,
+            uptime=time.time() - server.started,
+            restarts=server.supervisor.restarts,
+            inflight=server.admission.inflight,
+            refused=server.admission.refused,
+            limits=msgspec.structs.asdict(server.settings.limits),
+            engine=engine,
+            stats=stats,
+        )
+    )

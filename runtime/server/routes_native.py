@@ -1,0 +1,152 @@
+"""POST /native and GET /native/tokenizer: what a program's `HTTPBackend` speaks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from uuid import uuid4
+
+import msgspec
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from ...errors import EspalierError, InvalidRequestError
+from ...types import Result
+from ..http_protocol import CONTENT_TYPE, Ask, Piece, TokenizerFiles, Told, encode, read_ask
+from ..protocol import framed
+from .access import GuardedRoute
+from .answering import answered, begun
+from .asked import check_limits, namespace_of
+from .failures import HTTPError, as_http
+from .state import Server, server_of
+from .structured import check_size
+
+router = APIRouter(route_class=GuardedRoute)
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "generation_config.json",
+    "config.json",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+
+
+@router.post("/native", include_in_schema=False)
+async def native(request: Request) -> Response:
+    """A call of the engine, in msgpack (runtime/http_protocol.py)."""
+    server = server_of(request)
+    if request.headers.get("content-type") != CONTENT_TYPE:
+        raise HTTPError(
+            415,
+            f"expected a body of type {CONTENT_TYPE}",
+            kind="invalid_request_error",
+            code="unsupported_media_type",
+        )
+    try:
+        async with asyncio.timeout(server.settings.limits.body_seconds):
+            ask = _read(await request.body())
+        if ask.stream:
+            limits = server.settings.limits
+            events = _frames(request, ask)
+            return await begun(request, events, limits.send_seconds, CONTENT_TYPE)
+        results = await answered(request, _run(request, ask))
+    except TimeoutError:
+        raise HTTPError(
+            408, "no whole body in time", kind="timeout_error", code="slow_body"
+        ) from None
+    except EspalierError as error:  # as itself, not as OpenAI's
+        status = as_http(error).status
+        return Response(encode(Told(error=error)), status_code=status, media_type=CONTENT_TYPE)
+    return Response(encode(Told(results=results)), media_type=CONTENT_TYPE)
+
+
+@router.get("/native/tokenizer", include_in_schema=False)
+async def tokenizer(request: Request) -> Response:
+    """The files of the model's tokenizer: a program encodes its texts itself."""
+    folder = server_of(request).tokenizer.folder
+    if folder is None:
+        raise InvalidRequestError("this server's tokenizer comes from no files", where="tokenizer")
+    paths = [folder / name for name in TOKENIZER_FILES]
+    files = {path.name: path.read_text(encoding="utf-8") for path in paths if path.is_file()}
+    return Response(encode(TokenizerFiles(files)), media_type=CONTENT_TYPE)
+
+
+def _read(body: bytes) -> Ask:
+    try:
+        return read_ask(body)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise InvalidRequestError(f"no call of an engine: {error}", where="body") from None
+
+
+def _check(server: Server, ask: Ask) -> None:
+    limits = server.settings.limits
+    if not 1 <= len(ask.prompts) <= limits.prompts:
+        raise InvalidRequestError(
+            expected=f"1 to {limits.prompts} prompts", got=str(len(ask.prompts)), where="prompts"
+        )
+    check_limits(ask.params, limits)
+    if ask.grammar is not None:
+        check_size(ask.grammar, "grammar", limits.grammar_chars)
+
+
+async def _run(request: Request, ask: Ask) -> list[Result]:
+    server = server_of(request)
+    _check(server, ask)
+    namespace = namespace_of(request, ask.namespace or None)
+    owner, id = request.state.caller.namespace, uuid4().hex
+    with (
+        server.admission.entered(len(ask.prompts) * ask.params.n),
+        server.named.under(owner, id) as numbers,
+    ):
+        if ask.start is not None:
+            return await server.engine.ascore(
+                ask.prompts,
+                ask.start,
+                namespace=namespace,
+                priority=ask.priority,
+                deadline=ask.deadline,
+                deterministic=ask.params.deterministic,
+            )
+        results = await server.engine.agenerate(
+            input_ids=ask.prompts,
+            sampling_params=ask.params,
+            grammar=ask.grammar,
+            namespace=namespace,
+            priority=ask.priority,
+            deadline=ask.deadline,
+            numbers=numbers,
+        )
+    for result in results:
+        for sample in result.samples or [result]:
+            server.metrics.ended(sample)
+    return results
+
+
+async def _frames(request: Request, ask: Ask) -> AsyncGenerator[bytes, None]:
+    server = server_of(request)
+    _check(server, ask)
+    if len(ask.prompts) != 1 or ask.start is not None:
+        raise InvalidRequestError(expected="one prompt that is continued", where="stream")
+    with server.admission.entered(ask.params.n):
+        stream = server.engine.astream(
+            input_ids=ask.prompts[0],
+            sampling_params=ask.params,
+            grammar=ask.grammar,
+            namespace=namespace_of(request, ask.namespace or None),
+            priority=ask.priority,
+            deadline=ask.deadline,
+        )
+        told = False
+        try:
+            async with contextlib.aclosing(stream) as chunks:  # type: ignore[type-var]
+                async for chunk in chunks:
+                    if chunk.result is not None:
+                        server.metrics.ended(chunk.result)
+                    told = True
+                    yield framed(encode(Piece(chunk)))
+        except EspalierError as error:
+            if not told:
+                raise
+            yield framed(encode(Told(error=error)))

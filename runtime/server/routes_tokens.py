@@ -1,0 +1,193 @@
+"""POST /tokenize, /detokenize and /v1/embeddings."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Any, ClassVar, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from ...errors import InvalidRequestError
+from .access import GuardedRoute
+from .answering import answered, model_response
+from .api_completion import TokenId
+from .asked import Int32, namespace_of
+from .chat_messages import Message, template_messages
+from .fields import Fields, Refusals
+from .replies import token_text
+from .state import Server, server_of
+
+router = APIRouter(route_class=GuardedRoute)
+
+
+class TokenizeRequest(Fields):
+    """A prompt, or the messages of a chat. add_special_tokens: what the tokenizer puts before a
+    plain text."""
+
+    model: str | None = None
+    prompt: str | None = None
+    messages: list[Message] | None = None
+    add_special_tokens: bool | None = None
+    add_generation_prompt: bool | None = None
+    return_token_strs: bool | None = None
+
+
+class Tokenized(BaseModel):
+    count: int
+    max_model_len: int
+    tokens: list[int]
+    token_strs: list[str] | None = None
+
+
+class DetokenizeRequest(Fields):
+    model: str | None = None
+    tokens: Annotated[list[TokenId], Field(max_length=1_000_000)]
+    skip_special_tokens: bool | None = None
+
+
+class Detokenized(BaseModel):
+    """The text, under vLLM's name and SGLang's."""
+
+    prompt: str
+    text: str
+
+
+class EmbeddingRequest(Fields):
+    """pooling: of all tokens' states the mean, or the last one. normalize: to length 1."""
+
+    input: str | list[str] | list[TokenId] | list[list[TokenId]]
+    model: str | None = None
+    encoding_format: Literal["float", "base64"] | None = None
+    pooling: Literal["mean", "last"] | None = None
+    normalize: bool | None = None
+    user: str | None = None
+    priority: Int32 | None = None
+    deadline: float | None = None
+    cache_salt: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+
+    refused: ClassVar[Refusals] = {
+        **Fields.refused,
+        "dimensions": ((None,), "the model's own size is what there is"),
+    }
+
+
+class EmbeddingUsage(BaseModel):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingData(BaseModel):
+    """embedding: numbers, or the base64 of float32 in little-endian order."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class Embeddings(BaseModel):
+    object: Literal["list"]
+    data: list[EmbeddingData]
+    model: str
+    usage: EmbeddingUsage
+
+
+@router.post("/tokenize", response_model=Tokenized)
+async def tokenize(body: TokenizeRequest, request: Request) -> Response:
+    """The token ids of a text or a chat. Special tokens that a text spells are text."""
+    server = server_of(request)
+    server.check_model(body.model)
+    if (body.prompt is None) == (body.messages is None):
+        raise InvalidRequestError(expected="one of prompt and messages", where="prompt")
+    tokenizer = server.tokenizer
+
+    def encode() -> list[int]:
+        if body.messages is not None:
+            return tokenizer.encode_chat(
+                template_messages(body.messages, tokenizer),
+                add_generation_prompt=body.add_generation_prompt is not False,
+            )
+        bos = tokenizer.adds_bos and body.add_special_tokens is not False
+        return tokenizer.encode(body.prompt or "", add_bos=bos)
+
+    ids = await server.beside(encode)
+    told = Tokenized(count=len(ids), max_model_len=server.engine.info.max_context, tokens=ids)
+    if body.return_token_strs:
+        told.token_strs = [token_text(tokenizer, id)[0] for id in ids]
+    return model_response(told)
+
+
+@router.post("/detokenize", response_model=Detokenized)
+async def detokenize(body: DetokenizeRequest, request: Request) -> Response:
+    """The text of token ids."""
+    server = server_of(request)
+    server.check_model(body.model)
+    tokenizer = server.tokenizer
+    wrong = next((t for t in body.tokens if t >= tokenizer.vocab_size), None)
+    if wrong is not None:
+        raise InvalidRequestError(
+            expected=f"token ids below {tokenizer.vocab_size}", got=str(wrong), where="tokens"
+        )
+    if body.skip_special_tokens is False:
+        text = await server.beside(lambda: _with_special(server, body.tokens))
+    else:
+        text = await server.beside(lambda: tokenizer.decode(body.tokens))
+    return model_response(Detokenized(prompt=text, text=text))
+
+
+def _with_special(server: Server, ids: list[int]) -> str:
+    """The text of ids, with special tokens as they are written."""
+    tokenizer, data = server.tokenizer, b""
+    for id in ids:
+        special = id in tokenizer.special_ids
+        data += (
+            (tokenizer.raw.id_to_token(id) or "").encode() if special else tokenizer.token_bytes(id)
+        )
+    return data.decode("utf-8", errors="replace")
+
+
+@router.post("/v1/embeddings", response_model=Embeddings)
+async def embeddings(body: EmbeddingRequest, request: Request) -> Response:
+    """One vector per input, of the hidden states behind the model's last norm."""
+    server = server_of(request)
+    server.check_model(body.model)
+    return await answered(request, _embedded(server, body, request))
+
+
+async def _embedded(server: Server, body: EmbeddingRequest, request: Request) -> Response:
+    inputs: list[Any] = [body.input] if isinstance(body.input, str) else list(body.input)
+    if inputs and isinstance(inputs[0], int):
+        inputs = [inputs]
+    most = server.settings.limits.prompts
+    if not 1 <= len(inputs) <= most:
+        raise InvalidRequestError(
+            expected=f"1 to {most} inputs", got=str(len(inputs)), where="input"
+        )
+    tokenizer = server.tokenizer
+    with server.admission.entered(len(inputs)):
+        ids = await server.beside(
+            lambda: [
+                tokenizer.encode(i, add_bos=tokenizer.adds_bos) if isinstance(i, str) else i
+                for i in inputs
+            ]
+        )
+        found = await server.engine.aembed(
+            input_ids=ids,
+            pooling=body.pooling or "mean",
+            normalize=bool(body.normalize),
+            namespace=namespace_of(request, body.cache_salt),
+            priority=body.priority or 0,
+            deadline=body.deadline,
+        )
+    data = []
+    for index, one in enumerate(found):
+        vector: list[float] | str = one.vector.tolist()
+        if body.encoding_format == "base64":
+            vector = base64.b64encode(one.vector.astype("<f4").tobytes()).decode()
+        data.append(EmbeddingData(object="embedding", index=index, embedding=vector))
+    prompt = sum(one.prompt_tokens for one in found)
+    usage = EmbeddingUsage(prompt_tokens=prompt, total_tokens=prompt)
+    return model_response(
+        Embeddings(object="list", data=data, model=server.model_name, usage=usage)
+    )

@@ -1,0 +1,130 @@
+"""Programs over HTTP say what they say beside an engine."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import Any
+
+import httpx
+import pytest
+
+import espalier as esp
+from espalier.errors import EngineDeadError, GrammarError, InvalidRequestError, NotSupportedError
+from espalier.runtime.engine import Engine
+from espalier.runtime.http_client import HTTPClient
+from espalier.runtime.http_protocol import Ask, encode, read_answer
+from espalier.types import SamplingParams
+from tests.runtime.serving import InProcess
+
+
+class Sync(httpx.BaseTransport):
+    def __init__(self, serving: InProcess) -> None:
+        self._serving = serving
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        answer = self._serving.request(
+            request.method, request.url.path, headers=dict(request.headers)
+        )
+        return httpx.Response(answer.status_code, content=answer.content)
+
+
+def client(serving: InProcess, key: str | None = None) -> HTTPClient:
+    transport = httpx.ASGITransport(serving.app)  # type: ignore[arg-type]
+    return HTTPClient(
+        "http://localhost", api_key=key, transport=transport, sync_transport=Sync(serving)
+    )
+
+
+@pytest.fixture
+def backend(sprig: InProcess) -> esp.HTTPBackend:
+    made = esp.HTTPBackend("http://localhost")
+    made.client = client(sprig)
+    return made
+
+
+@dataclasses.dataclass
+class Person:
+    name: str
+    age: int
+
+
+@esp.function
+def program(s: Any) -> None:
+    s += esp.user("Extract name, age as JSON: Ida is 41 years old and lives in Bergen.")
+    s += esp.assistant(esp.gen("person", Person, max_tokens=60))
+    branches = s.fork(2)
+    for number, branch in enumerate(branches):
+        branch += esp.user(f"What is {number + 3} + 48?")
+        branch += esp.assistant(esp.gen("sum", max_tokens=30, temperature=0.7))
+    branches.join()
+    s += esp.user("Is this review positive or negative? " + branches[0]["sum"])
+    s += esp.assistant(esp.select("mood", ["positive", "negative"]))
+
+
+def test_a_program_is_the_same_as_beside_an_engine(
+    backend: esp.HTTPBackend, sprig_engine: Engine
+) -> None:
+    here = program.run(backend=sprig_engine, seed=7)
+    there = program.run(backend=backend, seed=7)
+    assert there.text() == here.text()
+    assert there["person"] == here["person"]
+    assert there["mood"] == here["mood"]
+    assert "".join(program.run(backend=backend, seed=7, stream=True).text_iter()) == here.text()
+
+
+def test_what_it_is(backend: esp.HTTPBackend, sprig_engine: Engine) -> None:
+    assert backend.info()["model"] == "sprig"
+    assert backend.stats()["capacity"] == sprig_engine.stats()["capacity"]
+    assert backend.flush_cache() >= 0
+    with pytest.raises(NotSupportedError, match="do not cross"):
+        backend.pin([1], "", None)
+
+
+def test_errors_keep_their_kind(sprig: InProcess) -> None:
+    http = client(sprig)
+
+    def run(**more: Any) -> None:
+        asyncio.run(http.run(Ask(**{"prompts": [[3]], "params": SamplingParams(), **more})))
+
+    with pytest.raises(GrammarError):
+        run(grammar=esp.GrammarSpec.regex("("))
+    with pytest.raises(InvalidRequestError, match="token ids in") as caught:
+        run(prompts=[[10**6]])
+    assert caught.value.where == "prompt[0]"
+    with pytest.raises(InvalidRequestError, match="at most 128"):
+        run(params=SamplingParams(n=1000))
+
+    async def stream(**more: Any) -> None:
+        async for _ in http.stream(Ask(prompts=[[]], params=SamplingParams(), stream=True)):
+            pass
+
+    with pytest.raises(InvalidRequestError, match="expected one prompt"):
+        asyncio.run(stream())
+    assert sprig.left_over() == (0, 0, 0)
+
+
+def test_keys_and_bad_bodies(sprig_engine: Engine) -> None:
+    locked = InProcess(sprig_engine, api_keys=("key",))
+    with pytest.raises(InvalidRequestError, match="refuses with 401"):
+        client(locked).tokenizer.encode("x")
+    assert client(locked, "key").tokenizer.encode("x") == sprig_engine.tokenizer.encode("x")
+    with pytest.raises(InvalidRequestError, match="admin key"):
+        client(locked, "key").post("/flush_cache")
+    headers = {"authorization": "Bearer key", "content-type": "application/msgpack"}
+    for content in (b"", b"\xc1", encode(Ask(prompts=[], params=SamplingParams()))):
+        answer = locked.request("POST", "/native", content=content, headers=headers)
+        assert answer.status_code == 400
+        assert isinstance(read_answer(answer.content).error, InvalidRequestError)  # type: ignore[union-attr]
+    del headers["content-type"]
+    assert locked.request("POST", "/native", content=b"x", headers=headers).status_code == 415
+
+
+def test_nobody_there() -> None:
+    with pytest.raises(InvalidRequestError, match="http://host:port"):
+        esp.HTTPBackend("localhost:3000")
+    gone = HTTPClient("http://127.0.0.1:9")
+    with pytest.raises(EngineDeadError, match="does not answer"):
+        gone.get("/health")
+    with pytest.raises(EngineDeadError, match="does not answer"):
+        asyncio.run(gone.run(Ask(prompts=[[1]], params=SamplingParams())))
