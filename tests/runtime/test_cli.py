@@ -47,8 +47,8 @@ def test_help_loads_no_torch() -> None:
     [
         (["serve", "--host", "0.0.0.0"], "lets other machines in, and there is no key"),
         (["serve", "sprig", "--model", "null"], "expected one model, got sprig and null"),
-        (["bench", "serve"], "NotSupportedError: the benchmark 'serve' is not built yet"),
-        (["bench", "gramar"], "frontend, radix, soak, got 'gramar'"),
+        (["bench", "startup"], "NotSupportedError: the benchmark 'startup' is not built yet"),
+        (["bench", "gramar"], "frontend, radix, serve, soak, got 'gramar'"),
         (["chat", "--model", "no/such/folder/at/all"], "ModelLoadError"),
         (["chat", "--temperature", "nan"], "InvalidRequestError"),
     ],

@@ -1,0 +1,212 @@
+"""How a server answers under load: throughput, and the spread of waiting times.
+
+Closed loops hold a number of requests in flight; open ones send by a Poisson process at a rate, and
+count waiting from when a request should have been sent, so that a server that falls behind is seen
+to. Without --url it starts one of its own, beside which it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import InvalidRequestError
+from .report import Row, finish, parser
+from .serve_client import Connection, Timed
+
+ABOUT = """\
+examples
+  espalier bench serve --concurrency 1 --concurrency 16
+  espalier bench serve --model null --no-stream --concurrency 64 --requests 2000
+  espalier bench serve --url http://localhost:8000 --rate 4 --rate 8 --requests 200"""
+_READY = re.compile(r"ready on (http\S+)")
+PATH = "/v1/chat/completions"
+
+
+def main(argv: Sequence[str]) -> int:
+    args = _parse(argv)
+    if args.requests < 1 or not all(n >= 1 for n in args.concurrency):
+        raise InvalidRequestError(expected="integers >= 1", where="--requests, --concurrency")
+    if not all(0 < rate < 1e6 for rate in args.rate):
+        raise InvalidRequestError(expected="requests per second above 0", where="--rate")
+    if not args.concurrency and not args.rate:
+        args.concurrency = [1, 16]
+    with contextlib.ExitStack() as stack:
+        url = args.url or stack.enter_context(served(args.model))
+        loops: list[tuple[str, Callable[[], Awaitable[list[Timed]]]]] = [
+            (f"{n} at once", lambda n=n: closed(url, args, n)) for n in args.concurrency
+        ]
+        loops += [(f"{rate:g} a second", lambda r=rate: opened(url, args, r)) for rate in args.rate]
+        rows = []
+        asyncio.run(_warm(url, args))
+        for name, loop in loops:
+            began = time.perf_counter()
+            timed = asyncio.run(_awaited(loop))
+            rows += figures(name, timed, time.perf_counter() - began)
+    finish("serve", argv, args.json, rows)
+    return 0 if all(row.value == 0 for row in rows if row.name.endswith("failed")) else 1
+
+
+def _parse(argv: Sequence[str]) -> Any:
+    made = parser("serve", f"{__doc__}\n{ABOUT}")
+    made.add_argument("--url", help="a server that runs already")
+    made.add_argument("--api-key", default=os.environ.get("ESPALIER_API_KEY"))
+    made.add_argument("--model", default="sprig", help="of the server that is started")
+    made.add_argument("--requests", type=int, default=200, metavar="N", help="of each loop")
+    made.add_argument("--concurrency", type=int, action="append", default=[], metavar="N")
+    made.add_argument("--rate", type=float, action="append", default=[], metavar="PER_SECOND")
+    made.add_argument("--max-tokens", type=int, default=64)
+    made.add_argument("--words", type=int, default=16, help="of each prompt")
+    made.add_argument("--no-stream", dest="stream", action="store_false")
+    made.add_argument("--seed", type=int, default=0)
+    return made.parse_args(list(argv))
+
+
+async def _awaited(loop: Callable[[], Awaitable[list[Timed]]]) -> list[Timed]:
+    return await loop()
+
+
+def bodies(args: Any) -> Iterator[dict[str, Any]]:
+    """Requests whose prompts share their first words, as chats of one application do."""
+    rng = random.Random(args.seed)
+    words = "red blue green small large old new round flat warm cold".split()  # noqa: SIM905
+    while True:
+        said = " ".join(rng.choices(words, k=args.words))
+        yield {
+            "messages": [{"role": "user", "content": f"Describe a {said} thing."}],
+            "max_tokens": args.max_tokens,
+            "ignore_eos": True,
+            "stream": args.stream,
+        }
+
+
+async def _warm(url: str, args: Any) -> None:
+    body = next(bodies(args))
+    timed = Timed(time.perf_counter())
+    connection = Connection(url, args.api_key)
+    await connection.post(PATH, body, timed)
+    connection.close()
+    if not timed.good:
+        raise InvalidRequestError(
+            f"the server at {url} does not answer as it should (status {timed.status})"
+        )
+
+
+async def closed(url: str, args: Any, count: int) -> list[Timed]:
+    """`count` clients, each sending its next request when it has its answer."""
+    done: list[Timed] = []
+    source = bodies(args)
+    left = iter(range(args.requests))
+
+    async def client() -> None:
+        connection = Connection(url, args.api_key)
+        for _ in left:
+            timed = Timed(time.perf_counter())
+            done.append(timed)
+            await connection.post(PATH, next(source), timed)
+        connection.close()
+
+    await asyncio.gather(*(client() for _ in range(count)))
+    return done
+
+
+async def opened(url: str, args: Any, rate: float) -> list[Timed]:
+    """Requests at times that a Poisson process gives, however long answers take."""
+    rng, source = random.Random(args.seed + 1), bodies(args)
+    free: list[Connection] = []
+    start, at = time.perf_counter(), 0.0
+    done: list[Timed] = []
+
+    async def one(due: float, body: dict[str, Any]) -> None:
+        timed = Timed(due)
+        done.append(timed)
+        connection = free.pop() if free else Connection(url, args.api_key)
+        await connection.post(PATH, body, timed)
+        free.append(connection)
+
+    tasks = []
+    for _ in range(args.requests):
+        at += rng.expovariate(rate)
+        await asyncio.sleep(max(0.0, start + at - time.perf_counter()))
+        tasks.append(asyncio.ensure_future(one(start + at, next(source))))
+    await asyncio.gather(*tasks)
+    for connection in free:
+        connection.close()
+    return done
+
+
+def figures(name: str, timed: Sequence[Timed], seconds: float) -> list[Row]:
+    """Throughput, and the spread of what clients wait for."""
+    good = [one for one in timed if one.good]
+    rows = [
+        Row(name=f"{name}: requests a second", value=len(good) / seconds, unit="1/s"),
+        Row(
+            name=f"{name}: tokens a second",
+            value=sum(one.tokens for one in good) / seconds,
+            unit="1/s",
+        ),
+        Row(name=f"{name}: failed", value=len(timed) - len(good), unit="requests"),
+    ]
+    spreads = {
+        "time to first token": [one.first for one in good],
+        "between tokens": [gap for one in good for gap in one.gaps],
+        "whole answer": [one.whole for one in good],
+    }
+    for what, values in spreads.items():
+        for share in (0.5, 0.9, 0.99):
+            if values:
+                at = sorted(values)[min(len(values) - 1, int(share * len(values)))]
+                row = Row(name=f"{name}: {what}, p{share * 100:g}", value=at * 1000, unit="ms")
+                rows.append(row)
+    return rows
+
+
+@contextlib.contextmanager
+def served(model: str) -> Iterator[str]:
+    """A server of its own, ended with the block."""
+    with tempfile.TemporaryDirectory() as name:
+        flags = [model, "--port", "0"]
+        if model == "null":
+            flags += ["--tokenizer", str(_text_tokenizer(Path(name)))]
+        command = [sys.executable, "-m", "espalier.runtime.cli", "serve", *flags]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        yield from _ready(process)
+
+
+def _text_tokenizer(folder: Path) -> Path:
+    """The embedded model's tokenizer with the null model's one token as text."""
+    own = Path(__file__).parents[1] / "runtime" / "sprig"
+    made = json.loads((own / "tokenizer.json").read_text())
+    for token in made["added_tokens"]:
+        token["special"] = token["special"] and token["id"] != 1
+    (folder / "tokenizer.json").write_text(json.dumps(made))
+    config = json.loads((own / "tokenizer_config.json").read_text())
+    config |= {"eos_token": None, "chat_template": "{{ messages[0].content }}"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return folder
+
+
+def _ready(process: subprocess.Popen[str]) -> Iterator[str]:
+    try:
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if (found := _READY.search(line)) is not None:
+                yield found[1]
+                return
+        raise InvalidRequestError(f"the server did not start: {''.join(said)[-500:]}")
+    finally:
+        process.terminate()
+        process.communicate()
