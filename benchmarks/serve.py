@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +44,12 @@ def main(argv: Sequence[str]) -> int:
         args.concurrency = [1, 16]
     with contextlib.ExitStack() as stack:
         url = args.url or stack.enter_context(served(args.model))
-        loops: list[tuple[str, Callable[[], Awaitable[list[Timed]]]]] = [
-            (f"{n} at once", lambda n=n: closed(url, args, n)) for n in args.concurrency
-        ]
-        loops += [(f"{rate:g} a second", lambda r=rate: opened(url, args, r)) for rate in args.rate]
-        rows = []
         asyncio.run(_warm(url, args))
-        for name, loop in loops:
-            began = time.perf_counter()
-            timed = asyncio.run(_awaited(loop))
-            rows += figures(name, timed, time.perf_counter() - began)
+        rows: list[Row] = []
+        for count in args.concurrency:
+            rows += _measured(f"{count} at once", closed(url, args, count))
+        for rate in args.rate:
+            rows += _measured(f"{rate:g} a second", opened(url, args, rate))
     finish("serve", argv, args.json, rows)
     return 0 if all(row.value == 0 for row in rows if row.name.endswith("failed")) else 1
 
@@ -73,8 +69,10 @@ def _parse(argv: Sequence[str]) -> Any:
     return made.parse_args(list(argv))
 
 
-async def _awaited(loop: Callable[[], Awaitable[list[Timed]]]) -> list[Timed]:
-    return await loop()
+def _measured(name: str, loop: Coroutine[Any, Any, list[Timed]]) -> list[Row]:
+    began = time.perf_counter()
+    timed = asyncio.run(loop)
+    return figures(name, timed, time.perf_counter() - began)
 
 
 def bodies(args: Any) -> Iterator[dict[str, Any]]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import json
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, Protocol
 
 from ..errors import EspalierError, InvalidRequestError
-from ..types import Result, SamplingParams
+from ..types import Chunk, Result, SamplingParams
 from .engine import Engine
+from .http_protocol import Ask
 
 ABOUT = """\
 Talk to a model. Each turn sends the whole chat again; the line under the answer tells how much of
@@ -19,12 +24,15 @@ it was still cached.
 examples
   espalier chat
   espalier chat --model ./my-model --temperature 0.7
+  espalier chat --url http://localhost:30000
   echo "What is 37 + 48?" | espalier chat"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = ABOUT
-    parser.add_argument("--model", default="sprig", help="sprig, a folder or a hub id")
+    parser.add_argument("--model", help="sprig (the default), a folder or a hub id")
+    parser.add_argument("--url", help="of an `espalier serve`, instead of a model here")
+    parser.add_argument("--api-key", default=os.environ.get("ESPALIER_API_KEY"), help="its key")
     parser.add_argument("--system", help="a system message to begin with")
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--max-tokens", type=int, default=256)
@@ -36,9 +44,17 @@ def run(args: argparse.Namespace) -> int:
     params = SamplingParams(
         temperature=args.temperature, max_tokens=args.max_tokens, seed=args.seed
     )
-    with Engine(model=args.model) as engine:
+    if args.url is not None:
+        if args.model is not None:
+            raise InvalidRequestError(
+                expected="one of --url and --model", got="both of them", where="--model"
+            )
+        remote = Remote(args.url, args.api_key)
+        return Chat(remote, params, args.system, args.quiet).loop(read_turns())
+    model = args.model or "sprig"
+    with Engine(model=model) as engine:
         if not args.quiet and sys.stdin.isatty():
-            print(f"{args.model} on {engine.info.device}. /reset, /stats, /exit", file=sys.stderr)
+            print(f"{model} on {engine.info.device}. /reset, /stats, /exit", file=sys.stderr)
         return Chat(engine, params, args.system, args.quiet).loop(read_turns())
 
 
@@ -54,11 +70,49 @@ def read_turns() -> Iterator[str]:
             yield line
 
 
+class Talker(Protocol):
+    """What a chat needs of an engine."""
+
+    def stream(
+        self, *, messages: Sequence[Any], sampling_params: SamplingParams
+    ) -> Iterator[Chunk]: ...
+    def stats(self) -> dict[str, Any]: ...
+
+
+class Remote:
+    """A server as a chat's engine."""
+
+    def __init__(self, url: str, api_key: str | None) -> None:
+        from .http_client import HTTPClient
+
+        self._client = HTTPClient(url, api_key=api_key)
+
+    def stream(
+        self, *, messages: Sequence[Any], sampling_params: SamplingParams
+    ) -> Iterator[Chunk]:
+        """The answer in pieces."""
+        ids = self._client.tokenizer.encode_chat(messages, add_generation_prompt=True)
+        ask = Ask(prompts=[ids], params=sampling_params, stream=True)
+        with asyncio.Runner() as runner:
+            chunks = self._client.stream(ask)
+            while (chunk := runner.run(_next(chunks))) is not None:
+                yield chunk
+
+    def stats(self) -> dict[str, Any]:
+        """The counters of the engine there; its admin's key is needed where it has one."""
+        stats: dict[str, Any] = json.loads(self._client.get("/server_info"))["stats"]
+        return stats
+
+
+async def _next(chunks: AsyncIterator[Chunk]) -> Chunk | None:
+    return await anext(chunks, None)
+
+
 class Chat:
     """The messages so far, and what to do with the next line."""
 
     def __init__(
-        self, engine: Engine, params: SamplingParams, system: str | None, quiet: bool
+        self, engine: Talker, params: SamplingParams, system: str | None, quiet: bool
     ) -> None:
         self.engine = engine
         self.params = params

@@ -22,6 +22,8 @@ import psutil
 import pydantic
 import pytest
 
+import espalier as esp
+from espalier.runtime.cli import main
 from tests.runtime.serving import user
 from tests.support import ROOT
 from tests.tiny_tokenizers import save
@@ -177,6 +179,32 @@ def test_sixty_four_at_once(sprig: Served) -> None:
     assert all(answers[number] == answers[number % 8] for number in range(64))
 
 
+def test_espalier_chat_with_a_server(
+    sprig: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = iter(["What is 37 + 48?", "Now add 7.", "/stats", "/exit"])
+    monkeypatch.setattr("builtins.input", lambda _: next(lines))
+    assert main(["chat", "--url", sprig.url]) == 0
+    out, err = capsys.readouterr()
+    assert "37+48: 7+8=15, 3+4+1=8, so 85" in out
+    assert "generated_tokens" in out
+    assert re.search(r"\d+ prompt tokens, [1-9]\d* of them cached", err)
+    assert main(["chat", "--url", sprig.url, "--model", "sprig"]) == 2
+
+
+def test_a_program_over_the_wire(sprig: Served) -> None:
+    @esp.function
+    def sums(s: Any) -> None:
+        s += esp.user("What is 37 + 48?")
+        s += esp.assistant(esp.gen("sum", max_tokens=40))
+
+    backend = esp.HTTPBackend(sprig.url)
+    states = sums.run_batch([{}] * 8, backend=backend)
+    assert {state["sum"] for state in states} == {"37+48: 7+8=15, 3+4+1=8, so 85"}
+    streamed = sums.run(backend=backend, stream=True)
+    assert "".join(streamed.text_iter("sum")) == states[0]["sum"]
+
+
 LONG: dict[str, Any] = {"prompt": [3], "max_tokens": 500_000, "ignore_eos": True}
 
 
@@ -275,8 +303,6 @@ def test_a_full_queue_answers_every_socket(text_folder: Path) -> None:
 
 
 def test_a_port_that_is_taken_is_told(sprig: Served, capsys: Any) -> None:
-    from espalier.runtime.cli import main
-
     port = sprig.url.rpartition(":")[2]
     assert main(["serve", "null", "--port", port]) == 2
     assert "cannot listen on 127.0.0.1" in capsys.readouterr().err
