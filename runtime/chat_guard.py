@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from ..errors import InvalidRequestError
@@ -32,7 +33,8 @@ class Fence:
         self._tokens = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
         said = "".join(_strings(chat))
         used, spelled = set(said), set(_ESCAPE.findall(said))
-        free = [c for c in _CANDIDATES if c not in used and _escaped(c) not in spelled][:2]
+        unused = (c for c in _CANDIDATES if c not in used and _escaped(c) not in spelled)
+        free = list(islice(unused, 2))
         if len(free) < 2:
             raise InvalidRequestError(
                 "the messages use every private-use character of Unicode", where="messages"
