@@ -35,6 +35,7 @@ _SAMPLES: tuple[tuple[Any, str], ...] = (
     (True, '{"a": [1, -20.5, "b", true, false, null], "c": {}}'),
     ({"type": "string", "maxLength": 1000}, '"a"'),
     ({"type": "string", "minLength": 1}, '"a"'),
+    ({"properties": {"a": True}}, '{"b": 1}'),
 )
 _LEARNT = 64 << 10  # what a grammar learns in some 150 tokens (measured: 20 KB to 1.1 MB)
 

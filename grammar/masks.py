@@ -32,7 +32,7 @@ from .products import (
     product_shape,
     unbounded,
 )
-from .token_set import TokenSet, of_bits
+from .token_set import TokenSet, of_bits, put
 from .trie import TokenTrie
 from .vocabulary import pack_bits
 from .walk import Walker
@@ -124,6 +124,7 @@ class Rows:
         eos = np.zeros(vocabulary.size, dtype=bool)
         eos[list(vocabulary.eos_ids)] = True
         self.eos = pack_bits(eos, vocabulary.words)
+        self._nothing = np.zeros_like(self.eos)
 
     # -- rows of configurations --------------------------------------------------------------------
 
@@ -135,7 +136,7 @@ class Rows:
         return config.row[0]
 
     def _build(self, machine: Machine, config: Config) -> Words:
-        bits = self.eos.copy() if config.can_end else np.zeros_like(self.eos)
+        bits = self.eos.copy() if config.can_end else self._nothing.copy()
         few: list[int] = []
         for node, kont in config.threads:
             inner = self.inner(node)
@@ -147,7 +148,7 @@ class Rows:
                     tokens.add_to(bits)
                 else:
                     few.extend(tokens.few)
-        TokenSet(few=few).add_to(bits)
+        put(few, bits)
         return bits
 
     def crossing(self, machine: Machine, node: Node, kont: Kont) -> Crossing:

@@ -45,13 +45,11 @@ class TokenSet:
         """Sets the tokens' bits in `mask`, uint32[words]."""
         if self.bits is not None:
             np.bitwise_or(mask, self.bits, out=mask)
-            return
-        if self._pairs is None:
-            if not self.few:
-                return
-            self._pairs = _pairs(self.few)
-        where, what = self._pairs
-        mask[where] |= what
+        elif self._pairs is not None:
+            where, what = self._pairs
+            mask[where] |= what
+        elif self.few:
+            put(self.few, mask)
 
     def without(self, tokens: Words) -> TokenSet:
         """The set without those of an array of ids."""
@@ -63,7 +61,8 @@ class TokenSet:
             bits = self.bits.copy()
             np.bitwise_and.at(bits, word, ~bit)
             return TokenSet(bits=bits)
-        where, what = self._pairs or _pairs(())
+        assert self._pairs is not None
+        where, what = self._pairs
         place = np.searchsorted(where, word)
         known = place < len(where)
         known[known] = where[place[known]] == word[known]
@@ -89,11 +88,15 @@ def of_tokens(tokens: np.ndarray, size: int, words: int) -> TokenSet:
     return of_bits(pack_bits(allowed, words))
 
 
-def _pairs(tokens: Collection[int]) -> tuple[Words, Words]:
-    words: dict[int, int] = {}
-    for token in tokens:
-        words[token >> 5] = words.get(token >> 5, 0) | 1 << (token & 31)
-    return np.array(list(words), dtype=np.intp), np.array(list(words.values()), dtype=np.uint32)
+def put(tokens: Collection[int], mask: Words) -> None:
+    """Sets the bits of token ids, perhaps repeated, in `mask`, uint32[words]."""
+    if len(tokens) <= 2 * FEW:
+        words = mask.data
+        for token in tokens:
+            words[token >> 5] |= 1 << (token & 31)
+        return
+    ids = np.array(list(tokens), dtype=np.intp)
+    np.bitwise_or.at(mask, ids >> 5, (1 << (ids & 31)).astype(np.uint32))
 
 
 class Whole:
