@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from .device import uses_triton
+
 
 def silu_mul_reference(gate_up: Tensor) -> Tensor:
     """[T, 2I], gate before up -> [T, I]."""
@@ -14,6 +16,10 @@ def silu_mul_reference(gate_up: Tensor) -> Tensor:
 
 def silu_mul(gate_up: Tensor) -> Tensor:
     """See `silu_mul_reference`. May write over `gate_up`."""
+    if uses_triton(gate_up):
+        from . import triton_activation
+
+        return triton_activation.silu_mul(gate_up)
     gate, up = gate_up.chunk(2, dim=-1)
     return F.silu(gate, inplace=True).mul_(up)
 

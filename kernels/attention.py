@@ -1,19 +1,23 @@
 """Attention of a flat batch of rows over keys and values that lie in slots.
 
-`paged_attention_reference` is the specification; `paged_attention` computes the same in few
-operators: runs of as many rows each (decode: one) and of similar lengths go together as one padded
-batch, longer runs each alone.
+`paged_attention_reference` is the specification; `paged_attention` computes the same: on a CUDA
+device by Triton (`triton_attention.py`), elsewhere in few operators of torch: runs of as many rows
+each (decode: one) and of similar lengths go together as one padded batch, longer runs each alone.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .attention_plan import SharedRun
+from .device import uses_triton
 
 TOGETHER = 32
 """Runs of up to so many rows share a batch; above it one fills the machine alone."""
@@ -51,7 +55,9 @@ class AttentionBatch:
     """The rows of one step: sequence b has rows query_start[b]:query_start[b + 1], which are the
     last of its seq_len[b] positions; slot_tables[table_of[b], p] is the slot of its position p, and
     what stands at seq_len[b] and after is never used. table_of: None is 0, 1, ... The tables may be
-    far wider than these sequences, and are not copied."""
+    far wider than these sequences, and are not copied. shared: runs of positions that several
+    sequences have in the same slots, which a kernel may read once for all of them; the result is
+    the same without."""
 
     def __init__(
         self,
@@ -60,12 +66,15 @@ class AttentionBatch:
         slot_tables: Tensor,
         workspace: Workspace | None = None,
         table_of: list[int] | None = None,
+        shared: Sequence[SharedRun] = (),
     ) -> None:
         self.workspace = workspace or Workspace()
         self.table_of = list(range(len(seq_len))) if table_of is None else table_of
         self.query_start = query_start
         self.seq_len = seq_len
         self.slot_tables = slot_tables
+        self.shared = shared
+        self.device_plans: dict[Any, Any] = {}  # of `triton_attention`, one for all layers alike
         self._parts: dict[tuple[int | None, torch.dtype, bool], list[_Part]] = {}
 
     def parts(self, window: int | None, dtype: torch.dtype, *, pieces: bool = False) -> list[_Part]:
@@ -240,6 +249,12 @@ def paged_attention(
     sinks: Tensor | None = None,
 ) -> Tensor:
     """See `paged_attention_reference`."""
+    if uses_triton(q):
+        from . import triton_attention
+
+        return triton_attention.paged_attention(
+            q, k_cache, v_cache, batch, scale=scale, window=window, softcap=softcap, sinks=sinks
+        )
     scored = softcap is not None or sinks is not None
     parts = batch.parts(window, q.dtype, pieces=scored)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .device import uses_triton
 
 
 def rms_norm_reference(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -21,12 +24,17 @@ class RMSNorm:
     """`rms_norm_reference` with `weight` [H] and `eps` given once. The product with a float32
     weight is in float32 whatever x is, as Gemma's checkpoints were trained."""
 
-    __slots__ = ("_epsilon", "_scaled", "eps", "weight")
+    __slots__ = ("_epsilon", "_kernel", "_scaled", "eps", "weight")
 
     def __init__(self, weight: Tensor, eps: float) -> None:
         self.weight = weight
         self.eps = eps
         width = weight.shape[-1]
+        self._kernel: Callable[..., Tensor] | None = None
+        if uses_triton(weight):
+            from . import triton_norm
+
+            self._kernel = triton_norm.rms_norm
         self._scaled: Tensor | None = None
         if weight.device.type == "cpu" and weight.dtype == torch.float32:
             # x / sqrt(mean(x^2) + eps) = sqrt(H) * x / hypot(|x|, sqrt(H * eps)): four operators
@@ -36,6 +44,8 @@ class RMSNorm:
 
     def __call__(self, x: Tensor) -> Tensor:
         """x [..., H] -> the same shape, a new tensor."""
+        if self._kernel is not None:
+            return self._kernel(x, self.weight, self.eps)
         if x.dtype != self.weight.dtype:
             return self(x.to(self.weight.dtype)).to(x.dtype)
         if self._scaled is None:
@@ -45,4 +55,6 @@ class RMSNorm:
 
     def add(self, x: Tensor, delta: Tensor) -> Tensor:
         """Add `delta` to the residual `x` in place, and return its norm."""
+        if self._kernel is not None:
+            return self._kernel(x, self.weight, self.eps, delta)
         return self(x.add_(delta))

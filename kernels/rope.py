@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .device import uses_triton
+from .norm import RMSNorm, rms_norm_reference
+
 
 def rope_reference(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate x [T, heads, D]: pairs (i, i + D/2) by the angles whose cos and sin are [T, D/2]."""
@@ -26,3 +29,73 @@ def write_kv(rows: Tensor, slot_of: Tensor, values: Tensor) -> None:
     """rows [slots, W] at slot_of [T] become `values` [T, W]; several writes to the trash slot
     leave any one of them."""
     rows.index_copy_(0, slot_of, values)
+
+
+def turn_and_write_reference(
+    qkv: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    slot_of: Tensor,
+    rows: Tensor,
+    *,
+    heads: int,
+    kv_heads: int,
+    width: int,
+    norms: tuple[RMSNorm, RMSNorm] | None = None,
+) -> Tensor:
+    """What attention needs of qkv [T, (heads + 2 kv_heads) * width]: queries and keys normed by
+    `norms` (of queries, of keys) over each head, their first cos.shape[-1] elements turned as
+    `rope_` turns them; keys, then values, written to rows [slots, 2 kv_heads * width] at slot_of
+    [T]; the queries returned [T, heads, width]."""
+    parts = qkv.view(len(qkv), heads + 2 * kv_heads, width)
+    q, k, v = parts.split([heads, kv_heads, kv_heads], dim=1)
+    if norms is not None:
+        q, k = (
+            rms_norm_reference(part.to(norm.weight.dtype), norm.weight, norm.eps).to(qkv.dtype)
+            for part, norm in zip((q, k), norms, strict=True)
+        )
+    turning = cos.shape[-1]
+    half = turning // 2
+    angles = cos[:, 0, :half].float(), sin[:, 0, half:].float()
+    q, k = (
+        torch.cat(
+            (
+                rope_reference(part[..., :turning].float(), *angles).to(qkv.dtype),
+                part[..., turning:],
+            ),
+            dim=-1,
+        )
+        for part in (q, k)
+    )
+    rows[slot_of] = torch.cat((k, v), dim=1).flatten(1)
+    return q
+
+
+def turn_and_write(
+    qkv: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    slot_of: Tensor,
+    rows: Tensor,
+    *,
+    heads: int,
+    kv_heads: int,
+    width: int,
+    norms: tuple[RMSNorm, RMSNorm] | None = None,
+) -> Tensor:
+    """See `turn_and_write_reference`. May write over `qkv`, of which the queries may be a view."""
+    if uses_triton(qkv):
+        from . import triton_rope
+
+        return triton_rope.turn_and_write(
+            qkv, cos, sin, slot_of, rows, heads=heads, kv_heads=kv_heads, width=width, norms=norms
+        )
+    parts = qkv.view(qkv.shape[0], heads + 2 * kv_heads, width)
+    queries, turned = parts[:, :heads], parts[:, : heads + kv_heads]
+    if norms is not None:
+        for part, norm in zip((queries, turned[:, heads:]), norms, strict=True):
+            part.copy_(norm(part))
+    turning = cos.shape[-1]
+    rope_(turned if turning == width else turned[..., :turning], cos, sin)
+    write_kv(rows, slot_of, qkv[:, heads * width :])
+    return queries

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # A shell's background jobs are started with ^C ignored; tests that send it expect Python's handler.
@@ -19,3 +20,10 @@ settings.register_profile(
     "espalier", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("espalier")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Triton's kernels are interpreted (`tests/triton_interpreter.py`), but for the tests marked
+    gpu; that must be known before anything imports triton."""
+    if config.getoption("markexpr") != "gpu":
+        os.environ.setdefault("TRITON_INTERPRET", "1")

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...kernels.activation import silu_mul
 from ...kernels.attention import AttentionBatch, Workspace, paged_attention
 from ...kernels.norm import RMSNorm
-from ...kernels.rope import rope_, write_kv
+from ...kernels.rope import turn_and_write
 from ..batch import ForwardBatch
 from ..config import ModelConfig
 from ..kv_cache import KVCache, KVLayout, LayerKV
@@ -77,7 +77,6 @@ class Attention:
         self.layer = layer
         self.width = config.head_dim
         self.heads, self.kv_heads = config.num_heads, config.num_kv_heads
-        self.turning = int(config.head_dim * config.rope.share)
         self.scale = config.attention_scale
         self.softcap = config.attention_softcap
         self.window = config.windows[layer]
@@ -97,25 +96,28 @@ class Attention:
             kind="row",
             bias=config.output_bias,
         )
-        self.norms: list[RMSNorm] = []
+        self.norms: tuple[RMSNorm, RMSNorm] | None = None
         if config.qk_norm:
-            self.norms += [
-                rms_norm(config, weights, f"{name}.{part}_norm", self.width) for part in "qk"
-            ]
+            self.norms = (
+                rms_norm(config, weights, f"{name}.q_norm", self.width),
+                rms_norm(config, weights, f"{name}.k_norm", self.width),
+            )
 
     def __call__(self, x: Tensor, step: Step) -> Tensor:
         qkv = self.qkv(x)
-        heads = qkv.view(x.shape[0], -1, self.width)
-        queries = heads[:, : self.heads]
-        if self.norms:
-            keys = heads[:, self.heads : self.heads + self.kv_heads]
-            for part, norm in zip((queries, keys), self.norms, strict=True):
-                part.copy_(norm(part))
         local = self.window is not None
         cos, sin = (step.local_cos, step.local_sin) if local else (step.cos, step.sin)
-        turned = heads[:, : self.heads + self.kv_heads]
-        rope_(turned if self.turning == self.width else turned[..., : self.turning], cos, sin)
-        write_kv(step.kv.rows[self.layer], step.slot_of, qkv[:, self.heads * self.width :])
+        queries = turn_and_write(
+            qkv,
+            cos,
+            sin,
+            step.slot_of,
+            step.kv.rows[self.layer],
+            heads=self.heads,
+            kv_heads=self.kv_heads,
+            width=self.width,
+            norms=self.norms,
+        )
         mixed = paged_attention(
             queries,
             step.kv.k[self.layer],
@@ -146,8 +148,11 @@ class Layer:
     def __call__(self, x: Tensor, step: Step) -> Tensor:
         """Adds to the residual `x` in place and returns it."""
         mixed = self.attention(self.attention_norm(x), step)
-        self.attention.output.add_to(x, mixed)
-        return self.down.add_to(x, silu_mul(self.gate_up(self.mlp_norm(x))))
+        if x.is_cuda:  # one kernel adds and norms; on a CPU the product adds
+            inner = self.mlp_norm.add(x, self.attention.output(mixed))
+        else:
+            inner = self.mlp_norm(self.attention.output.add_to(x, mixed))
+        return self.down.add_to(x, silu_mul(self.gate_up(inner)))
 
 
 class LlamaForCausalLM:

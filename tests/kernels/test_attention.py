@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-import random
 import time
-from dataclasses import dataclass
 
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
-from torch import Tensor
 
 from espalier.kernels.attention import (
     PIECE,
@@ -21,50 +18,7 @@ from espalier.kernels.attention import (
     paged_attention_reference,
     visible,
 )
-
-
-@dataclass
-class Case:
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    batch: AttentionBatch
-
-
-def _case(
-    shapes: list[tuple[int, int]],
-    *,
-    heads: tuple[int, int] = (4, 2),
-    widths: tuple[int, int] = (8, 8),
-    contiguous: bool = False,
-    scattered: bool = False,
-    seed: int = 0,
-    dtype: torch.dtype = torch.float32,
-) -> Case:
-    """`shapes`: (rows, keys) per sequence. What lies past a table's end, and in slots of nobody,
-    is NaN: it must not reach any result."""
-    torch.manual_seed(seed)
-    total = sum(keys for _, keys in shapes)
-    slots = list(range(total))
-    if not contiguous:
-        random.Random(seed).shuffle(slots)
-    tables = torch.full((len(shapes) + 2, max(keys for _, keys in shapes) + 3), total)
-    table_of = list(range(len(shapes)))
-    if scattered:
-        table_of = random.Random(seed).sample(range(len(tables)), len(shapes))
-    starts, used = [0], 0
-    for b, (rows, keys) in enumerate(shapes):
-        tables[table_of[b], :keys] = torch.tensor(slots[used : used + keys])
-        starts.append(starts[-1] + rows)
-        used += keys
-    k = torch.randn(total + 1, heads[1], widths[0], dtype=dtype)
-    v = torch.randn(total + 1, heads[1], widths[1], dtype=dtype)
-    k[total], v[total] = math.nan, math.nan
-    q = torch.randn(starts[-1], heads[0], widths[0], dtype=dtype)
-    lengths = [keys for _, keys in shapes]
-    if not scattered:
-        return Case(q, k, v, AttentionBatch(starts, lengths, tables[: len(shapes)]))
-    return Case(q, k, v, AttentionBatch(starts, lengths, tables, table_of=table_of))
+from tests.attention_cases import Case, make_case
 
 
 def _compare(case: Case, **options: object) -> None:
@@ -101,7 +55,7 @@ def test_fast_equals_reference(
     contiguous: bool,
     seed: int,
 ) -> None:
-    case = _case(shapes, heads=heads, widths=widths, contiguous=contiguous, seed=seed)
+    case = make_case(shapes, heads=heads, widths=widths, contiguous=contiguous, seed=seed)
     _compare(case, window=window)
 
 
@@ -126,14 +80,14 @@ def test_softcap_and_sinks(
     contiguous: bool,
     seed: int,
 ) -> None:
-    case = _case(shapes, heads=heads, widths=widths, contiguous=contiguous, seed=seed)
+    case = make_case(shapes, heads=heads, widths=widths, contiguous=contiguous, seed=seed)
     drawn = torch.randn(heads[0]) if sinks else None
     _compare(case, softcap=softcap, sinks=drawn, window=window)
 
 
 def test_long_rows_with_a_softcap_are_cut_in_pieces() -> None:
     """Scores of a whole prompt at once would be quadratic memory."""
-    case = _case([(3 * PIECE + 5, 3 * PIECE + 40), (1, 50)])
+    case = make_case([(3 * PIECE + 5, 3 * PIECE + 40), (1, 50)])
     rows = [part.rows for part in case.batch.parts(None, torch.float32, pieces=True)]
     assert max(rows) == PIECE
     _compare(case, softcap=2.0)
@@ -141,7 +95,7 @@ def test_long_rows_with_a_softcap_are_cut_in_pieces() -> None:
 
 def test_reference_is_softmax_over_the_visible_keys() -> None:
     """One row by hand: window 3, softcap, a sink, two query heads on one KV head."""
-    case = _case([(1, 5)], heads=(2, 1), widths=(4, 3))
+    case = make_case([(1, 5)], heads=(2, 1), widths=(4, 3))
     sinks = torch.tensor([0.5, -0.5])
     out = paged_attention_reference(
         case.q, case.k, case.v, case.batch, scale=0.5, window=3, softcap=1.5, sinks=sinks
@@ -168,7 +122,7 @@ def test_visible() -> None:
 
 def test_nan_of_one_sequence_stays_there() -> None:
     """One request's broken keys (P4) reach neither its neighbours nor the padding."""
-    case = _case([(1, 5), (1, 9), (3, 40), (3, 7)])
+    case = make_case([(1, 5), (1, 9), (3, 40), (3, 7)])
     case.k[case.batch.slot_tables[1, :9]] = math.nan
     case.v[case.batch.slot_tables[2, :40]] = math.nan
     out = paged_attention(case.q, case.k, case.v, case.batch, scale=1.0)
@@ -182,7 +136,7 @@ def test_nan_of_one_sequence_stays_there() -> None:
 def test_tables_lie_anywhere(window: int | None) -> None:
     """Among others' and in any order: those of several lengths, of one, and of one sequence."""
     for shapes in ([(1, 5), (1, 9), (3, 40)], [(1, 9)] * 3, [(2, 9)], [(1, 70), (2, 70), (2, 70)]):
-        _compare(_case(shapes, scattered=True), window=window)
+        _compare(make_case(shapes, scattered=True), window=window)
 
 
 def test_wide_tables_are_not_copied() -> None:
@@ -214,7 +168,7 @@ def test_workspace_is_reused_and_grows() -> None:
 
 
 def test_bfloat16_is_close_to_the_reference() -> None:
-    case = _case([(1, 30), (1, 200), (40, 60)], dtype=torch.bfloat16, widths=(16, 16))
+    case = make_case([(1, 30), (1, 200), (40, 60)], dtype=torch.bfloat16, widths=(16, 16))
     arguments = (case.q, case.k, case.v, case.batch)
     fast = paged_attention(*arguments, scale=0.25)
     slow = paged_attention_reference(*arguments, scale=0.25)

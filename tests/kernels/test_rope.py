@@ -1,8 +1,16 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
-from espalier.kernels.rope import rope_, rope_reference, write_kv
+from espalier.kernels.norm import RMSNorm
+from espalier.kernels.rope import (
+    rope_,
+    rope_reference,
+    turn_and_write,
+    turn_and_write_reference,
+    write_kv,
+)
 
 
 def test_in_place_equals_the_reference_on_a_view() -> None:
@@ -44,3 +52,24 @@ def test_write_kv_touches_its_slots_only() -> None:
     write_kv(rows, torch.tensor([4, 0, 5]), values)
     assert torch.equal(rows[[4, 0, 5]], values)
     assert torch.equal(rows[[1, 2, 3]], torch.zeros(3, 4))
+
+
+@pytest.mark.parametrize("turning", [8, 4])
+@pytest.mark.parametrize("normed", [False, True])
+def test_turn_and_write_like_the_reference(turning: int, normed: bool) -> None:
+    torch.manual_seed(0)
+    qkv = torch.randn(3, (4 + 2 + 2) * 8)
+    angle = torch.randn(3, turning // 2)
+    cos = torch.cat((angle.cos(), angle.cos()), -1).unsqueeze(1)
+    sin = torch.cat((-angle.sin(), angle.sin()), -1).unsqueeze(1)
+    norms = (RMSNorm(torch.randn(8), 1e-6), RMSNorm(torch.randn(8), 1e-6)) if normed else None
+    cache, slots = torch.zeros(6, 2 * 2 * 8), torch.tensor([5, 0, 2])
+    expected = cache.clone()
+    wanted = turn_and_write_reference(
+        qkv, cos, sin, slots, expected, heads=4, kv_heads=2, width=8, norms=norms
+    )
+    values = qkv[:, 6 * 8 :].clone()
+    found = turn_and_write(qkv, cos, sin, slots, cache, heads=4, kv_heads=2, width=8, norms=norms)
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(cache, expected)
+    assert torch.equal(cache[slots, 16:], values)

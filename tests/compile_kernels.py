@@ -1,0 +1,131 @@
+"""Compiles every Triton kernel for compute capabilities, with no such GPU: `python -m
+tests.compile_kernels 80 90`. Prints what each takes, and its PTX into the folder `--ptx`."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from espalier.kernels import (
+    triton_activation,
+    triton_attention,
+    triton_norm,
+    triton_rope,
+)
+from espalier.kernels.triton_attention import DEFAULT
+
+POINTER = {torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.float32: "*fp32"}
+SHARED_MEMORY = {80: 166_912, 86: 101_376, 89: 101_376, 90: 232_448}
+"""Bytes that one block may have."""
+
+
+class Build(NamedTuple):
+    """A kernel, the types of its arguments (int32 where none is given), and its constants."""
+
+    kernel: Any
+    types: Mapping[str, str]
+    constants: Mapping[str, Any]
+
+
+def builds() -> list[Build]:
+    """Each kernel at the shapes of real models."""
+    return [*_attention(), *_layers()]
+
+
+SHAPES = (
+    (128, 128, 4, torch.bfloat16),
+    (192, 128, 1, torch.float16),
+    (256, 256, 2, torch.float32),
+)
+"""Widths of keys and values, query heads of a KV head."""
+
+
+def _attention() -> list[Build]:
+    floats = dict.fromkeys(("partial", "partial_sum", "sinks"), "*fp32")
+    ints = dict.fromkeys(("items", "listed", "position", "first", "merged"), "*i32")
+    others = floats | ints | {"tables": "*i64", "scale": "fp32", "softcap": "fp32"}
+    made = []
+    for k_width, v_width, group, dtype in SHAPES:
+        types = dict.fromkeys(("q", "k", "v", "out"), POINTER[dtype]) | others
+        sizes = triton_attention.block_sizes(DEFAULT, k_width, v_width, dtype)
+        both = (False, True) if group == 4 else (True,)
+        for packed, extras in itertools.product((DEFAULT.few, DEFAULT.many), both):
+            constants = sizes | {
+                "HEADS": 8 * group, "GROUP": group, "K_WIDTH": k_width, "V_WIDTH": v_width,
+                "PACKED": packed, "ITEM": triton_attention.ITEM_WIDTH,
+                "HAS_CAP": extras, "HAS_SINKS": extras, "HAS_WINDOW": extras,
+                "LOG2_E": triton_attention.LOG2_E,
+            }  # fmt: skip
+            made.append(Build(triton_attention._attend_kernel, types, constants))
+    for sinks in (False, True):
+        made.append(Build(triton_attention._merge_kernel, types, {
+            "HEADS": 32, "V_WIDTH": 128, "BLOCK_V": 128, "MERGED": DEFAULT.merged,
+            "HAS_SINKS": sinks, "LOG2_E": triton_attention.LOG2_E,
+        }))  # fmt: skip
+    return made
+
+
+def _layers() -> list[Build]:
+    half = ("gate_up", "out", "x", "delta", "qkv", "queries", "cos", "sin", "cache")
+    types = dict.fromkeys(half, "*bf16") | {"slot_of": "*i64", "eps": "fp32"}
+    weight = {"weight": "*fp32", "q_norm": "*bf16", "k_norm": "*bf16"}
+    heads = {"HEADS": 16, "KV_HEADS": 8, "WIDTH": 128, "BLOCK": 128}
+    return [
+        Build(triton_activation._silu_mul_kernel, types, {"BLOCK": triton_activation.BLOCK}),
+        Build(triton_norm._norm_kernel, types | weight, {"BLOCK": 4096, "ADDS": True}),
+        Build(
+            triton_norm._norm_kernel, types | {"weight": "*bf16"}, {"BLOCK": 1024, "ADDS": False}
+        ),
+        Build(triton_rope._prepare_kernel, types | weight, heads | {"HAS_NORMS": True}),
+        Build(
+            triton_rope._prepare_kernel,
+            types,
+            heads | {"HAS_NORMS": False, "q_norm": None, "k_norm": None},
+        ),
+    ]
+
+
+def compile_for(build: Build, capability: int) -> Any:
+    """The compiled kernel."""
+    names = build.kernel.arg_names
+    signature = {
+        name: "constexpr" if name in build.constants else build.types.get(name, "i32")
+        for name in names
+    }
+    aligned = {
+        (place,): [["tt.divisibility", 16]]
+        for place, name in enumerate(names)
+        if signature[name].startswith("*") or name.endswith(("_slot", "_row", "_head"))
+    }
+    constants = {(names.index(name),): value for name, value in build.constants.items()}
+    source = ASTSource(build.kernel, signature, constexprs=constants, attrs=aligned)
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32))
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("capability", type=int, nargs="+")
+    options.add_argument("--ptx", type=Path)
+    args = options.parse_args()
+    for capability in args.capability:
+        for number, build in enumerate(builds()):
+            made = compile_for(build, capability)
+            name = f"{build.kernel.__name__.strip('_')}-{number}-sm{capability}"
+            shared = made.metadata.shared
+            print(f"{name}: {shared} bytes of shared memory", flush=True)
+            assert shared <= SHARED_MEMORY[capability], (name, shared)
+            if args.ptx:
+                args.ptx.mkdir(parents=True, exist_ok=True)
+                (args.ptx / f"{name}.ptx").write_text(made.asm["ptx"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Triton's kernels on a CPU, by its interpreter.
+
+TRITON_INTERPRET must be set before triton is first imported, so `tests/conftest.py` sets it for
+every run but that of the tests marked gpu, which are there to compile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+
+triton = pytest.importorskip("triton", reason="triton is not installed here")
+
+
+@contextmanager
+def interpreted() -> Iterator[None]:
+    """Kernels that are launched inside run by the interpreter; memory that nothing has written is
+    NaN, or the largest integer."""
+    from triton.runtime import interpreter
+
+    patch = interpreter._patch_lang_tensor
+
+    def patched(tensor, scope):  # type: ignore[no-untyped-def]
+        patch(tensor, scope)
+        # As the interpreter has it, but for numpy >= 2.4 too: a scalar is an array of one element.
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    interpreter._patch_lang_tensor = patched
+    try:
+        # The hash wraps, and what is masked is -inf.
+        with np.errstate(all="ignore"):
+            yield
+    finally:
+        interpreter._patch_lang_tensor = patch
+        torch.use_deterministic_algorithms(before)
