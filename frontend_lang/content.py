@@ -47,6 +47,15 @@ class Candidates:
     tail: str
 
 
+@dataclass(frozen=True)
+class Addition:
+    """What a branch said since it began: the messages that it closed (and what stood between
+    them), and the pieces behind those."""
+
+    turns: tuple[Turn, ...]
+    pieces: tuple[Piece, ...]
+
+
 class Content:
     """See the module's docstring. Used by one interpreter task at a time."""
 
@@ -67,11 +76,12 @@ class Content:
         """A copy that shares all of it; the stable part of the pending text is encoded first."""
         self._settle(self.encoder.stable_split(self.pending))
         self.tokens.shared()
-        twin = self._twin()
+        twin = self.snapshot()
         twin.lost_tokens = 0
         return twin
 
-    def _twin(self) -> Content:
+    def snapshot(self) -> Content:
+        """It as it is now."""
         twin = Content.__new__(Content)
         twin.__dict__.update(self.__dict__)
         return twin
@@ -106,6 +116,37 @@ class Content:
             self._replay(piece)
             self._write(piece)
 
+    def added(self, origin: Content) -> Addition:
+        """What this branch said since it was `origin`. Raises ProgramError where it stands in
+        another message than it began in."""
+        if self.role is not origin.role:
+            raise ProgramError(
+                "the branch ends inside another message than it began in",
+                hint="Close the roles that the branch opens, and no other; or bring its variables "
+                "home with join('gather_variable').",
+            )
+        turns = self.turns[len(origin.turns) :]
+        if not turns:
+            return Addition((), tuple(since(self.journal, origin.journal)))
+        if turns[0].role is None:  # it may have begun before the branch did
+            pieces = turns[0].pieces[len(origin._between()) :]
+            turns = (Turn(None, pieces, ""), *turns[1:])
+        return Addition(turns, tuple(self._between()))
+
+    def add(self, said: Addition) -> None:
+        """Go on with what a branch said; the template writes its messages anew, at this place."""
+        for turn in said.turns:
+            if turn.role is not None:
+                self.begin_role(turn.role)
+            self.add_pieces(turn.pieces)
+            if turn.role is not None:
+                self.end_role(turn.role)
+        self.add_pieces(said.pieces)
+
+    def _between(self) -> list[Piece]:
+        """What stands behind the last message, while none is open."""
+        return [p for p in since(self.journal, self.raw_mark) if p.kind != "template"]
+
     def _replay(self, piece: Piece) -> None:
         match piece.kind:
             case "model":
@@ -129,8 +170,7 @@ class Content:
                 f"the role {role} begins inside the role {self.role.role}",
                 hint="Close it first; messages do not nest.",
             )
-        raw = [p for p in since(self.journal, self.raw_mark) if p.kind != "template"]
-        if raw:
+        if raw := self._between():
             self.turns = (*self.turns, Turn(None, tuple(raw), ""))
         opening = self.chat.opening(self.turns, role)
         if opening.appends:
@@ -192,7 +232,7 @@ class Content:
     def ids(self) -> list[int]:
         """What `prompt` would give now, for a reader: nothing settles by it, so that the pending
         text may still merge with what follows."""
-        return self._twin().prompt() if self.journal is not None else []
+        return self.snapshot().prompt() if self.journal is not None else []
 
     def prompt_so_far(self) -> list[int]:
         """The settled tokens, without settling more."""

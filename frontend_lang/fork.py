@@ -9,10 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import BranchError, EspalierError, InvalidRequestError, NotSupportedError
+from ..errors import (
+    BranchError,
+    EspalierError,
+    InvalidRequestError,
+    NotSupportedError,
+    ProgramError,
+)
+from .content import Addition
 from .expr import Expr, as_expr
 from .interpreter import Interpreter, Op
-from .journal import Piece, since
 from .records import Node
 from .state import ProgramState
 from .where import Where, caller
@@ -128,7 +134,8 @@ class Forks:
 
         gather_variable: each name that a branch set becomes a list in the parent, one entry per
         branch in order; None where a branch never set it. concate_and_append: the parent goes on
-        with the branches' text, one after another, generated tokens as they were sampled.
+        with what the branches said, one after another, generated tokens as they were sampled and
+        messages as its chat template writes them here.
         errors: "raise" an ExceptionGroup of BranchErrors if any branch failed; "keep" puts the
         branch's error in its place in each list (and leaves its text out).
         """
@@ -195,15 +202,27 @@ class Forks:
             self.parent.set_var(name, values)
 
     def _append(self, failed: dict[int, BranchError], where: Where) -> None:
-        pieces: list[Piece] = []
+        said: list[Addition] = []
         for branch, state in enumerate(self.states):
-            interpreter = state._interpreter
             if branch not in failed:
-                pieces.extend(since(interpreter.content.journal, interpreter.origin))
-        content = self.parent._interpreter.content
-        self.parent._interpreter.submit(
-            Op("join('concate_and_append')", where, action=lambda: content.add_pieces(pieces))
-        )
+                said.append(_added(state._interpreter, branch, where))
+        parent = self.parent._interpreter
+
+        def append() -> None:
+            for addition in said:
+                parent.content.add(addition)
+
+        parent.submit(Op("join('concate_and_append')", where, action=append))
+
+
+def _added(branch: Interpreter, number: int, where: Where) -> Addition:
+    """What the branch said. Raises ProgramError where that cannot be appended."""
+    try:
+        return branch.content.added(branch.origin)
+    except ProgramError as error:
+        raise ProgramError(
+            f"branch {number}: {error.message}", where=str(where), hint=error.hint
+        ) from None
 
 
 def _set_here(state: ProgramState) -> dict[str, Variable]:

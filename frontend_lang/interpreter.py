@@ -60,7 +60,7 @@ class Interpreter:
         self.cause: str = ""
         self.calls = self.forks = 0
         self.feed = Feed() if session.stream else None
-        self.origin: Journal | None = self.content.journal
+        self.origin = content.snapshot()
         self._lock = threading.Lock()
         self._queue: deque[Op] = deque()
         self._busy = False
@@ -83,7 +83,7 @@ class Interpreter:
         """The branch's content is there: work off what has queued up. above: for `holds`."""
         self.content = content
         self._above = above
-        self.origin = content.journal
+        self.origin = content.snapshot()
         if self.feed is not None and self.error is None:
             self.feed.put(content.text())
         self._release()

@@ -151,6 +151,56 @@ def test_texts_are_appended_in_order() -> None:
     assert "x" not in state
 
 
+def test_messages_of_branches_are_appended_as_messages() -> None:
+    """As the template writes them there: it begins a chat once, and knows all of them."""
+
+    def body(s: State) -> None:
+        s += "first "
+        forks = s.fork(2)
+        forks += lambda i: f"({i})" + esp.user(f"q{i}") + esp.assistant(esp.gen("x")) + "then "
+        forks.join("concate_and_append")
+        s += esp.user("all") + esp.assistant(esp.gen("y"))
+
+    def directly(s: State) -> None:
+        s += "first "
+        for i in range(2):
+            s += f"({i})" + esp.user(f"q{i}") + esp.assistant(f"x[0, {i}]") + "then "
+        s += esp.user("all") + esp.assistant(esp.gen("y"))
+
+    state, backend = run(body, by_branch)
+    expected, direct = run(directly, by_branch)
+    assert state.text() == expected.text()
+    assert state.messages() == expected.messages()
+    assert len(state.messages()) == 6
+    assert backend.prompts("y") == direct.prompts("y")
+    state._interpreter.check_invariants()
+
+
+def test_a_branch_inside_a_message_is_appended_to_it() -> None:
+    def body(s: State) -> None:
+        with s.user():
+            s += "a"
+            forks = s.fork(2)
+            forks += lambda i: f"({i})"
+            forks.join("concate_and_append")
+
+    state, _ = run(body)
+    assert state.messages() == [{"role": "user", "content": "a(0)(1)"}]
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_a_branch_that_ends_in_another_message_is_not_appended(opens: bool) -> None:
+    def body(s: State) -> None:
+        s += esp.user("a") if opens else esp.user_begin()
+        forks = s.fork(2)
+        forks += esp.assistant_begin() if opens else esp.user_end()
+        with pytest.raises(ProgramError, match="another message") as caught:
+            forks.join("concate_and_append")
+        assert str(caught.value.where).startswith(__file__)
+
+    run(body)
+
+
 def fails_in_branch_1(asked: Any) -> str:
     if asked.path[-1:] == (1,):
         raise EngineError("boom")
