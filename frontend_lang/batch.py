@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 AUTO_THREADS = 256
 _WINDOW = 4
+_STOPPED = "the batch was stopped"
 
 
 def run_batch(
@@ -68,6 +69,7 @@ class _Runner:
         self.seed = seeds.draw() if seed is None else seeds.checked(seed)
         self._lock = threading.Lock()
         self._running: set[Session] = set()
+        self._stopped = False
 
     def one(self, number: int, entry: Any) -> ProgramState:
         """One run; its failure is its state's."""
@@ -82,10 +84,11 @@ class _Runner:
             return state
         with self._lock:
             self._running.add(state.session)
+            if self._stopped:  # it left the queue before `stop` knew of it
+                state.session.cancel(_STOPPED)
         try:
             self.program.execute(state, arguments)
         except Exception as error:  # one fails alone; run_batch's caller finds it in error()
-            state.session.wait()
             state.finish(self.program.failure(error))
         finally:
             with self._lock:
@@ -96,9 +99,10 @@ class _Runner:
         """Nobody waits for the rest any more."""
         pool.shutdown(wait=False, cancel_futures=True)
         with self._lock:
+            self._stopped = True
             running = list(self._running)
         for session in running:
-            session.cancel("the batch was stopped")
+            session.cancel(_STOPPED)
 
     def _arguments(self, entry: Any) -> dict[str, Any]:
         if isinstance(entry, Mapping):

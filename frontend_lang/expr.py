@@ -151,6 +151,14 @@ def check_text(text: str, where: Where) -> None:
         ) from None
 
 
+def check_name(name: object, where: Where, *, optional: bool = False) -> None:
+    """Raise InvalidRequestError for what is no variable's name (optional: None is none, too)."""
+    if not (optional and name is None) and (not isinstance(name, str) or not name):
+        raise InvalidRequestError(
+            expected="a variable's name as a string", got=repr(name)[:80], where=str(where)
+        )
+
+
 def as_expr(value: object) -> Expr:
     """An expression as it is, a string as a Text; anything else is refused."""
     if isinstance(value, Expr):

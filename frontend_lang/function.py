@@ -39,7 +39,7 @@ from .interpreter import Interpreter
 from .options import SAMPLING_NAMES, SamplingOptions, run_fields, text_in_logprobs
 from .session import Machine, Session
 from .state import ProgramState
-from .where import Where
+from .where import Where, caller
 
 P = ParamSpec("P")
 
@@ -215,6 +215,13 @@ class Program(Generic[P]):
                 f"{self.name}{self._signature} cannot be called so: {error}", where=str(self.where)
             ) from None
         bound.apply_defaults()
+        for name, value in bound.arguments.items():
+            if isinstance(value, ProgramState):
+                raise InvalidRequestError(
+                    f"{self.name} would run on its own, and was given a state as its {name}",
+                    where=str(caller()),
+                    hint=f"Call {self.name}.body(s, ...) to go on in the state s.",
+                )
         return dict(bound.arguments)
 
     def check_options(self, options: Mapping[str, Any]) -> None:
@@ -265,6 +272,7 @@ class Program(Generic[P]):
             session.wait()
         except BaseException:
             session.cancel("the program raised")
+            session.wait()  # a call that ends later would hold what nobody releases
             raise
         finally:
             session.holds.close()
@@ -330,6 +338,7 @@ def _check_run(options: Mapping[str, Any]) -> None:
     for name, (kind, expected) in kinds.items():
         value = options.get(name)
         wrong = name in options and not isinstance(value, kind)
+        wrong |= isinstance(value, bool) and kind is not bool
         if wrong or (name == "deadline" and value is not None and not value > 0):
             raise InvalidRequestError(expected=expected, got=repr(value), where=name)
 

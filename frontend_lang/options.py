@@ -77,8 +77,8 @@ class TypedGenOptions(GenOptions, total=False):
 
 
 SAMPLING_NAMES = tuple(SamplingOptions.__annotations__)
-GEN_NAMES = tuple(dict.fromkeys(("name", *SAMPLING_NAMES, *GenOptions.__annotations__)))
 _TUPLES = ("stop", "stop_token_ids", "stop_regex")
+GEN_NAMES = tuple(dict.fromkeys(("name", *SAMPLING_NAMES, *GenOptions.__annotations__)))
 
 
 def sampling_fields(given: Mapping[str, Any], where: Where | None = None) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def sampling_fields(given: Mapping[str, Any], where: Where | None = None) -> dic
     """
     fields = {k: v for k, v in given.items() if k in SAMPLING_NAMES and v is not None}
     for name in ("return_logprob", "return_text_in_logprobs"):
-        _check_bool(name, fields.get(name, False))
+        check_bool(name, fields.get(name, False))
     fields.pop("return_text_in_logprobs", None)
     if "max_new_tokens" in fields:
         if "max_tokens" in fields:
@@ -104,17 +104,22 @@ def sampling_fields(given: Mapping[str, Any], where: Where | None = None) -> dic
             hint="Use prompt_logprobs=0 for the logprobs of the prompt.",
         )
     top = fields.pop("top_logprobs_num", None)
+    if top is not None and ("logprobs" in fields or fields.get("return_logprob") is False):
+        raise InvalidRequestError(
+            expected="top_logprobs_num beside return_logprob=True, or logprobs alone",
+            got=" and ".join(
+                n for n in ("logprobs", "return_logprob", "top_logprobs_num") if n in given
+            ),
+            where="top_logprobs_num",
+        )
     if fields.pop("return_logprob", top is not None) and "logprobs" not in fields:
         fields["logprobs"] = top or 0
-    for name in _TUPLES:
-        if name in fields:
-            value = fields[name]
-            fields[name] = (value,) if isinstance(value, str | int) else tuple(value)
-    check_fields(fields)
-    return fields
+    checked = check_fields(fields)
+    return {**fields, **{name: getattr(checked, name) for name in _TUPLES if name in fields}}
 
 
-def _check_bool(name: str, value: object) -> None:
+def check_bool(name: str, value: object) -> None:
+    """Raise InvalidRequestError for what is neither True nor False."""
     if not isinstance(value, bool):
         raise InvalidRequestError(expected="True or False", got=repr(value)[:80], where=name)
 
@@ -127,9 +132,9 @@ def text_in_logprobs(options: Mapping[str, Any]) -> bool:
     return bool(base if own is None else own)
 
 
-def check_fields(fields: Mapping[str, Any]) -> None:
+def check_fields(fields: Mapping[str, Any]) -> SamplingParams:
     """Raise InvalidRequestError where the fields cannot be; an absent max_tokens bounds nothing."""
-    SamplingParams(**{"max_tokens": None, **fields})
+    return SamplingParams(**{"max_tokens": None, **fields})
 
 
 def run_fields(options: Mapping[str, Any]) -> dict[str, Any]:

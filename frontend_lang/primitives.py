@@ -13,17 +13,30 @@ from ..grammar.spec import GrammarSpec
 from ..grammar.terms import Term, grammar as spec_of
 from ..types import check_names
 from .choices import resolve_method
-from .expr import Expr, ExprList, Gen, RoleBegin, RoleEnd, Select, Text, as_expr, check_text, join
+from .expr import (
+    Expr,
+    ExprList,
+    Gen,
+    RoleBegin,
+    RoleEnd,
+    Select,
+    Text,
+    as_expr,
+    check_name,
+    check_text,
+    join,
+)
 from .options import (
     GenOptions,
     TypedGenOptions,
+    check_bool,
     check_fields,
     check_gen_names,
     check_regex,
     sampling_fields,
 )
 from .typed import grammar_of, resolve_dtype, schema_grammar
-from .where import Where, caller
+from .where import Where, caller, said_at
 
 T = TypeVar("T")
 ROLES = ("system", "user", "assistant")
@@ -51,9 +64,14 @@ def gen(*args: Any, **options: Any) -> Any:
     Raises InvalidRequestError for a value that cannot be and for an unknown keyword.
     """
     where = caller()
+    with said_at(where):
+        return _gen(args, options, where)
+
+
+def _gen(args: tuple[Any, ...], options: dict[str, Any], where: Where) -> Gen[Any] | Select:
     check_gen_names("gen", options)
     name = _positional(args, options, where)
-    _check_name(name, where)
+    check_name(name, where, optional=True)
     given = {key: value for key, value in options.items() if value is not None}
     if "choices" in given:
         return _gen_choices(name, given, where)
@@ -64,13 +82,14 @@ def gen(*args: Any, **options: Any) -> Any:
     if "seed" in given:
         params["seed"] = given["seed"]
         check_fields(params)
+    check_bool("overwrite", given.get("overwrite", False))
     return Gen(
         name,
         params,
         where,
         grammar=grammar,
         dtype=dtype,
-        overwrite=bool(given.get("overwrite", False)),
+        overwrite=given.get("overwrite", False),
         text_in_logprobs=given.get("return_text_in_logprobs"),
     )
 
@@ -108,7 +127,8 @@ def gen_string(name: str | None = None, max_tokens: int | None = None, **options
 
 
 def _typed(what: str, dtype: type[T], name: str | None, options: dict[str, Any]) -> Gen[T]:
-    check_gen_names(what, options)
+    with said_at(caller()):
+        check_gen_names(what, options)
     for taken in ("dtype", "choices", "name"):
         if taken in options:
             raise InvalidRequestError(f"{what} has no parameter {taken!r}", where=str(caller()))
@@ -137,21 +157,23 @@ def select(
     """
     where = caller()
     known = ("name", "choices", "temperature", "choices_method", "seed", "overwrite")
-    check_names("select", unknown, known)
-    _check_name(name, where)
     fields: dict[str, Any] = {"temperature": temperature}
     if seed is not None:
         fields["seed"] = seed
-    check_fields(fields)
-    return Select(
-        name,
-        _checked_choices(choices, where),
-        where,
-        temperature=temperature,
-        method=resolve_method(choices_method),
-        seed=seed,
-        overwrite=overwrite,
-    )
+    with said_at(where):
+        check_names("select", unknown, known)
+        check_name(name, where, optional=True)
+        check_fields(fields)
+        check_bool("overwrite", overwrite)
+        return Select(
+            name,
+            _checked_choices(choices, where),
+            where,
+            temperature=temperature,
+            method=resolve_method(choices_method),
+            seed=seed,
+            overwrite=overwrite,
+        )
 
 
 def _gen_choices(name: str | None, given: dict[str, Any], where: Where) -> Select:
@@ -176,6 +198,7 @@ def _checked_choices(choices: Any, where: Where) -> tuple[str, ...]:
         raise InvalidRequestError(
             expected="at least one choice", got="an empty list", where=str(where)
         )
+    seen: set[str] = set()
     for choice in choices:
         if not isinstance(choice, str):
             raise InvalidRequestError(
@@ -185,10 +208,11 @@ def _checked_choices(choices: Any, where: Where) -> tuple[str, ...]:
                 hint="Write str(...) around the values.",
             )
         check_text(choice, where)
-        if choices.count(choice) > 1:
+        if choice in seen:
             raise InvalidRequestError(
                 expected="distinct choices", got=f"{choice!r} twice", where=str(where)
             )
+        seen.add(choice)
     return tuple(choices)
 
 
@@ -224,13 +248,6 @@ def _as_spec(given: object, where: Where) -> GrammarSpec:
         got=repr(given)[:80],
         where=str(where),
     )
-
-
-def _check_name(name: object, where: Where) -> None:
-    if name is not None and (not isinstance(name, str) or not name):
-        raise InvalidRequestError(
-            expected="a variable's name as a string", got=repr(name)[:80], where=str(where)
-        )
 
 
 def _role(role: str, content: Expr | str | None) -> ExprList:

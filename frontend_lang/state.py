@@ -16,7 +16,18 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ..errors import EspalierError, InvalidRequestError, NotSupportedError, VariableError
-from .expr import Expr, Gen, RoleBegin, RoleEnd, ScopeBegin, ScopeEnd, Select, as_expr, flatten
+from .expr import (
+    Expr,
+    Gen,
+    RoleBegin,
+    RoleEnd,
+    ScopeBegin,
+    ScopeEnd,
+    Select,
+    as_expr,
+    check_name,
+    flatten,
+)
 from .interpreter import Interpreter, op_of
 from .records import Outcome
 from .report import Report
@@ -94,6 +105,12 @@ class ProgramState:
         return variable
 
     def _check_free(self, name: str, expr: Expr, overwrite: bool) -> None:
+        if name in self._open_scopes:
+            raise VariableError(
+                f"the variable {name!r} is set inside itself: inside var_scope({name!r})",
+                where=str(expr.where),
+                hint="Take another name for one of the two.",
+            )
         if name in self._variables and not overwrite and not self._loops:
             raise VariableError(
                 f"the variable {name!r} is set already",
@@ -116,9 +133,8 @@ class ProgramState:
         """The text that is added inside becomes the variable `name`."""
         where = caller()
         begin = ScopeBegin(name, where, overwrite)
+        check_name(name, where)
         self._check_free(name, begin, overwrite)
-        if name in self._open_scopes:
-            raise VariableError(f"var_scope({name!r}) inside itself", where=str(where))
         self._interpreter.submit(op_of(begin, None))
         self._open_scopes.append(name)
         try:
@@ -219,6 +235,7 @@ class ProgramState:
 
     def set_var(self, name: str, value: Any) -> None:
         """Set a variable by hand; it may have a value already."""
+        check_name(name, caller())
         variable = Variable(name)
         variable.set(value, {"text": value if isinstance(value, str) else repr(value)})
         self.session.said(lambda: self._variables.update({name: variable}))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from typing import NamedTuple
+
+from ..errors import EspalierError
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _SKIPPED = (_HERE, os.path.dirname(os.path.abspath(contextlib.__file__)) + os.sep + "contextlib.py")
@@ -27,3 +30,16 @@ def caller() -> Where:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_SKIPPED):
         frame = frame.f_back
     return Where(frame.f_code.co_filename, frame.f_lineno)
+
+
+@contextlib.contextmanager
+def said_at(where: Where) -> Iterator[None]:
+    """Errors that leave the block tell the program's line, before what they tell of their place."""
+    try:
+        yield
+    except EspalierError as error:
+        if error.where is None:
+            error.where = str(where)
+        elif not error.where.startswith(str(where)):
+            error.where = f"{where}, {error.where}"
+        raise

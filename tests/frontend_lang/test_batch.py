@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 import espalier as esp
 from espalier.errors import EngineError, InvalidRequestError, ProgramError
+from espalier.frontend_lang.batch import _Runner
 
 State = Any
 
@@ -173,6 +175,16 @@ def test_an_interrupted_batch_cancels_what_runs(monkeypatch: pytest.MonkeyPatch)
     started = time.perf_counter()
     with pytest.raises(KeyboardInterrupt):
         ask.run_batch([("a",), ("b",)], backend=esp.Scripted("x", delay=60), num_threads=2)
+    assert time.perf_counter() - started < 30
+
+
+def test_a_program_that_begins_as_the_batch_is_stopped_is_cancelled_too() -> None:
+    """It has left the queue, and `stop` does not find it among those that run."""
+    runner = _Runner(ask, {"backend": esp.Scripted("x", delay=60)}, 1)
+    started = time.perf_counter()
+    with ThreadPoolExecutor(1) as pool:
+        runner.stop(pool)
+        assert "stopped" in str(runner.one(0, ("a",)).error())
     assert time.perf_counter() - started < 30
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -142,6 +143,8 @@ def test_arguments_that_do_not_fit(args: Any, kwargs: Any, told: str) -> None:
         {"deadline": 0},
         {"deadline": float("nan")},
         {"deadline": "soon"},
+        {"deadline": True},
+        {"priority": True},
     ],
 )
 def test_options_that_cannot_be(options: dict[str, Any]) -> None:
@@ -341,3 +344,48 @@ def test_text_that_utf8_cannot_write_is_named_at_its_line() -> None:
 
     with pytest.raises(esp.InvalidRequestError, match="surrogate"):
         program.run(backend=esp.Scripted({}))["x"]
+
+
+def test_a_program_that_raises_leaves_no_call_behind() -> None:
+    """A call that ended after the run's holds were released would hold what nobody releases."""
+    order: list[str] = []
+
+    class Slow(esp.Scripted):
+        async def generate(self, call: Any) -> esp.Result:
+            try:
+                return await super().generate(call)
+            finally:
+                order.append(f"{call.name} ended")
+
+        def release(self, holds: Any) -> None:
+            order.append("released")
+            super().release(holds)
+
+    @esp.function
+    def program(s: esp.ProgramState) -> None:
+        s += "a" + esp.gen("x")
+        s["x"]
+        s += esp.gen("y")
+        while len(backend.asked) < 2:
+            time.sleep(0.001)
+        raise ValueError("mine")
+
+    backend = Slow({"x": "1", "y": esp.Reply("2", delay=60)})
+    with pytest.raises(ValueError, match="mine"):
+        program.run(backend=backend)
+    assert order == ["x ended", "y ended", "released"]
+
+
+def test_a_program_is_not_run_on_its_own_in_place_of_going_on_in_a_state() -> None:
+    @esp.function
+    def part(s: esp.ProgramState, topic: str = "t") -> None:
+        s += f"<{topic}>" + esp.gen("y")
+
+    @esp.function
+    def whole(s: esp.ProgramState) -> None:
+        part.body(s, "z")
+        with pytest.raises(esp.InvalidRequestError, match=r"part\.body\(s, \.\.\.\)") as caught:
+            part(s)  # type: ignore[arg-type]
+        assert str(caught.value.where).startswith(__file__)
+
+    assert whole.run(backend=esp.Scripted("v")).text() == "<z>v"

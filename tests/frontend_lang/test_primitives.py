@@ -217,3 +217,33 @@ def test_only_text_and_expressions_are_added(value: object) -> None:
         esp.gen("x") + value
     with pytest.raises(InvalidRequestError):
         value + esp.gen("x")  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"logprobs": 1, "top_logprobs_num": 3}, "top_logprobs_num"),
+        ({"return_logprob": False, "top_logprobs_num": 3}, "top_logprobs_num"),
+        ({"stop_token_ids": 5.5}, "stop_token_ids"),
+        ({"temperature": -1}, "temperature"),
+        ({"choices": ["a"], "temperature": float("nan")}, "temperature"),
+        ({"temprature": 1}, "temperature"),
+        ({"overwrite": "no"}, "overwrite"),
+        ({"dtype": "integer"}, "dtype"),
+        ({"ebnf": 5}, "ebnf"),
+        ({"grammar": terms.sequence}, "GrammarSpec"),
+    ],
+)
+def test_a_refusal_tells_the_programs_line(options: dict[str, Any], told: str) -> None:
+    make: Any = esp.gen
+    with pytest.raises((InvalidRequestError, GrammarError), match=told) as caught:
+        make("x", **options)
+    line = caught.traceback[0].lineno + 1
+    assert str(caught.value.where).startswith(f"{HERE}:{line}")
+
+
+def test_thousands_of_choices_are_checked_once_each() -> None:
+    choices = [f"choice {number}" for number in range(100_000)]
+    assert len(esp.select("x", choices).choices) == len(choices)
+    with pytest.raises(InvalidRequestError, match="'choice 7' twice"):
+        esp.select("x", [*choices, "choice 7"])

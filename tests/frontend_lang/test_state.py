@@ -427,3 +427,27 @@ def test_what_a_failed_program_returned_raises() -> None:
     [state] = esp.function(body).run_batch([{}], backend=esp.Scripted("x"))
     with pytest.raises(ProgramError, match="mine"):
         assert state.ret_value
+
+
+@pytest.mark.parametrize("name", [None, 5, ""])
+def test_names_are_strings(name: Any) -> None:
+    def body(s: State) -> None:
+        with (
+            pytest.raises(InvalidRequestError, match="variable's name") as caught,
+            s.var_scope(name),
+        ):
+            s += "a"
+        assert str(caught.value.where).startswith(__file__)
+        with pytest.raises(InvalidRequestError, match="variable's name"):
+            s[name] = 1
+
+    assert run(body).var_names == []
+
+
+def test_a_scope_does_not_write_over_what_is_said_inside_it() -> None:
+    def body(s: State) -> None:
+        with s.var_scope("x"):
+            s += "a" + esp.gen("x")
+
+    with pytest.raises(VariableError, match="inside itself"):
+        run(body)
