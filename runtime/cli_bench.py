@@ -53,6 +53,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     names = list(BUILT) if args.name == "all" else [args.name]
+    if args.name == "all" and args.rest:
+        raise InvalidRequestError(
+            expected="no options with `all`", got=" ".join(args.rest), where="espalier bench all"
+        )
     for name in names:
         if name in LATER:
             raise NotSupportedError(

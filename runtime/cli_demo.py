@@ -15,8 +15,9 @@ import textwrap
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+import msgspec
 from rich.console import Console
 
 from .. import frontend_lang as esp
@@ -164,6 +165,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.fields is not None and args.text is None:
         raise InvalidRequestError("--fields goes with --text", where="--fields")
+    if args.cases is not None and args.text is not None:
+        raise InvalidRequestError("--cases bring their own texts", where="--text")
     fields = record((args.fields or "name,age,city").split(","))
     cases = read_cases(args.cases) if args.cases is not None else None
     began = time.perf_counter()
@@ -185,15 +188,23 @@ def run(args: argparse.Namespace) -> int:
     return 1 if tour.wrong else 0
 
 
-def read_cases(file: str) -> list[dict[str, Any]]:
+class Case(TypedDict):
+    """A sentence, which of its fields to extract, and their right values."""
+
+    text: str
+    fields: list[str]
+    expected: dict[str, Any]
+
+
+def read_cases(file: str) -> list[Case]:
     """JSON lines of a file, or of standard input for `-`."""
     if file != "-" and not Path(file).is_file():
         raise InvalidRequestError(expected="a file of JSON lines", got=file, where="--cases")
-    text = sys.stdin.read() if file == "-" else Path(file).read_text()
     try:
-        cases = [json.loads(line) for line in text.splitlines()]
-    except ValueError as error:
-        raise InvalidRequestError(f"not JSON lines: {error}", where="--cases") from error
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        cases = [msgspec.json.decode(line, type=Case) for line in text.splitlines()]
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise InvalidRequestError(f"not JSON lines of cases: {error}", where="--cases") from error
     if not cases:
         raise InvalidRequestError(expected="at least one case", got="none", where="--cases")
     return cases
@@ -207,6 +218,8 @@ def record(names: Sequence[str]) -> type:
             raise InvalidRequestError(
                 expected=f"fields of {', '.join(FIELDS)}", got=repr(name), where="--fields"
             )
+        if names.count(name) > 1:
+            raise InvalidRequestError(f"the field {name} is named twice", where="--fields")
     return dataclasses.make_dataclass("Record", [(name, FIELDS[name]) for name in names])
 
 
@@ -268,7 +281,7 @@ class Tour:
         self.wrong += not good
         print(f"  -> {value}" + ("" if good else f"   WRONG, expected {expected}"))
 
-    def score(self, cases: list[dict[str, Any]]) -> int:
+    def score(self, cases: list[Case]) -> int:
         """Extract from each case's text; exit code 1 when fewer than nine in ten are right."""
         batch = [{"sentence": case["text"], "record": record(case["fields"])} for case in cases]
         right = 0

@@ -91,7 +91,7 @@ def _spec(args: argparse.Namespace) -> GrammarSpec:
         return GrammarSpec.json_schema(source, **given)
     raise InvalidRequestError(
         expected=f"a file ending in {', '.join(sorted(ENDINGS))}, or --kind",
-        got=args.grammar,
+        got=args.grammar[:80],
         where="GRAMMAR",
     )
 
@@ -113,7 +113,7 @@ def _guess(source: str) -> str | None:
     """JSON is a schema; of anything else nobody knows."""
     try:
         return "json_schema" if isinstance(json.loads(source), dict | bool) else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

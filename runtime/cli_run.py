@@ -12,11 +12,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import msgspec
 from rich.console import Console
 
 from .. import frontend_lang as esp
 from ..errors import EspalierError, InvalidRequestError
 from ..frontend_lang.function import program_failure
+from ..frontend_lang.where import Where
 from .engine import Engine
 
 ABOUT = """\
@@ -73,8 +75,9 @@ def load(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
+        line = program_failure(str(path), error, Where(str(path), 1)).where
         raise InvalidRequestError(
-            f"the file cannot be loaded: {type(error).__name__}: {error}", where=str(path)
+            f"the file cannot be loaded: {type(error).__name__}: {error}", where=line
         ) from error
     finally:
         if folder in sys.path:  # the file may have changed it
@@ -110,7 +113,7 @@ def find(module: ModuleType, name: str) -> esp.Program[Any]:
 
 def arguments(program: esp.Program[Any], given: list[str]) -> dict[str, Any]:
     """`NAME=VALUE`s as the program's keyword arguments."""
-    parameters = inspect.signature(program.body, eval_str=True).parameters
+    parameters = inspect.signature(program.body).parameters
     values: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")
@@ -119,8 +122,10 @@ def arguments(program: esp.Program[Any], given: list[str]) -> dict[str, Any]:
             raise InvalidRequestError(
                 expected=f"NAME=VALUE, of {known}", got=repr(text), where="--arg"
             )
+        if name in values:
+            raise InvalidRequestError(f"{name} is given twice", where="--arg")
         values[name] = value
-        if parameters[name].annotation is not str:
+        if parameters[name].annotation not in (str, "str"):
             try:
                 values[name] = json.loads(value)
             except ValueError:
@@ -129,24 +134,39 @@ def arguments(program: esp.Program[Any], given: list[str]) -> dict[str, Any]:
 
 
 def show(state: esp.ProgramState, args: argparse.Namespace) -> None:
-    """Values or text on standard output; the report beside them, or with them as JSON."""
+    """Values or text on standard output; the report beside them, or with them as JSON. What failed,
+    or cannot be read, is raised at the end."""
     error = state.error()
+    said: dict[str, Any] = {}
+    try:
+        if args.text:
+            said["text"] = state.text()
+        else:
+            said["values"] = {name: state[name] for name in state.var_names}
+    except EspalierError as unread:
+        error = error or unread
     if args.report == "json":
-        print(state.report().json())
-    elif args.text and error is None:
-        print(state.text())
+        print(as_json({**state.report().to_dict(), **said}))
     elif error is None:
-        values = {name: state[name] for name in state.var_names}
-        print(json.dumps(values, ensure_ascii=False, indent=2, default=plain))
+        print(said["text"] if args.text else as_json(said["values"]))
     if args.report == "table":
         state.report().print(Console(stderr=True))
     if error is not None:
         raise error
 
 
+def as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2, default=plain)
+
+
 def plain(value: Any) -> Any:
-    """A dataclass or pydantic model as JSON can say it; anything else as its repr."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
+    """What a type of a program says as JSON can say it; anything else as its repr."""
     dump = getattr(value, "model_dump", None)
-    return dump() if dump is not None else repr(value)
+    if dump is not None:
+        return dump(mode="json")
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    try:
+        return msgspec.to_builtins(value)
+    except TypeError:
+        return repr(value)

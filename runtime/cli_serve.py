@@ -139,6 +139,10 @@ def settings_of(args: argparse.Namespace, model: str) -> ServerSettings:
     """The server's settings that the flags, the key files and the environment say."""
     from .server.settings import Limits, ServerSettings
 
+    if args.admin_key and args.admin_key_file:
+        raise InvalidRequestError(
+            expected="--admin-key or --admin-key-file", got="both", where="--admin-key"
+        )
     keys = [*args.api_key, *_keys(args.api_key_file, "--api-key-file", "ESPALIER_API_KEY")]
     admin = _keys(args.admin_key_file, "--admin-key-file", "ESPALIER_ADMIN_KEY")
     admin = [args.admin_key] if args.admin_key else admin

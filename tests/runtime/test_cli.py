@@ -47,6 +47,9 @@ def test_help_loads_no_torch() -> None:
     [
         (["serve", "--host", "0.0.0.0"], "lets other machines in, and there is no key"),
         (["serve", "sprig", "--model", "null"], "expected one model, got sprig and null"),
+        (["serve", "--admin-key", "a", "--admin-key-file", "b"], "expected --admin-key or"),
+        (["bench", "all", "--model", "null"], "no options with `all`, got --model null"),
+        (["grammar", "check", "--inline", "[" * 100_000], "or --kind"),
         (["bench", "startup"], "NotSupportedError: the benchmark 'startup' is not built yet"),
         (["bench", "gramar"], "frontend, radix, serve, soak, got 'gramar'"),
         (["chat", "--model", "no/such/folder/at/all"], "ModelLoadError"),

@@ -73,7 +73,9 @@ def test_score(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["--fields", "name"], "--fields goes with --text"),
         (["--text", "x", "--fields", "name,colour"], "got 'colour'"),
+        (["--text", "x", "--fields", "name,name"], "name is named twice"),
         (["--cases", "no-such-file"], "expected a file of JSON lines"),
+        (["--cases", __file__, "--text", "x"], "--cases bring their own texts"),
     ],
 )
 def test_bad_input(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,10 +83,10 @@ def test_bad_input(arguments: list[str], words: str, capsys: pytest.CaptureFixtu
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text", ["", "not json"])
+@pytest.mark.parametrize("text", ["", "not json", '{"text": "x", "expected": {}}', "[1]", "\xff"])
 def test_bad_cases(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "cases"
-    file.write_text(text)
+    file.write_bytes(text.encode("latin-1"))
     assert cli.main(["demo", "--cases", str(file)]) == 2
     assert "--cases" in capsys.readouterr().err
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import sys
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +33,10 @@ def fails(s):
     s += "x"
     return 1 / 0
 
+@esp.function
+def cut(s):
+    s += "x" + esp.gen("a", max_tokens=1) + esp.gen("b", regex="[a-z]{30}", max_tokens=1)
+
 if __name__ == "__main__":
     raise SystemExit("not run")
 """
@@ -44,7 +52,7 @@ def file(tmp_path: Path) -> Path:
 def test_find(file: Path, tmp_path: Path) -> None:
     module = cli_run.load(file)
     assert cli_run.find(module, "fails").name == "fails"
-    with pytest.raises(InvalidRequestError, match="one of count, fails"):
+    with pytest.raises(InvalidRequestError, match="one of count, fails, cut"):
         cli_run.find(module, "")
     with pytest.raises(InvalidRequestError, match=r"got 'cont'.*program.py:count"):
         cli_run.find(module, "cont")
@@ -64,6 +72,20 @@ def test_arguments(file: Path) -> None:
     for bad in ("nme=3", "name"):
         with pytest.raises(InvalidRequestError, match="NAME=VALUE, of start, name, more"):
             cli_run.arguments(program, [bad])
+    with pytest.raises(InvalidRequestError, match="name is given twice"):
+        cli_run.arguments(program, ["name=a", "name=b"])
+
+
+def test_annotations_that_only_a_type_checker_can_evaluate(tmp_path: Path) -> None:
+    file = tmp_path / "typed.py"
+    file.write_text(
+        "from __future__ import annotations\n"
+        "import espalier as esp\n"
+        "@esp.function\n"
+        "def typed(s: ProgramState, name: str, number: Number): pass\n"
+    )
+    program = cli_run.find(cli_run.load(file), "")
+    assert cli_run.arguments(program, ["name=7", "number=7"]) == {"name": "7", "number": 7}
 
 
 def test_plain() -> None:
@@ -73,7 +95,26 @@ def test_plain() -> None:
         a: int
 
     assert cli_run.plain(Pair(a=3)) == {"a": 3}
-    assert cli_run.plain({1}) == "{1}"
+    assert cli_run.plain({1}) == [1]
+    assert cli_run.plain(print) == repr(print)
+
+
+def test_typed_values_are_json() -> None:
+    class Colour(enum.Enum):
+        RED = "red"
+
+    @dataclass
+    class Car:
+        colour: Colour
+        built: date
+        parts: list[Any]
+
+    car = Car(Colour.RED, date(2024, 1, 2), [Car(Colour.RED, date(2023, 1, 2), []), print])
+    told = json.loads(cli_run.as_json({"car": car}))["car"]
+    assert told["colour"] == "red"
+    assert told["built"] == "2024-01-02"
+    assert told["parts"][0]["built"] == "2023-01-02"
+    assert told["parts"][1] == repr(print)
 
 
 def test_values_and_report(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,14 +130,28 @@ def test_values_and_report(file: Path, capsys: pytest.CaptureFixture[str]) -> No
     report = json.loads(capsys.readouterr().out)
     assert report["seed"] == 7
     assert report["totals"]["calls"] == 1
+    assert report["values"]["point"] == {"x": 3}
     assert cli.main(["run", program, "--report", "none", "--text"]) == 0
     assert capsys.readouterr().out.startswith("word ")
+    assert cli.main(["run", program, "--report", "json", "--text"]) == 0
+    assert json.loads(capsys.readouterr().out)["text"].startswith("word ")
+
+
+@pytest.mark.parametrize("report", ["table", "json"])
+def test_a_value_that_was_cut_fails_behind_its_report(
+    report: str, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["run", f"{file}:cut", "--report", report]) == 1
+    out, err = capsys.readouterr()
+    assert "IncompleteError: gen('b') was cut" in err
+    assert "length" in (out if report == "json" else err)
+    assert bool(out) == (report == "json")
 
 
 @pytest.mark.parametrize(
     ("program", "code", "words"),
     [
-        ("{file}", 2, "expected one of count, fails"),
+        ("{file}", 2, "expected one of count, fails, cut"),
         ("{file}:nope", 2, "got 'nope'"),
         ("{file}x", 2, "expected a Python file"),
         ("{file}:fails", 1, "fails raised ZeroDivisionError: division by zero"),
@@ -121,9 +176,11 @@ def test_the_line_that_failed(file: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_file_that_cannot_be_loaded(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file.write_text("import no_such_module_at_all")
+    file.write_text("import json\nimport no_such_module_at_all")
     assert cli.main(["run", str(file)]) == 2
-    assert "ModuleNotFoundError" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "ModuleNotFoundError" in err
+    assert f"{file}:2" in err
 
 
 def test_a_file_called_as_a_module_hides_none(tmp_path: Path) -> None:
