@@ -7,6 +7,7 @@ error; `--debug` (before the command) shows the traceback instead.
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import os
 import sys
@@ -68,7 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     module = importlib.import_module(f".{COMMANDS[name].module}", __package__)
     module.configure(commands[name])
-    args = parser.parse_args(arguments)
+    args, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        commands[name].error(_unknown(unknown[0], commands[name]))
     try:
         return int(module.run(args))
     except KeyboardInterrupt:
@@ -82,6 +85,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"espalier {args.command}: {describe(error)}", file=sys.stderr)
         return 2 if isinstance(error, BAD_INPUT) else 1
+
+
+def _unknown(argument: str, command: argparse.ArgumentParser) -> str:
+    """What to say of an argument that the command does not know, with the nearest flag."""
+    flag = argument.partition("=")[0]
+    near = difflib.get_close_matches(flag, command._option_string_actions, n=1)
+    hint = f": did you mean {near[0]}?" if near else ""
+    return f"unrecognized argument {argument}{hint}"
 
 
 def describe(error: EspalierError) -> str:

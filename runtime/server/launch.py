@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ...errors import InvalidRequestError
 from ..engine import Engine
@@ -114,7 +115,7 @@ def run(server: Server, sock: socket.socket, ready: Callable[[], None]) -> int:
     settings = server.settings
     config = uvicorn.Config(
         make_app(server),
-        http="h11",
+        http=_protocol(settings.limits.head_seconds),
         ws="none",
         loop="asyncio",
         log_config=None,
@@ -122,13 +123,29 @@ def run(server: Server, sock: socket.socket, ready: Callable[[], None]) -> int:
         server_header=False,
         proxy_headers=False,
         h11_max_incomplete_event_size=settings.limits.header_bytes,
-        timeout_keep_alive=30,
+        timeout_keep_alive=int(settings.limits.head_seconds) or 1,
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
     )
     uvicorn_server = Uvicorn(config, server, ready)
     uvicorn_server.run(sockets=[sock])
     return 1 if uvicorn_server.failed else 0
+
+
+def _protocol(seconds: float) -> type[asyncio.Protocol]:
+    """uvicorn's HTTP, which waits for the head of a connection's first request for ever, with an
+    end to that. Between requests its own keep-alive timeout holds."""
+
+    class Protocol(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self.loop.call_later(seconds, self._give_up)
+
+        def _give_up(self) -> None:
+            if self.cycle is None and not self.transport.is_closing():
+                self.transport.close()
+
+    return Protocol
 
 
 def _given(options: EngineOptions) -> dict[str, Any]:

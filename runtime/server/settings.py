@@ -14,6 +14,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one request may ask at most.
 
     body_bytes: of its body. body_seconds: until the body is there. header_bytes: of its head.
+    head_seconds: from a connection's first byte, or its last answer, until a head is there.
     samples: n. prompts, stops, biases, tools: entries of these lists. grammar_chars: of a schema or
     grammar. logprobs: alternatives per token. send_seconds: how long a reader may leave a piece of
     a stream untaken.
@@ -22,6 +23,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     body_bytes: int = 16 << 20
     body_seconds: float = 60.0
     header_bytes: int = 64 << 10
+    head_seconds: float = 30.0
     samples: int = 128
     prompts: int = 1024
     stops: int = 64

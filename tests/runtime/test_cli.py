@@ -79,6 +79,17 @@ def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "invalid choice: 'dmo'" in capsys.readouterr().err
 
 
+def test_an_unknown_flag_gets_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
+    for wrong, near in (("--prot=80", "--port"), ("--max-model-length", "--max-model-len")):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["serve", wrong])
+        assert stop.value.code == 2
+        assert f"unrecognized argument {wrong}: did you mean {near}?" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["chat", "more"])
+    assert "unrecognized argument more\n" in capsys.readouterr().err
+
+
 def test_every_pinned_benchmark_is_known() -> None:
     pinned = (
         "prefix scheduler radix cpu grammar frontend serve startup offline latency forks kernels"

@@ -7,20 +7,27 @@ import random
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
-from espalier.runtime.server.api_chat import ChatRequest
-from espalier.runtime.server.api_completion import CompletionRequest
-from espalier.runtime.server.api_generate import GenerateParams, GenerateRequest
+from espalier.runtime.server.api_chat import ChatCompletion, ChatRequest
+from espalier.runtime.server.api_completion import Completion, CompletionRequest
+from espalier.runtime.server.api_generate import Generated, GenerateParams, GenerateRequest
 from espalier.runtime.server.fields import REFUSED
-from espalier.runtime.server.routes_tokens import EmbeddingRequest, TokenizeRequest
+from espalier.runtime.server.routes_tokens import (
+    EmbeddingRequest,
+    Embeddings,
+    Tokenized,
+    TokenizeRequest,
+)
 from tests.runtime.serving import InProcess, user
 
 ODD: list[Any] = [
     None, True, False, 0, 1, -1, 2, 2**31, 2**63, -(2**63), 10**40, 0.5, -0.0, 1e308, 1e-320, "",
     "x", "\x00", "é🙂", "a" * 5000, "\u202e", "null", [], [[]], [None], ["x"], ["", "x"], [1], [-1],
     [[1], [2]], [1e5], {}, {"": ""}, {"type": "x"}, {"type": "json_schema"}, {"type": "function"},
-    {"1": 1}, {"1": 1e308}, {"a": {"b": [1, {"c": None}]}}, {"json": {}}, {"regex": "("}, ["(", "a+"],
-    [{"role": "user", "content": "x"}], [{"role": "user", "content": [{}]}], [{"role": "assistant"}],
+    {"1": 1}, {"1": 1e308}, {"a": {"b": [1, {"c": None}]}}, {"json": {}}, {"regex": "("},
+    ["(", "a+"], [{"role": "user", "content": "x"}], [{"role": "user", "content": [{}]}],
+    [{"role": "assistant"}],
     [{"type": "function", "function": {"name": "f"}}], {"type": "object"}, "[0-9]{1,3}",
 ]  # fmt: skip
 ROUTES: list[tuple[str, Any, dict[str, Any]]] = [
@@ -32,6 +39,15 @@ ROUTES: list[tuple[str, Any, dict[str, Any]]] = [
 ]
 
 
+ANSWERS: dict[str, Any] = {
+    "/v1/chat/completions": TypeAdapter(ChatCompletion),
+    "/v1/completions": TypeAdapter(Completion),
+    "/generate": TypeAdapter(Generated | list[Generated]),
+    "/v1/embeddings": TypeAdapter(Embeddings),
+    "/tokenize": TypeAdapter(Tokenized),
+}
+
+
 def check(serving: InProcess, path: str, body: dict[str, Any]) -> None:
     try:
         json.dumps(body).encode()
@@ -39,7 +55,10 @@ def check(serving: InProcess, path: str, body: dict[str, Any]) -> None:
         return
     response = serving.post(path, body)
     assert response.status_code in (200, 400, 404, 408), (response.status_code, body)
-    if response.status_code != 200:
+    if response.status_code == 200:
+        if not body.get("stream"):
+            ANSWERS[path].validate_json(response.content)
+    else:
         error = response.json()["error"]
         assert error["message"], body
         assert len(response.content) < 10_000, body

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -34,8 +36,10 @@ READY = re.compile(r"ready on (http://\S+) in [\d.]+ s \(imports .*first token")
 class Served:
     """A server's process, once it is ready."""
 
-    def __init__(self, *flags: str) -> None:
-        command = [sys.executable, "-m", "espalier.runtime.cli", "serve", "--port", "0", *flags]
+    def __init__(
+        self, *flags: str, start: tuple[str, ...] = ("-m", "espalier.runtime.cli")
+    ) -> None:
+        command = [sys.executable, *start, "serve", "--port", "0", *flags]
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
         self.said: list[str] = []
@@ -83,8 +87,8 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(*flags: str) -> Iterator[Served]:
-    made = Served(*flags)
+def served(*flags: str, **more: Any) -> Iterator[Served]:
+    made = Served(*flags, **more)
     try:
         yield made
     finally:
@@ -279,6 +283,56 @@ def test_a_second_signal_ends_at_once(text_folder: Path) -> None:
             made.process.send_signal(signal.SIGTERM)
             made.process.wait(timeout=20)
         assert psutil.wait_procs(children, timeout=15)[1] == []
+
+
+def test_slow_and_broken_clients_harm_nobody(text_folder: Path) -> None:
+    """Heads and bodies that never end, readers that never read, and 200 clients that give up."""
+    code = (
+        "import sys\n"
+        "from espalier.runtime.server.settings import Limits\n"
+        "import espalier.runtime.server.settings as s\n"
+        "s.Limits = lambda **g: Limits(head_seconds=1, body_seconds=1, send_seconds=1, **g)\n"
+        "from espalier.runtime.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    flags = ("null", "--tokenizer", str(text_folder), "--log-level", "error")
+    with served(*flags, start=("-c", code)) as made:
+        host, port = made.url.removeprefix("http://").split(":")
+        head = "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\n"
+        body = json.dumps(LONG | {"stream": True, "logprobs": 0})
+        kind = f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        slow = {
+            "no head": head,
+            "no body": head + kind + body[:10],
+            "no reading": head + kind + body,
+        }
+        sockets = {}
+        for name, text in slow.items():
+            sockets[name] = socket.create_connection((host, int(port)), timeout=20)
+            if name == "no reading":
+                sockets[name].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sockets[name].sendall(text.encode())
+        assert sockets["no head"].recv(100) == b""
+        assert b"408" in sockets["no body"].recv(100)
+
+        async def leave() -> None:
+            async with httpx.AsyncClient(base_url=made.url, timeout=0.5) as client:
+                asked = [client.post("/v1/completions", json=LONG) for _ in range(200)]
+                await asyncio.gather(*asked, return_exceptions=True)
+
+        asyncio.run(leave())
+        began = time.monotonic()
+        short = LONG | {"max_tokens": 1}
+        assert httpx.post(f"{made.url}/v1/completions", json=short, timeout=10).status_code == 200
+        assert time.monotonic() - began < 5
+
+        def idle() -> bool:
+            told = httpx.get(f"{made.url}/server_info", timeout=10).json()
+            stats = told["stats"]
+            return (told["inflight"], stats["running"], stats["waiting"]) == (0, 0, 0)
+
+        _until(idle)
+        for sock in sockets.values():
+            sock.close()
 
 
 def test_a_full_queue_answers_every_socket(text_folder: Path) -> None:
