@@ -25,7 +25,9 @@ class Admission:
     def entered(self, samples: int = 1) -> Iterator[None]:
         """In work for as long as the block runs. Raises HTTPError: 429, or 503 while draining.
 
-        samples: what the request counts for; one that is alone is always taken."""
+        samples: what the request counts for, as it says itself; checked later, so bounded here. One
+        that is alone is always taken."""
+        samples = max(1, min(samples, self.limit))
         if self.draining:
             raise unavailable("the server is shutting down", "shutting_down")
         if self.inflight and self.inflight + samples > self.limit:

@@ -65,6 +65,7 @@ def check(serving: InProcess, path: str, body: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("path", "model", "plain"), ROUTES, ids=[route[0] for route in ROUTES])
+@pytest.mark.slow
 def test_every_field_with_every_odd_value(
     sprig: InProcess, path: str, model: Any, plain: dict[str, Any]
 ) -> None:
