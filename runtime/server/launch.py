@@ -142,7 +142,8 @@ def _protocol(seconds: float) -> type[asyncio.Protocol]:
             self.loop.call_later(seconds, self._give_up)
 
         def _give_up(self) -> None:
-            if self.cycle is None and not self.transport.is_closing():
+            begun = getattr(self, "cycle", None)  # uvicorn types it as if it were always there
+            if begun is None and not self.transport.is_closing():
                 self.transport.close()
 
     return Protocol
