@@ -104,9 +104,6 @@ def test_your_own_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Record(name='Omar', age=41, city='Rome')" in capsys.readouterr().out
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Sprig copies half of the held-out records so far: docs/sprig.md, Scores"
-)
 def test_sentences_it_never_saw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The bar of the demo: at least 18 of 20 held-out sentences."""
     file = tmp_path / "cases"
