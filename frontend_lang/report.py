@@ -114,7 +114,7 @@ class Report:
             table.add_column(name, justify="right")
         table.add_column("finish")
         table.add_column("line", overflow="fold")
-        for depth, node, call in _lines(self.root, 0):
+        for depth, node, call in _lines(self.root):
             if call is None:
                 branch = f"branch {node.path[-1]}" if node.path else "program"
                 table.add_row("  " * depth + branch, *[""] * 10)
@@ -123,23 +123,38 @@ class Report:
         return table
 
 
-def _walk(node: Node) -> Iterator[Node]:
-    yield node
-    for child in node.children:
-        yield from _walk(child)
+def _walk(root: Node) -> Iterator[Node]:
+    """Every state, parents before their forks; forks may nest deeper than Python's calls."""
+    todo = [root]
+    while todo:
+        node = todo.pop()
+        yield node
+        todo.extend(reversed(node.children))
 
 
-def _lines(node: Node, depth: int) -> Iterator[tuple[int, Node, CallRecord | None]]:
-    """Calls and branches in the order of the program."""
-    if node.path:
-        yield depth, node, None
-        depth += 1
+def _lines(root: Node) -> Iterator[tuple[int, Node, CallRecord | None]]:
+    """Calls and branches in the order of the program, and how deep each stands."""
+    todo: list[tuple[int, Node, CallRecord | None]] = [(0, root, None)]
+    while todo:
+        depth, node, call = todo.pop()
+        if call is not None or node.path:
+            yield depth, node, call
+        if call is None:
+            todo.extend(reversed(_inside(node, depth + bool(node.path))))
+
+
+def _inside(node: Node, depth: int) -> list[tuple[int, Node, CallRecord | None]]:
+    """A state's calls and branches, each branch where its fork stands."""
+    lines: list[tuple[int, Node, CallRecord | None]] = []
+    children = iter(sorted(node.children, key=lambda child: child.after))
+    child = next(children, None)
     for number in range(len(node.calls) + 1):
-        for child in node.children:
-            if child.after == number:
-                yield from _lines(child, depth)
+        while child is not None and child.after <= number:
+            lines.append((depth, child, None))
+            child = next(children, None)
         if number < len(node.calls):
-            yield depth, node, node.calls[number]
+            lines.append((depth, node, node.calls[number]))
+    return lines
 
 
 def _row(depth: int, call: CallRecord) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -31,7 +32,7 @@ async def follow_async(feed: Feed) -> AsyncIterator[Pieces]:
     changed = asyncio.Event()
 
     def wake() -> None:
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # closed: nobody follows any more
             loop.call_soon_threadsafe(changed.set)
 
     feed.listen(wake)

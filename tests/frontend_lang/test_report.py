@@ -143,3 +143,18 @@ def test_a_record_adds_up_rows_and_keeps_the_longest_times() -> None:
     assert record.near_ties == 3
     assert (record.times.prefill, record.times.total) == (0.2, 1.0)
     assert record.to_dict()["times"]["prefill"] == 0.2
+
+
+def test_forks_nested_deeper_than_pythons_calls() -> None:
+    @esp.function
+    def program(s: State) -> None:
+        s += "a"
+        states = [s]
+        for _ in range(1500):
+            states.append(states[-1].fork(1)[0])
+        states[-1] += esp.gen("x")
+        states[-1].sync()
+
+    report = program.run(backend=esp.Scripted("v")).report()
+    assert report.totals()["states"] == 1501
+    assert "gen x" in report.text(width=4000)
