@@ -77,8 +77,6 @@ async def choose(
             holds=hold(len(given.prefix)) if given.prefix and not unconditional else (),
         )
         results = await session.backend.score(scoring)
-        for result in results:
-            check_result(result)
         return _gather(results, choice_of, len(expr.choices), bool(ends))
 
     scored = await score(candidates, False)
@@ -132,10 +130,11 @@ def _rows(given: Candidates, ends: Sequence[int]) -> tuple[list[list[int]], list
 
 
 def _gather(results: list[Result], choice_of: Sequence[int], count: int, ended: bool) -> _Scored:
-    """Sum each row, and add up (in probability) the rows of one choice."""
+    """Sum each row, and add up (in probability) the rows of one choice. Raises what failed."""
     logprobs: list[list[float]] = [[] for _ in range(count)]
     totals: list[list[float]] = [[] for _ in range(count)]
     for result, choice in zip(results, choice_of, strict=True):
+        check_result(result)
         row = [entry.logprob for entry in result.prompt_logprobs or [] if entry is not None]
         totals[choice].append(math.fsum(row))
         logprobs[choice] = row[:-1] if ended else row
