@@ -92,7 +92,7 @@ bench: $(READY)
 	$(PY) -m espalier.benchmarks.readme_table
 
 bench-gpu: $(READY)
-	$(PY) -m espalier.runtime.cli bench kernels
+	$(PY) -m espalier.runtime.cli bench kernels --json benchmarks/results/gpu-kernels.json
 
 dist: $(READY)
 	rm -rf dist

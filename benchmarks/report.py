@@ -7,6 +7,7 @@ and what it takes to measure it again: machine, versions, commit, command.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib.metadata
 import importlib.util
 import json
@@ -15,31 +16,32 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-
-import msgspec
 
 from .. import __version__
 from ..errors import InvalidRequestError
 
 PACKAGES = (
-    "torch", "transformers", "numpy", "tokenizers", "msgspec", "xgrammar", "llguidance",
+    "torch", "triton", "transformers", "numpy", "tokenizers", "msgspec", "xgrammar", "llguidance",
     "outlines_core", "sglang",
 )  # fmt: skip
 
 
-class Row(msgspec.Struct, kw_only=True):
+@dataclass(kw_only=True)
+class Row:
     """One figure. peers: the same figure of others, measured side by side in this run."""
 
     name: str
     value: float
     unit: str
-    peers: dict[str, float] = {}
+    peers: dict[str, float] = field(default_factory=dict)
 
 
-class Place(msgspec.Struct, kw_only=True):
+@dataclass(kw_only=True)
+class Place:
     """Where and how a run was made."""
 
     machine: str
@@ -81,8 +83,8 @@ def finish(name: str, argv: Sequence[str], json_file: Path | None, rows: Sequenc
     print(table(rows))
     if json_file is None:
         return
-    where = msgspec.structs.asdict(place(name, argv))
-    written = [msgspec.structs.asdict(row) | where for row in rows]
+    where = dataclasses.asdict(place(name, argv))
+    written = [dataclasses.asdict(row) | where for row in rows]
     json_file.parent.mkdir(parents=True, exist_ok=True)
     json_file.write_text(json.dumps(written, indent=1) + "\n")
     print(f"{len(rows)} rows written to {json_file}")

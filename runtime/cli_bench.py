@@ -19,12 +19,13 @@ BUILT = {
 LONG = {
     "soak": "50,000 requests of mixed kinds in too little memory: is any wrong or left over?",
 }
+GPU = {"kernels": "times of the Triton kernels on a GPU, beside torch's and what bandwidth allows"}
+KNOWN = BUILT | LONG | GPU
 LATER = {
     "startup": 7,
     "offline": 7,
     "latency": 7,
     "forks": 7,
-    "kernels": 7,
 }
 
 ABOUT = """\
@@ -33,6 +34,7 @@ Measures something, prints a table, and writes the figures with --json FILE.
 {built}
   all        each of these, written to benchmarks/results/ (what `make bench` does)
 {long}
+{gpu}
 
 examples
   espalier bench prefix --model null
@@ -43,10 +45,11 @@ prefix, cpu and grammar read their workloads from the folder that ESPALIER_DATA 
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    built, long = (
-        "\n".join(f"  {name:10} {what}" for name, what in group.items()) for group in (BUILT, LONG)
+    built, long, gpu = (
+        "\n".join(f"  {name:10} {what}" for name, what in group.items())
+        for group in (BUILT, LONG, GPU)
     )
-    parser.description = ABOUT.format(built=built, long=long)
+    parser.description = ABOUT.format(built=built, long=long, gpu=gpu)
     parser.add_argument("name", metavar="NAME")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help="the benchmark's own options")
 
@@ -61,11 +64,13 @@ def run(args: argparse.Namespace) -> int:
         if name in LATER:
             raise NotSupportedError(
                 f"the benchmark {name!r} is not built yet (issue {LATER[name]})",
-                hint=f"Built: {', '.join(BUILT | LONG)}",
+                hint=f"Built: {', '.join(KNOWN)}",
             )
-        if name not in BUILT | LONG:
+        if name not in KNOWN:
             raise InvalidRequestError(
-                expected=f"one of {', '.join(BUILT | LONG)}", got=repr(name), where="espalier bench"
+                expected=f"one of {', '.join(KNOWN)}",
+                got=repr(name),
+                where="espalier bench",
             )
     for name in names:
         module = importlib.import_module(f"...benchmarks.{name}", __name__)

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("msgspec", reason="the engine needs msgspec, which is not installed here")
+pytest.importorskip("lark", reason="the engine needs lark, which is not installed here")
+
 from espalier.grammar import GrammarSpec
 from espalier.runtime.engine import Engine
 from espalier.types import Result, SamplingParams

@@ -51,7 +51,7 @@ def test_help_loads_no_torch() -> None:
         (["bench", "all", "--model", "null"], "no options with `all`, got --model null"),
         (["grammar", "check", "--inline", "[" * 100_000], "or --kind"),
         (["bench", "startup"], "NotSupportedError: the benchmark 'startup' is not built yet"),
-        (["bench", "gramar"], "frontend, radix, serve, soak, got 'gramar'"),
+        (["bench", "gramar"], "frontend, radix, serve, soak, kernels, got 'gramar'"),
         (["chat", "--model", "no/such/folder/at/all"], "ModelLoadError"),
         (["chat", "--temperature", "nan"], "InvalidRequestError"),
     ],
@@ -94,7 +94,7 @@ def test_every_pinned_benchmark_is_known() -> None:
     pinned = (
         "prefix scheduler radix cpu grammar frontend serve startup offline latency forks kernels"
     )
-    assert {*cli_bench.BUILT, *cli_bench.LATER} == set(pinned.split())
+    assert {*cli_bench.BUILT, *cli_bench.GPU, *cli_bench.LATER} == set(pinned.split())
 
 
 def test_doctor_reports_what_fails(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,164 @@
+"""The kernels as they are chosen on a GPU against their references, in the formats models have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from espalier.kernels.activation import silu_mul, silu_mul_reference
+from espalier.kernels.attention import paged_attention, paged_attention_reference
+from espalier.kernels.attention_plan import SharedRun
+from espalier.kernels.device import uses_triton
+from espalier.kernels.norm import RMSNorm, rms_norm_reference
+from espalier.kernels.rope import turn_and_write, turn_and_write_reference
+from tests.attention_cases import Case, make_case
+
+pytestmark = pytest.mark.gpu
+DTYPES = [torch.float32, torch.bfloat16, torch.float16]
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 4e-3}
+Shapes = list[tuple[int, int]]
+
+
+def _near(found: torch.Tensor, wanted: torch.Tensor) -> None:
+    tolerance = TOLERANCE[found.dtype]
+    torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance)
+
+
+def _poisoned(call: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """What `call` gives where memory that nothing has written is NaN."""
+    torch.use_deterministic_algorithms(True)
+    try:
+        return call()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def _attend(case: Case, **options: Any) -> torch.Tensor:
+    return _poisoned(
+        lambda: paged_attention(case.q, case.k, case.v, case.batch, scale=0.1, **options)
+    )
+
+
+def _compare(case: Case, **options: Any) -> None:
+    wanted = paged_attention_reference(case.q, case.k, case.v, case.batch, scale=0.1, **options)
+    _near(_attend(case, **options), wanted)
+
+
+def test_triton_is_chosen(device: str) -> None:
+    if device != "cpu":
+        assert uses_triton(torch.empty(1, device=device))
+
+
+SHAPES: dict[str, Shapes] = {
+    "one": [(1, 1)],
+    "decode": [(1, n) for n in (1, 2, 255, 256, 257, 512, 1000, 3001)],
+    "prompt": [(300, 300)],
+    "chunk": [(70, 1500)],
+    "mixed": [(1, 900), (130, 131), (1, 3), (17, 700), (3, 600), (64, 64)],
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("heads", [(32, 8), (14, 2), (4, 4), (24, 1)])
+@pytest.mark.parametrize("kind", SHAPES)
+def test_attention(device: str, kind: str, heads: tuple[int, int], dtype: torch.dtype) -> None:
+    case = make_case(SHAPES[kind], heads=heads, widths=(128, 128), dtype=dtype, device=device)
+    _compare(case)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("widths", [(64, 64), (192, 128), (96, 80), (256, 256), (8, 8)])
+def test_attention_widths(device: str, widths: tuple[int, int], dtype: torch.dtype) -> None:
+    case = make_case(SHAPES["mixed"], widths=widths, page=16, dtype=dtype, device=device)
+    _compare(case)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "more",
+    [{"window": 1}, {"window": 200}, {"window": 4096}, {"softcap": 5.0}, {"sinks": True}],
+    ids=str,
+)
+def test_attention_options(device: str, more: dict[str, Any], dtype: torch.dtype) -> None:
+    case = make_case(SHAPES["mixed"], widths=(64, 64), scattered=True, dtype=dtype, device=device)
+    if "sinks" in more:
+        more = {"sinks": torch.randn(4, device=device)}
+    _compare(case, **more)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("window", [None, 700])
+def test_shared_prefixes(device: str, window: int | None, dtype: torch.dtype) -> None:
+    """40 branches, of which ten go on together; to the last bit as if they shared nothing."""
+    shapes = [(1 + b % 3, 1500 + 5 * b) for b in range(40)]
+    runs = [SharedRun(tuple(range(40)), 0, 1000), SharedRun(tuple(range(10)), 1000, 1400)]
+    case = make_case(
+        shapes, heads=(8, 2), widths=(128, 128), shared=runs, dtype=dtype, device=device
+    )
+    _compare(case, window=window)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_attention_of_a_row_does_not_depend_on_its_neighbours(
+    device: str, dtype: torch.dtype
+) -> None:
+    if device == "cpu":
+        pytest.skip("torch's operators promise no such thing")
+    many = make_case([(1, 700)] * 20, widths=(128, 128), dtype=dtype, device=device)
+    whole = _attend(many)
+    batch = many.batch
+    batch.query_start, batch.seq_len, batch.table_of = [0, 1], [700], [7]
+    batch.device_plans.clear()
+    many.q = many.q[7:8]
+    assert torch.equal(_attend(many), whole[7:8])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("width", [16, 1024, 4096, 5000])
+@pytest.mark.parametrize("wide_weight", [False, True])
+def test_norm_with_residual(device: str, width: int, wide_weight: bool, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x, delta = (torch.randn(33, width, device=device, dtype=dtype) for _ in range(2))
+    weight = torch.randn(width, device=device, dtype=torch.float32 if wide_weight else dtype)
+    whole = x + delta
+    norm = RMSNorm(weight, 1e-6)
+    found = _poisoned(lambda: norm.add(x, delta))
+    assert torch.equal(x, whole)
+    _near(found, rms_norm_reference(whole.to(weight.dtype), weight, 1e-6).to(dtype))
+    _near(norm(x.view(3, 11, width)).view(33, width), found)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("width", [1, 1000, 14336])
+def test_silu_mul(device: str, width: int, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    gate_up = (torch.randn(9, 2 * width, device=device) * 4).to(dtype)
+    wanted = silu_mul_reference(gate_up)
+    _near(_poisoned(lambda: silu_mul(gate_up)), wanted)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("normed", [False, True])
+@pytest.mark.parametrize(("width", "turning"), [(128, 128), (64, 16), (96, 96)])
+def test_turn_and_write(
+    device: str, width: int, turning: int, normed: bool, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+
+    def draw(*size: int) -> torch.Tensor:
+        return torch.randn(*size, device=device).to(dtype)
+
+    qkv, angle = draw(50, (8 + 2 + 2) * width), torch.randn(50, turning // 2, device=device)
+    cos = torch.cat((angle.cos(), angle.cos()), -1).unsqueeze(1).to(dtype)
+    sin = torch.cat((-angle.sin(), angle.sin()), -1).unsqueeze(1).to(dtype)
+    norms = (RMSNorm(draw(width), 1e-6), RMSNorm(draw(width), 1e-6)) if normed else None
+    cache, slots = draw(80, 4 * width), torch.randperm(80, device=device)[:50]
+    expected = cache.clone()
+    options: dict[str, Any] = {"heads": 8, "kv_heads": 2, "width": width, "norms": norms}
+    wanted = turn_and_write_reference(qkv, cos, sin, slots, expected, **options)
+    found = _poisoned(lambda: turn_and_write(qkv, cos, sin, slots, cache, **options))
+    _near(found, wanted)
+    _near(cache, expected)
