@@ -323,7 +323,10 @@ class Rows:
             found = self.digester.literal(node.text, fan, self._arena)
             if found is not None:
                 return found
-        return self.digester.digest(self.walker.walk(node, fan))
+        found = self.digester.digest(self.walker.walk(node, fan, alive=True))
+        if not self.walker.grown:
+            return found
+        return Inner(found.tokens, found.exits, self._ends_of(node, fan), tail=found.tail)
 
     def _counted_inner(self, node: Node) -> Inner | None:
         """The row of a state that is a counted loop or product; None for any other.

@@ -6,7 +6,7 @@ import numpy as np
 
 from .arena import Arena
 from .derivatives import segments
-from .node import Node
+from .node import ALT, CAT, LITERAL, Node
 from .utf8 import CHARS, LEADS, TAILS
 
 Ints = np.ndarray
@@ -23,7 +23,8 @@ class StateTable:
     ASCII in two words, and those from C0 on that begin characters, all of which lead back to it;
     within int32[n, CHARS], the states in the middle of such a character (utf8.py numbers them), and
     where there are none the state itself; rests bool[n]: whether anything leads from the state to
-    itself.
+    itself. keeps uint64[n, 3]: those of stays, and perhaps more, under which the state may grow but
+    loses no text and never ends; for a row that is all one needs to know of what lies below a node.
     """
 
     def __init__(self, arena: Arena) -> None:
@@ -39,11 +40,12 @@ class StateTable:
     def _allocate(self, rows: int) -> None:
         self.delta = np.full((rows, 256), -1, dtype=np.int32)
         self.stays = np.zeros((rows, 3), dtype=np.uint64)
+        self.keeps = np.zeros((rows, 3), dtype=np.uint64)
         self.within = np.zeros((rows, CHARS), dtype=np.int32)
         self.rests = np.zeros(rows, dtype=bool)
 
     def _arrays(self) -> tuple[Ints, ...]:
-        return self.delta, self.stays, self.within, self.rests
+        return self.delta, self.stays, self.keeps, self.within, self.rests
 
     def begin(self) -> None:
         """Called before a walk: forgets everything if the table has grown too large."""
@@ -91,7 +93,25 @@ class StateTable:
         self.delta[number] = row
         leads = self._leads(number)
         self.stays[number] = stays & _WORD, (stays & _ASCII) >> 64, leads
-        self.rests[number] = stays & _ASCII or leads
+        keeps = self._keeps(state)
+        if not keeps & ~stays:
+            keeps = stays
+        self.keeps[number] = keeps & _WORD, (keeps & _ASCII) >> 64, leads
+        self.rests[number] = (stays | keeps) & _ASCII or leads
+
+    def _keeps(self, state: Node) -> int:
+        """The bytes after which what remains has all texts of the state again, as a bit set; but
+        for the last byte of all its texts, so that none of them ends under the others."""
+        last = state
+        while last.kind == CAT:
+            last = last.b
+        if last.kind != LITERAL:
+            return 0
+        keeps = 0
+        for low, high, rest in segments(self._arena, state):
+            if has_all(self._arena, rest, state):
+                keeps |= (1 << high + 1) - (1 << low)
+        return keeps & ~(1 << last.text[-1])
 
     def _leads(self, number: int) -> int:
         """The bytes from C0 on with which every character that begins so leads from a state back to
@@ -123,3 +143,22 @@ class StateTable:
             return False
         inside[place] = state
         return True
+
+
+def has_all(arena: Arena, one: Node, other: Node, depth: int = 4) -> bool:
+    """Whether `one` has all texts of `other`, as far as their forms tell."""
+    if one is other:
+        return True
+    if depth == 0:
+        return False
+    if other.kind == ALT:
+        return all(has_all(arena, one, item, depth - 1) for item in other.items)
+    if one.kind == ALT:
+        return any(has_all(arena, item, other, depth - 1) for item in one.items)
+    if one.kind != CAT:
+        return False
+    if other.kind == CAT and one.a is other.a:
+        return has_all(arena, one.b, other.b, depth - 1)
+    if one.a.kind != ALT:
+        return False
+    return any(has_all(arena, arena.cat(way, one.b), other, depth - 1) for way in one.a.items)

@@ -139,9 +139,12 @@ class Walker:
         self.root = Fan(trie, Places(np.zeros(1, dtype=np.intp)))
         self._children = np.diff(trie.first)
         self._partial = arena.alphabet is not None
+        self._alive = self.grown = False
 
-    def walk(self, state: Node, sources: Fan) -> Walk:
-        """Every node strictly below a source that `state` reaches without dying."""
+    def walk(self, state: Node, sources: Fan, *, alive: bool = False) -> Walk:
+        """Every node strictly below a source that `state` reaches without dying. alive: that is all
+        one needs to know; a top's state may be larger below it, and `grown` is set if it may."""
+        self._alive, self.grown = alive, False
         begun = [
             (children, rest)
             for low, high, rest in segments(self._arena, state)
@@ -239,10 +242,13 @@ class Walker:
         if not rest.size:
             return nodes, states
         some, at = nodes[rest], states[rest]
-        moving = trie.bytes_below[some] & ~table.stays[at]
+        under = (table.keeps if self._alive else table.stays)[at]
+        moving = trie.bytes_below[some] & ~under
         still = (moving[:, 0] | moving[:, 1] | moving[:, 2]) == 0
         top = still & (trie.beyond_below.take(some) != BROKEN_CHARS)
         tops.append((some[top], at[top]))
+        if self._alive and not self.grown:
+            self.grown = bool((under[top] != table.stays[at[top]]).any())
         below = np.ones(nodes.size, dtype=bool)
         below[rest[top]] = False
         return nodes[below], states[below]

@@ -174,6 +174,24 @@ def test_rows_of_alternatives(ways: list[str], rest: str, text: str) -> None:
         _agree(arena, node)
 
 
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(['[^"]*', "[^a]*", "[a-zé -.]*", '(?:[^"\\\\]|\\\\.)*']),
+    st.sampled_from(["a", "ab", "a\\.b", "(?:a|b-)", "[ab]{2}", "a.*b", '"a', "é", "b*:"]),
+    st.sampled_from(['[^"]*"', '[^"]*": ', '"', '[^"]*', "[ab]*b", "a?"]),
+    st.text("ab.:é", max_size=4),
+)
+@example('[^"]*', "ab", '[^"]*"', "a")
+@example('[^"]*', "a", "b", "")
+def test_rows_of_searches(loop: str, needle: str, rest: str, text: str) -> None:
+    arena = Arena()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("espalier.grammar.walk.NARROW", 8)
+        patch.setattr("espalier.grammar.walk.FEW", 0)
+        patch.setattr("espalier.grammar.walk.EARLIEST", 99)
+        _agree(arena, _after(arena, lower(arena, regex_regular(loop + needle + rest)), text))
+
+
 def test_a_search_shares_the_row_of_its_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     arena = Arena()
     rows = _rows(arena)
