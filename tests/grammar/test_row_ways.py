@@ -192,6 +192,20 @@ def test_rows_of_searches(loop: str, needle: str, rest: str, text: str) -> None:
         _agree(arena, _after(arena, lower(arena, regex_regular(loop + needle + rest)), text))
 
 
+def test_a_search_stops_where_it_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("NARROW", 8), ("FEW", 0), ("EARLIEST", 99)):
+        monkeypatch.setattr(f"espalier.grammar.walk.{name}", value)
+    arena = Arena()
+    walker = _rows(arena).walker
+    search = lower(arena, regex_regular('[^"]*ab[^"]*"'))
+    plain = walker.walk(search, walker.root)
+    assert not walker.grown
+    alive = walker.walk(search, walker.root, alive=True)
+    assert walker.grown
+    loop = walker.walk(lower(arena, regex_regular('[^"]*"')), walker.root)
+    assert len(loop.nodes) <= len(alive.nodes) < len(plain.nodes)
+
+
 def test_a_search_shares_the_row_of_its_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     arena = Arena()
     rows = _rows(arena)
