@@ -8,6 +8,11 @@ from ..errors import EspalierError, IncompleteError, InvalidRequestError, Progra
 from ..grammar.spec import GrammarSpec
 from .where import Where
 
+_CURES = {
+    "length": "Raise max_tokens. ",
+    **dict.fromkeys(("stop", "stop string"), "Drop the stop string. "),
+    "deadline": "Give the run a longer deadline. ",
+}
 _NAMED: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str, "string": str}
 
 
@@ -42,8 +47,8 @@ def cut_value(text: str, incomplete: str, what: str, where: Where) -> Incomplete
         f"{what} was cut before its value ended ({incomplete})",
         got=repr(text)[:200],
         where=str(where),
-        hint="Raise max_tokens, or drop the stop string; the text so far is in "
-        "get_meta_info(name)['text'], and in this error's `text`.",
+        hint=_CURES.get(incomplete, "") + "The text so far is in get_meta_info(name)['text'], and "
+        "in this error's `text`.",
     )
     error.text = text
     return error

@@ -183,3 +183,18 @@ def test_unchecked_scripts() -> None:
 
     state = body.run(backend=esp.Scripted("zzz", check_grammar=False))
     assert state["x"] == "zzz"
+
+
+@pytest.mark.parametrize(
+    ("reason", "cure", "other"),
+    [("length", "Raise max_tokens", "deadline"), ("deadline", "longer deadline", "max_tokens")],
+)
+def test_a_cut_value_says_what_would_have_let_it_end(reason: Any, cure: str, other: str) -> None:
+    @esp.function
+    def program(s: State) -> None:
+        s += "a" + esp.gen("x", regex="[a-z]{9}")
+
+    state = program.run(backend=esp.Scripted(esp.Reply("abc", reason)))
+    with pytest.raises(IncompleteError, match=cure) as caught:
+        state["x"]
+    assert other not in str(caught.value)
