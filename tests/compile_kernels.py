@@ -19,6 +19,7 @@ from espalier.kernels import (
     triton_attention,
     triton_norm,
     triton_rope,
+    triton_sampling,
 )
 from espalier.kernels.triton_attention import DEFAULT
 
@@ -89,6 +90,12 @@ def _layers() -> list[Build]:
             triton_rope._prepare_kernel,
             types,
             heads | {"HAS_NORMS": False, "q_norm": None, "k_norm": None},
+        ),
+        Build(
+            triton_sampling._sample_kernel,
+            {"logits": "*fp32", "pool": "*i32", "rows": "*i64", "temperature": "*fp32"}
+            | {"keys": "*i32", "tokens": "*i64", "near": "*i1"},
+            {"COLDEST": 1e-30, "HOTTEST": 1e30, "NEAR_TIE": 1e-4, "ROUNDING": 4e-6, "BLOCK": 4096},
         ),
     ]
 
