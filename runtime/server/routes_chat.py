@@ -41,9 +41,10 @@ from .replies import (
 )
 from .state import Server, server_of
 from .structured import grammar_of
-from .tool_formats import arguments_as_text
+from .tool_formats import arguments_as_text, is_sprig
 from .tool_parser import Arguments, CallBegins, Content, Piece as TextPiece, joined
-from .tool_plan import ToolPlan, chat_of, plan_tools
+from .tool_plan import ToolPlan, plan_tools
+from .tool_sprig import sprig_messages
 
 router = APIRouter(route_class=GuardedRoute)
 _TEMPLATE_OWN = ("messages", "tools", "documents", "add_generation_prompt")
@@ -113,11 +114,15 @@ async def _prepared(server: Server, asked: ChatRequest, request: Request) -> Cha
     variables = _variables(asked, server)
 
     def encode() -> list[int]:
-        as_text = plan is not None and arguments_as_text(tokenizer)
+        listed = is_sprig(tokenizer)
+        called = any(message.tool_calls for message in asked.messages)
+        as_text = called and not listed and arguments_as_text(tokenizer)
         messages = template_messages(asked.messages, tokenizer, arguments_as_text=as_text)
         tools = None
         if plan is not None:
-            messages, tools = chat_of(plan, messages), plan.for_template
+            tools = plan.for_template
+        if listed:
+            messages = sprig_messages(messages, plan.specs if plan is not None else ())
         return tokenizer.encode_chat(messages, add_generation_prompt=True, tools=tools, **variables)
 
     ids = await server.beside(encode)

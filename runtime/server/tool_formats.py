@@ -111,7 +111,7 @@ def detect(tokenizer: Tokenizer) -> ToolFormat:
         return DEEPSEEK_V3 if "```json" in source else DEEPSEEK_V31
     if "<tool_call>" in source and "<function=" not in source:
         return HERMES
-    if "Sprig knows the roles" in source:
+    if is_sprig(tokenizer):
         return SPRIG
     if '"parameters": ' in source and "ipython" in source:
         return LLAMA3
@@ -121,6 +121,12 @@ def detect(tokenizer: Tokenizer) -> ToolFormat:
         hint="Known: Hermes and Qwen, Llama 3, Mistral up to v7, DeepSeek V3, Sprig. With another "
         "model, describe the tools in a message, and give response_format a schema.",
     )
+
+
+def is_sprig(tokenizer: Tokenizer) -> bool:
+    """Whether tools and their results are told in plain messages, as Sprig's template wants."""
+    template = tokenizer.chat_template
+    return template is not None and "Sprig knows the roles" in template.source
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from .settings import Limits
 from .structured import AskedGrammar, check_size
 from .tool_formats import SPRIG, ToolFormat, ToolSpec, detect, forced, optional
 from .tool_parser import ToolParser
-from .tool_sprig import sprig_messages
 
 
 @dataclass(frozen=True)
@@ -108,8 +107,3 @@ def _token(form: ToolFormat, tokenizer: Tokenizer) -> int:
             f"the model's tokenizer has no special token {form.trigger!r}", where="tools"
         )
     return token
-
-
-def chat_of(plan: ToolPlan, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The messages as the model's template takes them."""
-    return sprig_messages(messages, plan.specs) if plan.form is SPRIG else messages

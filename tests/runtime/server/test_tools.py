@@ -50,9 +50,22 @@ def test_sprig_calls_and_reads_the_result(sprig: InProcess) -> None:
         "finish_reason": "tool_calls",
     }
     said = answer["choices"][0]["message"]
-    result = {"role": "tool", "tool_call_id": said["tool_calls"][0]["id"], "content": "sunny"}
+    result = {
+        "role": "tool",
+        "tool_call_id": said["tool_calls"][0]["id"],
+        "content": "sunny, 21 degrees",
+    }
     then = sprig.ok(CHAT, messages=[*asked, said, result], tools=TOOLS, temperature=0)
-    assert "sunny" in message_of(then)["content"]
+    assert message_of(then)["content"] == "The weather in Paris is sunny, 21 degrees."
+    # Without tools the history reads the same; arguments stand in it as the object they are.
+    plain = [
+        {"role": "user", "content": "What is the weather in Paris?"},
+        {"role": "assistant", "content": '{"tool": "weather", "args": {"city": "Paris"}}'},
+        {"role": "user", "content": "Result: sunny, 21 degrees"},
+    ]
+    expected = len(sprig.engine.tokenizer.encode_chat(plain, add_generation_prompt=True))
+    told = sprig.ok(CHAT, messages=[*asked, said, result], max_tokens=1)
+    assert told["usage"]["prompt_tokens"] == expected
 
 
 def test_required_and_named_calls_are_valid(sprig: InProcess) -> None:
