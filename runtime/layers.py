@@ -7,6 +7,7 @@ come without touching a model.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -32,7 +33,7 @@ class Linear:
     weight, where another layer has loaded it already (tied embeddings).
     """
 
-    __slots__ = ("_packed", "_turned", "bias", "weight")
+    __slots__ = ("_few", "_packed", "_turned", "bias", "weight")
 
     def __init__(
         self,
@@ -80,16 +81,17 @@ class Linear:
             )
         self._packed: Tensor | None = None
         self._turned: Tensor | None = None
-        layout = _layout(self.weight)
-        if layout == "turned":
+        self._few = _turned_rows(self.weight)
+        packs = _packs(self.weight)
+        if self._few:
             self._turned = self.weight.t().contiguous()
-            del self.weight
-        elif layout == "packed":
+        if packs and self._few < sys.maxsize:
             self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight)
+        if self._packed is not None or self._few == sys.maxsize:
             del self.weight
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self._turned is not None:
+        if self._turned is not None and x.shape[0] <= self._few:
             if self.bias is None:
                 return torch.mm(x, self._turned)
             return torch.addmm(self.bias, x, self._turned)
@@ -104,7 +106,7 @@ class Linear:
 
     def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
         """Add this layer's `y` to `residual` [T, sum(outputs)] in place, and return it."""
-        if self._turned is None:
+        if self._turned is None or x.shape[0] > self._few:
             return residual.add_(self(x))
         residual.addmm_(x, self._turned)
         return residual if self.bias is None else residual.add_(self.bias)
@@ -120,35 +122,39 @@ def padded_rows(rows: int) -> int:
     return -(-rows // step) * step
 
 
-_SMALL = 1 << 21
-_NARROW = 1024
 _packed_linear: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
-def _layout(weight: Tensor) -> Literal["plain", "turned", "packed"]:
-    """How `weight` is best kept.
+def _packs(weight: Tensor) -> bool:
+    """Whether to keep `weight` in oneDNN's own layout. Measured on an AMD EPYC, one thread: 1.1 to
+    3 times as fast as F.linear from 1 to 512 rows in float32 and bfloat16 (31 against 17 GB/s at
+    one row, 240 against 100 GFLOP/s at 512), and a row's result does not depend on how many there
+    are."""
+    if weight.device.type != "cpu" or _packed_linear is None:
+        return False
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return weight.dtype == torch.float32 or native_on_cpu(weight.dtype)
 
-    packed: oneDNN's own layout. Measured on an AMD EPYC, one thread: 1.1 to 3 times F.linear from 1
-    to 512 rows in float32 and bfloat16 (31 against 17 GB/s at one row, 240 against 100 GFLOP/s at
-    512), and a row's result does not depend on how many rows there are.
-    turned: transposed, for MKL on an Intel CPU. Measured on a Xeon, one thread: a float32 weight of
-    fewer than `_NARROW` inputs and up to `_SMALL` elements takes 0.5 to 1.05 of the time it takes
-    packed, from 1 to 128 rows; a larger one up to twice as long.
+
+def _turned_rows(weight: Tensor) -> int:
+    """Up to how many rows to multiply by `weight` kept transposed, for MKL on an Intel CPU.
+
+    Measured on a Xeon, one thread, float32, out of a cold cache, beside oneDNN's layout: with up to
+    `_NARROW` outputs half the time from 1 to 16 rows, and not more up to 128; with more outputs 0.7
+    of it at one row, 1.1 at four, 1.15 to 1.4 at 16, so that both are kept. Weights of more than
+    `_SMALL` elements gain 7% at one row and lose as much as half from four on.
     """
-    if weight.device.type != "cpu":
-        return "plain"
-    small = weight.numel() <= _SMALL and weight.shape[1] < _NARROW
-    if (
-        small
-        and weight.dtype == torch.float32
-        and torch.backends.mkl.is_available()
-        and _is_intel()
-    ):
-        return "turned"
-    if _packed_linear is None or not torch.backends.mkldnn.is_available():
-        return "plain"
-    kept = weight.dtype == torch.float32 or native_on_cpu(weight.dtype)
-    return "packed" if kept else "plain"
+    small = weight.device.type == "cpu" and weight.dtype == torch.float32
+    small = small and weight.numel() <= _SMALL and weight.shape[1] <= _NARROW
+    if not small or not torch.backends.mkl.is_available() or not _is_intel():
+        return 0
+    return sys.maxsize if weight.shape[0] <= _NARROW else _FEW
+
+
+_SMALL = 1 << 21
+_NARROW = 1023
+_FEW = 3
 
 
 @cache

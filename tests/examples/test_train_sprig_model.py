@@ -86,8 +86,8 @@ def test_handwritten_cases(model: Greedy) -> None:
     assert right >= 36, "see the table in docs/sprig.md"
 
 
-# Below what the committed weights reach (docs/sprig.md) by what 60 cases may differ, so that a worse
-# model is noticed.
+# Below what the committed weights reach (docs/sprig.md) by what 60 cases may differ, so that a
+# worse model is noticed.
 FLOORS = {
     "extract": 86,
     "tools": 88,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,13 +65,34 @@ def test_fused_parts_are_each_their_own_product(
 
 def test_how_weights_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.backends.mkl.is_available", lambda: True)
-    small, large = torch.zeros(8192, 256), torch.zeros(1024, 1024)
-    for intel, small_layout in ((True, "turned"), (False, "packed")):
-        monkeypatch.setattr(layers, "_is_intel", lambda intel=intel: intel)
-        assert layers._layout(small) == small_layout
-        assert layers._layout(large) == "packed"
-        assert layers._layout(small.bfloat16()) != "turned"
-        assert layers._layout(small.to("meta")) == "plain"
+    narrow, wide, large = torch.zeros(256, 256), torch.zeros(8192, 256), torch.zeros(1024, 1024)
+    monkeypatch.setattr(layers, "_is_intel", lambda: True)
+    assert [layers._turned_rows(x) for x in (narrow, wide, large)] == [sys.maxsize, 3, 0]
+    assert layers._turned_rows(narrow.bfloat16()) == 0
+    assert layers._turned_rows(narrow.to("meta")) == 0
+    assert not layers._packs(narrow.to("meta"))
+    monkeypatch.setattr(layers, "_is_intel", lambda: False)
+    assert layers._turned_rows(narrow) == 0
+
+
+@pytest.mark.parametrize("onednn", [False, True])
+def test_wide_weights_are_kept_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, onednn: bool
+) -> None:
+    """Few rows go by one layout and more by the other, to the same products."""
+    monkeypatch.setattr("torch.backends.mkl.is_available", lambda: True)
+    monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: onednn)
+    monkeypatch.setattr(layers, "_is_intel", lambda: True)
+    torch.manual_seed(0)
+    weight, bias = torch.randn(1100, 24), torch.randn(1100)
+    save_file({"wide.weight": weight, "wide.bias": bias}, tmp_path / "model.safetensors")
+    with Weights(tmp_path, device=CPU, dtype=torch.float32) as weights:
+        layer = Linear(weights, ["wide"], [1100], 24, kind="column", bias=True)
+    for rows in (0, 1, 3, 4, 40):
+        x, residual = torch.randn(rows, 24), torch.randn(rows, 1100)
+        expected = F.linear(x, weight, bias)
+        torch.testing.assert_close(layer(x), expected)
+        torch.testing.assert_close(layer.add_to(residual.clone(), x), residual + expected)
 
 
 def test_products_have_few_numbers_of_rows(
