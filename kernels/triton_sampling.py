@@ -56,9 +56,9 @@ def allowed_scores(logits, words, word_count, masked, token, vocab):
     inside = token < vocab
     score = tl.load(logits + token, mask=inside, other=float("-inf"))
     at = token >> 5
-    word = tl.load(words + at, mask=inside & (at < word_count) & (masked >= 0), other=0)
-    allowed = (((word >> (token & 31)) & 1) != 0) | (masked < 0)
-    return tl.where(allowed, score, float("-inf"))
+    word = tl.load(words + at, mask=inside & (at < tl.where(masked >= 0, word_count, 0)), other=0)
+    bit = tl.where(masked >= 0, (word >> (token & 31)) & 1, 1)
+    return tl.where(bit != 0, score, float("-inf"))
 
 
 @triton.jit
