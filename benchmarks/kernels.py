@@ -8,6 +8,7 @@ paged cache never has. `paged` is our kernel without what is told of shared pref
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -75,8 +76,9 @@ def main(argv: Sequence[str]) -> int:
 def _need_a_gpu(device: str) -> None:
     import torch
 
-    from ..kernels.device import uses_triton
+    from ..kernels.device import ASK, uses_triton
 
+    os.environ.setdefault(ASK, "1")
     if torch.device(device).type == "cuda" and torch.cuda.is_available():
         if uses_triton(torch.empty(1, device=device)):
             return

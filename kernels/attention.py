@@ -1,8 +1,9 @@
 """Attention of a flat batch of rows over keys and values that lie in slots.
 
-`paged_attention_reference` is the specification; `paged_attention` computes the same: on a CUDA
-device by Triton (`triton_attention.py`), elsewhere in few operators of torch: runs of as many rows
-each (decode: one) and of similar lengths go together as one padded batch, longer runs each alone.
+`paged_attention_reference` is the specification; `paged_attention` computes the same: by Triton
+where `device.py` says so (`triton_attention.py`), else in few operators of torch: runs of as many
+rows each (decode: one) and of similar lengths go together as one padded batch, longer runs each
+alone.
 """
 
 from __future__ import annotations

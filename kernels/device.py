@@ -1,4 +1,4 @@
-"""Which implementation an operator takes: Triton's on a CUDA device, torch's elsewhere."""
+"""Which implementation an operator takes: torch's, or Triton's on a CUDA device where asked for."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from functools import cache
 
 from torch import Tensor
 
+ASK = "ESPALIER_TRITON"
+"""Set to 1, the variable of the environment that takes Triton's kernels; without it torch's
+operators run, until the kernels have been checked on a GPU (docs/GPU.md)."""
+
 
 def uses_triton(tensor: Tensor) -> bool:
-    """Whether operators on `tensor` run as Triton kernels. ESPALIER_TRITON=0 says no, to compare
-    both on one device; so does TRITON_INTERPRET=1, under which kernels are tested and nothing is
-    fast."""
+    """Whether operators on `tensor` run as Triton kernels: on a CUDA device, if the environment
+    asks for them. Under TRITON_INTERPRET=1 never: kernels are tested so, and nothing is fast."""
     return tensor.is_cuda and _triton_compiles()
 
 
 @cache
 def _triton_compiles() -> bool:
-    if os.environ.get("ESPALIER_TRITON") == "0" or os.environ.get("TRITON_INTERPRET") == "1":
+    if os.environ.get(ASK) != "1" or os.environ.get("TRITON_INTERPRET") == "1":
         return False
     return importlib.util.find_spec("triton") is not None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,3 +16,14 @@ __all__ = ["device", "tiny_model"]
 def device() -> str:
     """The device to test."""
     return os.environ.get("ESPALIER_GPU_TEST_DEVICE", "cuda")
+
+
+@pytest.fixture
+def triton(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Triton's kernels instead of torch's operators, for one test."""
+    from espalier.kernels import device
+
+    monkeypatch.setenv(device.ASK, "1")
+    device._triton_compiles.cache_clear()
+    yield
+    device._triton_compiles.cache_clear()

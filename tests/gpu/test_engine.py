@@ -21,6 +21,15 @@ MODELS = ["llama2", "llama3", "mistral", "qwen2", "qwen3"]
 Make = Callable[..., Any]
 
 
+@pytest.fixture(autouse=True, params=["torch", "triton"])
+def operators(request: pytest.FixtureRequest, device: str) -> None:
+    """Each test by torch's operators, which are the default, and by Triton's kernels."""
+    if request.param == "triton":
+        if device == "cpu":
+            pytest.skip("Triton's kernels run on a GPU")
+        request.getfixturevalue("triton")
+
+
 def _prompts() -> list[list[int]]:
     rng = random.Random(3)
     stem = [rng.randrange(3, 199) for _ in range(40)]

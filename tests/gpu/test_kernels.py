@@ -1,4 +1,4 @@
-"""The kernels as they are chosen on a GPU against their references, in the formats models have."""
+"""Triton's kernels, asked for, against their references, in the formats models have."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from espalier.kernels.rope import turn_and_write, turn_and_write_reference
 from espalier.kernels.sampling import masked_sample, noise_keys, unpack_mask
 from tests.attention_cases import Case, make_case
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("triton")]
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 4e-3}
 Shapes = list[tuple[int, int]]

@@ -1,0 +1,42 @@
+"""Kernels that no GPU has checked are taken where they are asked for, and nowhere else."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from espalier.kernels import device
+
+ON_CUDA: Any = SimpleNamespace(is_cuda=True)
+ON_CPU: Any = SimpleNamespace(is_cuda=False)
+
+
+@pytest.fixture(autouse=True)
+def anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """With triton, out of its interpreter, and nothing said of before."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: SimpleNamespace())
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.delenv(device.ASK, raising=False)
+    device._triton_compiles.cache_clear()
+    yield
+    device._triton_compiles.cache_clear()
+
+
+def test_torch_is_the_default_on_cuda() -> None:
+    assert not device.uses_triton(ON_CUDA)
+
+
+def test_triton_is_taken_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ESPALIER_TRITON", "1")
+    assert device.uses_triton(ON_CUDA)
+    assert not device.uses_triton(ON_CPU)
+
+
+def test_never_under_its_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ESPALIER_TRITON", "1")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert not device.uses_triton(ON_CUDA)
