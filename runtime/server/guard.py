@@ -67,7 +67,11 @@ class Guard:
     def _known(self, origin: str, hosts: list[str]) -> bool:
         if origin in self._origins or "*" in self._origins:
             return True
-        return bool(hosts) and urlsplit(origin).netloc.lower() == hosts[0].lower()
+        try:
+            place = urlsplit(origin).netloc
+        except ValueError:  # what is no URL
+            return False
+        return bool(hosts) and place.lower() == hosts[0].lower()
 
     def _bounded(self, receive: Receive) -> Receive:
         left = self._limits.body_bytes

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -21,6 +22,7 @@ from .state import Server
 from .structured import AskedGrammar
 
 _SEEDS = (1 << 63) - 1
+_AT_ONCE = 1e-3  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,7 @@ class Job:
     trigger: int | None = None
     owner: str = ""
     id: str = ""
+    began: float = field(default_factory=time.monotonic)
 
     @property
     def first_grammar(self) -> GrammarSpec | None:
@@ -57,6 +60,9 @@ class Job:
             left = params.max_tokens - first.generated_tokens
             if left < 1:
                 return None
+        deadline = self.deadline
+        if deadline is not None:  # of both together; one that has passed ends the second at once
+            deadline = max(deadline - (time.monotonic() - self.began), _AT_ONCE)
         assert self.trigger is not None
         params = msgspec.structs.replace(
             params,
@@ -73,7 +79,7 @@ class Job:
             grammar=self.grammar,
             namespace=self.namespace,
             priority=self.priority,
-            deadline=self.deadline,
+            deadline=deadline,
             owner=self.owner,
             id=self.id,
         )

@@ -133,17 +133,35 @@ def run(server: Server, sock: socket.socket, ready: Callable[[], None]) -> int:
 
 
 def _protocol(seconds: float) -> type[asyncio.Protocol]:
-    """uvicorn's HTTP, which waits for the head of a connection's first request for ever, with an
-    end to that. Between requests its own keep-alive timeout holds."""
+    """uvicorn's HTTP, which waits for ever for the rest of a head whose first byte has come, with
+    an end to that: for a connection's first request and for every later one."""
 
     class Protocol(H11Protocol):
+        _patience: asyncio.TimerHandle | None = None
+
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self.loop.call_later(seconds, self._give_up)
+            self._await_head()
 
-        def _give_up(self) -> None:
-            begun = getattr(self, "cycle", None)  # uvicorn types it as if it were always there
-            if begun is None and not self.transport.is_closing():
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            if self._patience is not None:
+                self._patience.cancel()
+
+        def on_response_complete(self) -> None:
+            self._await_head()
+            super().on_response_complete()
+
+        def _await_head(self) -> None:
+            if self._patience is not None:
+                self._patience.cancel()
+            self._patience = self.loop.call_later(seconds, self._give_up, self._request())
+
+        def _request(self) -> object:
+            return getattr(self, "cycle", None)  # uvicorn types it as if it were always there
+
+        def _give_up(self, last: object) -> None:
+            if self._request() is last and not self.transport.is_closing():
                 self.transport.close()
 
     return Protocol

@@ -96,7 +96,8 @@ async def abort_request(body: AbortRequest, request: Request) -> Response:
 async def _prepared(server: Server, body: GenerateRequest, request: Request) -> Asked:
     if (body.text is None) == (body.input_ids is None):
         raise InvalidRequestError(expected="one of text and input_ids", where="text")
-    if body.stream and body.return_logprob and (body.logprob_start_len or -1) >= 0:
+    start = -1 if body.logprob_start_len is None else body.logprob_start_len
+    if body.stream and body.return_logprob and start >= 0:
         raise InvalidRequestError(
             expected="logprob_start_len without stream", where="logprob_start_len"
         )
@@ -300,7 +301,7 @@ def _begin(asked: Asked, number: int, piece: Piece) -> Generated:
         meta.output_token_logprobs = []
     told = Generated(text="", output_ids=[], meta_info=meta)
     if not asked.single:
-        told.index = number * asked.jobs[number].params.n + piece.index
+        told.index = sum(job.params.n for job in asked.jobs[:number]) + piece.index
     return told
 
 

@@ -129,7 +129,10 @@ async def _frames(request: Request, ask: Ask) -> AsyncGenerator[bytes, None]:
     _check(server, ask)
     if len(ask.prompts) != 1 or ask.start is not None:
         raise InvalidRequestError(expected="one prompt that is continued", where="stream")
-    with server.admission.entered(ask.params.n):
+    with (
+        server.admission.entered(ask.params.n),
+        server.named.under(request.state.caller.namespace, uuid4().hex) as numbers,
+    ):
         stream = server.engine.astream(
             input_ids=ask.prompts[0],
             sampling_params=ask.params,
@@ -137,6 +140,7 @@ async def _frames(request: Request, ask: Ask) -> AsyncGenerator[bytes, None]:
             namespace=namespace_of(request, ask.namespace or None),
             priority=ask.priority,
             deadline=ask.deadline,
+            numbers=numbers,
         )
         told = False
         try:

@@ -138,13 +138,14 @@ async def detokenize(body: DetokenizeRequest, request: Request) -> Response:
 
 def _with_special(server: Server, ids: list[int]) -> str:
     """The text of ids, with special tokens as they are written."""
-    tokenizer, data = server.tokenizer, b""
-    for id in ids:
-        special = id in tokenizer.special_ids
-        data += (
-            (tokenizer.raw.id_to_token(id) or "").encode() if special else tokenizer.token_bytes(id)
-        )
-    return data.decode("utf-8", errors="replace")
+    tokenizer = server.tokenizer
+    parts = (
+        (tokenizer.raw.id_to_token(id) or "").encode()
+        if id in tokenizer.special_ids
+        else tokenizer.token_bytes(id)
+        for id in ids
+    )
+    return b"".join(parts).decode("utf-8", errors="replace")
 
 
 @router.post("/v1/embeddings", response_model=Embeddings)

@@ -94,10 +94,10 @@ class Supervisor:
         self._spawn(self._restart(engine))
 
     async def _restart(self, dead: Engine) -> None:
-        await asyncio.to_thread(dead.shutdown)
         try:
+            await asyncio.to_thread(dead.shutdown)
             engine = await asyncio.to_thread(self._make)
-        except EspalierError as error:
+        except Exception as error:  # of any kind: one that is missed leaves it restarting for ever
             _log.error("the engine cannot be started again: %s", type(error).__name__)
             self.state = "failed"
             self.when_failed()

@@ -124,6 +124,7 @@ def test_other_hosts_and_origins_are_refused(null: InProcess) -> None:
         ("http://localhost", 200),
         ("http://evil.example", 403),
         ("null", 403),
+        ("http://[", 403),
         ("http://localhost.evil.example", 403),
     ):
         assert null.get("/health", headers={"origin": origin}).status_code == status

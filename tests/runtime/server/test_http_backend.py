@@ -104,6 +104,30 @@ def test_errors_keep_their_kind(sprig: InProcess) -> None:
     assert sprig.left_over() == (0, 0, 0)
 
 
+def test_a_programs_stream_can_be_aborted(sprig: InProcess) -> None:
+    """By whoever aborts everybody's."""
+
+    async def both() -> list[Any]:
+        ask = Ask(
+            prompts=[[3]], params=SamplingParams(max_tokens=1500, ignore_eos=True), stream=True
+        )
+
+        async def read() -> list[Any]:
+            return [chunk async for chunk in client(sprig).stream(ask)]
+
+        reading = asyncio.ensure_future(read())
+        core = sprig.engine.link.core  # type: ignore[attr-defined]
+        began = core.scheduler.counters.generated_tokens
+        while core.scheduler.counters.generated_tokens < began + 3:
+            await asyncio.sleep(0)
+        assert sprig.server.named.abort_all(sprig.engine) == 1
+        return await reading
+
+    last = asyncio.run(both())[-1]
+    assert last.result.finish_reason == "abort"
+    assert sprig.left_over() == (0, 0, 0)
+
+
 def test_keys_and_bad_bodies(sprig_engine: Engine) -> None:
     locked = InProcess(sprig_engine, api_keys=("key",))
     with pytest.raises(InvalidRequestError, match="refuses with 401"):

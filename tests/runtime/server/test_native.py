@@ -6,6 +6,7 @@ import asyncio
 import base64
 import itertools
 import json
+import time
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 from espalier.runtime.engine import Engine
 from espalier.runtime.server.routes_cache import CacheTree, Explained, ServerInfo
+from espalier.runtime.server.routes_tokens import _with_special
 from espalier.types import SamplingParams
 from tests.runtime.serving import InProcess, call_until, user
 
@@ -49,6 +51,13 @@ def test_generate_streams_the_text_so_far(sprig: InProcess) -> None:
     for name in ("output_token_logprobs", "output_top_logprobs", "finish_reason", "seed"):
         assert last["meta_info"][name] == whole["meta_info"][name]
     assert (last["text"], last["output_ids"]) == (whole["text"], whole["output_ids"])
+
+
+def test_samples_of_a_stream_have_numbers_of_their_own(sprig: InProcess) -> None:
+    each = [{"n": n, "max_new_tokens": 2, "ignore_eos": True} for n in (3, 1, 2)]
+    events = sprig.events(GENERATE, text=["a", "b", "c"], sampling_params=each)
+    ended = [event["index"] for event in events if event["meta_info"]["finish_reason"]]
+    assert sorted(ended) == list(range(6))
 
 
 def test_generate_scores_a_prompt(sprig: InProcess) -> None:
@@ -90,6 +99,10 @@ def test_generate_under_grammars(
         ({"text": "x", "sampling_params": {"n": 0}}, "n"),
         ({"text": ["x", "y"], "sampling_params": [{}]}, "sampling_params"),
         ({"text": "x", "lora_path": "y"}, "lora_path"),
+        (
+            {"text": "x", "stream": True, "return_logprob": True, "logprob_start_len": 0},
+            "logprob_start_len",
+        ),
         ({"text": "x", "image_data": "y"}, "image_data"),
         ({"input_ids": [[]]}, "prompt"),
         ({"input_ids": [-1]}, "input_ids"),
@@ -144,6 +157,14 @@ def test_tokens(sprig: InProcess) -> None:
     )
     assert sprig.refused("/detokenize", tokens=[10**6])["param"] == "tokens"
     assert sprig.refused("/tokenize")["param"] == "prompt"
+
+
+def test_many_special_tokens_are_written_in_linear_time(sprig: InProcess) -> None:
+    """All requests wait for the one thread that does it."""
+    ids = sprig.engine.tokenizer.encode("What is this") * 100_000
+    began = time.thread_time()
+    assert _with_special(sprig.server, ids).startswith("What is thisWhat is this")
+    assert time.thread_time() - began < 5
 
 
 def test_embeddings(sprig: InProcess) -> None:

@@ -311,7 +311,12 @@ def test_slow_and_broken_clients_harm_nobody(text_folder: Path) -> None:
             if name == "no reading":
                 sockets[name].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             sockets[name].sendall(text.encode())
+        again = sockets["no second head"] = socket.create_connection((host, int(port)), timeout=20)
+        again.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert b"200 OK" in again.recv(4096)
+        again.sendall(head.encode())
         assert sockets["no head"].recv(100) == b""
+        assert again.recv(100).replace(b'{"status":"ok"}', b"") == b""
         assert b"408" in sockets["no body"].recv(100)
 
         async def leave() -> None:
