@@ -30,7 +30,7 @@ from .api_chat import (
     ToolCallReply,
 )
 from .asked import namespace_of, sampling_of
-from .chat_messages import template_messages
+from .chat_history import history
 from .jobs import Answer, Job, Piece, pieces, run
 from .replies import (
     ChoiceLogprobs,
@@ -41,10 +41,8 @@ from .replies import (
 )
 from .state import Server, server_of
 from .structured import grammar_of
-from .tool_formats import arguments_as_text, is_sprig
 from .tool_parser import Arguments, CallBegins, Content, Piece as TextPiece, joined
 from .tool_plan import ToolPlan, plan_tools
-from .tool_sprig import sprig_messages
 
 router = APIRouter(route_class=GuardedRoute)
 _TEMPLATE_OWN = ("messages", "tools", "documents", "add_generation_prompt")
@@ -114,15 +112,8 @@ async def _prepared(server: Server, asked: ChatRequest, request: Request) -> Cha
     variables = _variables(asked, server)
 
     def encode() -> list[int]:
-        listed = is_sprig(tokenizer)
-        called = any(message.tool_calls for message in asked.messages)
-        as_text = called and not listed and arguments_as_text(tokenizer)
-        messages = template_messages(asked.messages, tokenizer, arguments_as_text=as_text)
-        tools = None
-        if plan is not None:
-            tools = plan.for_template
-        if listed:
-            messages = sprig_messages(messages, plan.specs if plan is not None else ())
+        messages = history(asked.messages, tokenizer, () if plan is None else plan.specs)
+        tools = None if plan is None else plan.for_template
         return tokenizer.encode_chat(messages, add_generation_prompt=True, tools=tools, **variables)
 
     ids = await server.beside(encode)

@@ -14,7 +14,8 @@ from .access import GuardedRoute
 from .answering import answered, model_response
 from .api_completion import TokenId
 from .asked import Int32, namespace_of
-from .chat_messages import Message, template_messages
+from .chat_history import history
+from .chat_messages import Message
 from .fields import Fields, Refusals
 from .replies import token_text
 from .state import Server, server_of
@@ -105,7 +106,7 @@ async def tokenize(body: TokenizeRequest, request: Request) -> Response:
     def encode() -> list[int]:
         if body.messages is not None:
             return tokenizer.encode_chat(
-                template_messages(body.messages, tokenizer),
+                history(body.messages, tokenizer),
                 add_generation_prompt=body.add_generation_prompt is not False,
             )
         bos = tokenizer.adds_bos and body.add_special_tokens is not False

@@ -66,6 +66,7 @@ def test_sprig_calls_and_reads_the_result(sprig: InProcess) -> None:
     expected = len(sprig.engine.tokenizer.encode_chat(plain, add_generation_prompt=True))
     told = sprig.ok(CHAT, messages=[*asked, said, result], max_tokens=1)
     assert told["usage"]["prompt_tokens"] == expected
+    assert sprig.ok("/tokenize", messages=[*asked, said, result])["count"] == expected
 
 
 def test_required_and_named_calls_are_valid(sprig: InProcess) -> None:

@@ -1,0 +1,22 @@
+"""The messages of a request as the model's own template takes them, calls of tools included."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..tokenizer import Tokenizer
+from .chat_messages import Message, template_messages
+from .tool_formats import ToolSpec, arguments_as_text, is_sprig
+from .tool_sprig import sprig_messages
+
+
+def history(
+    messages: Sequence[Message], tokenizer: Tokenizer, tools: Sequence[ToolSpec] = ()
+) -> list[dict[str, Any]]:
+    """tools: those offered, where messages list them. Raises as `template_messages` does."""
+    listed = is_sprig(tokenizer)
+    called = any(message.tool_calls for message in messages)
+    as_text = called and not listed and arguments_as_text(tokenizer)
+    plain = template_messages(messages, tokenizer, arguments_as_text=as_text)
+    return sprig_messages(plain, tools) if listed else plain
