@@ -313,10 +313,12 @@ def test_slow_and_broken_clients_harm_nobody(text_folder: Path) -> None:
             sockets[name].sendall(text.encode())
         again = sockets["no second head"] = socket.create_connection((host, int(port)), timeout=20)
         again.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        assert b"200 OK" in again.recv(4096)
+        answer = b""
+        while not answer.endswith(b'{"status":"ok"}'):
+            answer += again.recv(4096)
         again.sendall(head.encode())
         assert sockets["no head"].recv(100) == b""
-        assert again.recv(100).replace(b'{"status":"ok"}', b"") == b""
+        assert again.recv(100) == b""
         assert b"408" in sockets["no body"].recv(100)
 
         async def leave() -> None:
