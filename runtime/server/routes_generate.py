@@ -101,6 +101,12 @@ async def _prepared(server: Server, body: GenerateRequest, request: Request) -> 
         raise InvalidRequestError(
             expected="logprob_start_len without stream", where="logprob_start_len"
         )
+    for name, wanted in (
+        ("logprob_start_len", start >= 0),
+        ("top_logprobs_num", body.top_logprobs_num),
+    ):
+        if wanted and not body.return_logprob:
+            raise InvalidRequestError(expected="return_logprob: true beside it", where=name)
     prompts = await server.beside(lambda: _encoded(server, body))
     given = body.sampling_params
     each = given if isinstance(given, list) else [given or GenerateParams()] * len(prompts)

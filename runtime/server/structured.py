@@ -147,6 +147,13 @@ def _add(found: dict[str, GrammarSpec], name: str, spec: GrammarSpec | None) -> 
 
 
 def _of_format(asked: ResponseFormat) -> GrammarSpec | None:
+    for name, kind in _OF_KIND.items():
+        if getattr(asked, name) is not None and asked.type != kind:
+            raise InvalidRequestError(
+                expected=f"type {kind!r} beside it",
+                got=repr(asked.type),
+                where=f"response_format.{name}",
+            )
     if asked.type == "json_object":
         return GrammarSpec.json_schema(JSON_OBJECT)
     if asked.type == "json_schema":
@@ -157,6 +164,13 @@ def _of_format(asked: ResponseFormat) -> GrammarSpec | None:
     if asked.type == "structural_tag":
         return _tags(asked.structures or [], asked.triggers or [])
     return None
+
+
+_OF_KIND = {
+    "json_schema": "json_schema",
+    "structures": "structural_tag",
+    "triggers": "structural_tag",
+}
 
 
 def _tags(structures: list[StructureTag], triggers: list[str]) -> GrammarSpec:

@@ -99,6 +99,8 @@ def test_generate_under_grammars(
         ({"text": "x", "sampling_params": {"n": 0}}, "n"),
         ({"text": ["x", "y"], "sampling_params": [{}]}, "sampling_params"),
         ({"text": "x", "lora_path": "y"}, "lora_path"),
+        ({"text": "x", "top_logprobs_num": 2}, "top_logprobs_num"),
+        ({"text": "x", "logprob_start_len": 0}, "logprob_start_len"),
         (
             {"text": "x", "stream": True, "return_logprob": True, "logprob_start_len": 0},
             "logprob_start_len",
