@@ -42,7 +42,10 @@ def as_prompts(
         for i, text in enumerate(texts):
             if not isinstance(text, str):
                 raise InvalidRequestError(
-                    expected="a string", got=repr(text), where=f"prompts[{i}]"
+                    expected="a string",
+                    got=repr(text),
+                    where=f"prompts[{i}]",
+                    hint="Give chats as messages=, token ids as input_ids=.",
                 )
             _check_text(text, f"prompts[{i}]")
         return [tokenizer().encode(text, add_bos=tokenizer().adds_bos) for text in texts]

@@ -84,6 +84,7 @@ def _refused(kind: type[EspalierError], where: str, ask: Callable[[], object]) -
         ("input_ids[0][0]", {"input_ids": np.array([[0.5]])}),
         ("prompts", {"prompts": 5}),
         ("prompts[1]", {"prompts": ["a", None]}),
+        ("(at prompts[0]). Give chats as messages=", {"prompts": [[5, 6]]}),
         ("prompts[0], character 1", {"prompts": "a\ud800"}),
         ("prompts", {}),
         ("prompts", {"prompts": "a", "input_ids": [[3]]}),
