@@ -7,13 +7,12 @@ went wrong.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
-from ..errors import EspalierError, from_wire
+from ..errors import EspalierError
 from ..grammar.spec import GrammarSpec
 from ..types import Chunk, Result, SamplingParams
+from .protocol import from_wire_hook, to_wire_hook
 
 CONTENT_TYPE = "application/msgpack"
 
@@ -51,21 +50,9 @@ class TokenizerFiles(msgspec.Struct):
     files: dict[str, str]
 
 
-def _to_wire(value: Any) -> Any:
-    if isinstance(value, EspalierError):
-        return value.to_wire()
-    raise TypeError(f"cannot send a {type(value).__name__}")
-
-
-def _from_wire(kind: type, value: Any) -> Any:
-    if issubclass(kind, EspalierError):
-        return from_wire(value)
-    raise TypeError(f"cannot receive a {kind.__name__}")
-
-
-_encoder = msgspec.msgpack.Encoder(enc_hook=_to_wire)
-_ask = msgspec.msgpack.Decoder(Ask, dec_hook=_from_wire)
-_answer = msgspec.msgpack.Decoder(Told | Piece, dec_hook=_from_wire)
+_encoder = msgspec.msgpack.Encoder(enc_hook=to_wire_hook)
+_ask = msgspec.msgpack.Decoder(Ask, dec_hook=from_wire_hook)
+_answer = msgspec.msgpack.Decoder(Told | Piece, dec_hook=from_wire_hook)
 _files = msgspec.msgpack.Decoder(TokenizerFiles)
 
 

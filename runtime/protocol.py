@@ -113,24 +113,26 @@ ToEngine = Submit | Cancel | Release | Call
 FromEngine = Ready | Outputs | Reply | Failed
 
 
-def _to_wire(value: Any) -> Any:
+def to_wire_hook(value: Any) -> Any:
+    """For msgspec: an error as what goes over the wire."""
     if isinstance(value, EspalierError):
         return value.to_wire()
     raise TypeError(f"cannot send a {type(value).__name__}")
 
 
-def _from_wire(kind: type, value: Any) -> Any:
+def from_wire_hook(kind: type, value: Any) -> Any:
+    """For msgspec: the error that came over the wire."""
     if issubclass(kind, EspalierError):
         return from_wire(value)
     raise TypeError(f"cannot receive a {kind.__name__}")
 
 
-_encoder = msgspec.msgpack.Encoder(enc_hook=_to_wire)
-_to_engine = msgspec.msgpack.Decoder(ToEngine, dec_hook=_from_wire)
-_request = msgspec.msgpack.Decoder(Request, dec_hook=_from_wire)
+_encoder = msgspec.msgpack.Encoder(enc_hook=to_wire_hook)
+_to_engine = msgspec.msgpack.Decoder(ToEngine, dec_hook=from_wire_hook)
+_request = msgspec.msgpack.Decoder(Request, dec_hook=from_wire_hook)
 _sender = msgspec.msgpack.Decoder(_Sender)
 _outline = msgspec.msgpack.Decoder(_Requests | _Caller | _Cancel | _Release)
-_from_engine = msgspec.msgpack.Decoder(FromEngine, dec_hook=_from_wire)
+_from_engine = msgspec.msgpack.Decoder(FromEngine, dec_hook=from_wire_hook)
 _LENGTH = struct.Struct(">I")
 
 
