@@ -10,8 +10,10 @@ from ..errors import DeadlineError, EspalierError, RequestCancelledError
 from ..types import Chunk, Result, TokenLogprob
 from . import seeds
 from .backends.base import Call, Tokenizer, check_result
+from .delivery import Delivery
 from .expr import Gen, Select, describe
 from .options import sampling_params
+from .reasoning import ReasoningFormat, split
 from .records import CallRecord
 from .scoring import choose
 from .typed import cut_value, value_of
@@ -48,6 +50,8 @@ async def run_gen(state: Interpreter, expr: Gen[Any], variable: Variable, index:
         streamed = session.stream and params.n == 1
         if streamed:
             result = await _streamed(state, call, expr, variable)
+        elif state.ahead is not None:
+            result = await state.ahead.generate(expr, call, session.backend.generate)
         else:
             result = await session.backend.generate(call)
         check_result(result)
@@ -57,13 +61,40 @@ async def run_gen(state: Interpreter, expr: Gen[Any], variable: Variable, index:
         raise
     _note(record, result)
     cut = isinstance(result.matched_stop, str)
-    state.content.add_generated(result.token_ids, result.text, cut)
     meta = gen_meta(result, _speller(state, expr))
+    if expr.reasoning is None:
+        state.content.add_generated(result.token_ids, result.text, cut)
+    else:
+        ids = result.token_ids
+        result = _take_reasoning(expr.reasoning, result, variable, meta, streamed)
+        state.content.add_answer(ids, result.text, cut)
     if not streamed:
         variable.feed.put(result.text, meta)
         if state.feed is not None:
             state.feed.put(result.text)
     _fill(variable, expr, result, meta)
+
+
+def _take_reasoning(
+    form: ReasoningFormat,
+    result: Result,
+    variable: Variable,
+    meta: dict[str, Any],
+    streamed: bool,
+) -> Result:
+    """Fill the variable of the reasoning; the result that is left has the answers for its texts."""
+    pairs = [split(form, sample.text) for sample in result.samples or [result]]
+    thoughts, answers = zip(*pairs, strict=True)
+    thought = variable.reasoning
+    assert thought is not None
+    if not streamed:
+        thought.feed.put(thoughts[0], meta)
+    thought.set(list(thoughts) if result.samples else thoughts[0], meta)
+    samples = [
+        msgspec.structs.replace(sample, text=answer)
+        for sample, answer in zip(result.samples, answers, strict=False)
+    ]
+    return msgspec.structs.replace(result, text=answers[0], samples=samples)
 
 
 def _fill(variable: Variable, expr: Gen[Any], result: Result, meta: dict[str, Any]) -> None:
@@ -88,14 +119,17 @@ async def _streamed(state: Interpreter, call: Call, expr: Gen[Any], variable: Va
     speller = _speller(state, expr)
     count = 0
     result: Result | None = None
+
+    def tell(chunk: Chunk) -> dict[str, Any]:
+        return _chunk_meta(chunk, call, count, speller)
+
+    delivery = Delivery(variable, state.feed, tell, expr.reasoning)
     async for chunk in state.session.backend.stream(call):
         count += len(chunk.token_ids)
-        if chunk.text:
-            variable.feed.put(chunk.text, _chunk_meta(chunk, call, count, speller))
-            if state.feed is not None:
-                state.feed.put(chunk.text)
+        delivery.chunk(chunk)
         if chunk.result is not None:
             result = chunk.result
+    delivery.finish()
     if result is None:
         raise RequestCancelledError("the stream ended without a result")
     return result

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 from ..errors import InvalidRequestError, InvariantError, ProgramError
 from .journal import Journal, Piece, Turn, since, text_of
+from .reasoning import answer_tokens
 from .resplice import respliced
 from .roles import ChatFormat
 from .tokens import TextEncoder, Tokens, common_prefix, tokens_within
@@ -103,6 +104,15 @@ class Content:
         self.tokens = self.tokens.extend(ids)
         self._write(Piece("model", text[: len(text) - len(rest)], tuple(ids)))
         self.add_text(rest)
+
+    def add_answer(self, ids: Sequence[int], answer: str, cut: bool) -> None:
+        """Append what a model said behind its reasoning, of all that it sampled."""
+        kept = None if cut else answer_tokens(self.encoder.tokenizer, ids, answer)
+        self.lost_tokens += len(ids) - len(kept or ())
+        if kept is None:
+            self.add_text(answer)
+        else:
+            self.add_generated(kept, answer, cut=False)
 
     def add_choice(self, ids: Sequence[int], choice: str) -> None:
         """Append a select's winner: `ids` stand for the pending text and the choice."""

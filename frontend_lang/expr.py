@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from ..errors import InvalidRequestError, InvariantError
 from ..grammar.spec import GrammarSpec
+from .reasoning import ReasoningFormat
 from .where import Where, caller
 
 T = TypeVar("T")
@@ -58,7 +59,8 @@ class Gen(Expr, Generic[T]):
 
     name: the variable, or None. grammar: what the output must match. dtype: the Python type that
     the value is turned into. overwrite: the name may be set already. text_in_logprobs: the meta
-    information tells each token's text too; None: as the run says.
+    information tells each token's text too; None: as the run says. reasoning: how the model's
+    reasoning is told from its answer; None: it is not.
     """
 
     name: str | None
@@ -68,6 +70,7 @@ class Gen(Expr, Generic[T]):
     dtype: Any = None
     overwrite: bool = False
     text_in_logprobs: bool | None = None
+    reasoning: ReasoningFormat | None = None
 
 
 @dataclass(frozen=True, eq=False)

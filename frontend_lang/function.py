@@ -31,15 +31,16 @@ from typing import (
     overload,
 )
 
-from ..errors import EspalierError, InvalidRequestError, NotSupportedError, ProgramError
+from ..errors import EspalierError, InvalidRequestError, NotSupportedError
 from ..types import check_names
 from . import seeds
 from .backends.default import resolve
+from .body import own_signature, place_of, program_failure
 from .interpreter import Interpreter
 from .options import SAMPLING_NAMES, SamplingOptions, run_fields, text_in_logprobs
 from .session import Machine, Session
 from .state import ProgramState
-from .where import Where, caller
+from .where import caller
 
 P = ParamSpec("P")
 
@@ -80,13 +81,15 @@ class Program(Generic[P]):
         *,
         arguments: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
+        num_api_spec_tokens: int | None = None,
     ) -> None:
         functools.update_wrapper(self, body)
+        self.num_api_spec_tokens = num_api_spec_tokens
         self.body = body
-        self.where = _place(body)
+        self.where = place_of(body)
         self._bound = dict(arguments or {})
         self._options = dict(options or {})
-        self._signature = _signature(body, self.where)
+        self._signature = own_signature(body, self.where)
 
     @property
     def name(self) -> str:
@@ -101,13 +104,20 @@ class Program(Generic[P]):
     def bind(self, **arguments: Any) -> Program[...]:
         """The program with some of its arguments given."""
         check_names(f"{self.name}()", arguments, self.arg_names)
-        return Program(self.body, arguments={**self._bound, **arguments}, options=self._options)
+        return self._changed(arguments, {})
 
     def using(self, **options: Unpack[RunOptions]) -> Program[P]:
         """The program with some of a run's options given."""
         check_names(f"{self.name}.using", options, RUN_NAMES)
-        merged = {**self._options, **options}
-        return Program(self.body, arguments=self._bound, options=merged)
+        return self._changed({}, options)
+
+    def _changed(self, arguments: Mapping[str, Any], options: Mapping[str, Any]) -> Program[Any]:
+        return Program(
+            self.body,
+            arguments={**self._bound, **arguments},
+            options={**self._options, **options},
+            num_api_spec_tokens=self.num_api_spec_tokens,
+        )
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> ProgramState:
         """The same as `run`."""
@@ -232,6 +242,12 @@ class Program(Generic[P]):
     def start_state(self, options: Mapping[str, Any], machine: Machine) -> ProgramState:
         """A fresh state for one run."""
         self.check_options(options)
+        if options.get("stream") and self.num_api_spec_tokens is not None:
+            raise NotSupportedError(
+                "a program with num_api_spec_tokens does not stream",
+                where=str(self.where),
+                hint="Drop one of the two.",
+            )
         seed = options.get("seed")
         session = Session(
             machine,
@@ -243,6 +259,7 @@ class Program(Generic[P]):
             stream=bool(options.get("stream", False)),
             synchronous=not options.get("use_thread", True),
             text_in_logprobs=text_in_logprobs(options),
+            spec_tokens=self.num_api_spec_tokens,
             program=self.name,
         )
         return ProgramState(Interpreter(session, session.root, session.content()))
@@ -311,21 +328,6 @@ class Program(Generic[P]):
         return {"arguments": arguments, "options": options}
 
 
-def program_failure(name: str, error: BaseException, where: Where) -> EspalierError:
-    """An exception of the program's own code, as a value that knows the line."""
-    if isinstance(error, ProgramError):
-        return error
-    trace = error.__traceback__
-    line = where
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == where.file:
-            line = Where(where.file, trace.tb_lineno)
-        trace = trace.tb_next
-    failure = ProgramError(f"{name} raised {type(error).__name__}: {error}", where=str(line))
-    failure.__cause__ = error
-    return failure
-
-
 def _check_run(options: Mapping[str, Any]) -> None:
     """Raise InvalidRequestError for a run option that cannot be."""
     kinds: dict[str, tuple[Any, str]] = {
@@ -343,55 +345,35 @@ def _check_run(options: Mapping[str, Any]) -> None:
             raise InvalidRequestError(expected=expected, got=repr(value), where=name)
 
 
-def _place(body: Callable[..., Any]) -> Where:
-    code = inspect.unwrap(body).__code__
-    return Where(code.co_filename, code.co_firstlineno)
-
-
-def _signature(body: Callable[..., Any], where: Where) -> inspect.Signature:
-    """The program's own arguments: the function's, without the state."""
-    if inspect.iscoroutinefunction(body):
-        raise NotSupportedError(
-            "`async def` programs are not built yet",
-            where=str(where),
-            hint="Write a plain function: s += gen('x') returns at once, and forks run at once.",
-        )
-    signature = inspect.signature(body)
-    parameters = list(signature.parameters.values())
-    if not parameters or parameters[0].kind not in (
-        inspect.Parameter.POSITIONAL_ONLY,
-        inspect.Parameter.POSITIONAL_OR_KEYWORD,
-    ):
-        raise InvalidRequestError(
-            expected="a function whose first argument is the state",
-            got=f"def {getattr(body, '__name__', 'program')}{signature}",
-            where=str(where),
-            hint="Write def program(s, ...).",
-        )
-    own = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters[1:]]
-    return signature.replace(parameters=own, return_annotation=inspect.Signature.empty)
-
-
 @overload
-def function(func: Callable[Concatenate[ProgramState, P], Any], /) -> Program[P]: ...
+def function(
+    func: Callable[Concatenate[ProgramState, P], Any], num_api_spec_tokens: int | None = None
+) -> Program[P]: ...
 @overload
 def function(
     *, num_api_spec_tokens: int | None = None
 ) -> Callable[[Callable[Concatenate[ProgramState, P], Any]], Program[P]]: ...
-def function(func: Any = None, *, num_api_spec_tokens: int | None = None) -> Any:
+def function(func: Any = None, num_api_spec_tokens: int | None = None) -> Any:
     """Make a function of a state (and arguments) a program.
 
-    num_api_spec_tokens: API speculative execution, which is not built yet.
+    num_api_spec_tokens: one request may answer several gens: the model writes so many tokens past
+    a gen's stop strings, and the gens after it take theirs from there where the text between them
+    is as it guessed. For APIs without a prefix cache.
     """
-    if num_api_spec_tokens is not None:
-        raise NotSupportedError(
-            "num_api_spec_tokens is not built yet",
-            hint="Leave it out: the engine shares prefixes without it.",
+    if num_api_spec_tokens is not None and (
+        isinstance(num_api_spec_tokens, bool)
+        or not isinstance(num_api_spec_tokens, int)
+        or num_api_spec_tokens < 1
+    ):
+        raise InvalidRequestError(
+            expected="a number of tokens >= 1",
+            got=repr(num_api_spec_tokens),
+            where="num_api_spec_tokens",
         )
     if func is None:
-        return Program
+        return functools.partial(Program, num_api_spec_tokens=num_api_spec_tokens)
     if not inspect.isfunction(func):
         raise InvalidRequestError(
             expected="a function whose first argument is the state", got=repr(func)[:80]
         )
-    return Program(func)
+    return Program(func, num_api_spec_tokens=num_api_spec_tokens)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from ..errors import EspalierError, InvariantError, ProgramError, RequestCancelledError
 from ..types import Hold
+from .ahead import Ahead
 from .calls import run_gen, run_select
 from .content import Content
 from .driver import driver, refuse_to_wait_here
@@ -60,6 +61,8 @@ class Interpreter:
         self.cause: str = ""
         self.calls = self.forks = 0
         self.feed = Feed() if session.stream else None
+        spec = session.spec_tokens
+        self.ahead = None if spec is None else Ahead(spec, session.machine.encoder)
         self.origin = content.snapshot()
         self._lock = threading.Lock()
         self._queue: deque[Op] = deque()
@@ -207,6 +210,11 @@ class Interpreter:
                 op.action()
             case _:
                 raise ProgramError(f"{op.what} cannot be run")
+        if self.ahead is not None and content.journal is not before:
+            if isinstance(op.expr, Text):
+                self.ahead.said(op.expr.text)
+            else:
+                self.ahead.drop()
         self.node.lost_tokens = content.lost_tokens
         if self.feed is not None and content.journal is not before:
             self.feed.put(text_of(since(content.journal, before)))
@@ -219,6 +227,8 @@ class Interpreter:
             await run_gen(self, op.expr, op.variable, index)
         elif isinstance(op.expr, Select):
             await run_select(self, op.expr, op.variable, index)
+            if self.ahead is not None:
+                self.ahead.drop()
 
     def holds(self, tokens: int | None = None) -> tuple[Hold, ...]:
         """What its next call holds: the state's own tokens (the first `tokens`), and before its

@@ -6,6 +6,7 @@ Every function here returns an expression; nothing runs before `s += expression`
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NoReturn, TypeVar, Unpack, overload
 
 from ..errors import InvalidRequestError, NotSupportedError
@@ -24,6 +25,8 @@ from .expr import (
     as_expr,
     check_name,
     check_text,
+    describe,
+    flatten,
     join,
 )
 from .options import (
@@ -35,6 +38,7 @@ from .options import (
     check_regex,
     sampling_fields,
 )
+from .reasoning import ReasoningFormat, reasoning_format
 from .typed import grammar_of, resolve_dtype, schema_grammar
 from .where import Where, caller, said_at
 
@@ -318,16 +322,40 @@ def video(path: object, num_frames: int) -> Expr:
     )
 
 
-def separate_reasoning(
-    expr: Expr | None = None,  # noqa: ARG001
-    model_type: str | None = None,
-) -> Expr:
-    """Split a thinking model's reasoning from its answer. Not built yet."""
-    _later(
-        "separate_reasoning" + (f" for {model_type!r}" if model_type else ""),
-        "Generate the reasoning and the answer apart: gen('thought', stop='</think>') and then "
-        "gen('answer').",
-    )
+def separate_reasoning(expr: Expr | None = None, model_type: str | None = None) -> ExprList:
+    """Tell a thinking model's reasoning from its answer, in every named gen of `expr`.
+
+    `separate_reasoning(gen("x"), model_type="qwen3")`: `s["x"]` is the answer,
+    `s["x_reasoning_content"]` the reasoning, both also while they stream; the state goes on with
+    the answer alone. model_type: how the model marks its reasoning; `reasoning.FORMATS` has them.
+
+    Raises InvalidRequestError for a gen without a name, with a grammar or a type, and for a select;
+    NotSupportedError for a model type that is not known.
+    """
+    where = caller()
+    form = reasoning_format(model_type, where)
+    if not isinstance(expr, Expr):
+        raise InvalidRequestError(
+            expected="an expression with a gen in it", got=repr(expr)[:80], where=str(where)
+        )
+    return join([_reasoned(part, form, where) for part in flatten(expr)])
+
+
+def _reasoned(part: Expr, form: ReasoningFormat, where: Where) -> Expr:
+    if isinstance(part, Select):
+        raise InvalidRequestError(
+            f"{describe(part)} has no reasoning to separate",
+            where=str(where),
+            hint="Let a gen think first, and select behind it.",
+        )
+    if not isinstance(part, Gen):
+        return part
+    if part.name is None or part.grammar is not None:
+        what = "a name" if part.name is None else "no type and no grammar, which leave no room"
+        raise InvalidRequestError(
+            f"separate_reasoning wants a gen with {what}", got=describe(part), where=str(where)
+        )
+    return replace(part, reasoning=form)
 
 
 __all__ = [

@@ -37,7 +37,8 @@ class Session:
 
     defaults: `SamplingParams` fields of the run. deadline: seconds for the whole run, from its
     start. stream: calls deliver their text in pieces. synchronous: each call is done before the
-    function goes on. text_in_logprobs: of calls that do not say it themselves.
+    function goes on. text_in_logprobs: of calls that do not say it themselves. spec_tokens: how far
+    a gen may write ahead of its program (ahead.py); None: not at all.
     """
 
     machine: Machine
@@ -49,6 +50,7 @@ class Session:
     stream: bool = False
     synchronous: bool = False
     text_in_logprobs: bool = False
+    spec_tokens: int | None = None
     program: str = ""
     root: Node = field(default_factory=Node)
 

@@ -29,6 +29,7 @@ from .expr import (
     flatten,
 )
 from .interpreter import Interpreter, op_of
+from .reasoning import SUFFIX
 from .records import Outcome
 from .report import Report
 from .session import Session
@@ -90,19 +91,26 @@ class ProgramState:
     def _submit(self, expr: Expr) -> None:
         variable = None
         if isinstance(expr, Gen | Select | ScopeEnd):
-            variable = self._declare(expr.name, expr, isinstance(expr, ScopeEnd) or expr.overwrite)
+            variable = self._declare(expr)
         self._interpreter.submit(op_of(expr, variable))
         if self.session.synchronous:
             self._interpreter.wait()
 
-    def _declare(self, name: str | None, expr: Expr, overwrite: bool) -> Variable:
-        variable = Variable(name)
+    def _declare(self, expr: Gen[Any] | Select | ScopeEnd) -> Variable:
+        name = expr.name
         if name is None:
+            variable = Variable(None)
             self._unnamed.append(variable)
             return variable
+        overwrite = isinstance(expr, ScopeEnd) or expr.overwrite
         self._check_free(name, expr, overwrite)
-        self.session.said(lambda: self._variables.update({name: variable}))
-        return variable
+        declared = [Variable(name)]
+        if isinstance(expr, Gen) and expr.reasoning is not None:
+            self._check_free(name + SUFFIX, expr, overwrite)
+            thought = Variable(name + SUFFIX)
+            declared = [Variable(name, thought), thought]
+        self.session.said(lambda: self._variables.update({str(v.name): v for v in declared}))
+        return declared[0]
 
     def _check_free(self, name: str, expr: Expr, overwrite: bool) -> None:
         if name in self._open_scopes:

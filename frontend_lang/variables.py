@@ -83,13 +83,15 @@ class Variable:
     """One name's value, or why there is none.
 
     value, read_error: what a read gives or raises (a typed value that was cut is an error of the
-    read alone; the program goes on). error: the call itself failed.
+    read alone; the program goes on). error: the call itself failed. reasoning: the variable that
+    gets what the model thought before it, filled by the same call.
     """
 
-    __slots__ = ("_done", "error", "feed", "meta", "name", "read_error", "value")
+    __slots__ = ("_done", "error", "feed", "meta", "name", "read_error", "reasoning", "value")
 
-    def __init__(self, name: str | None) -> None:
+    def __init__(self, name: str | None, reasoning: Variable | None = None) -> None:
         self.name = name
+        self.reasoning = reasoning
         self.value: Any = None
         self.meta: dict[str, Any] = {}
         self.error: EspalierError | None = None
@@ -113,6 +115,8 @@ class Variable:
 
     def fail(self, error: EspalierError) -> None:
         """Fill it with the reason why it has no value."""
+        if self.reasoning is not None:
+            self.reasoning.fail(error)
         self.error = self.read_error = error
         self._finish(error)
 

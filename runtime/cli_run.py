@@ -17,7 +17,7 @@ from rich.console import Console
 
 from .. import frontend_lang as esp
 from ..errors import EspalierError, InvalidRequestError
-from ..frontend_lang.function import program_failure
+from ..frontend_lang.body import program_failure
 from ..frontend_lang.where import Where
 from .engine import Engine
 

@@ -175,8 +175,6 @@ def test_functions_that_are_no_programs() -> None:
 
     with pytest.raises(NotSupportedError, match="async def"):
         function(program)
-    with pytest.raises(NotSupportedError, match="num_api_spec_tokens"):
-        function(num_api_spec_tokens=64)
     assert isinstance(function()(greet.body), Program)
 
 

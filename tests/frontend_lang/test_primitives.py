@@ -175,7 +175,6 @@ def test_names_of_later_issues_say_so() -> None:
     for call, hint in (
         (lambda: esp.image("cat.png"), "vision"),
         (lambda: esp.video("cat.mp4", 8), "vision"),
-        (lambda: esp.separate_reasoning(esp.gen("x"), "qwen3"), "gen('thought'"),
         (esp.OpenAI, "Engine"),
         (esp.Anthropic, "Engine"),
         (esp.LiteLLM, "Engine"),

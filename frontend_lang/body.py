@@ -1,0 +1,55 @@
+"""A program's function, seen from outside: where it stands, its arguments, what it raised."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import EspalierError, InvalidRequestError, NotSupportedError, ProgramError
+from .where import Where
+
+
+def place_of(body: Callable[..., Any]) -> Where:
+    """The line that the function begins on."""
+    code = inspect.unwrap(body).__code__
+    return Where(code.co_filename, code.co_firstlineno)
+
+
+def own_signature(body: Callable[..., Any], where: Where) -> inspect.Signature:
+    """The program's own arguments: the function's, without the state."""
+    if inspect.iscoroutinefunction(body):
+        raise NotSupportedError(
+            "`async def` programs are not built yet",
+            where=str(where),
+            hint="Write a plain function: s += gen('x') returns at once, and forks run at once.",
+        )
+    signature = inspect.signature(body)
+    parameters = list(signature.parameters.values())
+    if not parameters or parameters[0].kind not in (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    ):
+        raise InvalidRequestError(
+            expected="a function whose first argument is the state",
+            got=f"def {getattr(body, '__name__', 'program')}{signature}",
+            where=str(where),
+            hint="Write def program(s, ...).",
+        )
+    own = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters[1:]]
+    return signature.replace(parameters=own, return_annotation=inspect.Signature.empty)
+
+
+def program_failure(name: str, error: BaseException, where: Where) -> EspalierError:
+    """An exception of the program's own code, as a value that knows the line."""
+    if isinstance(error, ProgramError):
+        return error
+    trace = error.__traceback__
+    line = where
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == where.file:
+            line = Where(where.file, trace.tb_lineno)
+        trace = trace.tb_next
+    failure = ProgramError(f"{name} raised {type(error).__name__}: {error}", where=str(line))
+    failure.__cause__ = error
+    return failure
