@@ -37,7 +37,10 @@ class NamedTool(Fields):
 
 
 class ChatRequest(SamplingFields):
-    """A chat completion. chat_template_kwargs: further variables of the model's own template."""
+    """A chat completion. chat_template_kwargs: further variables of the model's own template.
+
+    separate_reasoning: reasoning apart from content (the default), or in it as the model wrote it.
+    include_reasoning: false leaves it out. stream_reasoning: false tells it in one piece."""
 
     messages: list[Message]
     max_completion_tokens: int | None = None
@@ -47,6 +50,9 @@ class ChatRequest(SamplingFields):
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: str | None = None
+    separate_reasoning: bool | None = None
+    include_reasoning: bool | None = None
+    stream_reasoning: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
 
     refused: ClassVar[Refusals] = {**Fields.refused, "echo": ((None, False), "use /v1/completions")}
@@ -64,9 +70,13 @@ class ToolCallReply(BaseModel):
 
 
 class ReplyMessage(BaseModel):
+    """reasoning, and the same as reasoning_content: where a model reasoned before it answered."""
+
     role: Literal["assistant"]
     content: str | None
     refusal: None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
     tool_calls: list[ToolCallReply] | None = None
 
 
@@ -107,6 +117,8 @@ class ToolCallDelta(BaseModel):
 class Delta(BaseModel):
     role: Literal["assistant"] | None = None
     content: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
     tool_calls: list[ToolCallDelta] | None = None
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..tokenizer import Tokenizer
 from .chat_messages import Message, template_messages
-from .tool_formats import ToolSpec, arguments_as_text, is_sprig
+from .dialect import Dialect
+from .tool_formats import ToolSpec, is_sprig
 from .tool_sprig import sprig_messages
 
 
 def history(
-    messages: Sequence[Message], tokenizer: Tokenizer, tools: Sequence[ToolSpec] = ()
+    messages: Sequence[Message], dialect: Dialect, tools: Sequence[ToolSpec] = ()
 ) -> list[dict[str, Any]]:
     """tools: those offered, where messages list them. Raises as `template_messages` does."""
-    listed = is_sprig(tokenizer)
+    listed = is_sprig(dialect.tokenizer)
     called = any(message.tool_calls for message in messages)
-    as_text = called and not listed and arguments_as_text(tokenizer)
-    plain = template_messages(messages, tokenizer, arguments_as_text=as_text)
+    as_text = called and not listed and dialect.arguments_as_text
+    plain = template_messages(messages, dialect.tokenizer, arguments_as_text=as_text)
     return sprig_messages(plain, tools) if listed else plain

@@ -203,12 +203,13 @@ def _blamed(job: Job) -> Iterator[None]:
     except GrammarError as error:
         if job.grammar is None:
             raise
+        field = job.grammar.blamed(error)
         raise HTTPError(
             400,
             str(error)[:LONGEST_MESSAGE],
             kind="invalid_request_error",
             code="invalid_grammar",
-            param=job.grammar.field,
+            param=field,
         ) from error
 
 

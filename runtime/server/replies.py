@@ -19,13 +19,21 @@ class PromptTokensDetails(BaseModel):
     cached_tokens: int
 
 
+class CompletionTokensDetails(BaseModel):
+    """reasoning_tokens: of a model that reasons before it answers, the marks around it included."""
+
+    reasoning_tokens: int
+
+
 class Usage(BaseModel):
-    """prompt_tokens_details.cached_tokens: those that were not computed, also 0."""
+    """prompt_tokens_details.cached_tokens: those that were not computed, also 0.
+    completion_tokens_details: of models that reason."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails | None = None
 
 
 class TopLogprob(BaseModel):

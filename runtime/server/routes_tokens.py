@@ -106,7 +106,7 @@ async def tokenize(body: TokenizeRequest, request: Request) -> Response:
     def encode() -> list[int]:
         if body.messages is not None:
             return tokenizer.encode_chat(
-                history(body.messages, tokenizer),
+                history(body.messages, server.dialect),
                 add_generation_prompt=body.add_generation_prompt is not False,
             )
         bos = tokenizer.adds_bos and body.add_special_tokens is not False

@@ -14,6 +14,7 @@ from ..engine import Engine
 from ..tokenizer import Tokenizer
 from .access import Keys
 from .admission import Admission
+from .dialect import Dialect
 from .failures import HTTPError
 from .metrics import Metrics
 from .named import Named
@@ -35,6 +36,7 @@ class Server:
         self.metrics = Metrics()
         self.named = Named()
         self.started = int(time.time())
+        self._dialect: Dialect | None = None
         # One thread: a tokenizer encodes one text at a time, and requests keep their order.
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="espalier-encoder")
 
@@ -46,6 +48,14 @@ class Server:
     @property
     def tokenizer(self) -> Tokenizer:
         return self.supervisor.tokenizer
+
+    @property
+    def dialect(self) -> Dialect:
+        """How its model writes reasoning and calls of tools."""
+        tokenizer = self.tokenizer
+        if self._dialect is None or self._dialect.tokenizer is not tokenizer:
+            self._dialect = Dialect(tokenizer)
+        return self._dialect
 
     @property
     def model_name(self) -> str:

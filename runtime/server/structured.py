@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ...errors import InvalidRequestError, NotSupportedError
+from ...errors import GrammarError, InvalidRequestError, NotSupportedError
 from ...grammar.spec import GrammarSpec
 from .fields import Fields, Refusals
 
@@ -93,10 +93,25 @@ class StructuredFields(BaseModel):
 
 
 class AskedGrammar(NamedTuple):
-    """A grammar, and the field that asks for it."""
+    """A grammar, and the field that asks for it. parts: what of it other fields ask for, by the
+    place that errors name first."""
 
     field: str
     spec: GrammarSpec
+    parts: tuple[tuple[str, str], ...] = ()
+
+    def within(self, spec: GrammarSpec, place: str) -> AskedGrammar:
+        """A grammar that has this one at a place."""
+        parts = self.parts or (("", self.field),)
+        return AskedGrammar(self.field, spec, tuple((place + at, by) for at, by in parts))
+
+    def blamed(self, error: GrammarError) -> str:
+        """The field that asks for what is wrong; the error's place becomes one inside of that."""
+        for place, field in self.parts:
+            if (error.where or "").startswith(place):
+                error.where = (error.where or "")[len(place) :] or None
+                return field
+        return self.field
 
 
 def grammar_of(asked: StructuredFields, most_chars: int) -> AskedGrammar | None:

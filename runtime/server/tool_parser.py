@@ -7,31 +7,11 @@ turn out to be the beginning of a call. Arguments are passed on as the model wro
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from .answer_pieces import Arguments, CallBegins, Content, Piece
 from .tool_formats import ToolFormat
 
 _GAP = " \t\r\n;"  # between calls: no content
-
-
-@dataclass(frozen=True)
-class Content:
-    text: str
-
-
-@dataclass(frozen=True)
-class CallBegins:
-    index: int
-    name: str
-
-
-@dataclass(frozen=True)
-class Arguments:
-    index: int
-    text: str
-
-
-Piece = Content | CallBegins | Arguments
 
 
 class JsonObject:
@@ -63,10 +43,19 @@ class JsonObject:
 
 
 class ToolParser:
-    """See the module's docstring. in_calls: the text begins behind the trigger."""
+    """See the module's docstring. in_calls: the text begins behind the trigger. either: it is calls
+    from its beginning, or has none."""
 
-    def __init__(self, form: ToolFormat, names: Sequence[str], *, in_calls: bool = False) -> None:
+    def __init__(
+        self,
+        form: ToolFormat,
+        names: Sequence[str],
+        *,
+        in_calls: bool = False,
+        either: bool = False,
+    ) -> None:
         self._form = form
+        self._either = either
         first = {form.open + form.head(name): name for name in names}
         self._first: dict[str, str | None] = dict(first)
         if form.token:
@@ -78,7 +67,9 @@ class ToolParser:
             self._next[form.end + form.close] = None
         else:
             self._next[form.end] = None
-        self._options = self._first if in_calls else None  # what may come; None: free text
+        # What may come; None: free text.
+        self._options = self._first if in_calls or either else None
+        self._only_content = False
         self._object: JsonObject | None = None
         self._buffer = ""
         self._in_gap = True  # nothing but white space since the start, or since a call
@@ -142,13 +133,19 @@ class ToolParser:
                 return True
         if any(head.startswith(self._buffer) for head in self._options):
             return False
-        # No call after all: no grammar held the text to the form.
+        # No call after all.
         self._options, self._in_gap = None, False
+        self._only_content = self._either and not self.calls
         pieces.append(Content(self._buffer[:1]))
         self._buffer = self._buffer[1:]
         return True
 
     def _take_content(self, pieces: list[Piece]) -> bool:
+        if self._only_content:
+            if self._buffer:
+                pieces.append(Content(self._buffer))
+                self._buffer = ""
+            return False
         found = self._buffer.find(self._form.trigger) if not self._form.token else -1
         if found >= 0:
             before = self._buffer[:found]
@@ -175,14 +172,3 @@ class ToolParser:
             if self._buffer.endswith(trigger[:length]):
                 return length
         return 0
-
-
-def joined(pieces: Sequence[Piece]) -> tuple[str | None, list[tuple[str, str]]]:
-    """What pieces come to."""
-    content = "".join(piece.text for piece in pieces if isinstance(piece, Content))
-    names = [piece.name for piece in pieces if isinstance(piece, CallBegins)]
-    arguments = ["" for _ in names]
-    for piece in pieces:
-        if isinstance(piece, Arguments):
-            arguments[piece.index] += piece.text
-    return content or None, list(zip(names, arguments, strict=True))

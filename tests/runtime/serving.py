@@ -86,6 +86,7 @@ def events_of(text: str) -> list[dict[str, Any]]:
 def joined(events: list[dict[str, Any]], index: int = 0) -> dict[str, Any]:
     """The message that a chat's events make, with its finish_reason."""
     content, calls, reason = None, [], None
+    reasoning = None
     for event in events:
         for choice in event["choices"]:
             if choice["index"] != index:
@@ -93,6 +94,9 @@ def joined(events: list[dict[str, Any]], index: int = 0) -> dict[str, Any]:
             delta = choice["delta"]
             if delta.get("content"):
                 content = (content or "") + delta["content"]
+            if delta.get("reasoning"):
+                assert delta["reasoning_content"] == delta["reasoning"]
+                reasoning = (reasoning or "") + delta["reasoning"]
             for call in delta.get("tool_calls", []):
                 if call["index"] == len(calls):
                     assert call["id"]
@@ -100,7 +104,8 @@ def joined(events: list[dict[str, Any]], index: int = 0) -> dict[str, Any]:
                     calls.append([call["function"]["name"], ""])
                 calls[call["index"]][1] += call["function"].get("arguments", "")
             reason = choice["finish_reason"] or reason
-    return {"content": content, "calls": [tuple(call) for call in calls], "finish_reason": reason}
+    told = {"content": content, "calls": [tuple(call) for call in calls], "finish_reason": reason}
+    return told if reasoning is None else {**told, "reasoning": reasoning}
 
 
 def message_of(answer: dict[str, Any], index: int = 0) -> dict[str, Any]:
@@ -110,11 +115,14 @@ def message_of(answer: dict[str, Any], index: int = 0) -> dict[str, Any]:
         (call["function"]["name"], call["function"]["arguments"])
         for call in choice["message"].get("tool_calls", [])
     ]
-    return {
+    told = {
         "content": choice["message"]["content"] or None,
         "calls": calls,
         "finish_reason": choice["finish_reason"],
     }
+    reasoning = choice["message"].get("reasoning")
+    assert choice["message"].get("reasoning_content") == reasoning
+    return told if reasoning is None else {**told, "reasoning": reasoning}
 
 
 async def call_until(

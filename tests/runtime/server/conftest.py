@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from espalier.runtime.engine import Engine
+from tests.runtime.server.models import random_models
 from tests.runtime.serving import InProcess
 from tests.tiny_tokenizers import save
+
+__all__ = ["null", "null_engine", "random_models", "sprig", "sprig_engine"]
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from espalier.grammar import GrammarCompiler, Vocabulary
+from espalier.runtime.server.answer_pieces import Content, joined
 from espalier.runtime.server.tool_formats import (
     DEEPSEEK_V3,
     FORMATS,
@@ -20,7 +21,7 @@ from espalier.runtime.server.tool_formats import (
     forced,
     optional,
 )
-from espalier.runtime.server.tool_parser import Content, ToolParser, joined
+from espalier.runtime.server.tool_parser import ToolParser
 
 TOOLS = [
     ToolSpec(
@@ -41,7 +42,8 @@ def written(form: ToolFormat, calls: list[tuple[str, str]]) -> str:
 def read(form: ToolFormat, pieces: list[str]) -> Any:
     parser = ToolParser(form, NAMES, in_calls=form.token)
     told = [part for piece in pieces for part in parser.feed(piece)]
-    return joined(told + parser.finish())
+    said = joined(told + parser.finish())
+    return said.content, said.calls
 
 
 def sampled(rng: random.Random) -> list[tuple[str, str]]:

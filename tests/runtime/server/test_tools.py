@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import jsonschema
 import pytest
 
 from espalier.errors import NotSupportedError
-from espalier.runtime.engine import Engine
 from espalier.runtime.server.tool_formats import FORMATS, arguments_as_text, detect
 from espalier.runtime.tokenizer import Tokenizer
+from tests.runtime.server.models import RandomModels
 from tests.runtime.serving import InProcess, joined, message_of, user
-from tests.tiny_tokenizers import byte_level, save
+from tests.tiny_tokenizers import byte_level
 from tests.tool_templates import TEMPLATES
 
 CHAT = "/v1/chat/completions"
@@ -150,27 +149,15 @@ def test_another_form_is_refused(template: str) -> None:
         detect(_tokenizer(template))
 
 
-@pytest.fixture(scope="module")
-def random_model(
-    tiny_model: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str], InProcess]]:
+@pytest.fixture
+def random_model(random_models: RandomModels) -> Callable[[str], InProcess]:
     """A server of a small model with random weights, whose template is the one named."""
-    engines: list[Engine] = []
 
     def make(name: str) -> InProcess:
-        folder: Path = tmp_path_factory.mktemp(name)
-        for path in tiny_model("llama3", text=True).folder.iterdir():
-            (folder / path.name).write_bytes(path.read_bytes())
-        save(folder, bos_token="<s>", eos_token="</s>", chat_template=TEMPLATES[name])
-        if name == "mistral":
-            path = folder / "tokenizer.json"
-            path.write_text(path.read_text().replace("<|user|>", "[TOOL_CALLS]"))
-        engines.append(Engine(str(folder), inline=True))
-        return InProcess(engines[-1], served_model_names=("random",))
+        tokens = {"<|user|>": "[TOOL_CALLS]"} if name == "mistral" else None
+        return random_models(name, TEMPLATES[name], tokens)
 
-    yield make
-    for engine in engines:
-        engine.shutdown()
+    return make
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -216,6 +203,36 @@ def test_calls_of_a_random_model_are_valid_and_streamed_alike(
                     jsonschema.validate(json.loads(arguments), SCHEMAS[called])
     assert calls >= 8
     assert serving.left_over() == (0, 0, 0)
+
+
+@pytest.mark.parametrize("name", [name for name in TEMPLATES if name != "mistral"])
+def test_tools_beside_a_schema(random_model: Callable[[str], InProcess], name: str) -> None:
+    """Either a call or the schema's object, whatever the model is."""
+    serving = random_model(name)
+    seen = set()
+    for seed in range(10):
+        body = {
+            "messages": [user("x")],
+            "tools": TOOLS,
+            "guided_json": WEATHER,
+            "seed": seed,
+            "temperature": 5.0,
+            "max_tokens": 250,
+            "n": 2,
+        }
+        whole = serving.ok(CHAT, **body)
+        events = serving.events(CHAT, **body)
+        for index in range(2):
+            said = message_of(whole, index)
+            assert joined(events, index) == said
+            assert (said["content"] is None) == bool(said["calls"])
+            if said["content"] is not None:
+                jsonschema.validate(json.loads(said["content"]), WEATHER)
+                assert said["finish_reason"] == "stop"
+            for called, arguments in said["calls"][: None if _whole(said) else -1]:
+                jsonschema.validate(json.loads(arguments), SCHEMAS[called])
+            seen.add(bool(said["calls"]))
+    assert seen == {True, False}
 
 
 def _whole(said: dict[str, Any]) -> bool:

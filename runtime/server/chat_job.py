@@ -1,0 +1,141 @@
+"""A chat completion's request, checked: what the engine is to do, and how its answer is read."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from fastapi import Request
+
+from ...errors import InvalidRequestError, NotSupportedError
+from .answer_parser import AnswerParser
+from .api_chat import ChatRequest
+from .asked import namespace_of, sampling_of
+from .chat_history import history
+from .jobs import Job
+from .reasoning import ReasoningPlan, is_opened
+from .replies import ChoiceLogprobs, choice_logprobs
+from .state import Server
+from .structured import AskedGrammar, grammar_of
+from .tool_plan import ToolPlan, plan_tools
+
+_TEMPLATE_OWN = ("messages", "tools", "documents", "add_generation_prompt")
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A checked request. tools, reasoning: None where the answer has none of them."""
+
+    id: str
+    created: int
+    server: Server
+    asked: ChatRequest
+    job: Job
+    tools: ToolPlan | None
+    reasoning: ReasoningPlan | None
+
+    def parser(self) -> AnswerParser | None:
+        """For one sample; None where all of it is content."""
+        if self.tools is None and self.reasoning is None:
+            return None
+        return AnswerParser(self.reasoning, None if self.tools is None else self.tools.parser())
+
+    def logprobs(self, told: list[Any] | None) -> ChoiceLogprobs | None:
+        """Log probabilities, where they are asked for."""
+        if not self.asked.logprobs:
+            return None
+        top = self.asked.top_logprobs or 0
+        return choice_logprobs(self.server.tokenizer, told or [], top)
+
+
+async def prepared(server: Server, asked: ChatRequest, request: Request) -> Chat:
+    """The request, checked, its prompt encoded. Raises InvalidRequestError or NotSupportedError,
+    naming the field."""
+    limits = server.settings.limits
+    _check(asked)
+    params = sampling_of(
+        asked,
+        limits,
+        max_tokens=asked.max_tokens
+        if asked.max_completion_tokens is None
+        else asked.max_completion_tokens,
+        logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
+    )
+    dialect = server.dialect
+    grammar = grammar_of(asked, limits.grammar_chars)
+    tools = plan_tools(asked, dialect, limits, grammar)
+    variables = _variables(asked, server)
+
+    def encode() -> list[int]:
+        messages = history(asked.messages, dialect, () if tools is None else tools.specs)
+        listed = None if tools is None else tools.for_template
+        return dialect.tokenizer.encode_chat(
+            messages, add_generation_prompt=True, tools=listed, **variables
+        )
+
+    ids = await server.beside(encode)
+    if tools is not None:
+        grammar = tools.grammar
+        ids += tools.begin
+    reasoning = _reasoning(asked, server, ids, grammar)
+    if reasoning is not None and grammar is not None and reasoning.exact:
+        grammar = reasoning.grammar(grammar)
+    id = f"chatcmpl-{asked.request_id or uuid4().hex}"
+    job = Job(
+        input_ids=ids,
+        params=params,
+        grammar=grammar,
+        namespace=namespace_of(request, asked.cache_salt),
+        priority=asked.priority or 0,
+        deadline=asked.deadline,
+        trigger=tools.trigger if tools else None,
+        owner=request.state.caller.namespace,
+        id=id,
+    )
+    return Chat(id, int(time.time()), server, asked, job, tools, reasoning)
+
+
+def _check(asked: ChatRequest) -> None:
+    if asked.stream_options is not None and not asked.stream:
+        raise InvalidRequestError(expected="stream: true beside it", where="stream_options")
+    if asked.top_logprobs and not asked.logprobs:
+        raise InvalidRequestError(expected="logprobs: true beside it", where="top_logprobs")
+    if asked.max_tokens is not None and asked.max_completion_tokens is not None:
+        raise InvalidRequestError(
+            expected="one of max_tokens and max_completion_tokens", where="max_completion_tokens"
+        )
+
+
+def _variables(asked: ChatRequest, server: Server) -> dict[str, Any]:
+    """Variables of the model's own template. Raises for those that it would not read."""
+    given = dict(asked.chat_template_kwargs or {})
+    if asked.reasoning_effort is not None:
+        given["reasoning_effort"] = asked.reasoning_effort
+    template = server.tokenizer.chat_template
+    for name in given:
+        if name in _TEMPLATE_OWN or template is None or not template.reads(name):
+            where = "reasoning_effort" if name == "reasoning_effort" else "chat_template_kwargs"
+            raise NotSupportedError(
+                f"the model's chat template does not read {name[:80]!r}", where=where
+            )
+    return given
+
+
+def _reasoning(
+    asked: ChatRequest, server: Server, ids: list[int], grammar: AskedGrammar | None
+) -> ReasoningPlan | None:
+    """None for a model that does not reason, or is told not to by its prompt."""
+    marks = server.dialect.marks
+    opened = None if marks is None else is_opened(marks, server.tokenizer, ids)
+    if marks is None or opened is None:
+        return None
+    return ReasoningPlan(
+        marks=marks,
+        opened=opened,
+        exact=grammar is not None,
+        separate=asked.separate_reasoning is not False,
+        told=asked.include_reasoning is not False,
+        streamed=asked.stream_reasoning is not False,
+    )

@@ -1,0 +1,31 @@
+"""How a model's chat template has it write what is no plain text: reasoning and calls of tools."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from ..tokenizer import Tokenizer
+from .reasoning import Marks, detect_marks
+from .tool_formats import ToolFormat, arguments_as_text, detect
+
+
+class Dialect:
+    """Of one tokenizer; each part is found out when it is first asked for."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+
+    @cached_property
+    def marks(self) -> Marks | None:
+        """Between which the model reasons; None where its template knows none."""
+        return detect_marks(self.tokenizer)
+
+    @cached_property
+    def tool_form(self) -> ToolFormat:
+        """Raises NotSupportedError where none is known."""
+        return detect(self.tokenizer)
+
+    @cached_property
+    def arguments_as_text(self) -> bool:
+        """Whether the template wants earlier calls' arguments as JSON text."""
+        return arguments_as_text(self.tokenizer)

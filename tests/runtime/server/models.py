@@ -1,0 +1,51 @@
+"""Small models with random weights, whose chat templates are the tests' own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from espalier.runtime.engine import Engine
+from tests.runtime.serving import InProcess
+from tests.tiny_tokenizers import save
+
+
+class RandomModels:
+    """Servers by name; each is made once. tokens: what the tokenizer's own tokens are called
+    instead, by their old names (`<|user|>`, `<|end|>` are special, `<|assistant|>` is not)."""
+
+    def __init__(self, tiny_model: Callable[..., Any], folder: Callable[[str], Path]) -> None:
+        self._tiny = tiny_model
+        self._folder = folder
+        self._made: dict[str, InProcess] = {}
+
+    def __call__(
+        self, name: str, template: str, tokens: Mapping[str, str] | None = None
+    ) -> InProcess:
+        if name not in self._made:
+            folder = self._folder(name)
+            for path in self._tiny("llama3", text=True).folder.iterdir():
+                (folder / path.name).write_bytes(path.read_bytes())
+            save(folder, bos_token="<s>", eos_token="</s>", chat_template=template)
+            path = folder / "tokenizer.json"
+            for old, new in (tokens or {}).items():
+                path.write_text(path.read_text().replace(old, new))
+            engine = Engine(str(folder), inline=True)
+            self._made[name] = InProcess(engine, served_model_names=("random",))
+        return self._made[name]
+
+    def close(self) -> None:
+        for serving in self._made.values():
+            serving.engine.shutdown()
+
+
+@pytest.fixture(scope="module")
+def random_models(
+    tiny_model: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RandomModels]:
+    made = RandomModels(tiny_model, tmp_path_factory.mktemp)
+    yield made
+    made.close()

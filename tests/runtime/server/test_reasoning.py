@@ -1,0 +1,172 @@
+"""Models that reason before they answer: reasoning apart from content, grammars behind it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+
+from espalier.runtime.server.api_chat import ChatChunk, ChatCompletion
+from tests.runtime.server.models import RandomModels
+from tests.runtime.serving import InProcess, joined, message_of, user
+
+CHAT = "/v1/chat/completions"
+SCHEMA = {
+    "type": "object",
+    "properties": {"n": {"type": "integer", "maximum": 99, "minimum": 0}},
+    "required": ["n"],
+    "additionalProperties": False,
+}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}
+TOOLS = [{"type": "function", "function": {"name": "add", "parameters": SCHEMA}}]
+_MESSAGES = "{% for m in messages %}<|user|>{{ m.content }}{% endfor %}"
+_CALL = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>'
+# As R1's templates: the prompt opens the reasoning. As Qwen3's: the model does, if it is not
+# told to leave it.
+R1 = (
+    _MESSAGES
+    + "{# </think> "
+    + _CALL
+    + " #}{{ '' if false else '<think>\\n' }}{{ '</think>'[:0] }}"
+)
+QWEN3 = (
+    _MESSAGES
+    + "{{ '</think>'[:0] }}{% if false %}"
+    + _CALL
+    + "{% endif %}{% if enable_thinking is defined and enable_thinking is false %}"
+    "<think>\n\n</think>\n\n{% endif %}"
+)
+TOKENS = {"<|assistant|>": "</think>"}
+
+
+@pytest.fixture
+def r1(random_models: RandomModels) -> InProcess:
+    return random_models("r1", R1, TOKENS)
+
+
+@pytest.fixture
+def qwen3(random_models: RandomModels) -> InProcess:
+    return random_models("qwen3", QWEN3, TOKENS)
+
+
+def _close(serving: InProcess, bias: float) -> dict[str, float]:
+    """Has noise end its reasoning, and hardly ever its answer."""
+    tokenizer = serving.engine.tokenizer
+    [close] = tokenizer.encode("</think>", allow_special=True)
+    return {str(close): bias} | {str(id): -100 for id in tokenizer.eos_ids}
+
+
+def test_reasoning_is_told_apart(r1: InProcess) -> None:
+    body = {
+        "messages": [user("x")],
+        "max_tokens": 60,
+        "seed": 1,
+        "logit_bias": _close(r1, 7.0),
+        "n": 3,
+    }
+    whole = r1.ok(CHAT, **body)
+    ChatCompletion.model_validate(whole, strict=True)
+    events = r1.events(CHAT, **body, stream_options={"include_usage": True})
+    for event in events:
+        ChatChunk.model_validate(event, strict=True)
+    for index in range(3):
+        said = message_of(whole, index)
+        assert said["reasoning"]
+        assert said["content"]
+        assert joined(events, index) == said
+    counted = whole["usage"]["completion_tokens_details"]["reasoning_tokens"]
+    assert 0 < counted < whole["usage"]["completion_tokens"]
+    assert events[-1]["usage"] == whole["usage"] | {
+        "prompt_tokens_details": events[-1]["usage"]["prompt_tokens_details"]
+    }
+    # The same answers, told otherwise.
+    verbatim = r1.ok(CHAT, **body, separate_reasoning=False)
+    untold = r1.ok(CHAT, **body, include_reasoning=False)
+    at_once = r1.events(CHAT, **body, stream_reasoning=False)
+    for index in range(3):
+        said = message_of(whole, index)
+        text = message_of(verbatim, index)
+        assert "reasoning" not in text
+        assert text["content"].lstrip().startswith(said["reasoning"])
+        assert "</think>" in text["content"]
+        assert text["content"].endswith(said["content"])
+        assert message_of(untold, index) == {k: said[k] for k in said if k != "reasoning"}
+        assert joined(at_once, index) == said
+        told = [
+            choice["delta"]["reasoning"]
+            for event in at_once
+            for choice in event["choices"]
+            if choice["index"] == index and "reasoning" in choice["delta"]
+        ]
+        assert len(told) == 1
+    assert r1.left_over() == (0, 0, 0)
+
+
+def test_what_is_cut_while_reasoning_has_no_content(r1: InProcess) -> None:
+    body = {"messages": [user("x")], "max_tokens": 8, "logit_bias": _close(r1, -100)}
+    whole = r1.ok(CHAT, **body)
+    said = message_of(whole)
+    assert (said["content"], said["finish_reason"]) == (None, "length")
+    assert said["reasoning"]
+    assert whole["usage"]["completion_tokens_details"] == {"reasoning_tokens": 8}
+
+
+@pytest.mark.parametrize("model", ["r1", "qwen3"])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "x", "schema": SCHEMA},
+            }
+        },
+        {"guided_json": SCHEMA},
+        {"tools": TOOLS, "tool_choice": "required", "parallel_tool_calls": False},
+        {"tools": TOOLS, "guided_json": SCHEMA, "parallel_tool_calls": False},
+    ],
+)
+def test_grammars_hold_behind_reasoning(
+    model: str, asked: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    """The budget of tokens is kept in mind too: noise would never end its reasoning."""
+    serving: InProcess = request.getfixturevalue(model)
+    for seed in range(4):
+        body = {"messages": [user("x")], "max_tokens": 120, "seed": seed, **asked}
+        whole = serving.ok(CHAT, **body)
+        said = message_of(whole)
+        assert "incomplete" not in whole["choices"][0]
+        assert ("reasoning" in said) == (model == "r1") or model == "qwen3"
+        for text in [said["content"]] if said["content"] else [a for _, a in said["calls"]]:
+            jsonschema.validate(json.loads(text), SCHEMA)
+        assert bool(said["content"]) != bool(said["calls"])
+        assert joined(serving.events(CHAT, **body)) == said
+
+
+def test_a_template_may_be_told_not_to_reason(qwen3: InProcess) -> None:
+    body = {"messages": [user("x")], "max_tokens": 20, "guided_json": SCHEMA}
+    off = qwen3.ok(CHAT, **body, chat_template_kwargs={"enable_thinking": False})
+    assert "reasoning" not in message_of(off)
+    jsonschema.validate(json.loads(message_of(off)["content"]), SCHEMA)
+    assert off["usage"]["completion_tokens_details"] == {"reasoning_tokens": 0}
+    plain = qwen3.ok(CHAT, messages=[user("x")], max_tokens=1)["usage"]["prompt_tokens"]
+    assert off["usage"]["prompt_tokens"] > plain
+
+
+def test_a_wrong_schema_is_named(r1: InProcess, qwen3: InProcess) -> None:
+    for serving in (r1, qwen3):
+        for more in ({}, {"tools": TOOLS}):
+            error = serving.refused(
+                CHAT, messages=[user("x")], guided_json={"properties": {"a": 1}}, **more
+            )
+            assert (error["param"], error["code"]) == ("guided_json", "invalid_grammar")
+            assert "json_of" not in error["message"]
+
+
+def test_models_that_do_not_reason(sprig: InProcess) -> None:
+    """What asks for reasoning apart has nothing to do."""
+    whole = sprig.chat("Hello!", temperature=0, separate_reasoning=True, include_reasoning=True)
+    assert "reasoning" not in whole["choices"][0]["message"]
+    assert "completion_tokens_details" not in whole["usage"]
