@@ -13,12 +13,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .attention_plan import SharedRun
 from .device import uses_triton
+from .native_attention import FEW, attend_few
 
 TOGETHER = 32
 """Runs of up to so many rows share a batch; above it one fills the machine alone."""
@@ -76,26 +78,31 @@ class AttentionBatch:
         self.slot_tables = slot_tables
         self.shared = shared
         self.device_plans: dict[Any, Any] = {}  # of `triton_attention`, one for all layers alike
-        self._parts: dict[tuple[int | None, torch.dtype, bool], list[_Part]] = {}
+        self._parts: dict[tuple[int | None, torch.dtype, bool, int], list[_Part]] = {}
 
-    def parts(self, window: int | None, dtype: torch.dtype, *, pieces: bool = False) -> list[_Part]:
-        """How `paged_attention` divides these rows; made once a step for all layers. pieces: never
-        more than `PIECE` rows at once."""
-        found = self._parts.get((window, dtype, pieces))
+    def parts(
+        self, window: int | None, dtype: torch.dtype, *, pieces: bool = False, beyond: int = 0
+    ) -> list[_Part]:
+        """How `paged_attention` divides the sequences of more than `beyond` rows; made once a step
+        for all layers. pieces: never more than `PIECE` rows at once."""
+        key = window, dtype, pieces, beyond
+        found = self._parts.get(key)
         if found is None:
             together: defaultdict[tuple[int, int], list[_Run]] = defaultdict(list)
-            for run in self._runs(window, pieces):
+            for run in self._runs(window, pieces, beyond):
                 # Lengths within a factor of two: padding costs no more than that.
                 length = max(run.reach(window) - 1, 64).bit_length()
                 together[run.rows, length if run.rows <= TOGETHER else -run.first].append(run)
             found = [_part(self, runs, window, dtype) for runs in together.values()]
-            self._parts[window, dtype, pieces] = found
+            self._parts[key] = found
         return found
 
-    def _runs(self, window: int | None, pieces: bool) -> Iterator[_Run]:
+    def _runs(self, window: int | None, pieces: bool, beyond: int) -> Iterator[_Run]:
         on_cpu = self.slot_tables.device.type == "cpu"
         for b, keys in enumerate(self.seq_len):
             first, end = self.query_start[b], self.query_start[b + 1]
+            if end - first <= beyond:
+                continue
             piece = end - first
             if pieces or window is not None or (on_cpu and keys <= CUT_KEYS):
                 piece = PIECE
@@ -186,9 +193,9 @@ def _contiguous(slots: Tensor) -> Tensor | int:
     slots as they are otherwise. Asked on the CPU only: elsewhere the answer would cost a wait."""
     if slots.device.type != "cpu":
         return slots
-    first = int(slots[0])
-    last = first + len(slots)
-    if int(slots[-1]) == last - 1 and torch.equal(slots, torch.arange(first, last)):
+    seen = slots.numpy()  # a handful of small questions, which numpy answers in a third of the time
+    first = int(seen[0])
+    if seen[-1] - first == len(seen) - 1 and bool((np.diff(seen) == 1).all()):
         return first
     return slots
 
@@ -257,7 +264,16 @@ def paged_attention(
             q, k_cache, v_cache, batch, scale=scale, window=window, softcap=softcap, sinks=sinks
         )
     scored = softcap is not None or sinks is not None
-    parts = batch.parts(window, q.dtype, pieces=scored)
+    out, beyond = None, 0
+    if q.is_cpu:
+        out, others = attend_few(
+            q, k_cache, v_cache, batch, scale=scale, window=window, softcap=softcap, sinks=sinks
+        )
+        if out is not None:
+            if not others:
+                return out
+            beyond = FEW
+    parts = batch.parts(window, q.dtype, pieces=scored, beyond=beyond)
 
     def attend(q: Tensor, part: _Part) -> Tensor:
         k, v = _gather(k_cache, v_cache, part, batch.workspace)
@@ -267,7 +283,8 @@ def paged_attention(
 
     if len(parts) == 1 and parts[0].where is None:
         return attend(q, parts[0])
-    out = torch.empty(q.shape[0], q.shape[1], v_cache.shape[2], dtype=q.dtype, device=q.device)
+    if out is None:
+        out = q.new_empty(q.shape[0], q.shape[1], v_cache.shape[2])
     for part in parts:
         assert part.where is not None
         out[part.where] = attend(q[part.where], part)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .device import uses_triton
+from .native import operators
 
 
 def rms_norm_reference(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -24,7 +25,7 @@ class RMSNorm:
     """`rms_norm_reference` with `weight` [H] and `eps` given once. The product with a float32
     weight is in float32 whatever x is, as Gemma's checkpoints were trained."""
 
-    __slots__ = ("_epsilon", "_kernel", "_scaled", "eps", "weight")
+    __slots__ = ("_epsilon", "_kernel", "_scaled", "eps", "weight", "wide")
 
     def __init__(self, weight: Tensor, eps: float) -> None:
         self.weight = weight
@@ -35,6 +36,7 @@ class RMSNorm:
             from . import triton_norm
 
             self._kernel = triton_norm.rms_norm
+        self.wide = weight.float()
         self._scaled: Tensor | None = None
         if weight.device.type == "cpu" and weight.dtype == torch.float32:
             # x / sqrt(mean(x^2) + eps) = sqrt(H) * x / hypot(|x|, sqrt(H * eps)): four operators
@@ -46,6 +48,13 @@ class RMSNorm:
         """x [..., H] -> the same shape, a new tensor."""
         if self._kernel is not None:
             return self._kernel(x, self.weight, self.eps)
+        if (c := operators(x, x.numel())) is not None and x.is_contiguous():
+            out = torch.empty_like(x)
+            width = x.shape[-1]
+            whole = self.weight.dtype != x.dtype
+            pointers = x.data_ptr(), self.wide.data_ptr(), out.data_ptr()
+            c.rms_norm(*pointers, x.numel() // width, width, self.eps, whole)
+            return out
         if x.dtype != self.weight.dtype:
             return self(x.to(self.weight.dtype)).to(x.dtype)
         if self._scaled is None:

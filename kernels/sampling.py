@@ -13,6 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .native import operators
+
 NEAR_TIE = 1e-4
 """How far two float32 logits may move apart by the shapes of the tensors that they are computed in.
 Those of a half-precision model move farther, by an amount that nothing bounds."""
@@ -157,6 +159,14 @@ def penalise(
 
 def masked_greedy(logits: Tensor, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
     """`masked_sample` where all rows are greedy."""
+    if (c := operators(logits, logits.numel())) is not None and logits.is_contiguous():
+        rows, vocab = logits.shape
+        tokens = torch.empty(rows, dtype=torch.int64)
+        near = torch.empty(rows, dtype=torch.bool)
+        mask = None if allowed is None else allowed.contiguous()
+        pointers = mask if mask is None else mask.data_ptr(), tokens.data_ptr(), near.data_ptr()
+        c.greedy(logits.data_ptr(), *pointers, rows, vocab, NEAR_TIE)
+        return tokens, near
     scores = logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
     best, tokens = scores.max(dim=-1, keepdim=True)
     # The likeliest is taken out for a moment, in place: a copy of all scores takes far longer.

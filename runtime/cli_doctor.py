@@ -57,6 +57,7 @@ def examine(model: str) -> Iterator[Finding]:
     yield Finding(None, "memory", _memory())
     data = os.environ.get("ESPALIER_DATA")
     yield Finding(None, "data", data or "ESPALIER_DATA is unset: data tests and benchmarks skip")
+    yield _attempt("kernels", _kernels)
     yield _attempt("engine", lambda: _generate("null"))
     yield _attempt("model", lambda: _generate(model))
 
@@ -85,6 +86,16 @@ def _torch() -> Finding:
     return Finding(
         True, "torch", f"{torch.__version__}, {torch.get_num_threads()} threads, {device}"
     )
+
+
+def _kernels() -> str:
+    import torch
+
+    from ..kernels.native import ASK, library
+
+    if library(torch.float32) is not None:
+        return "a CPU's operators in C, compiled on this machine"
+    return f"torch's operators on a CPU: no C compiler on the PATH or in CC, or {ASK}=0"
 
 
 def _memory() -> str:

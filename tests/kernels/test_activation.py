@@ -12,6 +12,8 @@ from espalier.kernels.activation import (
     silu_mul_reference,
 )
 
+pytestmark = pytest.mark.usefixtures("both_operators")
+
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(

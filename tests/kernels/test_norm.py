@@ -5,6 +5,8 @@ import torch
 
 from espalier.kernels.norm import RMSNorm, rms_norm_reference
 
+pytestmark = pytest.mark.usefixtures("both_operators")
+
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("shape", [(1, 48), (7, 48), (3, 2, 16)])

@@ -12,6 +12,8 @@ from espalier.kernels.rope import (
     write_kv,
 )
 
+pytestmark = pytest.mark.usefixtures("both_operators")
+
 
 def test_in_place_equals_the_reference_on_a_view() -> None:
     torch.manual_seed(0)

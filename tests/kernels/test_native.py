@@ -1,0 +1,227 @@
+"""The CPU's operators in C against the references, and what happens where they cannot be built."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+
+from espalier.kernels import native
+from espalier.kernels.activation import gelu_mul, gelu_mul_reference, silu_mul, silu_mul_reference
+from espalier.kernels.attention import paged_attention, paged_attention_reference
+from espalier.kernels.native_attention import FEW, attend_few
+from espalier.kernels.norm import RMSNorm, rms_norm_reference
+from espalier.kernels.sampling import NEAR_TIE, masked_greedy
+from tests.attention_cases import make_case
+
+pytestmark = pytest.mark.skipif(
+    native.library(torch.float32) is None, reason="no C compiler: torch's operators are taken"
+)
+
+_types = st.sampled_from([torch.float32, torch.bfloat16])
+
+
+def _tolerance(dtype: torch.dtype) -> dict[str, float]:
+    near = 2e-6 if dtype == torch.float32 else 2e-2
+    return {"rtol": near, "atol": near}
+
+
+@given(_types, _types, st.integers(1, 5), st.integers(1, 100), st.sampled_from([1e-4, 1.0, 1e3]))
+def test_norm(dtype: torch.dtype, weighs: torch.dtype, rows: int, width: int, size: float) -> None:
+    torch.manual_seed(width)
+    x = (torch.randn(rows, width) * size).to(dtype)
+    weight = torch.randn(width).to(weighs if dtype == torch.bfloat16 else torch.float32)
+    ours = RMSNorm(weight, 1e-6)(x)
+    theirs = rms_norm_reference(x.to(weight.dtype), weight, 1e-6).to(dtype)
+    torch.testing.assert_close(ours, theirs, **_tolerance(dtype))
+
+
+@given(_types, st.booleans(), st.integers(1, 4), st.integers(1, 70), st.sampled_from([1, 10, 300]))
+def test_gates(dtype: torch.dtype, gelu: bool, rows: int, inner: int, size: float) -> None:
+    torch.manual_seed(inner)
+    gate_up = (torch.randn(rows, 2 * inner) * size).to(dtype)
+    kernel, reference = (gelu_mul, gelu_mul_reference) if gelu else (silu_mul, silu_mul_reference)
+    expected = reference(gate_up)
+    torch.testing.assert_close(kernel(gate_up), expected, **_tolerance(dtype))
+
+
+def test_what_is_broken_stays_broken() -> None:
+    x = torch.randn(2, 64)
+    x[1, 5] = math.nan
+    assert RMSNorm(torch.ones(64), 1e-6)(x).isnan().any(1).tolist() == [False, True]
+    assert silu_mul(x).isnan().any(1).tolist() == [False, True]
+    case = make_case([(1, 20), (1, 20)], widths=(16, 16))
+    case.q[1, 0, 3] = math.nan
+    mixed = paged_attention(case.q, case.k, case.v, case.batch, scale=0.3)
+    assert mixed.isnan().flatten(1).any(1).tolist() == [False, True]
+    logits = torch.randn(2, 40)
+    logits[1, 7] = math.nan
+    assert masked_greedy(logits, None)[0][1] == 7
+
+
+_few = st.integers(1, FEW).flatmap(
+    lambda rows: st.tuples(st.just(rows), st.integers(rows, rows + 300))
+)
+_many = st.tuples(st.integers(FEW + 1, 20), st.integers(20, 60))
+
+
+@settings(max_examples=150)
+@given(
+    shapes=st.lists(st.one_of(_few, _few, _many), min_size=1, max_size=4),
+    heads=st.sampled_from([(1, 1), (2, 2), (4, 2), (3, 1), (7, 1), (8, 1), (12, 2)]),
+    widths=st.sampled_from([(16, 16), (32, 32), (48, 16), (64, 64), (80, 80), (128, 128)]),
+    window=st.sampled_from([None, 1, 7, 130]),
+    softcap=st.sampled_from([None, 2.0]),
+    sinks=st.booleans(),
+    dtype=_types,
+    page=st.sampled_from([1, 4]),
+    scattered=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_attention(
+    shapes: list[tuple[int, int]],
+    heads: tuple[int, int],
+    widths: tuple[int, int],
+    window: int | None,
+    softcap: float | None,
+    sinks: bool,
+    dtype: torch.dtype,
+    page: int,
+    scattered: bool,
+    seed: int,
+) -> None:
+    case = make_case(
+        shapes,
+        heads=heads,
+        widths=widths,
+        dtype=dtype,
+        page=page,
+        scattered=scattered,
+        seed=seed,
+    )
+    options: Any = {
+        "scale": widths[0] ** -0.5,
+        "window": window,
+        "softcap": softcap,
+        "sinks": torch.randn(heads[0]) if sinks else None,
+    }
+    tensors = case.q, case.k, case.v, case.batch
+    out, others = attend_few(*tensors, **options)
+    assert (out is not None) == any(rows <= FEW for rows, _ in shapes)
+    assert others == any(rows > FEW for rows, _ in shapes)
+    expected = paged_attention_reference(*tensors, **options)
+    tolerance = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else _tolerance(dtype)
+    torch.testing.assert_close(paged_attention(*tensors, **options), expected, **tolerance)
+
+
+def test_a_row_does_not_depend_on_its_neighbours() -> None:
+    case = make_case([(1, 200), (2, 77), (1, 3)], widths=(32, 32))
+    together = paged_attention(case.q, case.k, case.v, case.batch, scale=0.2)
+    for b, (first, end) in enumerate([(0, 1), (1, 3), (3, 4)]):
+        alone = make_case([(1, 200), (2, 77), (1, 3)], widths=(32, 32)).batch
+        batch = type(alone)(
+            [0, end - first], [alone.seq_len[b]], alone.slot_tables, table_of=[alone.table_of[b]]
+        )
+        found = paged_attention(case.q[first:end], case.k, case.v, batch, scale=0.2)
+        assert torch.equal(found, together[first:end])
+
+
+@given(
+    st.integers(1, 4),
+    st.integers(1, 70),
+    st.booleans(),
+    st.integers(0, 99),
+    st.sampled_from([1, 9]),
+)
+def test_greedy(rows: int, vocab: int, masked: bool, seed: int, levels: int) -> None:
+    torch.manual_seed(seed)
+    logits = torch.randint(0, levels, (rows, vocab)).float()
+    logits += torch.randint(0, 2, (rows, vocab)) * (NEAR_TIE / 2)
+    allowed = torch.rand(rows, vocab) < 0.7 if masked else None
+    if allowed is not None:
+        allowed[:, seed % vocab] = True
+    tokens, ties = masked_greedy(logits, allowed)
+    with mock.patch.object(native, "library", return_value=None):
+        for ours, torchs in zip((tokens, ties), masked_greedy(logits, allowed), strict=True):
+            assert torch.equal(ours, torchs)
+    for row in range(rows):
+        scores = [
+            float(x) if allowed is None or allowed[row, i] else -math.inf
+            for i, x in enumerate(logits[row])
+        ]
+        best = max(scores)
+        assert int(tokens[row]) == scores.index(best)
+        close = sum(x >= float(torch.tensor(best) - NEAR_TIE) for x in scores)
+        assert bool(ties[row]) == (close > 1)
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """As in a new process of a user who has nothing yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    native.library.cache_clear()
+    yield tmp_path
+    native.library.cache_clear()
+
+
+def test_compiled_once_for_all_processes(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert native.library(torch.float32) is not None
+    (made,) = (fresh / "espalier").iterdir()
+    native.library.cache_clear()
+    compiled = []
+
+    def run(command: list[str], **options: Any) -> Any:
+        compiled.append(command)
+        return original(command, **options)
+
+    original = subprocess.run
+    monkeypatch.setattr(subprocess, "run", run)
+    assert native.library(torch.float32) is not None
+    assert [command[1:] for command in compiled] == [["--version"]]
+    assert list((fresh / "espalier").iterdir()) == [made]
+
+
+def test_left_to_torch_where_asked(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(native.ASK, "0")
+    assert native.library(torch.float32) is None
+    assert not list(fresh.iterdir())
+
+
+def test_left_to_torch_without_a_compiler(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(fresh))
+    monkeypatch.delenv("CC", raising=False)
+    assert native.library(torch.float32) is None
+    x = torch.randn(2, 16)
+    found = RMSNorm(torch.ones(16), 1e-6)(x)
+    torch.testing.assert_close(found, rms_norm_reference(x, torch.ones(16), 1e-6))
+
+
+def test_a_compiler_that_fails_is_warned_of(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = fresh / "cc"
+    bad.write_text("#!/bin/sh\n[ $1 = --version ] && exit 0\necho no such flag >&2\nexit 1\n")
+    bad.chmod(0o755)
+    monkeypatch.setenv("CC", str(bad))
+    with pytest.warns(UserWarning, match="no such flag"):
+        assert native.library(torch.float32) is None
+
+
+def test_where_the_cache_cannot_be_written(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (fresh / "espalier").write_text("a file in its place")
+    assert native.library(torch.float32) is not None
+
+
+def test_other_types_and_large_work_are_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert native.library(torch.float16) is None
+    x = torch.zeros(4)
+    assert isinstance(native.operators(x, 1 << 30), ctypes.CDLL)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    assert native.operators(x, 1 << 30) is None
+    assert native.operators(x, 1 << 10) is not None
