@@ -18,15 +18,15 @@ import numpy as np
 
 from .arena import Arena
 from .distance import tokens
-from .fan import Fan, Places
+from .fan import Fan
 from .inner import Inner
 from .machine import Config, Kont, Machine
 from .masks import Rows
 from .node import INFINITE, Node
 from .program import CALL, CHOICE, LOOP, SEQ, TERM, Expr
+from .reach import Reach
 from .trie import TokenTrie
 from .vocabulary import pack_bits
-from .walk import Walk, distinct, exit_nodes, occurring
 
 KEPT_DISTANCES = 16  # configurations whose tokens' distances are kept (4 bytes a token)
 _FAR = np.iinfo(np.int32).max
@@ -41,7 +41,7 @@ class Budget:
         self._trie: TokenTrie = rows.trie
         self._arena: Arena = machine.arena
         self._rules: list[int] | None = None
-        self._far: OrderedDict[Config, np.ndarray] = OrderedDict()
+        self._far: OrderedDict[Config, tuple[np.ndarray | None, np.ndarray]] = OrderedDict()
 
     # -- distances ---------------------------------------------------------------------------------
 
@@ -153,52 +153,56 @@ class Budget:
     def _filtered(self, config: Config, left: int) -> np.ndarray:
         """The mask with tokens whose successor is at most `left` tokens from an end; the nearest
         ones where there is none and the text may not end."""
-        far = self._far.get(config)
-        if far is None:
-            far = self._far[config] = self._distances(config)
+        known = self._far.get(config)
+        if known is None:
+            known = self._far[config] = self._distances(config)
             if len(self._far) > KEPT_DISTANCES:
                 self._far.popitem(last=False)
         self._far.move_to_end(config)
+        tokens, far = known
         fitting = far <= min(left, _FAR - 1)
         if not config.can_end and not fitting.any():
             fitting = far == far.min()
+        if tokens is not None:
+            fitting, those = np.zeros(self._trie.vocabulary.size, dtype=bool), tokens[fitting]
+            fitting[those] = True
         bits = pack_bits(fitting, self._trie.vocabulary.words)
         return bits | self._rows.eos if config.can_end else bits
 
-    def _distances(self, config: Config) -> np.ndarray:
-        """int32[V]: the distance after each token, _FAR where the token is not allowed."""
-        far = np.full(self._trie.vocabulary.size, _FAR, dtype=np.int32)
+    def _distances(self, config: Config) -> tuple[np.ndarray | None, np.ndarray]:
+        """The tokens that are allowed, and int32 the distance after each (a token may stand there
+        twice: the least counts). None: of all tokens, _FAR where one is not allowed."""
+        reaches: list[tuple[Reach, np.ndarray]] = []
         waiting: list[tuple[Config, Fan]] = [(config, self._rows.walker.root)]
         while waiting:
             current, sources = waiting.pop()
             for node, kont in current.threads:
-                walk = self._rows.walker.walk(node, sources)
-                exits = self._lower(far, walk, self._kont(kont))
-                if len(exits):
+                reach = self._rows.reaches.of(node, sources)
+                reaches.append((reach, self._costs(reach.states, self._kont(kont))))
+                if reach.fan is not None:
                     following = self._machine.after(kont)
                     if following.threads:
-                        waiting.append((following, Fan(self._trie, Places(exits))))
-        return far
+                        waiting.append((following, reach.fan))
+        few = [(reach.tokens, costs.take(reach.index)) for reach, costs in reaches]
+        if not few:
+            return np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.int32)
+        there = [some for some, _ in few if some is not None]
+        if len(there) == len(few):
+            return np.concatenate(there), np.concatenate([far for _, far in few])
+        every = np.full(self._trie.vocabulary.size, _FAR, dtype=np.int32)
+        for some, far in few:
+            if some is None:
+                np.minimum(every, far, out=every)
+            else:
+                every[some] = np.minimum(every[some], far)
+        return None, every
 
-    def _lower(self, far: np.ndarray, walk: Walk, after: int) -> np.ndarray:
-        """Lowers `far` to what `walk` shows, when `after` more tokens complete the text behind the
-        terminal. The exits of the walk."""
-        if walk.full is None:
-            tokens, states, exits, walk = self._rows.digester.token_states(walk)
-            costs = self._costs(walk, occurring(states, len(walk.states)), after)
-            far[tokens] = np.minimum(far[tokens], costs.take(states))
-            return exits
-        states = walk.full.take(self._trie.node_of)
-        costs = self._costs(walk, distinct(states, len(walk.states)), after)
-        np.minimum(far, costs.take(states), out=far)
-        return exit_nodes(self._trie, walk)
-
-    def _costs(self, walk: Walk, numbers: list[int], after: int) -> np.ndarray:
-        """int32: by a state's number in the walk, the tokens from there to the end of the text;
-        _FAR only where there is none, however far it is."""
-        costs = np.full(max(len(walk.states), 1), _FAR, dtype=np.int32)
-        for number in numbers:
-            cost = self._state(walk.states[number])
+    def _costs(self, states: list[Node], after: int) -> np.ndarray:
+        """int32: for each of the states the tokens from there to the end of the text, when `after`
+        complete it behind the terminal; _FAR only where there is no end, however far it is."""
+        costs = np.full(len(states), _FAR, dtype=np.int32)
+        for number, state in enumerate(states):
+            cost = self._state(state)
             if cost < INFINITE:
                 costs[number] = min(cost + after, _FAR - 1)
         return costs

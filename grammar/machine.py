@@ -18,7 +18,7 @@ from typing import Any
 from ..errors import GrammarError, InvariantError
 from .counters import clamp
 from .derivatives import step
-from .node import INFINITE, Node
+from .node import CAT, INFINITE, LITERAL, Node
 from .program import CALL, CHOICE, LOOP, NIL, SEQ, TERM, Expr, Program
 
 KEPT_CONFIGS = 1 << 13  # configurations made before a grammar starts to learn afresh
@@ -55,7 +55,8 @@ class Config:
     """A set of threads. can_end: the text may end here. steps: successors by token, as learnt."""
 
     __slots__ = (
-        "can_end", "clamped", "crossings", "need", "row", "steps", "takes", "threads", "tight_need",
+        "can_end", "clamped", "crossings", "forced", "need", "row", "steps", "takes", "threads",
+        "tight_need",
     )  # fmt: skip
 
     def __init__(self, threads: tuple[Thread, ...], can_end: bool) -> None:
@@ -63,12 +64,13 @@ class Config:
         self.can_end = can_end
         self.steps: dict[int, Config | None] = {}
         self.clamped: Config | None = None
-        # Filled and read by masks.py and budget.py.
+        # Filled and read by masks.py, budget.py and forced.py.
         self.row: tuple[int, int] | None = None
         self.takes: int | None = None
         self.crossings: dict[Node, Any] = {}
         self.need: int | None = None
         self.tight_need: int | None = None
+        self.forced: Any = None
 
 
 class Machine:
@@ -223,7 +225,8 @@ class Machine:
         arena = self.arena
         current: dict[Node, Kont] = dict(config.threads)
         can_end = config.can_end
-        for byte in text:
+        skipped = self._along_literal(current, text)
+        for byte in text[skipped:]:
             moved: dict[Node, Kont] = {}
             ended: Kont | None = None  # what follows the terminals that may end here
             for node, kont in current.items():
@@ -242,6 +245,21 @@ class Machine:
                 return None
             current = moved
         return self._config(current, can_end)
+
+    def _along_literal(self, threads: dict[Node, Kont], text: bytes) -> int:
+        """Moves the only thread through the literal that it begins with at once, but for the last
+        byte of the text and of the literal. The bytes taken."""
+        if len(threads) != 1 or len(text) < 2:
+            return 0
+        [(node, kont)] = threads.items()
+        head = node.a if node.kind == CAT else node
+        count = min(len(head.text), len(text)) - 1
+        if head.kind != LITERAL or count < 1 or head.text[:count] != text[:count]:
+            return 0
+        rest = self.arena.literal(head.text[count:])
+        del threads[node]
+        threads[rest if node is head else self.arena.cat(rest, node.b)] = kont
+        return count
 
     def token(self, config: Config, token: int, text: bytes) -> Config | None:
         """As `accept`, remembering the answer."""

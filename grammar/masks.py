@@ -32,6 +32,7 @@ from .products import (
     product_shape,
     unbounded,
 )
+from .reach import Reaches
 from .token_set import TokenSet, of_bits, put
 from .trie import TokenTrie
 from .vocabulary import pack_bits
@@ -121,6 +122,7 @@ class Rows:
         self._inner_limit = inner_bytes
         self._partial = arena.alphabet is not None
         self.digester = Digester(trie, partial=self._partial)
+        self.reaches = Reaches(arena, trie, self.walker, self.digester)
         eos = np.zeros(vocabulary.size, dtype=bool)
         eos[list(vocabulary.eos_ids)] = True
         self.eos = pack_bits(eos, vocabulary.words)
@@ -231,6 +233,7 @@ class Rows:
         self._loops.clear()
         self._products.clear()
         self.walker.table.reset()
+        self.reaches.clear()
 
     def _make_inner(self, node: Node) -> Inner:
         if self._partial:
@@ -291,7 +294,7 @@ class Rows:
 
     def _ends_of(self, node: Node, fan: Fan) -> Callable[[], list[Node]]:
         """The states at the ends of tokens, for who wants them."""
-        return lambda: self.digester.digest(self.walker.walk(node, fan)).ends
+        return lambda: self.reaches.of(node, fan).ends
 
     def _by_difference(self, node: Node, other: Node) -> Inner | None:
         changes = difference.changes(self._arena, self.trie, node, other)

@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InvalidRequestError
-from .derivatives import segments
+from .forced import LIMIT, forced_bytes
 from .machine import Config
-from .node import Node
 
 if TYPE_CHECKING:
     from .compiler import CompiledGrammar
-
-FORCED_LIMIT = 256  # bytes looked ahead by `forced_bytes`
 
 
 class _Place:
@@ -63,30 +60,13 @@ class Matcher:
         self._grammar.machine.begin()
         return self._grammar.budget.distance(self._place.config)
 
-    def forced_bytes(self) -> bytes:
-        """The bytes that every continuation must begin with; empty where the text may end."""
-        machine, config = self._grammar.machine, self._place.config
-        machine.begin()
-        forced = bytearray()
-        while not config.can_end and not self._place.ended and len(forced) < FORCED_LIMIT:
-            byte = self._only_byte([node for node, _ in config.threads])
-            if byte is None:
-                break
-            following = machine.accept(config, bytes([byte]))
-            if following is None:
-                break
-            forced.append(byte)
-            config = following
-        return bytes(forced)
-
-    def _only_byte(self, states: list[Node]) -> int | None:
-        found: int | None = None
-        for state in states:
-            for low, high, _ in segments(self._grammar.machine.arena, state):
-                if low != high or (found is not None and found != low):
-                    return None
-                found = low
-        return found
+    def forced_bytes(self, limit: int = LIMIT) -> bytes:
+        """The bytes that every continuation must begin with, `limit` of them at most; empty where
+        the text may end."""
+        if self._place.ended:
+            return b""
+        self._grammar.machine.begin()
+        return forced_bytes(self._grammar.machine, self._place.config, limit)
 
     # -- masks -------------------------------------------------------------------------------------
 

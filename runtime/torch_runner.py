@@ -103,9 +103,11 @@ class TorchRunner:
         self._penalties.apply(logits, seats)
         bans = self._biases.ban(logits, seats, plan.sample_positions)
         allowed = self._allowed(masks, len(seats), logits.shape[1])
+        if allowed is not None:
+            logits.masked_fill_(~allowed, -torch.inf)  # these logits are a copy of this step's
         alone = [i for i, seat in enumerate(seats) if seat in self._fixed] if self._fixed else []
         if not alone:
-            handle.tokens, handle.near = self._choose(logits, plan, allowed)
+            handle.tokens, handle.near = self._choose(logits, plan)
         else:
             groups = [[i] for i in alone]
             if len(alone) < len(seats):
@@ -114,8 +116,7 @@ class TorchRunner:
             handle.near = torch.empty(len(seats), dtype=torch.bool, device=self.device)
             for group in groups:
                 at = self._index(group)
-                mask = None if allowed is None else allowed[at]
-                handle.tokens[at], handle.near[at] = self._choose(logits[at], plan, mask, group)
+                handle.tokens[at], handle.near[at] = self._choose(logits[at], plan, group)
         if bans:
             chosen = logits.gather(1, handle.tokens.unsqueeze(1)).squeeze(1)
             handle.banned = self._biases.refused(chosen)
@@ -123,13 +124,14 @@ class TorchRunner:
         self._penalties.count(handle.tokens, seats)
 
     def _choose(
-        self, logits: Tensor, plan: Plan, allowed: Tensor | None, which: list[int] | None = None
+        self, logits: Tensor, plan: Plan, which: list[int] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Tokens and near ties of the samples `which` (None: all), whose logits these are."""
+        """Tokens and near ties of the samples `which` (None: all), whose masked logits these
+        are."""
         samples = range(len(plan.sample_seats)) if which is None else which
         seats = [plan.sample_seats[i] for i in samples]
         if self._warm.isdisjoint(seats):
-            return masked_greedy(logits, allowed)
+            return masked_greedy(logits, None)
         temperature, top_p, min_p = self._floats[:, seats]
         top_k, seeds, indices = self._ints[:, seats]
         positions = np.array([plan.sample_positions[i] for i in samples], dtype=np.int64)
@@ -141,7 +143,6 @@ class TorchRunner:
             top_p=self._put(top_p),
             min_p=self._put(min_p),
             keys=keys,
-            allowed=allowed,
             filtered=bool(top_k.any() or (top_p < 1).any() or min_p.any()),
         )
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from espalier.errors import GrammarError, InvalidRequestError
-from espalier.grammar import GrammarCompiler, GrammarSpec, Matcher, Vocabulary
+from espalier.grammar import GrammarCompiler, GrammarSpec, Matcher, Vocabulary, forced
 
 from .machine_tools import REGEXES, allowed, random_walk, regex_matcher, rich_compiler, vocabulary
 
@@ -77,6 +77,31 @@ def test_forced_bytes_go_through_the_grammar() -> None:
     assert regex_matcher("a{3,}", COMPILER).forced_bytes() == b"aaa"
     assert regex_matcher("a*", COMPILER).forced_bytes() == b""
     assert len(regex_matcher("a{1000000}", COMPILER).forced_bytes()) == 256
+
+
+def test_forced_bytes_are_read_ahead_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a place on the way knows is enough for as long as it is."""
+    matcher = regex_matcher("a{1000000}|b{3}1a1ab(?:a|1)", rich_compiler())
+    assert matcher.forced_bytes() == b""
+    named = matcher.copy()
+    assert named.accept_bytes(b"b")
+    assert named.forced_bytes(3) == b"bb1"
+    reads: list[object] = []
+    read = forced._read
+    monkeypatch.setattr(forced, "_read", lambda *at: reads.append(at) or read(*at))
+    for rest in (b"bb1a1ab", b"1ab", b"b", b""):
+        skipped = len(named.forced_bytes()) - len(rest)
+        assert named.accept_bytes(b"bb1a1ab"[7 - len(rest) - skipped : 7 - len(rest)])
+        assert named.forced_bytes() == rest
+    assert named.accept_bytes(b"a")
+    assert named.must_end
+    assert named.forced_bytes() == b""
+    before = len(reads)
+    assert matcher.accept_bytes(b"a")
+    for _ in range(400):
+        assert matcher.forced_bytes(64) == b"a" * 64
+        assert matcher.accept_bytes(b"a")
+    assert len(reads) - before == 3
 
 
 def test_ends() -> None:
