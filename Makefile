@@ -11,7 +11,7 @@ WORKERS ?= 2
 # Waiting threads sleep: on a busy machine, spinning ones made the demo 20 times slower (docs/LOG.md).
 OMP_WAIT_POLICY ?= PASSIVE
 export OMP_NUM_THREADS OMP_WAIT_POLICY
-CODE = espalier frontend_lang runtime radix_cache grammar kernels benchmarks tests examples tools
+CODE = espalier frontend_lang compat runtime radix_cache grammar kernels benchmarks tests examples tools
 PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 ifeq ($(PY),.venv/bin/python)

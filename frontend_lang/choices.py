@@ -2,13 +2,14 @@
 
 A rule sees, per choice, the natural-log probabilities of the tokens that tell the choices apart
 (the tail of the constant before them, and the choice) and gives one score per choice; the highest
-wins. Their definitions are those documented for SGLang's frontend, written here anew.
+wins. Their definitions are those documented for SGLang's frontend, written here anew. A rule of
+somebody's own sees the same (`Evidence`) and names its choice.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +18,27 @@ from .where import caller
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What a rule of one's own sees: logprobs[c][t] of choice c's t-th token, its ids (the last
+    len(logprobs[c]) of which were scored), and the same logprobs without the prompt if it asked."""
+
+    choices: tuple[str, ...]
+    logprobs: list[list[float]]
+    token_ids: list[list[int]]
+    unconditional: list[list[float]] | None = None
+
+
+Rule = Callable[[Evidence], tuple[str, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
 class ChoicesMethod:
-    """A rule by name. needs_unconditional: it also wants the choices scored without the prompt."""
+    """A rule by name. needs_unconditional: it also wants the choices scored without the prompt.
+    rule: one's own; it names its choice, and what `get_meta_info` shall tell beside the rest."""
 
     name: str
     needs_unconditional: bool = False
+    rule: Rule | None = None
 
 
 token_length_normalized = ChoicesMethod("token_length_normalized")
@@ -66,24 +83,25 @@ def scores(
     method: ChoicesMethod | None,
     logprobs: Sequence[Sequence[float]],
     sums: Sequence[float],
-    unconditional: Sequence[float] | None,
+    unconditional: Sequence[Sequence[float]] | None,
 ) -> list[float]:
     """One score per choice.
 
     logprobs[c][t]: of choice c's t-th token; sums[c]: of the whole choice (its end too where that
-    is scored); unconditional[c]: the same sum without the prompt, where the method needs it.
+    is scored); unconditional[c][t]: as logprobs, without the prompt, where the method needs it.
     """
     if method is None:
         return list(sums)
     if method.name == token_length_normalized.name:
-        return [_mean(row) for row in logprobs]
+        return [mean(row) for row in logprobs]
     if method.name == unconditional_likelihood_normalized.name:
         assert unconditional is not None
-        return [a - b for a, b in zip(sums, unconditional, strict=True)]
+        return [mean(a) - mean(b) for a, b in zip(logprobs, unconditional, strict=True)]
     return _greedy(logprobs)
 
 
-def _mean(row: Sequence[float]) -> float:
+def mean(row: Sequence[float]) -> float:
+    """Of a row's logprobs; 0 of none."""
     return math.fsum(row) / len(row) if row else 0.0
 
 
@@ -95,7 +113,7 @@ def _greedy(logprobs: Sequence[Sequence[float]]) -> list[float]:
     """
     alive = set(range(len(logprobs)))
     dropped = [0] * len(logprobs)
-    means = [_mean(row) for row in logprobs]
+    means = [mean(row) for row in logprobs]
     for depth in range(max(map(len, logprobs))):
         at = {c: logprobs[c][depth] if depth < len(logprobs[c]) else means[c] for c in alive}
         best = max(at.values())

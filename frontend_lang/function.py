@@ -112,7 +112,7 @@ class Program(Generic[P]):
         return self._changed({}, options)
 
     def _changed(self, arguments: Mapping[str, Any], options: Mapping[str, Any]) -> Program[Any]:
-        return Program(
+        return type(self)(
             self.body,
             arguments={**self._bound, **arguments},
             options={**self._options, **options},

@@ -260,19 +260,19 @@ def _role(role: str, content: Expr | str | None) -> ExprList:
     return join([RoleBegin(role, where), *inner, RoleEnd(role, where)])
 
 
-def system(content: Expr | str | None = None) -> ExprList:
+def system(expr: Expr | str | None = None) -> ExprList:
     """A system message."""
-    return _role("system", content)
+    return _role("system", expr)
 
 
-def user(content: Expr | str | None = None) -> ExprList:
+def user(expr: Expr | str | None = None) -> ExprList:
     """A user's message."""
-    return _role("user", content)
+    return _role("user", expr)
 
 
-def assistant(content: Expr | str | None = None) -> ExprList:
+def assistant(expr: Expr | str | None = None) -> ExprList:
     """The assistant's message: what `gen` says inside it ends at the model's end of turn."""
-    return _role("assistant", content)
+    return _role("assistant", expr)
 
 
 def system_begin() -> RoleBegin:
@@ -309,9 +309,9 @@ def _later(what: str, hint: str) -> NoReturn:
     raise NotSupportedError(f"{what} is not built yet", where=str(caller()), hint=hint)
 
 
-def image(path: object) -> Expr:
+def image(expr: object) -> Expr:
     """An image in the prompt. Not built yet."""
-    _later(f"image({path!r:.60})", "Describe the image in text; no vision model can be loaded.")
+    _later(f"image({expr!r:.60})", "Describe the image in text; no vision model can be loaded.")
 
 
 def video(path: object, num_frames: int) -> Expr:

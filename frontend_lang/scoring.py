@@ -19,7 +19,7 @@ from typing import Any
 from ..errors import InvalidRequestError
 from ..types import Hold, Result
 from .backends.base import Scoring, check_result
-from .choices import scores, softmax
+from .choices import Evidence, mean, scores, softmax
 from .content import Candidates, Content
 from .expr import Select
 from .session import Session
@@ -82,16 +82,13 @@ async def choose(
     scored = await score(candidates, False)
     unconditional = None
     if expr.method is not None and expr.method.needs_unconditional:
-        unconditional = (await score(_without_prompt(candidates), True)).sums
-    judged = scores(expr.method, scored.logprobs, scored.sums, unconditional)
-    winner = _pick(judged, expr.temperature, seed)
+        unconditional = (await score(_without_prompt(candidates), True)).logprobs
+    winner, judged, told = _decide(expr, scored, candidates.rows, unconditional, seed)
     meta = {
         "probabilities": dict(zip(expr.choices, softmax(scored.sums), strict=True)),
         "logprobs": dict(zip(expr.choices, scored.sums, strict=True)),
         "scores": dict(zip(expr.choices, judged, strict=True)),
-        "normalized_prompt_logprobs": [
-            math.fsum(row) / len(row) if row else 0.0 for row in scored.logprobs
-        ],
+        "normalized_prompt_logprobs": [mean(row) for row in scored.logprobs],
         "input_token_logprobs": [
             list(zip(row, ids[len(ids) - len(row) :], strict=True))
             for row, ids in zip(scored.logprobs, candidates.rows, strict=True)
@@ -99,6 +96,7 @@ async def choose(
         "output_token_logprobs": [[] for _ in expr.choices],
         "ends_scored": bool(ends),
         "seed": seed,
+        **told,
     }
     return Choice(expr.choices[winner], candidates.rows[winner], meta, scored.results)
 
@@ -153,6 +151,32 @@ def _without_prompt(given: Candidates) -> Candidates:
     if not given.prefix:
         return given
     return Candidates(given.prefix[:1], given.rows, 1, given.tail)
+
+
+def _decide(
+    expr: Select,
+    scored: _Scored,
+    rows: list[list[int]],
+    unconditional: list[list[float]] | None,
+    seed: int,
+) -> tuple[int, list[float], dict[str, Any]]:
+    """The winner's number, the scores, and what a rule of one's own tells."""
+    if expr.method is not None and expr.method.rule is not None:
+        evidence = Evidence(expr.choices, scored.logprobs, rows, unconditional)
+        named, told = expr.method.rule(evidence)
+        return _named(expr, named), scored.sums, told
+    judged = scores(expr.method, scored.logprobs, scored.sums, unconditional)
+    return _pick(judged, expr.temperature, seed), judged, {}
+
+
+def _named(expr: Select, choice: str) -> int:
+    if choice not in expr.choices:
+        raise InvalidRequestError(
+            expected=f"one of the choices from choices_method {getattr(expr.method, 'name', '')}",
+            got=repr(choice)[:80],
+            where=str(expr.where),
+        )
+    return expr.choices.index(choice)
 
 
 def _pick(judged: Sequence[float], temperature: float, seed: int) -> int:

@@ -152,35 +152,35 @@ class ProgramState:
         self._submit(ScopeEnd(name, where))
 
     @overload
-    def system(self, content: None = None) -> AbstractContextManager[None]: ...
+    def system(self, expr: None = None) -> AbstractContextManager[None]: ...
     @overload
-    def system(self, content: Expr | str) -> ProgramState: ...
-    def system(self, content: Expr | str | None = None) -> Any:
+    def system(self, expr: Expr | str) -> ProgramState: ...
+    def system(self, expr: Expr | str | None = None) -> Any:
         """A system message: `s.system("...")`, or `with s.system(): s += ...`."""
-        return self._role("system", content)
+        return self._role("system", expr)
 
     @overload
-    def user(self, content: None = None) -> AbstractContextManager[None]: ...
+    def user(self, expr: None = None) -> AbstractContextManager[None]: ...
     @overload
-    def user(self, content: Expr | str) -> ProgramState: ...
-    def user(self, content: Expr | str | None = None) -> Any:
+    def user(self, expr: Expr | str) -> ProgramState: ...
+    def user(self, expr: Expr | str | None = None) -> Any:
         """A user's message, in the same two ways."""
-        return self._role("user", content)
+        return self._role("user", expr)
 
     @overload
-    def assistant(self, content: None = None) -> AbstractContextManager[None]: ...
+    def assistant(self, expr: None = None) -> AbstractContextManager[None]: ...
     @overload
-    def assistant(self, content: Expr | str) -> ProgramState: ...
-    def assistant(self, content: Expr | str | None = None) -> Any:
+    def assistant(self, expr: Expr | str) -> ProgramState: ...
+    def assistant(self, expr: Expr | str | None = None) -> Any:
         """The assistant's message: `s.assistant(gen("x"))`, or `with s.assistant(): s += ...`."""
-        return self._role("assistant", content)
+        return self._role("assistant", expr)
 
-    def _role(self, role: str, content: Expr | str | None) -> Any:
+    def _role(self, role: str, expr: Expr | str | None) -> Any:
         where = caller()
-        if content is None:
+        if expr is None:
             return self._role_scope(RoleBegin(role, where), RoleEnd(role, where))
         self._submit(RoleBegin(role, where))
-        self.__iadd__(content)
+        self.__iadd__(expr)
         self._submit(RoleEnd(role, where))
         return self
 

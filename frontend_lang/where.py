@@ -1,4 +1,4 @@
-"""Where in the user's program something was said: the nearest frame outside this package."""
+"""Where in the user's program something was said: the nearest frame outside the language."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from typing import NamedTuple
 
 from ..errors import EspalierError
 
-_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_SKIPPED = (_HERE, os.path.dirname(os.path.abspath(contextlib.__file__)) + os.sep + "contextlib.py")
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_SKIPPED = (
+    _HERE + os.sep,
+    os.path.join(os.path.dirname(_HERE), "compat") + os.sep,  # says what SGLang's words mean
+    os.path.dirname(os.path.abspath(contextlib.__file__)) + os.sep + "contextlib.py",
+)
 
 
 class Where(NamedTuple):

@@ -16,13 +16,20 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
-PARTS = ("benchmarks", "frontend_lang", "grammar", "kernels", "radix_cache", "runtime")
+PARTS = ("benchmarks", "compat", "frontend_lang", "grammar", "kernels", "radix_cache", "runtime")
 NOUNS = ("errors", "types")
 OUTSIDE = ("tests", "examples", "tools")  # folders of a checkout that the library never imports
 SKIPPED_FOLDERS = {"build", "dist", "docs", *OUTSIDE}
 
 # These may import all, and nobody imports them.
-ON_TOP = ("runtime.cli", "runtime.cli_*", "runtime.server", "runtime.server_*", "benchmarks")
+ON_TOP = (
+    "runtime.cli",
+    "runtime.cli_*",
+    "runtime.server",
+    "runtime.server_*",
+    "benchmarks",
+    "compat",
+)
 # Who may import whom: the first pattern that fits a module of the library, and what it may import
 # beside errors and types. A pattern fits the module it names and everything below it.
 MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (

@@ -33,6 +33,11 @@ def set_default_backend(backend: Any) -> None:
     _default = None if backend is None else as_backend(backend)
 
 
+def current() -> Backend | None:
+    """The default, if there is one."""
+    return _default
+
+
 def resolve(backend: Any = None) -> Backend:
     """The given backend, or the default. Raises InvalidRequestError where there is neither."""
     if backend is not None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
+import espalier as esp
 from espalier.errors import InvalidRequestError
 from espalier.frontend_lang.choices import (
+    ChoicesMethod,
+    Evidence,
     greedy_token_selection,
     resolve_method,
     scores,
@@ -28,8 +32,8 @@ def best(values: list[float]) -> int:
 def test_each_rule() -> None:
     assert scores(None, ROWS, SUMS, None) == SUMS
     assert scores(token_length_normalized, ROWS, SUMS, None) == [-1.0, -1.5, -1.5]
-    shifted = scores(unconditional_likelihood_normalized, ROWS, SUMS, [-4.0, -1.0, -9.0])
-    assert shifted == [1.0, -0.5, 6.0]
+    bare = [[-4.0, -1.0, -4.0], [-1.0], [-8.0, -1.0]]
+    assert scores(unconditional_likelihood_normalized, ROWS, SUMS, bare) == [2.0, -0.5, 3.0]
     assert best(scores(greedy_token_selection, ROWS, SUMS, None)) == 0
 
 
@@ -63,3 +67,25 @@ def test_methods_by_name() -> None:
     assert resolve_method(greedy_token_selection) is greedy_token_selection
     with pytest.raises(InvalidRequestError, match="choices_method"):
         resolve_method("best")
+
+
+def test_a_rule_of_ones_own() -> None:
+    seen: list[Evidence] = []
+
+    def last(evidence: Evidence) -> tuple[str, dict[str, Any]]:
+        seen.append(evidence)
+        return evidence.choices[-1], {"why": "last"}
+
+    @esp.function
+    def body(s: esp.ProgramState, rule: Any) -> None:
+        s += "It is " + esp.select("x", ["good", "bad"], choices_method=rule)
+
+    backend = esp.Scripted({"x": "good"})
+    state = body.run(rule=ChoicesMethod("last", True, rule=last), backend=backend)
+    assert state["x"] == "bad"
+    assert state.get_meta_info("x")["why"] == "last"
+    assert seen[0].unconditional is not None
+    assert [len(row) for row in seen[0].logprobs] == [len(row) for row in seen[0].unconditional]
+    wrong = ChoicesMethod("wrong", rule=lambda _evidence: ("ugly", {}))
+    with pytest.raises(esp.ProgramError, match="one of the choices"):
+        body.run(rule=wrong, backend=backend)["x"]

@@ -1,0 +1,80 @@
+"""`program.cache()`: what every run of a program begins with, computed before any.
+
+The program is begun twice, each time with arguments that hold texts of their own and with a backend
+that answers nothing: what both had said when they stopped, as far as it is the same, hangs on no
+argument and no answer. A wrong guess (the program asks what its arguments are) costs computation
+alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
+from typing import Any
+
+from ..errors import ProgramError
+from ..frontend_lang.backends.base import Backend, Call, Scoring, check_result
+from ..frontend_lang.driver import driver
+from ..frontend_lang.function import Program
+from ..frontend_lang.session import Machine
+from ..frontend_lang.tokens import common_prefix
+from ..types import Chunk, Result, SamplingParams
+
+_ARGUMENTS = ("Q\u00b1", "7\u00a7")  # no program begins with either
+
+
+class _Silent:
+    """A backend that answers nothing; the rest is the real one's."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    async def generate(self, call: Call) -> Result:
+        raise ProgramError("the program's first call", where=call.where)
+
+    def stream(self, call: Call) -> AsyncIterator[Chunk]:
+        raise ProgramError("the program's first call", where=call.where)
+
+    async def score(self, scoring: Scoring) -> list[Result]:
+        raise ProgramError("the program's first call", where=scoring.where)
+
+
+def cache_prefix(program: Program[Any], backend: Backend) -> int:
+    """Compute the prefix; returns its tokens. Raises what the backend raises."""
+    machine = Machine(_Silent(backend))
+    ids = [_begun(program, machine, argument) for argument in _ARGUMENTS]
+    prefix = ids[0][: common_prefix(ids)]
+    if prefix:
+        _compute(backend, prefix)
+    return len(prefix)
+
+
+def _begun(program: Program[Any], machine: Machine, argument: str) -> list[int]:
+    state = program.start_state({}, machine)
+    with contextlib.suppress(Exception):  # whatever the program makes of such arguments
+        given = dict.fromkeys(program.arg_names, argument)
+        program.call_body(state, {**given, **program._bound})
+    state.session.wait()
+    content = state._interpreter.content
+    return content.ids()
+
+
+def _compute(backend: Backend, ids: list[int]) -> None:
+    done: Future[Result] = Future()
+
+    async def run() -> None:
+        try:
+            call = Call(input_ids=ids, params=SamplingParams(max_tokens=1))
+            done.set_result(await backend.generate(call))
+        except BaseException as error:
+            done.set_exception(error)
+
+    driver().call(lambda: driver().start(run()))
+    check_result(done.result())
+
+
+__all__ = ["cache_prefix"]
