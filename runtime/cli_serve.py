@@ -69,7 +69,7 @@ def _configure_server(group: argparse._ArgumentGroup) -> None:
     add("--port", type=int, default=30000, help="0: a free one")
     add("--served-model-name", nargs="+", metavar="NAME", help="what `model` may be")
     add("--max-queued-requests", type=int, default=1024, help="waiting ones; more get 429")
-    add("--max-body-bytes", type=int, default=16 << 20, help="of a request; larger ones get 413")
+    add("--max-body-bytes", type=int, default=4 << 20, help="of a request; larger ones get 413")
     add("--shutdown-timeout", type=float, default=30.0, metavar="SECONDS",
         help="that running requests get after SIGTERM")  # fmt: skip
     add("--watchdog-timeout", type=float, default=300.0, metavar="SECONDS",

@@ -119,7 +119,7 @@ class EngineCore:
             if request.grammar is None:
                 self.scheduler.add(seq)
                 return
-            compiled = self._grammars.get(request.grammar, progress, request.namespace)
+            compiled = self._grammars.get(request.grammar, progress, seq.tenant)
             if compiled is not None:
                 self._constrain(progress, compiled)
         except EspalierError as error:

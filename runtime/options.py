@@ -22,10 +22,11 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     of the model's own. vocab_size: of "null". chunk_tokens: rows per step of prompts, while
     others decode; None: as many as step_tokens leaves. priority_ageing: seconds of waiting that
     count as one priority. namespace_shares: weights by which namespaces share the engine, 1 where
-    none is given. eviction: which prefixes are given up first, by hit density or LRU.
-    host_total_tokens: tokens of KV kept in host memory when they are evicted; 0: none.
-    context_length: tokens that a sequence may have; None: the model's. A LongRoPE model's are those
-    of its original context; asked for more, it turns all sequences by its factors for long ones.
+    none is given; those alike up to a `+` have one together. eviction: which prefixes are
+    given up first, by hit density or LRU. host_total_tokens: tokens of KV kept in host memory
+    when they are evicted; 0: none. context_length: tokens that a sequence may have; None: the
+    model's. A LongRoPE model's are those of its original context; asked for more, it turns all
+    sequences by its factors for long ones.
     """
 
     model: str = "sprig"
@@ -66,6 +67,13 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
         for name, value in positive.items():
             if value is not None and value < 1:
                 raise InvalidRequestError(expected="an integer >= 1", got=repr(value), where=name)
+        parted = [name for name in self.namespace_shares if "+" in name]
+        if parted:
+            raise InvalidRequestError(
+                expected='names without "+": what stands behind it has no share of its own',
+                got=repr(parted[0]),
+                where="namespace_shares",
+            )
         weights = {f"namespace_shares[{key!r}]": w for key, w in self.namespace_shares.items()}
         for name, number in {"priority_ageing": self.priority_ageing, **weights}.items():
             if not 0 < number < math.inf:

@@ -9,7 +9,8 @@ Positions count from the prompt's first token.
   locked), the rest to the sequence;
 - `last_step`: the number of the latest step that names it;
 - `asked`: the tree's number of the request (reuse.py);
-- `namespace` is where its KV is shared, `tenant` whose share it is served from;
+- `namespace` is where its KV is shared, `tenant`, which is what stands before
+  its first `+`, whose share it is served from;
 - `pos`: the next position to run. It is below `kv_len` where KV is cached but logits are wanted:
   from `must_run_from` on.
 """
@@ -100,7 +101,8 @@ class Sequence:
         # A list of ints takes five times what the array below does: not kept while it waits.
         self.request = msgspec.structs.replace(request, prompt=[])
         self.id = request.id
-        self.namespace = self.tenant = request.namespace
+        self.namespace = request.namespace
+        self.tenant = request.namespace.partition("+")[0]
         # Its KV is of fixed shapes: no other may stand in for it.
         if request.params.deterministic:
             self.namespace += DETERMINISTIC

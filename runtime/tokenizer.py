@@ -23,6 +23,7 @@ from .config import as_ids, read_json
 from .locate import resolve_folder
 from .token_bytes import TokenBytes, TokenTexts
 
+_LONG = 2_000  # characters, above which `encode` would hold the interpreter for too long
 _ANCHORS = "\n.a0)|~"  # unlike each other: hardly a text merges with all of them
 
 
@@ -147,7 +148,11 @@ class Tokenizer:
     def _encode_all(self, text: str, allow_special: bool) -> list[int]:
         with self._lock:
             self.raw.encode_special_tokens = not allow_special
-            ids: list[int] = self.raw.encode(text, add_special_tokens=False).ids
+            if len(text) > _LONG:
+                [encoded] = self.raw.encode_batch_fast([text], add_special_tokens=False)
+            else:
+                encoded = self.raw.encode(text, add_special_tokens=False)
+        ids: list[int] = encoded.ids
         return ids
 
     @cached_property

@@ -22,7 +22,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from ...errors import EspalierError
-from .failures import HTTPError, as_http, response_of
+from .failures import HTTPError
+from .metrics import CLIENT_GONE
 from .settings import ServerSettings
 
 _log = logging.getLogger("espalier.server")
@@ -104,7 +105,8 @@ def _digest(key: bytes) -> bytes:
 
 
 def salted(namespace: str, salt: str | None) -> str:
-    """The namespace of a caller's requests with this `cache_salt`."""
+    """The namespace of a caller's requests with this `cache_salt`. What stands before the `+` says
+    whose share of the engine they have: many salts are no more than one."""
     if salt is None:
         return namespace
     return f"{namespace}+{hashlib.sha256(salt.encode()).hexdigest()[:32]}"
@@ -172,17 +174,16 @@ class GuardedRoute(APIRoute):
                 parsed = ParsedRequest(request.scope, request.receive)
                 await parsed.parse(server.settings.limits.body_seconds)
                 return await inner(parsed)
-            except (EspalierError, HTTPError) as error:
-                server.metrics.failed(as_http(error).code)
-                return response_of(error)
             except (HTTPException, RequestValidationError):
                 raise  # the application's handlers know them
             except ClientDisconnect:
+                server.metrics.failed(CLIENT_GONE)
                 return Response(status_code=499)
             except Exception as error:
-                log_failure(error, self.path)
-                server.metrics.failed("internal_error")
-                return response_of(error)
+                if not isinstance(error, EspalierError | HTTPError):
+                    log_failure(error, self.path)
+                answer: Response = server.refusal(error)
+                return answer
 
         return handle
 

@@ -15,8 +15,11 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from ...errors import EspalierError
 from .access import log_failure
-from .failures import body_of
+from .failures import HTTPError, as_http, body_of
+from .metrics import CLIENT_GONE, Metrics
+from .state import server_of
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -63,7 +66,7 @@ async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
 
 
 async def begun(
-    request: Request, events: Events, send_seconds: float, media_type: str = "text/event-stream"
+    request: Request, events: Events, media_type: str = "text/event-stream"
 ) -> Response:
     """A stream's response, once its first event is there: what fails before has a status of its
     own."""
@@ -72,7 +75,7 @@ async def begun(
     except BaseException:
         await events.aclose()
         raise
-    return EventStream(first, events, send_seconds, media_type)
+    return EventStream(first, events, server_of(request).metrics, media_type)
 
 
 async def _first(events: Events) -> bytes:
@@ -80,23 +83,25 @@ async def _first(events: Events) -> bytes:
 
 
 class EventStream(Response):
-    """Server-sent events. Ends, and closes the generator, when the client vanishes or leaves a
-    piece untaken for `send_seconds`."""
+    """Server-sent events. Ends, and closes the generator, when the client vanishes; one that does
+    not read is made to (connections.py)."""
 
-    def __init__(self, first: bytes, events: Events, send_seconds: float, media_type: str) -> None:
+    def __init__(self, first: bytes, events: Events, metrics: Metrics, media_type: str) -> None:
         super().__init__(media_type=media_type, headers={"cache-control": "no-store"})
         del self.headers["content-length"]
         self._first = first
         self._events = events
-        self._seconds = send_seconds
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         writing = asyncio.ensure_future(self._write(scope, send))
         gone = asyncio.ensure_future(_vanished(receive))
         try:
             await asyncio.wait({writing, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if writing.done() and not isinstance(writing.exception(), TimeoutError | None):
+            if writing.done():
                 writing.result()
+            else:
+                self._metrics.failed(CLIENT_GONE)
         finally:
             await _cancelled(writing, gone)
             await self._events.aclose()
@@ -105,19 +110,18 @@ class EventStream(Response):
         await send(
             {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
         )
-        await self._send(send, self._first)
+        await _send(send, self._first)
         try:
             async for piece in self._events:
-                await self._send(send, piece)
-        except TimeoutError:
-            raise  # a reader that does not read
+                await _send(send, piece)
         except Exception as error:  # its status is sent: the stream itself tells
-            if not hasattr(error, "where") and not hasattr(error, "status"):
+            if not isinstance(error, EspalierError | HTTPError):
                 log_failure(error, scope["path"])
+            self._metrics.failed(as_http(error).code)
             data = b"data: " + msgspec.json.encode(body_of(error)) + b"\n\n"
-            await self._send(send, data + DONE)
+            await _send(send, data + DONE)
         await send({"type": "http.response.body", "body": b""})
 
-    async def _send(self, send: Send, piece: bytes) -> None:
-        async with asyncio.timeout(self._seconds):
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
+
+async def _send(send: Send, piece: bytes) -> None:
+    await send({"type": "http.response.body", "body": piece, "more_body": True})

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from .api_completion import TokenId
 from .asked import Int32
-from .fields import Fields, Refusals
+from .fields import Fields, Many, Refusals
 from .structured import StructuredFields
 
 
@@ -26,9 +26,9 @@ class GenerateParams(Fields, StructuredFields):
     repetition_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
     sampling_seed: int | None = None
-    stop: str | list[str] | None = None
-    stop_token_ids: list[int] | None = None
-    stop_regex: str | list[str] | None = None
+    stop: str | Many[str] | None = None
+    stop_token_ids: Many[int] | None = None
+    stop_regex: str | Many[str] | None = None
     ignore_eos: bool | None = None
     deterministic: bool | None = None
     n: int | None = None
@@ -44,9 +44,9 @@ class GenerateRequest(Fields):
     """One prompt or several, as text or token ids. logprob_start_len: from this prompt token on
     their log probabilities are told too; -1: none."""
 
-    text: str | list[str] | None = None
-    input_ids: list[TokenId] | list[list[TokenId]] | None = None
-    sampling_params: GenerateParams | list[GenerateParams] | None = None
+    text: str | Many[str] | None = None
+    input_ids: Many[TokenId] | Many[Many[TokenId]] | None = None
+    sampling_params: GenerateParams | Many[GenerateParams] | None = None
     rid: Annotated[str, Field(max_length=128)] | None = None
     model: str | None = None
     return_logprob: bool | None = None

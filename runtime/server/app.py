@@ -25,10 +25,10 @@ from . import (
 )
 from .access import GuardedRoute
 from .api_chat import ChatChunk
-from .failures import ErrorResponse, HTTPError, response_of
+from .failures import ErrorResponse, HTTPError
 from .fields import validation_failure
 from .guard import Guard
-from .state import Server
+from .state import Server, server_of
 
 ROUTERS = (
     routes_models.router,
@@ -83,20 +83,20 @@ def make_app(server: Server) -> FastAPI:
         app.add_middleware(
             CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"]
         )
-    app.add_middleware(Guard, settings=server.settings)
+    app.add_middleware(Guard, server=server)
     _describe_events(app)
     return app
 
 
-async def _told(_: Request, error: Exception) -> Response:
-    return response_of(error)
+async def _told(request: Request, error: Exception) -> Response:
+    return server_of(request).refusal(error)
 
 
-async def _not_ours(_: Request, error: Exception) -> Response:
+async def _not_ours(request: Request, error: Exception) -> Response:
     """No such path, or no such method of one."""
     assert isinstance(error, HTTPException)
     codes = {404: "not_found", 405: "method_not_allowed"}
-    return response_of(
+    return server_of(request).refusal(
         HTTPError(
             error.status_code,
             str(error.detail),
@@ -113,7 +113,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
     body_field = getattr(request.scope.get("route"), "body_field", None)
     if body_field is not None:
         known = list(getattr(body_field.field_info.annotation, "model_fields", {}))
-    return response_of(validation_failure(error, known))
+    return server_of(request).refusal(validation_failure(error, known))
 
 
 def _describe_events(app: FastAPI) -> None:

@@ -10,7 +10,7 @@ from pydantic import Field
 from ...errors import InvalidRequestError
 from ...types import SamplingParams
 from .access import Caller, salted
-from .fields import Fields, Refusals
+from .fields import Fields, Many, Refusals
 from .settings import Limits
 from .structured import StructuredFields
 
@@ -47,8 +47,9 @@ class StreamOptions(Fields):
 class SamplingFields(Fields, StructuredFields):
     """What chat and plain completions share.
 
-    priority: higher goes first. deadline: seconds. cache_salt: prefixes are shared with requests of
-    the same salt alone. deterministic: the same answer to the last bit, whatever else runs.
+    priority: higher goes first (`priority_of` says how high it may be). deadline: seconds.
+    cache_salt: prefixes are shared with requests of the same salt alone. deterministic: the same
+    answer to the last bit, whatever else runs.
     """
 
     model: str | None = None
@@ -65,9 +66,9 @@ class SamplingFields(Fields, StructuredFields):
     repetition_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
     seed: int | None = None
-    stop: str | list[str] | None = None
-    stop_token_ids: list[int] | None = None
-    stop_regex: str | list[str] | None = None
+    stop: str | Many[str] | None = None
+    stop_token_ids: Many[int] | None = None
+    stop_regex: str | Many[str] | None = None
     min_tokens: int | None = None
     ignore_eos: bool | None = None
     deterministic: bool | None = None
@@ -132,6 +133,20 @@ def namespace_of(request: Request, cache_salt: str | None) -> str:
     """Whose cached prefixes a request may find: its key's, of its salt."""
     caller: Caller = request.state.caller
     return salted(caller.namespace, cache_salt)
+
+
+def priority_of(request: Request, asked: int | None) -> int:
+    """The priority of a caller's request. Raises InvalidRequestError for more than their share:
+    each point goes before those who came up to `priority_ageing` seconds earlier."""
+    caller: Caller = request.state.caller
+    limits: Limits = request.app.state.server.settings.limits
+    if asked is not None and asked > limits.priority and not caller.admin:
+        raise InvalidRequestError(
+            expected=f"at most {limits.priority} without the admin key",
+            got=str(asked),
+            where="priority",
+        )
+    return asked or 0
 
 
 def _biases(given: dict[str, float]) -> dict[int, float]:

@@ -12,7 +12,7 @@ from fastapi import Request
 from ...errors import InvalidRequestError, NotSupportedError
 from .answer_parser import AnswerParser
 from .api_chat import ChatRequest
-from .asked import namespace_of, sampling_of
+from .asked import namespace_of, priority_of, sampling_of
 from .chat_history import history
 from .jobs import Job
 from .reasoning import ReasoningPlan, is_opened
@@ -88,7 +88,7 @@ async def prepared(server: Server, asked: ChatRequest, request: Request) -> Chat
         params=params,
         grammar=grammar,
         namespace=namespace_of(request, asked.cache_salt),
-        priority=asked.priority or 0,
+        priority=priority_of(request, asked.priority),
         deadline=asked.deadline,
         trigger=tools.trigger if tools else None,
         owner=request.state.caller.namespace,

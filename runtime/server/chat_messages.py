@@ -10,8 +10,9 @@ from pydantic import Field
 
 from ...errors import InvalidRequestError, NotSupportedError
 from ..tokenizer import Tokenizer
-from .fields import Fields, Refusals
+from .fields import Fields, Many, Refusals
 
+MOST_MESSAGES = 10_000
 ToolName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
 
 
@@ -50,9 +51,9 @@ class Message(Fields):
     parsed: what openai's client makes of `content`; it says nothing more."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[ContentPart] | None = None
+    content: str | Many[ContentPart] | None = None
     name: str | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: Many[ToolCall] | None = None
     tool_call_id: str | None = None
     reasoning: str | None = None
     reasoning_content: str | None = None

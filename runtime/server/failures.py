@@ -120,7 +120,9 @@ def as_http(error: BaseException) -> HTTPError:
             return HTTPError(
                 status, message, kind=type_, code=code, param=error.where, headers=retry
             )
-    return HTTPError(500, message, kind="internal_error", code="engine_error", param=error.where)
+    # Ours up to the first colon; behind it, the words of what failed, which may tell more.
+    ours = EspalierError(error.message.partition(":")[0], hint=error.hint)
+    return HTTPError(500, str(ours), kind="internal_error", code="engine_error", param=error.where)
 
 
 def body_of(error: BaseException) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from .failures import HTTPError, response_of
-from .settings import ServerSettings
+from .failures import HTTPError
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from .state import Server
 
 _OURS = ("localhost", "127.0.0.1", "[::1]")
 
@@ -20,8 +21,10 @@ class Guard:
     """ASGI middleware. A page of another origin cannot reach a server on this machine: neither by
     its own name (`Origin`), nor by one that it has made point here (`Host`)."""
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
+    def __init__(self, app: ASGIApp, server: Server) -> None:
+        settings = server.settings
         self._app = app
+        self._refusal = server.refusal
         self._limits = settings.limits
         self._origins = settings.cors_origins
         self._hosts: frozenset[str] | None = None
@@ -40,7 +43,7 @@ class Guard:
         try:
             self._check(scope)
         except HTTPError as error:
-            await response_of(error)(scope, receive, send)
+            await self._refusal(error)(scope, receive, send)
             return
         await self._app(scope, self._bounded(receive), send)
 

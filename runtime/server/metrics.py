@@ -9,6 +9,7 @@ from typing import Any
 
 from ...types import Result
 
+CLIENT_GONE = "client_gone"  # nobody was there any more to be answered
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 50_000, 100_000)
@@ -100,7 +101,7 @@ class Metrics:
             self._add("espalier:grammar_seconds", times.grammar)
 
     def failed(self, code: str) -> None:
-        """A request was answered with an error."""
+        """A request ended in an error, or without anybody to answer."""
         self._failed[code] += 1
 
     def _add(self, name: str, value: float) -> None:
@@ -122,7 +123,7 @@ class Metrics:
         lines += _head(name, "counter", "samples that ended, by how")
         lines += [f'{name}{{finished_reason="{r}"}} {n}' for r, n in sorted(self._ended.items())]
         name = "espalier:request_errors_total"
-        lines += _head(name, "counter", "requests answered with an error, by its code")
+        lines += _head(name, "counter", "requests that ended in an error, by its code")
         lines += [f'{name}{{code="{code}"}} {n}' for code, n in sorted(self._failed.items())]
         for name, (what, _) in HISTOGRAMS.items():
             lines += [*_head(name, "histogram", what), *self._histograms[name].lines(name)]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Query, Request
@@ -14,17 +12,15 @@ from starlette.responses import PlainTextResponse, Response
 
 from ... import __version__
 from ...errors import InvalidRequestError
-from ..engine import Engine
 from .access import GuardedRoute
 from .answering import model_response
 from .api_completion import TokenId
 from .asked import namespace_of
-from .fields import Fields
+from .fields import Fields, Many
 from .metrics import CONTENT_TYPE
-from .state import Server, server_of
+from .state import server_of
 
 router = APIRouter(route_class=GuardedRoute)
-_T = TypeVar("_T")
 
 
 class Flushed(BaseModel):
@@ -74,7 +70,7 @@ class CacheTree(BaseModel):
 class ExplainRequest(Fields):
     """A prompt as text or token ids."""
 
-    prompt: str | list[TokenId]
+    prompt: str | Many[TokenId]
     cache_salt: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
 
 
@@ -101,16 +97,10 @@ class ServerInfo(BaseModel):
     stats: dict[str, Any]
 
 
-async def _control(server: Server, call: Callable[[Engine], _T]) -> _T:
-    """A control of the engine, beside the event loop: it waits for the end of a step."""
-    engine = server.engine
-    return call(engine) if engine.link.inline else await asyncio.to_thread(call, engine)
-
-
 @router.post("/flush_cache", response_model=Flushed)
 async def flush_cache(request: Request) -> Response:
     """Drop every cached prefix that nobody uses."""
-    dropped = await _control(server_of(request), lambda engine: engine.flush_cache())
+    dropped = await server_of(request).control(lambda engine: engine.flush_cache())
     return model_response(Flushed(dropped=dropped))
 
 
@@ -122,9 +112,8 @@ async def cache_tree(
     text_tokens: Annotated[int, Query(ge=1, le=4096)] = 64,
 ) -> Response:
     """A bounded picture of the cache, of all namespaces, with the text of the hottest prefixes."""
-    view = await _control(
-        server_of(request),
-        lambda e: e.tree(max_nodes=max_nodes, hottest=hottest, text_tokens=text_tokens),
+    view = await server_of(request).control(
+        lambda e: e.tree(max_nodes=max_nodes, hottest=hottest, text_tokens=text_tokens)
     )
     return model_response(CacheTree.model_validate(msgspec.to_builtins(view)))
 
@@ -134,15 +123,16 @@ async def cache_explain(body: ExplainRequest, request: Request) -> Response:
     """How much of a prompt the caller would find cached, and why not more."""
     server, given = server_of(request), body.prompt
     tokenizer = server.tokenizer
-    if isinstance(given, str):
-        text = given
-        ids = await server.beside(lambda: tokenizer.encode(text, add_bos=tokenizer.adds_bos))
-    else:
-        ids = given
-    if not ids:
-        raise InvalidRequestError(expected="a prompt of at least one token", where="prompt")
-    namespace = namespace_of(request, body.cache_salt)
-    found = await _control(server, lambda engine: engine.explain(ids, namespace))
+    with server.admission.entered():
+        if isinstance(given, str):
+            text = given
+            ids = await server.beside(lambda: tokenizer.encode(text, add_bos=tokenizer.adds_bos))
+        else:
+            ids = given
+        if not ids:
+            raise InvalidRequestError(expected="a prompt of at least one token", where="prompt")
+        namespace = namespace_of(request, body.cache_salt)
+        found = await server.control(lambda engine: engine.explain(ids, namespace))
     found.pop("namespace", None)
     return model_response(Explained(tokens=len(ids), explanation=found))
 
@@ -151,7 +141,7 @@ async def cache_explain(body: ExplainRequest, request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Prometheus metrics."""
     server = server_of(request)
-    stats = await _control(server, lambda engine: engine.stats())
+    stats = await server.control(lambda engine: engine.stats())
     own = {
         "espalier:requests_in_work": server.admission.inflight,
         "espalier:requests_refused_total": server.admission.refused,
@@ -164,7 +154,7 @@ async def metrics(request: Request) -> Response:
 async def server_info(request: Request) -> Response:
     """What the server is, and what it has done."""
     server = server_of(request)
-    stats = await _control(server, lambda engine: engine.stats())
+    stats = await server.control(lambda engine: engine.stats())
     engine = msgspec.structs.asdict(server.engine.info)
     engine.pop("model")  # may be a path of this machine; `model` is what it is called
     return model_response(

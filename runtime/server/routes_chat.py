@@ -26,8 +26,7 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
     server = server_of(request)
     server.check_model(body.model)
     if body.stream:
-        limits = server.settings.limits
-        return await begun(request, _events(request, body), limits.send_seconds)
+        return await begun(request, _events(request, body))
     return await answered(request, _whole(request, body))
 
 

@@ -23,7 +23,7 @@ from .api_completion import (
     CompletionLogprobs,
     CompletionRequest,
 )
-from .asked import namespace_of, sampling_of
+from .asked import namespace_of, priority_of, sampling_of
 from .jobs import Job, Piece, pieces, run_all
 from .merging import merged
 from .replies import finish_of, finite, prompt_logprobs, token_text, usage_of
@@ -55,8 +55,7 @@ async def completions(body: CompletionRequest, request: Request) -> Response:
     server = server_of(request)
     server.check_model(body.model)
     if body.stream:
-        limits = server.settings.limits
-        return await begun(request, _events(request, body), limits.send_seconds)
+        return await begun(request, _events(request, body))
     return await answered(request, _whole(request, body))
 
 
@@ -85,7 +84,7 @@ async def _prepared(server: Server, body: CompletionRequest, request: Request) -
             params=params,
             grammar=grammar,
             namespace=namespace_of(request, body.cache_salt),
-            priority=body.priority or 0,
+            priority=priority_of(request, body.priority),
             deadline=body.deadline,
             owner=request.state.caller.namespace,
             id=id,

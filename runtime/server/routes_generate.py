@@ -24,7 +24,7 @@ from .api_generate import (
     MetaInfo,
     TokenTold,
 )
-from .asked import SamplingFields, namespace_of, sampling_of
+from .asked import SamplingFields, namespace_of, priority_of, sampling_of
 from .fields import Fields
 from .jobs import Job, Piece, pieces, run_all
 from .merging import merged
@@ -55,8 +55,7 @@ async def generate(body: GenerateRequest, request: Request) -> Response:
     server = server_of(request)
     server.check_model(body.model)
     if body.stream:
-        limits = server.settings.limits
-        return await begun(request, _events(request, body), limits.send_seconds)
+        return await begun(request, _events(request, body))
     return await answered(request, _whole(request, body))
 
 
@@ -178,7 +177,7 @@ def _job(asked: Asked, ids: list[int], given: GenerateParams, request: Request, 
         params=params,
         grammar=grammar_of(same, limits.grammar_chars),
         namespace=namespace_of(request, body.cache_salt),
-        priority=body.priority or 0,
+        priority=priority_of(request, body.priority),
         deadline=body.deadline,
         owner=request.state.caller.namespace,
         id=id,

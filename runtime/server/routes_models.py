@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from ...types import SamplingParams
 from .access import GuardedRoute
 from .answering import answered, model_response
 from .failures import unavailable
+from .probe import READY_SECONDS
 from .state import Server, server_of
 
 router = APIRouter(route_class=GuardedRoute)
-_READY_SECONDS = 20.0
-_HEALTH_PRIORITY = 2**30  # its one token waits for nobody
 
 
 class ModelCard(BaseModel):
@@ -85,17 +82,8 @@ async def health_generate(request: Request) -> Response:
     if server.admission.draining:
         raise unavailable("the server is shutting down", "shutting_down")
 
-    async def one_token() -> None:
-        async with asyncio.timeout(_READY_SECONDS):
-            await server.engine.agenerate(
-                input_ids=[[0]],
-                sampling_params=SamplingParams(max_tokens=1, ignore_eos=True),
-                namespace="health",
-                priority=_HEALTH_PRIORITY,
-            )
-
     try:
-        await answered(request, one_token())
+        await answered(request, server.probe.asked(server.engine))
     except TimeoutError:
-        raise unavailable(f"no token in {_READY_SECONDS} s", "not_ready") from None
+        raise unavailable(f"no token in {READY_SECONDS} s", "not_ready") from None
     return model_response(Health(status="ok"))

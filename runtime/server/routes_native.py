@@ -17,7 +17,7 @@ from ..http_protocol import CONTENT_TYPE, Ask, Piece, TokenizerFiles, Told, enco
 from ..protocol import framed
 from .access import GuardedRoute
 from .answering import answered, begun
-from .asked import check_limits, namespace_of
+from .asked import check_limits, namespace_of, priority_of
 from .failures import HTTPError, as_http
 from .state import Server, server_of
 from .structured import check_size
@@ -48,16 +48,14 @@ async def native(request: Request) -> Response:
         async with asyncio.timeout(server.settings.limits.body_seconds):
             ask = _read(await request.body())
         if ask.stream:
-            limits = server.settings.limits
-            events = _frames(request, ask)
-            return await begun(request, events, limits.send_seconds, CONTENT_TYPE)
+            return await begun(request, _frames(request, ask), CONTENT_TYPE)
         results = await answered(request, _run(request, ask))
     except TimeoutError:
         raise HTTPError(
             408, "no whole body in time", kind="timeout_error", code="slow_body"
         ) from None
     except EspalierError as error:  # as itself, not as OpenAI's
-        status = as_http(error).status
+        status = server.refusal(error).status_code
         return Response(encode(Told(error=error)), status_code=status, media_type=CONTENT_TYPE)
     return Response(encode(Told(results=results)), media_type=CONTENT_TYPE)
 
@@ -105,7 +103,7 @@ async def _run(request: Request, ask: Ask) -> list[Result]:
                 ask.prompts,
                 ask.start,
                 namespace=namespace,
-                priority=ask.priority,
+                priority=priority_of(request, ask.priority),
                 deadline=ask.deadline,
                 deterministic=ask.params.deterministic,
             )
@@ -114,7 +112,7 @@ async def _run(request: Request, ask: Ask) -> list[Result]:
             sampling_params=ask.params,
             grammar=ask.grammar,
             namespace=namespace,
-            priority=ask.priority,
+            priority=priority_of(request, ask.priority),
             deadline=ask.deadline,
             numbers=numbers,
         )
@@ -138,7 +136,7 @@ async def _frames(request: Request, ask: Ask) -> AsyncGenerator[bytes, None]:
             sampling_params=ask.params,
             grammar=ask.grammar,
             namespace=namespace_of(request, ask.namespace or None),
-            priority=ask.priority,
+            priority=priority_of(request, ask.priority),
             deadline=ask.deadline,
             numbers=numbers,
         )
@@ -153,4 +151,5 @@ async def _frames(request: Request, ask: Ask) -> AsyncGenerator[bytes, None]:
         except EspalierError as error:
             if not told:
                 raise
+            server.metrics.failed(as_http(error).code)
             yield framed(encode(Told(error=error)))

@@ -13,10 +13,10 @@ from ...errors import InvalidRequestError
 from .access import GuardedRoute
 from .answering import answered, model_response
 from .api_completion import TokenId
-from .asked import Int32, namespace_of
+from .asked import Int32, namespace_of, priority_of
 from .chat_history import history
-from .chat_messages import Message
-from .fields import Fields, Refusals
+from .chat_messages import MOST_MESSAGES, Message
+from .fields import Fields, Many, Refusals
 from .replies import token_text
 from .state import Server, server_of
 
@@ -29,7 +29,7 @@ class TokenizeRequest(Fields):
 
     model: str | None = None
     prompt: str | None = None
-    messages: list[Message] | None = None
+    messages: Annotated[Many[Message], Field(max_length=MOST_MESSAGES)] | None = None
     add_special_tokens: bool | None = None
     add_generation_prompt: bool | None = None
     return_token_strs: bool | None = None
@@ -44,7 +44,7 @@ class Tokenized(BaseModel):
 
 class DetokenizeRequest(Fields):
     model: str | None = None
-    tokens: Annotated[list[TokenId], Field(max_length=1_000_000)]
+    tokens: Annotated[Many[TokenId], Field(max_length=1_000_000)]
     skip_special_tokens: bool | None = None
 
 
@@ -58,7 +58,7 @@ class Detokenized(BaseModel):
 class EmbeddingRequest(Fields):
     """pooling: of all tokens' states the mean, or the last one. normalize: to length 1."""
 
-    input: str | list[str] | list[TokenId] | list[list[TokenId]]
+    input: str | Many[str] | Many[TokenId] | Many[Many[TokenId]]
     model: str | None = None
     encoding_format: Literal["float", "base64"] | None = None
     pooling: Literal["mean", "last"] | None = None
@@ -112,7 +112,8 @@ async def tokenize(body: TokenizeRequest, request: Request) -> Response:
         bos = tokenizer.adds_bos and body.add_special_tokens is not False
         return tokenizer.encode(body.prompt or "", add_bos=bos)
 
-    ids = await server.beside(encode)
+    with server.admission.entered():
+        ids = await server.beside(encode)
     told = Tokenized(count=len(ids), max_model_len=server.engine.info.max_context, tokens=ids)
     if body.return_token_strs:
         told.token_strs = [token_text(tokenizer, id)[0] for id in ids]
@@ -130,10 +131,11 @@ async def detokenize(body: DetokenizeRequest, request: Request) -> Response:
         raise InvalidRequestError(
             expected=f"token ids below {tokenizer.vocab_size}", got=str(wrong), where="tokens"
         )
-    if body.skip_special_tokens is False:
-        text = await server.beside(lambda: _with_special(server, body.tokens))
-    else:
-        text = await server.beside(lambda: tokenizer.decode(body.tokens))
+    with server.admission.entered():
+        if body.skip_special_tokens is False:
+            text = await server.beside(lambda: _with_special(server, body.tokens))
+        else:
+            text = await server.beside(lambda: tokenizer.decode(body.tokens))
     return model_response(Detokenized(prompt=text, text=text))
 
 
@@ -179,7 +181,7 @@ async def _embedded(server: Server, body: EmbeddingRequest, request: Request) ->
             pooling=body.pooling or "mean",
             normalize=bool(body.normalize),
             namespace=namespace_of(request, body.cache_salt),
-            priority=body.priority or 0,
+            priority=priority_of(request, body.priority),
             deadline=body.deadline,
         )
     data = []

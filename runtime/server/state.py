@@ -9,15 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from starlette.requests import Request
+from starlette.responses import Response
 
 from ..engine import Engine
 from ..tokenizer import Tokenizer
 from .access import Keys
 from .admission import Admission
 from .dialect import Dialect
-from .failures import HTTPError
+from .failures import HTTPError, as_http, response_of
 from .metrics import Metrics
 from .named import Named
+from .probe import Probe
 from .settings import ServerSettings
 from .supervisor import Supervisor
 
@@ -32,13 +34,15 @@ class Server:
         self.settings = settings
         self.keys = Keys(settings)
         self.admission = Admission(settings.max_inflight)
-        self.supervisor = Supervisor(make, settings, lambda: self.admission.inflight > 0)
+        self.supervisor = Supervisor(make, settings)
         self.metrics = Metrics()
         self.named = Named()
+        self.probe = Probe()
         self.started = int(time.time())
         self._dialect: Dialect | None = None
         # One thread: a tokenizer encodes one text at a time, and requests keep their order.
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="espalier-encoder")
+        self._controls = ThreadPoolExecutor(4, thread_name_prefix="espalier-control")
 
     @property
     def engine(self) -> Engine:
@@ -74,13 +78,26 @@ class Server:
                 param="model",
             )
 
+    def refusal(self, error: BaseException) -> Response:
+        """The answer to a request that failed, which is counted."""
+        self.metrics.failed(as_http(error).code)
+        return response_of(error)
+
     async def beside(self, work: Callable[[], _T]) -> _T:
         """What encodes texts, beside the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._encoder, work)
 
+    async def control(self, call: Callable[[Engine], _T]) -> _T:
+        """A control of the engine, beside the event loop: it waits for the end of a step."""
+        engine = self.engine
+        if engine.link.inline:
+            return call(engine)
+        return await asyncio.get_running_loop().run_in_executor(self._controls, call, engine)
+
     async def close(self) -> None:
         await self.supervisor.close()
-        self._encoder.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._encoder, self._controls):
+            threads.shutdown(wait=False, cancel_futures=True)
 
 
 def server_of(request: Request) -> Server:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ...errors import GrammarError, InvalidRequestError, NotSupportedError
 from ...grammar.spec import GrammarSpec
-from .fields import Fields, Refusals
+from .fields import Fields, Many, Refusals
 
 JSON_OBJECT = '{"type": "object"}'
 
@@ -41,8 +41,8 @@ class ResponseFormat(Fields):
 
     type: Literal["text", "json_object", "json_schema", "structural_tag"]
     json_schema: JsonSchemaFormat | None = None
-    structures: list[StructureTag] | None = None
-    triggers: list[str] | None = None
+    structures: Many[StructureTag] | None = None
+    triggers: Many[str] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -61,7 +61,7 @@ class StructuredOutputs(Fields):
 
     json_: dict[str, Any] | str | bool | None = Field(default=None, alias="json")
     regex: str | None = None
-    choice: list[str] | None = None
+    choice: Many[str] | None = None
     grammar: str | None = None
     json_object: bool | None = None
     structural_tag: str | None = None
@@ -84,11 +84,11 @@ class StructuredFields(BaseModel):
     structured_outputs: StructuredOutputs | None = None
     guided_json: dict[str, Any] | str | bool | None = None
     guided_regex: str | None = None
-    guided_choice: list[str] | None = None
+    guided_choice: Many[str] | None = None
     guided_grammar: str | None = None
     regex: str | None = None
     ebnf: str | None = None
-    choice: list[str] | None = None
+    choice: Many[str] | None = None
     json_schema: dict[str, Any] | str | bool | None = None
 
 
@@ -188,7 +188,7 @@ _OF_KIND = {
 }
 
 
-def _tags(structures: list[StructureTag], triggers: list[str]) -> GrammarSpec:
+def _tags(structures: Many[StructureTag], triggers: Many[str]) -> GrammarSpec:
     tags = [{"begin": tag.begin, "schema": tag.schema_, "end": tag.end} for tag in structures]
     return GrammarSpec.structural_tag(tags, triggers)
 

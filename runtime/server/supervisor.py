@@ -7,10 +7,12 @@ import contextlib
 import logging
 import os
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Literal
+from concurrent.futures import Future
+from typing import Literal, TypeVar
 
 from ...errors import EspalierError
 from ..client import ProcessLink
@@ -20,19 +22,19 @@ from .settings import ServerSettings
 
 _log = logging.getLogger("espalier.server")
 State = Literal["ready", "restarting", "failed", "closed"]
+_T = TypeVar("_T")
 _DUMP_SECONDS = 1.0  # that a stuck engine gets to write its stack
 
 
 class Supervisor:
-    """See the module's docstring. make: starts an engine, and blocks meanwhile. busy: whether
-    requests are in work, so that a silent engine is looked after."""
+    """See the module's docstring. make: starts an engine, and blocks meanwhile.
 
-    def __init__(
-        self, make: Callable[[], Engine], settings: ServerSettings, busy: Callable[[], bool]
-    ) -> None:
+    What blocks runs in a thread of its own: a pool's may all wait for the engine already.
+    """
+
+    def __init__(self, make: Callable[[], Engine], settings: ServerSettings) -> None:
         self._make = make
         self._settings = settings
-        self._busy = busy
         self._engine = make()
         self.tokenizer = self._engine.tokenizer
         self.state: State = "ready"
@@ -63,7 +65,7 @@ class Supervisor:
         self.state = "closed"
         for task in list(self._tasks):
             task.cancel()
-        await asyncio.to_thread(self._engine.shutdown)
+        await _beside(self._engine.shutdown)
 
     # -- death -------------------------------------------------------------------------------------
 
@@ -95,8 +97,8 @@ class Supervisor:
 
     async def _restart(self, dead: Engine) -> None:
         try:
-            await asyncio.to_thread(dead.shutdown)
-            engine = await asyncio.to_thread(self._make)
+            await _beside(dead.shutdown)
+            engine = await _beside(self._make)
         except Exception as error:  # of any kind: one that is missed leaves it restarting for ever
             _log.error("the engine cannot be started again: %s", type(error).__name__)
             self.state = "failed"
@@ -110,14 +112,14 @@ class Supervisor:
     # -- the watchdog ------------------------------------------------------------------------------
 
     async def _look_after(self) -> None:
-        """While requests are in work, the engine must answer between two steps."""
+        """The engine must answer: at once when it idles, else between two steps."""
         limit = self._settings.watchdog
         while True:
             await asyncio.sleep(limit / 4)
-            if self.state != "ready" or not self._busy():
+            if self.state != "ready":
                 continue
             engine = self._engine
-            asked = asyncio.ensure_future(asyncio.to_thread(engine.stats))
+            asked = asyncio.ensure_future(_beside(engine.stats))
             done, _ = await asyncio.wait({asked}, timeout=limit)
             if not done:
                 await self._kill(engine)
@@ -139,3 +141,18 @@ class Supervisor:
         task = asyncio.ensure_future(job)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _beside(work: Callable[[], _T]) -> _T:
+    """The work's outcome, of a thread that the end of the process does not wait for."""
+    outcome: Future[_T] = Future()
+    outcome.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, name="espalier-supervisor", daemon=True).start()
+    return await asyncio.wrap_future(outcome)

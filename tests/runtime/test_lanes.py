@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from espalier.runtime.options import SchedulerConfig
+from espalier.errors import InvalidRequestError
+from espalier.runtime.options import EngineOptions, SchedulerConfig
 from espalier.runtime.request import Request
 from espalier.runtime.scheduler import Scheduler
 from espalier.runtime.sequence import Sequence
@@ -25,8 +26,8 @@ def _serve(queue: WaitingQueue, cost: int = 10) -> str:
     seq = queue.peek()
     assert seq is not None
     queue.remove(seq)
-    queue.charge(seq.namespace, cost)
-    return seq.namespace
+    queue.charge(seq.tenant, cost)
+    return seq.tenant
 
 
 @pytest.mark.parametrize("weight", [1.0, 3.0])
@@ -41,6 +42,18 @@ def test_a_flood_takes_no_more_than_its_share(weight: float) -> None:
     first = Counter(order[:24])
     assert first["few"] == pytest.approx(24 * weight / (1 + weight), abs=1.5)
     assert Counter(order)["few"] == 20
+
+
+def test_many_namespaces_of_one_caller_have_one_share() -> None:
+    """A cache salt makes a namespace; a new one for each request makes no greater share."""
+    queue = WaitingQueue(None, age_bound=10_000)
+    for number in range(1000):
+        queue.add(_sequence(number, namespace=f"flood+{number}"))
+    for number in range(1000, 1020):
+        queue.add(_sequence(number, namespace="few"))
+    assert Counter(_serve(queue) for _ in range(24))["few"] == pytest.approx(12, abs=1.5)
+    with pytest.raises(InvalidRequestError, match="no share of its own"):
+        EngineOptions(model="null", namespace_shares={"a+b": 2.0}).check()
 
 
 def test_tokens_are_shared_and_not_requests() -> None:

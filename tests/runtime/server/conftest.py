@@ -28,9 +28,8 @@ def sprig(sprig_engine: Engine) -> InProcess:
 
 
 @pytest.fixture(scope="session")
-def null_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    folder: Path = save(tmp_path_factory.mktemp("tokenizer"), eos_token="<|end|>")
-    with Engine("null", tokenizer=folder, inline=True) as engine:
+def null_engine(text_folder: Path) -> Iterator[Engine]:
+    with Engine("null", tokenizer=text_folder, inline=True) as engine:
         yield engine
 
 
@@ -38,3 +37,13 @@ def null_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 def null(null_engine: Engine) -> InProcess:
     """A server of the model that computes nothing."""
     return InProcess(null_engine, served_model_names=("null",))
+
+
+@pytest.fixture(scope="session")
+def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tokenizer with a chat template, for servers of the null model."""
+    return save(
+        tmp_path_factory.mktemp("tokenizer"),
+        eos_token="<|end|>",
+        chat_template="{% for message in messages %}{{ message.content }}{% endfor %}",
+    )

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,84 +21,8 @@ import pytest
 
 import espalier as esp
 from espalier.runtime.cli import main
+from tests.runtime.served import LONG, Served, served, until
 from tests.runtime.serving import user
-from tests.support import ROOT
-from tests.tiny_tokenizers import save
-
-READY = re.compile(r"ready on (http://\S+) in [\d.]+ s \(imports .*first token")
-
-
-class Served:
-    """A server's process, once it is ready."""
-
-    def __init__(
-        self, *flags: str, start: tuple[str, ...] = ("-m", "espalier.runtime.cli")
-    ) -> None:
-        command = [sys.executable, *start, "serve", "--port", "0", *flags]
-        env = {**os.environ, "PYTHONPATH": str(ROOT)}
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
-        self.said: list[str] = []
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.said.append(line)
-            if (found := READY.search(line)) is not None:
-                self.url = found[1]
-                break
-        else:
-            raise AssertionError("".join(self.said))
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        self.said += self.process.stderr
-
-    @property
-    def engine(self) -> psutil.Process:
-        [child] = [
-            child
-            for child in psutil.Process(self.process.pid).children()
-            if any("engine_process" in part for part in child.cmdline())
-        ]
-        return child
-
-    def client(self, **options: Any) -> openai.OpenAI:
-        return openai.OpenAI(
-            base_url=f"{self.url}/v1", api_key="x", max_retries=0, timeout=60, **options
-        )
-
-    def close(self) -> None:
-        """Once it has ended."""
-        self._reader.join(timeout=20)
-        assert self.process.stderr is not None
-        self.process.stderr.close()
-
-    def end(self) -> None:
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=60)
-        _, left = psutil.wait_procs(children, timeout=15)
-        assert left == [], "orphans"
-
-
-@contextlib.contextmanager
-def served(*flags: str, **more: Any) -> Iterator[Served]:
-    made = Served(*flags, **more)
-    try:
-        yield made
-    finally:
-        if made.process.poll() is None:
-            made.end()
-        made.close()
-
-
-@pytest.fixture(scope="module")
-def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save(
-        tmp_path_factory.mktemp("tokenizer"),
-        eos_token="<|end|>",
-        chat_template="{% for message in messages %}{{ message.content }}{% endfor %}",
-    )
 
 
 @pytest.fixture(scope="module")
@@ -209,9 +128,6 @@ def test_a_program_over_the_wire(sprig: Served) -> None:
     assert "".join(streamed.text_iter("sum")) == states[0]["sum"]
 
 
-LONG: dict[str, Any] = {"prompt": [3], "max_tokens": 500_000, "ignore_eos": True}
-
-
 def test_a_dead_engine_is_told_and_replaced(text_folder: Path) -> None:
     with served("null", "--tokenizer", str(text_folder), "--max-restarts", "1") as made:
         with httpx.Client(base_url=made.url, timeout=30) as client, ThreadPoolExecutor(4) as pool:
@@ -229,18 +145,11 @@ def test_a_dead_engine_is_told_and_replaced(text_folder: Path) -> None:
                 assert request.result().json()["error"]["code"] == "engine_dead"
             assert time.monotonic() - began < 5
             assert client.get("/health").status_code == 200
-            _until(lambda: client.get("/health_generate").status_code == 200)
+            until(lambda: client.get("/health_generate").status_code == 200)
             short = LONG | {"max_tokens": 2}
             assert client.post("/v1/completions", json=short).status_code == 200
             made.engine.kill()  # once more than it may
         assert made.process.wait(timeout=30) == 1
-
-
-def _until(true: Any, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def test_a_stuck_engine_is_ended(text_folder: Path) -> None:
@@ -251,7 +160,7 @@ def test_a_stuck_engine_is_ended(text_folder: Path) -> None:
             time.sleep(0.3)
             made.engine.send_signal(signal.SIGSTOP)
             assert waiting.result().json()["error"]["code"] == "engine_dead"
-        _until(lambda: client.get("/health_generate").status_code == 200)
+        until(lambda: client.get("/health_generate").status_code == 200)
 
 
 def test_sigterm_drains(text_folder: Path) -> None:
@@ -262,7 +171,7 @@ def test_sigterm_drains(text_folder: Path) -> None:
                 lines = stream.iter_lines()
                 next(lines)
                 made.process.send_signal(signal.SIGTERM)
-                _until(lambda: _status(made) == 503)
+                until(lambda: _status(made) == 503)
                 *_, done, _ = lines  # the one that runs is not cut off
                 assert done == "data: [DONE]"
         assert made.process.wait(timeout=30) == 0
@@ -337,7 +246,7 @@ def test_slow_and_broken_clients_harm_nobody(text_folder: Path) -> None:
             stats = told["stats"]
             return (told["inflight"], stats["running"], stats["waiting"]) == (0, 0, 0)
 
-        _until(idle)
+        until(idle)
         for sock in sockets.values():
             sock.close()
 

@@ -1,0 +1,223 @@
+"""Who is refused what, and that it is counted: priorities, a full queue, every kind of error."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from espalier.errors import EngineError
+from espalier.runtime.engine import Engine
+from espalier.runtime.http_protocol import CONTENT_TYPE, Ask, encode
+from espalier.runtime.server import app, fields
+from espalier.types import SamplingParams
+from tests.runtime.serving import InProcess, call_until, user
+
+KEY, ADMIN = "user-key", "admin-key"
+TEXT = {"prompt": "x", "max_tokens": 1}
+ASKING: list[tuple[str, dict[str, Any]]] = [
+    ("/v1/chat/completions", {"messages": [user("x")], "max_tokens": 1}),
+    ("/v1/completions", TEXT),
+    ("/generate", {"text": "x", "sampling_params": {"max_new_tokens": 1}}),
+    ("/v1/embeddings", {"input": "x"}),
+]
+READING: list[tuple[str, dict[str, Any]]] = [
+    ("/tokenize", {"prompt": "x"}),
+    ("/detokenize", {"tokens": [3]}),
+    ("/cache/explain", {"prompt": "x"}),
+]
+
+
+@pytest.fixture
+def locked(null_engine: Engine) -> InProcess:
+    return InProcess(
+        null_engine, served_model_names=("null",), api_keys=(KEY,), admin_key=ADMIN, max_inflight=2
+    )
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+@pytest.mark.parametrize(("path", "body"), ASKING)
+def test_only_the_admin_goes_before_others_as_far_as_they_like(
+    locked: InProcess, path: str, body: dict[str, Any]
+) -> None:
+    for priority, status in ((10, 200), (-(2**31), 200), (11, 400), (2**31 - 1, 400)):
+        answer = locked.post(path, body | {"priority": priority}, headers=bearer(KEY))
+        assert answer.status_code == status, answer.text
+        if status == 400:
+            assert answer.json()["error"]["param"] == "priority"
+            assert "without the admin key" in answer.json()["error"]["message"]
+        assert locked.post(path, body | {"priority": priority}, headers=bearer(ADMIN)).is_success
+
+
+def test_programs_have_no_priority_of_their_own(locked: InProcess) -> None:
+    for stream in (False, True):
+        ask = Ask(prompts=[[3]], params=SamplingParams(max_tokens=1), priority=11, stream=stream)
+        headers = bearer(KEY) | {"content-type": CONTENT_TYPE}
+        answer = locked.request("POST", "/native", content=encode(ask), headers=headers)
+        assert answer.status_code == 400
+        headers |= bearer(ADMIN)
+        answer = locked.request("POST", "/native", content=encode(ask), headers=headers)
+        assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(("path", "body"), ASKING + READING)
+def test_a_full_server_and_one_that_ends_take_nothing(
+    locked: InProcess, path: str, body: dict[str, Any]
+) -> None:
+    admission = locked.server.admission
+    with admission.entered(2):
+        assert locked.post(path, body, headers=bearer(KEY)).status_code == 429
+        assert locked.get("/metrics", headers=bearer(ADMIN)).status_code == 200
+    assert locked.post(path, body, headers=bearer(KEY)).status_code == 200
+    admission.draining = True
+    assert locked.post(path, body, headers=bearer(KEY)).status_code == 503
+
+
+def test_readiness_costs_one_token_however_many_ask(
+    null: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes before everybody: one for each who asks would hold them all up."""
+    before = null.engine.stats()["generated_tokens"]
+
+    async def ask() -> None:
+        probe = null.server.probe
+        await asyncio.gather(*(probe.asked(null.engine) for _ in range(50)))
+
+    asyncio.run(ask())
+    assert null.engine.stats()["generated_tokens"] - before == 1
+    assert null.get("/health_generate").status_code == 200
+
+    def broken(**_: object) -> None:
+        raise EngineError("no token")
+
+    monkeypatch.setattr(null.engine, "agenerate", broken)
+    assert null.get("/health_generate").status_code == 500
+    monkeypatch.undo()
+    assert null.get("/health_generate").status_code == 200
+
+
+def errors(serving: InProcess) -> Counter[str]:
+    text = serving.get("/metrics", headers=bearer(ADMIN)).text
+    found = re.findall(r'espalier:request_errors_total\{code="(\w+)"\} (\d+)', text)
+    return Counter({code: int(count) for code, count in found})
+
+
+@contextlib.contextmanager
+def counted(serving: InProcess, *codes: str) -> Iterator[None]:
+    """What happens inside is counted so, and as nothing else."""
+    before = errors(serving)
+    yield
+    assert errors(serving) - before == Counter(codes)
+
+
+def test_every_error_is_counted(locked: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = bearer(KEY)
+    path = "/v1/completions"
+    with counted(locked, "not_found", "method_not_allowed"):
+        locked.get("/nothing", headers=key)
+        locked.get(path, headers=key)
+    with counted(locked, "invalid_api_key", "admin_key_needed"):
+        locked.post(path, TEXT)
+        locked.get("/metrics", headers=key)
+    with counted(locked, "host_not_allowed", "origin_not_allowed", "head"):
+        locked.get("/health", headers={"host": "evil.example"})
+        locked.get("/health", headers={"origin": "http://evil.example"})
+        locked.get("/health", headers={"x": "y" * 70_000})
+    with counted(locked, "unknown_parameter", "invalid_type", "invalid_value", "invalid_json"):
+        locked.post(path, TEXT | {"nobody_knows": 1}, headers=key)
+        locked.post(path, TEXT | {"n": "x"}, headers=key)
+        locked.post(path, TEXT | {"temperature": -1}, headers=key)
+        headers = key | {"content-type": "application/json"}
+        locked.request("POST", path, content=b"{", headers=headers)
+    with counted(locked, "body_too_large", "invalid_value"):
+        locked.post(path, {"prompt": "x" * (5 << 20)}, headers=key)
+        ask = Ask(prompts=[[3]], params=SamplingParams(max_tokens=1), priority=11)
+        headers = key | {"content-type": CONTENT_TYPE}
+        locked.request("POST", "/native", content=encode(ask), headers=headers)
+    with counted(locked, "internal_error"):
+        monkeypatch.setattr(locked.server, "check_model", None)
+        locked.post(path, TEXT, headers=key)
+        monkeypatch.undo()
+
+
+def test_what_ends_a_stream_is_counted(null: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error behind its first piece, and a client that leaves, at whatever place."""
+    body = {"prompt": [3], "max_tokens": 200, "ignore_eos": True}
+    core = null.engine.link.core  # type: ignore[attr-defined]
+    launch, steps = core._runner.launch, iter(range(1000))
+
+    def failing(plan: Any) -> Any:
+        if next(steps) == 5:
+            raise RuntimeError("secret")
+        return launch(plan)
+
+    monkeypatch.setattr(core._runner, "launch", failing)
+    with counted(null, "engine_error"):
+        answer = null.post("/v1/completions", body | {"stream": True})
+    assert answer.status_code == 200
+    assert answer.text.endswith("data: [DONE]\n\n")
+    assert '"code":"engine_error"' in answer.text
+    assert "secret" not in answer.text
+    monkeypatch.undo()
+    for more, enough in (({"stream": True}, 3), ({"stream": True}, 0), ({}, 0)):
+
+        def leave(sent: list[Any], enough: int = enough) -> bool:
+            return len(sent) >= enough
+
+        with counted(null, "client_gone"):
+            asyncio.run(call_until(null.app, "/v1/completions", body | more, leave))
+    assert null.left_over() == (0, 0, 0)
+
+
+def _bodies() -> list[type[BaseModel]]:
+    found: list[type[BaseModel]] = [fields.Fields]
+    for kind in found:
+        found += kind.__subclasses__()
+    return found
+
+
+def _lists(schema: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(schema, dict):
+        if schema.get("type") == "list":
+            yield schema
+        for part in schema.values():
+            yield from _lists(part)
+    elif isinstance(schema, list | tuple):
+        for part in schema:
+            yield from _lists(part)
+
+
+def test_a_body_of_a_million_mistakes_is_told_of_one() -> None:
+    """Telling of each took a minute, in which nobody was answered."""
+    assert app.ROUTERS
+    for kind in _bodies():
+        lists = list(_lists(kind.__pydantic_core_schema__))
+        assert all(one.get("fail_fast") for one in lists), (kind, lists)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"messages":[' + b",".join([b"{}"] * 1_000_000) + b"]}",
+        b'{"messages":[' + b",".join([b'{"role":"user","content":"x"}'] * 100_000) + b"]}",
+        b'{"messages":[{' + b",".join(b'"%06d":0' % n for n in range(300_000)) + b"}]}",
+        b'{"messages":[],"tools":[' + b",".join([b"[]"] * 1_000_000) + b"]}",
+    ],
+    ids=["items", "messages", "names", "lists"],
+)
+def test_large_and_wrong_is_soon_answered(null: InProcess, body: bytes) -> None:
+    headers = {"content-type": "application/json"}
+    before = time.thread_time()
+    answer = null.request("POST", "/v1/chat/completions", content=body, headers=headers)
+    assert answer.status_code == 400
+    assert time.thread_time() - before < 3  # 0.1 to 0.6 s of a core of its own; it was 5 to 15
