@@ -17,6 +17,7 @@ from .structure import Structure
 
 Residency = Literal["pending", "device"]
 
+_HEAD = 24  # tokens of a node's run that are shown
 _LOOKED_AT = 4  # nodes of the list of ages that are looked at for each that is shown
 
 
@@ -29,6 +30,8 @@ class TreeNode(msgspec.Struct, frozen=True, kw_only=True):
     "pending" until the step that computes it has ended. last_use: by the tree's clock, which
     `TreeView.now` reads; of a node in use or pinned, now. children: all it has, shown or not.
     recent: how many of the sequences used last begin with it (those shown, running or not).
+    head: the first token ids of its own run, 24 at most. text: of these; None where there is no
+    tokenizer.
     """
 
     namespace: str
@@ -42,6 +45,8 @@ class TreeNode(msgspec.Struct, frozen=True, kw_only=True):
     last_use: int
     children: int
     recent: int
+    head: list[int]
+    text: str | None = None
 
     @property
     def tokens(self) -> int:
@@ -105,6 +110,7 @@ def view(
             last_use=structure.tick if node.holds or node.pins else node.last_use,
             children=len(node.children or ()),
             recent=recent[node],
+            head=node.key[:_HEAD].tolist(),
         )
         for node in order
     ]

@@ -30,6 +30,8 @@ _log = logging.getLogger("espalier.server")
 
 Access = Literal["open", "user", "admin"]
 ACCESS: dict[str, Access] = {
+    "/": "open",
+    "/page/{name}": "open",
     "/health": "open",
     "/health_generate": "user",
     "/v1/models": "user",
@@ -42,6 +44,7 @@ ACCESS: dict[str, Access] = {
     "/tokenize": "user",
     "/detokenize": "user",
     "/cache/explain": "user",
+    "/grammar/check": "user",
     "/native": "user",
     "/native/tokenizer": "user",
     "/openapi.json": "user",

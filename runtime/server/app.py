@@ -19,8 +19,10 @@ from . import (
     routes_chat,
     routes_completions,
     routes_generate,
+    routes_grammar,
     routes_models,
     routes_native,
+    routes_page,
     routes_tokens,
 )
 from .access import GuardedRoute
@@ -38,6 +40,8 @@ ROUTERS = (
     routes_tokens.router,
     routes_cache.router,
     routes_native.router,
+    routes_grammar.router,
+    routes_page.router,
 )
 _ERRORS = (400, 401, 403, 404, 408, 413, 415, 429, 431, 499, 500, 503)
 _openapi = APIRouter(route_class=GuardedRoute)

@@ -43,6 +43,8 @@ class CacheNode(BaseModel):
     last_use: int
     children: int
     recent: int
+    head: list[int]
+    text: str | None
 
 
 class CachedPrefix(BaseModel):

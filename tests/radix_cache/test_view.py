@@ -33,6 +33,8 @@ def test_a_shared_prefix_is_the_hottest() -> None:
     assert (spelled(first.head), first.tokens, first.recent, first.users) == ("prompt:", 7, 3, 0)
     node = view.nodes[first.node]
     assert (node.parent, node.start, node.end, node.tokens, node.children) == (None, 0, 7, 7, 3)
+    assert (spelled(node.head), node.text) == ("prompt:", None)
+    assert max(len(node.head) for node in view.nodes) == 24
     below = [node for node in view.nodes if node.parent == first.node]
     assert [(node.start, node.end, node.recent) for node in below] == [(7, 8, 1)] * 3
     assert view.total_nodes == len(view.nodes) == 6

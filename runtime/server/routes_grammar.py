@@ -1,0 +1,84 @@
+"""POST /grammar/check: whether a grammar compiles here, before anything is asked with it."""
+
+from __future__ import annotations
+
+import time
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from ...errors import GrammarError, InvalidRequestError, NotSupportedError
+from ...grammar.spec import GrammarSpec, Kind
+from ...types import SamplingParams
+from .access import Caller, GuardedRoute
+from .answering import answered, model_response
+from .failures import LONGEST_MESSAGE
+from .fields import Fields
+from .state import Server, server_of
+from .structured import StructuredFields, grammar_of
+
+router = APIRouter(route_class=GuardedRoute)
+_SECONDS = 30.0
+
+
+class GrammarCheck(Fields, StructuredFields):
+    """A grammar, in one of the spellings that requests have."""
+
+
+class GrammarFault(BaseModel):
+    """where: the place in the grammar, where it is known."""
+
+    message: str
+    where: str | None
+
+
+class GrammarChecked(BaseModel):
+    """valid: it is enforced exactly, or, where the request says so, as far as can be."""
+
+    kind: Kind
+    valid: bool
+    seconds: float
+    error: GrammarFault | None
+
+
+@router.post("/grammar/check", response_model=GrammarChecked)
+async def grammar_check(body: GrammarCheck, request: Request) -> Response:
+    """Compile a grammar as a request that brings it has it compiled. A grammar that cannot be
+    enforced is no error of this request: `error` tells what is wrong with it, and where."""
+    server = server_of(request)
+    asked = grammar_of(body, server.settings.limits.grammar_chars)
+    if asked is None:
+        raise InvalidRequestError(expected="a grammar, say json_schema or regex")
+    return await answered(request, _checked(server, request.state.caller, asked.spec))
+
+
+async def _checked(server: Server, caller: Caller, spec: GrammarSpec) -> Response:
+    """One token from an empty place is what compiling costs beside: it has the engine compile the
+    grammar, keep it for the request to come, and refuse it as it would then."""
+    began = time.perf_counter()
+    fault = None
+    with server.admission.entered(1):
+        try:
+            await server.engine.agenerate(
+                input_ids=[[0]],
+                sampling_params=SamplingParams(max_tokens=1),
+                grammar=spec,
+                namespace=f"check+{caller.namespace}",  # checks take turns among themselves
+                deadline=_SECONDS,
+            )
+        except (GrammarError, NotSupportedError) as error:
+            fault = GrammarFault(message=_told(error), where=error.where)
+    return model_response(
+        GrammarChecked(
+            kind=spec.kind,
+            valid=fault is None,
+            seconds=time.perf_counter() - began,
+            error=fault,
+        )
+    )
+
+
+def _told(error: GrammarError | NotSupportedError) -> str:
+    text = str(error)
+    return text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE] + " ..."
