@@ -6,7 +6,7 @@ and hold nothing of the server, so that no key is needed for them: the page asks
 
 from __future__ import annotations
 
-from importlib import resources
+from pathlib import Path
 from typing import NamedTuple
 
 from fastapi import APIRouter
@@ -47,10 +47,10 @@ class File(NamedTuple):
 
 
 def _read() -> dict[str, File]:
-    folder = resources.files(__package__) / "page"
+    folder = Path(__file__).parent / "page"
     return {
-        file.name: File(file.read_bytes(), _TYPES[file.name.rpartition(".")[2]])
-        for file in folder.iterdir()
+        path.name: File(path.read_bytes(), _TYPES[path.suffix.removeprefix(".")])
+        for path in folder.iterdir()
     }
 
 
