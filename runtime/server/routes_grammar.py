@@ -64,7 +64,7 @@ async def _checked(server: Server, caller: Caller, spec: GrammarSpec) -> Respons
                 input_ids=[[0]],
                 sampling_params=SamplingParams(max_tokens=1),
                 grammar=spec,
-                namespace=f"check+{caller.namespace}",  # checks take turns among themselves
+                namespace=f"{caller.namespace}+check",  # in the caller's turn, beside their prefixes
                 deadline=_SECONDS,
             )
         except (GrammarError, NotSupportedError) as error:

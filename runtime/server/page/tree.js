@@ -5,7 +5,7 @@ import { at, draw, make, number } from "./dom.js";
 
 const ROW = 27;
 const CHARACTER = 6.95; // of the labels' font, in pixels
-const HIDDEN = /^(health|check\+)/; // the server's own one-token questions
+const HIDDEN = /^health$|\+check$/; // the server's own one-token questions
 
 const length = (tokens) => 12 + 21 * Math.log2(1 + tokens);
 const stateOf = ({ users, pinned, recent }) =>
