@@ -29,7 +29,7 @@ class SglFunction(Program[Any]):
         if "temperature" not in run_fields(given):
             given["temperature"] = 1.0
         state = super().start_state(given, machine)
-        state._loops += 1
+        state.names.loops += 1
         return state
 
     def run_batch(self, batch_kwargs: Iterable[Any], **options: Any) -> Any:  # type: ignore[override]

@@ -7,27 +7,16 @@ A branch begins with its parent's tokens, variables and open role, at the point 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-from ..errors import (
-    BranchError,
-    EspalierError,
-    InvalidRequestError,
-    NotSupportedError,
-    ProgramError,
-)
+from ..errors import InvalidRequestError, ProgramError
 from .content import Addition
 from .expr import Expr, as_expr
 from .interpreter import Interpreter, Op
+from .joining import Ended, JoinMode, JoinPlan, OnBranchError, Race, join_plan
 from .records import Node
 from .state import ProgramState
 from .where import Where, caller
-
-if TYPE_CHECKING:
-    from .variables import Variable
-
-JoinMode = Literal["gather_variable", "concate_and_append"]
-OnBranchError = Literal["raise", "keep"]
 
 
 def fork_states(parent: ProgramState, size: int) -> list[ProgramState]:
@@ -47,7 +36,7 @@ def fork_states(parent: ProgramState, size: int) -> list[ProgramState]:
 
     op = Op(f"fork({size})", caller(), action=hand_over, always=True)
     source.submit(op)
-    return [ProgramState(child, parent._variables, parent._loops) for child in children]
+    return [ProgramState(child, parent.names.branch()) for child in children]
 
 
 def _begin(child: Interpreter, source: Interpreter, op: Op) -> None:
@@ -74,7 +63,7 @@ class Forks:
     def __init__(self, states: list[ProgramState], parent: ProgramState) -> None:
         self.states = states
         self.parent = parent
-        self._where = caller()
+        self.finished: list[int] = []  # by join: who came through and was wanted, as they ended
 
     def __len__(self) -> int:
         return len(self.states)
@@ -137,75 +126,65 @@ class Forks:
         with what the branches said, one after another, generated tokens as they were sampled and
         messages as its chat template writes them here.
         errors: "raise" an ExceptionGroup of BranchErrors if any branch failed; "keep" puts the
-        branch's error in its place in each list (and leaves its text out).
+        branch's error in its place in each list (and leaves its text out); a list says it for each
+        branch; "cancel" raises, and cancels the other branches at the first failure.
+        first: wait for so many branches to come through, and cancel the rest, whose entries are
+        None; failures count only where too few come through. `finished` tells who did.
+        timeout: seconds, after which the branches that are not done are cancelled and have failed.
         """
-        where = caller()
-        self._check_options(mode, errors, first, timeout, where)
-        self.wait()
-        failed = self._failures(where)
-        if failed and errors == "raise":
-            errors_in_order = [error for _, error in sorted(failed.items())]
+        race = Race(self.states, self._plan(mode, errors, first, timeout))
+        return self._home(race, race.wait())
+
+    async def ajoin(
+        self,
+        mode: JoinMode = "gather_variable",
+        *,
+        errors: OnBranchError = "raise",
+        first: int | None = None,
+        timeout: float | None = None,
+    ) -> Forks:
+        """`join` for asyncio; cancelling the task cancels the branches."""
+        race = Race(self.states, self._plan(mode, errors, first, timeout))
+        return self._home(race, await race.wait_async())
+
+    def _plan(self, mode: object, errors: Any, first: Any, timeout: Any) -> JoinPlan:
+        return join_plan(len(self.states), mode, errors, first, timeout, caller())
+
+    def _home(self, race: Race, ended: Ended) -> Forks:
+        raised = race.to_raise(ended)
+        where = race.plan.where
+        if raised:
             raise ExceptionGroup(
-                f"{len(failed)} of {len(self.states)} branches failed (at {where}): "
-                f"{errors_in_order[0].message}",
-                errors_in_order,
+                f"{len(raised)} of {len(self.states)} branches failed (at {where}): "
+                f"{raised[0].message}",
+                raised,
             )
-        if mode == "gather_variable":
-            self._gather(failed)
+        self.finished = ended.finished
+        if race.plan.mode == "gather_variable":
+            self._gather(ended)
         else:
-            self._append(failed, where)
+            self._append(ended, where)
         return self
 
-    def _check_options(
-        self, mode: str, errors: str, first: object, timeout: object, where: Where
-    ) -> None:
-        for name, value in (("first", first), ("timeout", timeout)):
-            if value is not None:
-                raise NotSupportedError(
-                    f"join({name}=...) is not built yet",
-                    where=str(where),
-                    hint="Read the branches' variables one by one, and cancel() those not needed.",
-                )
-        for what, given, known in (
-            ("mode", mode, ("gather_variable", "concate_and_append")),
-            ("errors", errors, ("raise", "keep")),
-        ):
-            if given not in known:
-                raise InvalidRequestError(
-                    expected=f"{what} of join: " + " or ".join(map(repr, known)),
-                    got=repr(given),
-                    where=str(where),
-                )
-
-    def _failures(self, where: Where) -> dict[int, BranchError]:
-        failed = {}
-        for branch, state in enumerate(self.states):
-            cause = state.error() or _read_error(state)
-            if cause is not None:
-                error = BranchError(f"branch {branch} failed: {cause}", where=str(where))
-                error.__cause__ = cause
-                failed[branch] = error
-        return failed
-
-    def _gather(self, failed: dict[int, BranchError]) -> None:
-        names = dict.fromkeys(name for state in self.states for name in _set_here(state))
-        for name in names:
+    def _gather(self, ended: Ended) -> None:
+        wanted = sorted({*ended.finished, *ended.failed})
+        made = {branch: self.states[branch].names.here() for branch in wanted}
+        for name in dict.fromkeys(name for branch in wanted for name in made[branch]):
             values: list[Any] = []
-            for branch, state in enumerate(self.states):
-                variable = _set_here(state).get(name)
-                if variable is None:
-                    values.append(failed.get(branch))
-                elif variable.read_error is not None:
-                    values.append(failed.get(branch, variable.read_error))
+            for branch in range(len(self.states)):
+                variable = made.get(branch, {}).get(name)
+                error = ended.failed.get(branch)
+                if variable is None or variable.read_error is not None:
+                    values.append(error)
                 else:
                     values.append(variable.value)
             self.parent.set_var(name, values)
 
-    def _append(self, failed: dict[int, BranchError], where: Where) -> None:
-        said: list[Addition] = []
-        for branch, state in enumerate(self.states):
-            if branch not in failed:
-                said.append(_added(state._interpreter, branch, where))
+    def _append(self, ended: Ended, where: Where) -> None:
+        said = [
+            _added(self.states[branch]._interpreter, branch, where)
+            for branch in sorted(ended.finished)
+        ]
         parent = self.parent._interpreter
 
         def append() -> None:
@@ -223,17 +202,3 @@ def _added(branch: Interpreter, number: int, where: Where) -> Addition:
         raise ProgramError(
             f"branch {number}: {error.message}", where=str(where), hint=error.hint
         ) from None
-
-
-def _set_here(state: ProgramState) -> dict[str, Variable]:
-    """The variables that the state set itself, after it was forked."""
-    return {
-        name: variable
-        for name, variable in state._variables.items()
-        if state._inherited.get(name) is not variable
-    }
-
-
-def _read_error(state: ProgramState) -> EspalierError | None:
-    """A typed value of the state that cannot be read."""
-    return next((v.read_error for v in _set_here(state).values() if v.read_error), None)

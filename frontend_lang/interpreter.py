@@ -127,8 +127,12 @@ class Interpreter:
                 return
         refuse_to_wait_here()
         done: Future[None] = Future()
-        self.submit(Op("sync", Where("", 0), action=lambda: done.set_result(None), always=True))
+        self.when_idle(lambda: done.set_result(None))
         done.result()
+
+    def when_idle(self, action: Callable[[], None]) -> None:
+        """Call `action` once nothing is left to do: here and now if so, else from the loop."""
+        self.submit(Op("sync", Where("", 0), action=action, always=True))
 
     def idle(self) -> bool:
         """Whether nothing is left to do."""

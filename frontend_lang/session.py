@@ -124,11 +124,14 @@ class Session:
             if interpreter.feed is not None:
                 interpreter.feed.close(interpreter.error or failure)
 
-    def cancel(self, reason: str) -> None:
-        """Cancel every state's calls, also those that are still to come."""
-        self.cancelled = reason
+    def cancel(self, reason: str, below: tuple[int, ...] = ()) -> None:
+        """Cancel every state's calls, also those that are still to come. below: only of the state
+        at this path of forks and of those forked from it, and only what they run now."""
+        if not below:
+            self.cancelled = reason
         for interpreter in self._all():
-            interpreter.cancel(reason)
+            if interpreter.node.path[: len(below)] == below:
+                interpreter.cancel(reason)
 
     def _all(self) -> list[Interpreter]:
         with self._lock:

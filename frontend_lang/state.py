@@ -1,21 +1,18 @@
 """`ProgramState`: the `s` of a program.
 
-`s += ...` returns at once; reading `s["x"]` waits for x. Names: a name is set once in a state and
-the states it was forked from. It may be set again inside `with s.loop():`, with `overwrite=True` on
-the call, or by plain assignment `s["x"] = value`; a read gives the latest. Calls without a name are
-kept in order in `s.unnamed()`.
+`s += ...` returns at once; reading `s["x"]` waits for x. Which names may be set, and how often, is
+in names.py.
 """
 
 from __future__ import annotations
 
 import asyncio
 import copy
-import difflib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from ..errors import EspalierError, InvalidRequestError, NotSupportedError, VariableError
+from ..errors import EspalierError, InvalidRequestError, NotSupportedError
 from .expr import (
     Expr,
     Gen,
@@ -29,7 +26,7 @@ from .expr import (
     flatten,
 )
 from .interpreter import Interpreter, op_of
-from .reasoning import SUFFIX
+from .names import Names
 from .records import Outcome
 from .report import Report
 from .session import Session
@@ -48,19 +45,10 @@ class ProgramState:
     been said so far; whoever called `run` waits for what the function is still to say.
     """
 
-    def __init__(
-        self,
-        interpreter: Interpreter,
-        variables: dict[str, Variable] | None = None,
-        loops: int = 0,
-    ) -> None:
+    def __init__(self, interpreter: Interpreter, names: Names | None = None) -> None:
         self._interpreter = interpreter
-        self._variables: dict[str, Variable] = dict(variables or {})
-        self._inherited = dict(self._variables)
-        self._unnamed: list[Variable] = []
-        self._loops = loops
+        self.names = Names(interpreter.session) if names is None else names
         self._outcome = Outcome()
-        self._open_scopes: list[str] = []
         self._awaits_function = False
 
     @property
@@ -91,50 +79,19 @@ class ProgramState:
     def _submit(self, expr: Expr) -> None:
         variable = None
         if isinstance(expr, Gen | Select | ScopeEnd):
-            variable = self._declare(expr)
+            variable = self.names.declare(expr)
         self._interpreter.submit(op_of(expr, variable))
         if self.session.synchronous:
             self._interpreter.wait()
 
-    def _declare(self, expr: Gen[Any] | Select | ScopeEnd) -> Variable:
-        name = expr.name
-        if name is None:
-            variable = Variable(None)
-            self._unnamed.append(variable)
-            return variable
-        overwrite = isinstance(expr, ScopeEnd) or expr.overwrite
-        self._check_free(name, expr, overwrite)
-        declared = [Variable(name)]
-        if isinstance(expr, Gen) and expr.reasoning is not None:
-            self._check_free(name + SUFFIX, expr, overwrite)
-            thought = Variable(name + SUFFIX)
-            declared = [Variable(name, thought), thought]
-        self.session.said(lambda: self._variables.update({str(v.name): v for v in declared}))
-        return declared[0]
-
-    def _check_free(self, name: str, expr: Expr, overwrite: bool) -> None:
-        if name in self._open_scopes:
-            raise VariableError(
-                f"the variable {name!r} is set inside itself: inside var_scope({name!r})",
-                where=str(expr.where),
-                hint="Take another name for one of the two.",
-            )
-        if name in self._variables and not overwrite and not self._loops:
-            raise VariableError(
-                f"the variable {name!r} is set already",
-                where=str(expr.where),
-                hint=f"Take another name, such as f'{name}_{{i}}'; or say that it may be set "
-                "again, with overwrite=True or inside `with s.loop():`.",
-            )
-
     @contextmanager
     def loop(self) -> Iterator[None]:
         """Inside, names may be set again; a read gives the latest value."""
-        self._loops += 1
+        self.names.loops += 1
         try:
             yield
         finally:
-            self._loops -= 1
+            self.names.loops -= 1
 
     @contextmanager
     def var_scope(self, name: str, overwrite: bool = False) -> Iterator[None]:
@@ -142,13 +99,10 @@ class ProgramState:
         where = caller()
         begin = ScopeBegin(name, where, overwrite)
         check_name(name, where)
-        self._check_free(name, begin, overwrite)
+        self.names.check_free(name, begin, overwrite)
         self._interpreter.submit(op_of(begin, None))
-        self._open_scopes.append(name)
-        try:
+        with self.names.scope(name):
             yield
-        finally:
-            self._open_scopes.remove(name)
         self._submit(ScopeEnd(name, where))
 
     @overload
@@ -225,8 +179,8 @@ class ProgramState:
         self.set_var(name, value)
 
     def __contains__(self, name: object) -> bool:
-        self._await_function(lambda: name in self._variables)
-        return name in self._variables
+        self._await_function(lambda: name in self.names)
+        return name in self.names
 
     def get_var(self, name: str) -> Any:
         """The variable's value, once it is there.
@@ -246,7 +200,7 @@ class ProgramState:
         check_name(name, caller())
         variable = Variable(name)
         variable.set(value, {"text": value if isinstance(value, str) else repr(value)})
-        self.session.said(lambda: self._variables.update({name: variable}))
+        self.names.put(variable)
 
     def get_meta_info(self, name: str) -> dict[str, Any]:
         """What is known of the variable's call: token counts, finish reason, logprobs, seed; of a
@@ -260,7 +214,7 @@ class ProgramState:
     def unnamed(self) -> list[Any]:
         """The values of the calls that have no name, in order. Waits for them."""
         values = []
-        for variable in list(self._unnamed):
+        for variable in list(self.names.unnamed):
             variable.wait()
             if variable.read_error is not None:
                 raise again(variable.read_error)
@@ -271,7 +225,7 @@ class ProgramState:
     def var_names(self) -> list[str]:
         """The names that are set or being set, in order."""
         self._await_function(lambda: False)
-        return list(self._variables)
+        return list(self.names)
 
     def text(self) -> str:
         """Everything said so far, by program, template and model."""
@@ -370,19 +324,13 @@ class ProgramState:
             self.session.wait_until(ready)
 
     def _variable(self, name: str) -> Variable:
-        self._await_function(lambda: name in self._variables)
-        found = self._variables.get(name)
+        self._await_function(lambda: name in self.names)
+        found = self.names.find(name)
         if found is not None:
             return found
         if self._outcome.failure is not None:
             raise again(self._outcome.failure)
-        near = difflib.get_close_matches(str(name), list(self._variables), n=1)
-        known = ", ".join(map(repr, self._variables)) or "none"
-        raise VariableError(
-            f"the variable {name!r} is read before anything sets it",
-            where=str(caller()),
-            hint=f"Did you mean {near[0]!r}?" if near else f"Variables so far: {known}.",
-        )
+        raise self.names.missing(name, caller())
 
     def _sync_or_raise(self) -> None:
         error = self.error()
@@ -390,6 +338,4 @@ class ProgramState:
             raise again(error)
 
     def __repr__(self) -> str:
-        return (
-            f"ProgramState(path={self._interpreter.node.path}, variables={list(self._variables)})"
-        )
+        return f"ProgramState(path={self._interpreter.node.path}, variables={list(self.names)})"

@@ -13,7 +13,6 @@ from espalier.errors import (
     BranchError,
     EngineError,
     InvalidRequestError,
-    NotSupportedError,
     ProgramError,
     VariableError,
 )
@@ -314,11 +313,20 @@ def test_branches_that_cannot_begin_fail_in_their_places(generated: bool) -> Non
 def test_join_options_are_checked() -> None:
     def body(s: State) -> None:
         forks = s.fork(2)
-        for options in ({"mode": "other"}, {"errors": "ignore"}):
-            with pytest.raises(InvalidRequestError):
-                forks.join(**options)
-        for options in ({"first": 1}, {"timeout": 1.0}):
-            with pytest.raises(NotSupportedError, match="not built yet"):
+        for options in (
+            {"mode": "other"},
+            {"errors": "ignore"},
+            {"errors": ["raise"]},
+            {"errors": ["raise", "cancel"]},
+            {"errors": 3},
+            {"first": 0},
+            {"first": 3},
+            {"first": True},
+            {"timeout": 0},
+            {"timeout": "1"},
+            {"timeout": float("inf")},
+        ):
+            with pytest.raises(InvalidRequestError, match=f"{next(iter(options))} of join"):
                 forks.join(**options)
 
     run(body)
