@@ -54,6 +54,37 @@ def attend_few(
     """`paged_attention` of the sequences of up to `FEW` rows; the other rows of the result are not
     yet written. None where native.c has nothing for these tensors, or no sequence has so few. And
     whether there are other rows."""
+    key = window, scale, softcap, q.shape, q.stride(), k_cache.stride(), v_cache.stride()
+    plans = batch.device_plans
+    if key not in plans:
+        plans[key] = _plan(q, k_cache, v_cache, batch, scale, window, softcap)
+    attention, shape, others = plans[key]
+    if attention is None:
+        return None, True
+    out = q.new_empty(q.shape[0], q.shape[1], v_cache.shape[2])
+    wide = None if sinks is None else sinks.float()
+    attention(
+        shape,
+        q.data_ptr(),
+        k_cache.data_ptr(),
+        v_cache.data_ptr(),
+        out.data_ptr(),
+        None if wide is None else wide.data_ptr(),
+    )
+    return out, others
+
+
+def _plan(
+    q: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    batch: AttentionBatch,
+    scale: float,
+    window: int | None,
+    softcap: float | None,
+) -> tuple[Any, Any, bool]:
+    """The function, None where native.c has none for these tensors; its first argument; whether
+    there are rows that are not `_rows`. One for all layers alike."""
     rows = _rows(batch)
     heads, (kv_heads, k_width), v_width = q.shape[1], k_cache.shape[1:], v_cache.shape[2]
     suits = (
@@ -65,31 +96,24 @@ def attend_few(
     )
     c = operators(q, rows.seen * kv_heads * (k_width + v_width)) if suits else None
     if c is None:
-        return None, True
-    key = "native", window, scale, softcap, q.shape, q.stride(), k_cache.stride(), v_cache.stride()
-    shape = batch.device_plans.get(key)
-    if shape is None:
-        shape = batch.device_plans[key] = _Shape(
-            tables=batch.slot_tables.data_ptr(),
-            runs=rows.runs.ctypes.data,
-            table_row=batch.slot_tables.stride(0),
-            count=len(rows.runs),
-            heads=heads,
-            kv_heads=kv_heads,
-            k_width=k_width,
-            v_width=v_width,
-            q_row=q.stride(0),
-            k_row=k_cache.stride(0),
-            v_row=v_cache.stride(0),
-            window=window or 0,
-            scale=scale,
-            softcap=softcap or 0.0,
-        )
-    out = q.new_empty(len(q), heads, v_width)
-    wide = None if sinks is None else sinks.float()
-    tensors: list[Any] = [x.data_ptr() for x in (q, k_cache, v_cache, out)]
-    c.attention(ctypes.byref(shape), *tensors, None if wide is None else wide.data_ptr())
-    return out, len(rows.runs) < batch.query_start[-1]
+        return None, None, True
+    shape = _Shape(
+        tables=batch.slot_tables.data_ptr(),
+        runs=rows.runs.ctypes.data,
+        table_row=batch.slot_tables.stride(0),
+        count=len(rows.runs),
+        heads=heads,
+        kv_heads=kv_heads,
+        k_width=k_width,
+        v_width=v_width,
+        q_row=q.stride(0),
+        k_row=k_cache.stride(0),
+        v_row=v_cache.stride(0),
+        window=window or 0,
+        scale=scale,
+        softcap=softcap or 0.0,
+    )
+    return c.attention, ctypes.byref(shape), len(rows.runs) < batch.query_start[-1]
 
 
 def _rows(batch: AttentionBatch) -> _Rows:

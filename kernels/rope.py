@@ -92,24 +92,27 @@ def turn_and_write(
             qkv, cos, sin, slot_of, rows, heads=heads, kv_heads=kv_heads, width=width, norms=norms
         )
     parts = qkv.view(qkv.shape[0], heads + 2 * kv_heads, width)
-    if (c := operators(qkv, qkv.numel())) is not None:
-        tensors = qkv, cos, sin, slot_of, rows
-        if all(tensor.is_contiguous() for tensor in tensors):
-            q_norm, k_norm = norms or (None, None)
-            c.turn_and_write(
-                *(tensor.data_ptr() for tensor in tensors),
-                len(qkv),
-                heads,
-                kv_heads,
-                width,
-                cos.shape[-1],
-                q_norm and q_norm.wide.data_ptr(),
-                k_norm and k_norm.wide.data_ptr(),
-                q_norm.eps if q_norm else 0.0,
-                k_norm.eps if k_norm else 0.0,
-                q_norm is not None and q_norm.weight.dtype != qkv.dtype,
-            )
-            return parts[:, :heads]
+    c = operators(qkv, qkv.numel())
+    if c is not None and qkv.is_contiguous() and cos.is_contiguous() and sin.is_contiguous():
+        q_norm, k_norm = norms or (None, None)
+        c.turn_and_write(
+            qkv.data_ptr(),
+            cos.data_ptr(),
+            sin.data_ptr(),
+            slot_of.data_ptr(),
+            rows.data_ptr(),
+            qkv.shape[0],
+            heads,
+            kv_heads,
+            width,
+            cos.shape[-1],
+            None if q_norm is None else q_norm.wide.data_ptr(),
+            None if k_norm is None else k_norm.wide.data_ptr(),
+            0.0 if q_norm is None else q_norm.eps,
+            0.0 if k_norm is None else k_norm.eps,
+            q_norm is not None and q_norm.weight.dtype != qkv.dtype,
+        )
+        return parts.narrow(1, 0, heads)
     queries, turned = parts[:, :heads], parts[:, : heads + kv_heads]
     if norms is not None:
         for part, norm in zip((queries, turned[:, heads:]), norms, strict=True):
