@@ -328,6 +328,51 @@ void attention(const Shape *a, const num *q, const num *k, const num *v, num *ou
     }
 }
 
+/* y [rows, outs] of a tile: up to sixteen products, each input and each weight read once for them.
+   A product is summed in one order, whatever tile it is in: a row's result is its own. */
+INLINE void tile(const num *x, const num *weight, const num *bias, num *y, int64_t inputs,
+                 int64_t outputs, int add, const int rows, const int outs) {
+    vec dot[LANES] = {0};
+    float total[LANES];
+    for (int64_t d = 0; d < inputs; d += LANES)
+        for (int o = 0; o < outs; o++) {
+            vec w = load(weight + o * inputs + d);
+            for (int m = 0; m < rows; m++) dot[m * outs + o] += load(x + m * inputs + d) * w;
+        }
+    vec all = sums(dot);
+    memcpy(total, &all, sizeof all);
+    for (int m = 0; m < rows; m++)
+        for (int o = 0; o < outs; o++) {
+            float sum = total[m * outs + o] + (bias ? wide(bias[o]) : 0.0f);
+            num *to = y + m * outputs + o;
+            *to = narrow(add ? wide(*to) + sum : sum);
+        }
+}
+
+/* y [rows, outputs] = x [rows, inputs] . weight [outputs, inputs] + bias (or NULL), added to what y
+   holds if `add`. inputs is a multiple of LANES. For few rows: weights are read once from memory,
+   sixteen outputs of all rows at a time. */
+void linear(const num *x, const num *weight, const num *bias, num *y, int64_t rows, int64_t inputs,
+            int64_t outputs, int add) {
+    for (int64_t o = 0; o < outputs;) {
+        int64_t m = 0, outs = outputs - o >= LANES ? LANES : 1;
+#define TILES(height, breadth)                                                             \
+    for (; m + height <= rows; m += height)                                                \
+        for (int64_t i = 0; i < outs; i += breadth)                                        \
+            tile(x + m * inputs, weight + (o + i) * inputs, bias ? bias + o + i : 0,       \
+                 y + m * outputs + o + i, inputs, outputs, add, height, breadth)
+        if (outs == LANES) {
+            TILES(4, 4);
+            TILES(2, 8);
+            TILES(1, 16);
+        } else {
+            TILES(4, 1);
+            TILES(1, 1);
+        }
+        o += outs;
+    }
+}
+
 /* logits [rows, width], allowed [rows, width] or NULL -> the likeliest of each row, the first of
    equals, and whether another is within `near` of it. A NaN is the likeliest. */
 void greedy(const float *logits, const uint8_t *allowed, int64_t *tokens, uint8_t *ties,

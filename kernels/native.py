@@ -53,6 +53,7 @@ _SIGNATURES: dict[str, list[Any]] = {
     "gated": [_pointer] * 2 + [_long] * 2 + [_int],
     "turn_and_write": [_pointer] * 5 + [_long] * 5 + [_pointer] * 2 + [_float] * 2 + [_int],
     "attention": [_pointer] * 6,
+    "linear": [_pointer] * 4 + [_long] * 3 + [_int],
     "greedy": [_pointer] * 4 + [_long] * 2 + [_float],
 }
 

@@ -7,10 +7,7 @@ come without touching a model.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -18,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import NotSupportedError
+from ..kernels.native import operators
 from .dtypes import native_on_cpu
 from .loader import ONE, Group, Weights
 
@@ -33,7 +31,7 @@ class Linear:
     weight, where another layer has loaded it already (tied embeddings).
     """
 
-    __slots__ = ("_few", "_packed", "_turned", "bias", "weight")
+    __slots__ = ("_few", "_onednn", "bias", "weight")
 
     def __init__(
         self,
@@ -79,37 +77,48 @@ class Linear:
                     for name, size in named
                 ]
             )
-        self._packed: Tensor | None = None
-        self._turned: Tensor | None = None
-        self._few = _turned_rows(self.weight)
-        packs = _packs(self.weight)
-        if self._few:
-            self._turned = self.weight.t().contiguous()
-        if packs and self._few < sys.maxsize:
-            self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight)
-        if self._packed is not None or self._few == sys.maxsize:
-            del self.weight
+        self._few = _few_in_c(self.weight)
+        self._onednn: Tensor | None = None
+        if _packs(self.weight):
+            self._onednn = self.weight
+            if not self._few:
+                self._onednn = torch.ops.mkldnn._reorder_linear_weight(self.weight)
+                del self.weight
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self._turned is not None and x.shape[0] <= self._few:
-            if self.bias is None:
-                return torch.mm(x, self._turned)
-            return torch.addmm(self.bias, x, self._turned)
-        if self._packed is None:
+        rows = x.shape[0]
+        if self._few and rows <= FEW:
+            y = x.new_empty(rows, self.weight.shape[0])
+            if self._multiply(x, y, add=False):
+                return y
+        if self._onednn is None:
             return F.linear(x, self.weight, self.bias)
-        rows = len(x)
         size = padded_rows(rows)
         if size != rows:
             x = F.pad(x, (0, 0, 0, size - rows))
-        y: Tensor = _packed_linear(x, self._packed, self.bias, "none", [], "")
-        return y[:rows]
+        product: Tensor = _onednn_linear(x, self._onednn, self.bias, "none", [], "")
+        return product[:rows]
 
     def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
         """Add this layer's `y` to `residual` [T, sum(outputs)] in place, and return it."""
-        if self._turned is None or x.shape[0] > self._few:
-            return residual.add_(self(x))
-        residual.addmm_(x, self._turned)
-        return residual if self.bias is None else residual.add_(self.bias)
+        if self._few and x.shape[0] <= FEW and self._multiply(x, residual, add=True):
+            return residual
+        return residual.add_(self(x))
+
+    def _multiply(self, x: Tensor, y: Tensor, *, add: bool) -> bool:
+        """Write the product of few rows to `y`, or add it, in C; False where that is not done."""
+        rows, (outputs, inputs) = x.shape[0], self.weight.shape
+        c = operators(x, rows * outputs * inputs)
+        if c is None or not (x.is_contiguous() and y.is_contiguous()):
+            return False
+        bias = None if self.bias is None else self.bias.data_ptr()
+        pointers = x.data_ptr(), self.weight.data_ptr(), bias, y.data_ptr()
+        c.linear(*pointers, rows, inputs, outputs, add)
+        return True
+
+
+FEW = 16
+"""Up to so many rows are multiplied in C, where that is built and weights are float32."""
 
 
 def padded_rows(rows: int) -> int:
@@ -122,7 +131,7 @@ def padded_rows(rows: int) -> int:
     return -(-rows // step) * step
 
 
-_packed_linear: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+_onednn_linear: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
 def _packs(weight: Tensor) -> bool:
@@ -130,37 +139,25 @@ def _packs(weight: Tensor) -> bool:
     3 times as fast as F.linear from 1 to 512 rows in float32 and bfloat16 (31 against 17 GB/s at
     one row, 240 against 100 GFLOP/s at 512), and a row's result does not depend on how many there
     are."""
-    if weight.device.type != "cpu" or _packed_linear is None:
+    if weight.device.type != "cpu" or _onednn_linear is None:
         return False
     if not torch.backends.mkldnn.is_available():
         return False
     return weight.dtype == torch.float32 or native_on_cpu(weight.dtype)
 
 
-def _turned_rows(weight: Tensor) -> int:
-    """Up to how many rows to multiply by `weight` kept transposed, for MKL on an Intel CPU.
+def _few_in_c(weight: Tensor) -> bool:
+    """Whether to keep `weight` as it is, for products of few rows in C (`kernels/native.c`).
 
-    Measured on a Xeon, one thread, float32, out of a cold cache, beside oneDNN's layout: with up to
-    `_NARROW` outputs half the time from 1 to 16 rows, and not more up to 128; with more outputs 0.7
-    of it at one row, 1.1 at four, 1.15 to 1.4 at 16, so that both are kept. Weights of more than
-    `_SMALL` elements gain 7% at one row and lose as much as half from four on.
+    Measured on a Xeon, one thread, float32, out of a cold cache, beside oneDNN's layout: 0.3 to 0.8
+    of the time from 1 to 8 rows, 0.8 to 1.1 at 16; from 32 on oneDNN takes as long from this layout
+    as from its own, within a tenth. With several threads, and in bfloat16 (its own matrix unit from
+    the first row on), oneDNN's is faster.
     """
-    small = weight.device.type == "cpu" and weight.dtype == torch.float32
-    small = small and weight.numel() <= _SMALL and weight.shape[1] <= _NARROW
-    if not small or not torch.backends.mkl.is_available() or not _is_intel():
-        return 0
-    return sys.maxsize if weight.shape[0] <= _NARROW else _FEW
-
-
-_SMALL = 1 << 21
-_NARROW = 1023
-_FEW = 3
-
-
-@cache
-def _is_intel() -> bool:
-    """Whether this is an Intel CPU, as far as Linux tells."""
-    try:
-        return "GenuineIntel" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return False
+    alone = weight.device.type == "cpu" and torch.get_num_threads() == 1
+    return (
+        alone
+        and weight.dtype == torch.float32
+        and weight.shape[1] % 16 == 0
+        and operators(weight, 0) is not None
+    )

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,8 +8,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from espalier.errors import NotSupportedError
+from espalier.kernels import native
 from espalier.runtime import layers
-from espalier.runtime.layers import Linear
+from espalier.runtime.layers import FEW, Linear
 from espalier.runtime.loader import Group, Weights
 
 CPU = torch.device("cpu")
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 def tensors(tmp_path: Path) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     tensors = {
-        f"{name}.{kind}": torch.randn(*((size, 24) if kind == "weight" else (size,)))
+        f"{name}.{kind}": torch.randn(*((size, 32) if kind == "weight" else (size,)))
         for name, size in (("q", 16), ("k", 8))
         for kind in ("weight", "bias")
     }
@@ -28,24 +28,25 @@ def tensors(tmp_path: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
-@pytest.mark.parametrize("intel", [False, True])
+@pytest.mark.parametrize("in_c", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("rows", [0, 1, 2, 33])
+@pytest.mark.parametrize("rows", [0, 1, 2, 7, 16, 17, 33])
 def test_fused_parts_are_each_their_own_product(
     tensors: dict[str, torch.Tensor],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    intel: bool,
+    in_c: bool,
     dtype: torch.dtype,
     bias: bool,
     rows: int,
 ) -> None:
-    """In every layout: an Intel CPU's and the others'."""
-    monkeypatch.setattr(layers, "_is_intel", lambda: intel)
+    """In every layout."""
+    if not in_c:
+        monkeypatch.setattr(native, "library", lambda dtype: None)
     with Weights(tmp_path, device=CPU, dtype=dtype) as weights:
-        both = Linear(weights, ["q", "k"], [16, 8], 24, kind="column", bias=bias)
-    x = torch.randn(rows, 24).to(dtype)
+        both = Linear(weights, ["q", "k"], [16, 8], 32, kind="column", bias=bias)
+    x = torch.randn(rows, 32).to(dtype)
     parts = [
         F.linear(
             x,
@@ -64,54 +65,64 @@ def test_fused_parts_are_each_their_own_product(
 
 
 def test_how_weights_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.backends.mkl.is_available", lambda: True)
-    narrow, wide, large = torch.zeros(256, 256), torch.zeros(8192, 256), torch.zeros(1024, 1024)
-    monkeypatch.setattr(layers, "_is_intel", lambda: True)
-    assert [layers._turned_rows(x) for x in (narrow, wide, large)] == [sys.maxsize, 3, 0]
-    assert layers._turned_rows(narrow.bfloat16()) == 0
-    assert layers._turned_rows(narrow.to("meta")) == 0
-    assert not layers._packs(narrow.to("meta"))
-    monkeypatch.setattr(layers, "_is_intel", lambda: False)
-    assert layers._turned_rows(narrow) == 0
+    """As they are where C multiplies few rows by them, else in oneDNN's layout; nowhere in both."""
+    weight = torch.zeros(8, 32)
+    built = native.library(torch.float32) is not None
+    assert layers._few_in_c(weight) == built
+    assert not layers._few_in_c(weight[:, :24])
+    assert not layers._few_in_c(weight.bfloat16())
+    assert not layers._few_in_c(weight.to("meta"))
+    assert not layers._packs(weight.to("meta"))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert not layers._few_in_c(weight)
 
 
-@pytest.mark.parametrize("onednn", [False, True])
-def test_wide_weights_are_kept_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, onednn: bool
-) -> None:
-    """Few rows go by one layout and more by the other, to the same products."""
-    monkeypatch.setattr("torch.backends.mkl.is_available", lambda: True)
-    monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: onednn)
-    monkeypatch.setattr(layers, "_is_intel", lambda: True)
-    torch.manual_seed(0)
-    weight, bias = torch.randn(1100, 24), torch.randn(1100)
-    save_file({"wide.weight": weight, "wide.bias": bias}, tmp_path / "model.safetensors")
-    with Weights(tmp_path, device=CPU, dtype=torch.float32) as weights:
-        layer = Linear(weights, ["wide"], [1100], 24, kind="column", bias=True)
-    for rows in (0, 1, 3, 4, 40):
-        x, residual = torch.randn(rows, 24), torch.randn(rows, 1100)
-        expected = F.linear(x, weight, bias)
-        torch.testing.assert_close(layer(x), expected)
-        torch.testing.assert_close(layer.add_to(residual.clone(), x), residual + expected)
+@pytest.mark.parametrize("outputs", [1, 16, 37])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("add", [False, True])
+def test_products_in_c(outputs: int, dtype: torch.dtype, bias: bool, add: bool) -> None:
+    """Every number of rows gives each of them the same to the last bit, and a NaN stays in its
+    row."""
+    c = native.library(dtype)
+    if c is None:
+        pytest.skip("no C compiler")
+    torch.manual_seed(outputs)
+    x, weight = torch.randn(FEW, 48).to(dtype), torch.randn(outputs, 48).to(dtype)
+    extra = torch.randn(outputs).to(dtype) if bias else None
+    before = torch.randn(FEW, outputs).to(dtype)
+    expected = F.linear(x.float(), weight.float(), None if extra is None else extra.float())
+    expected = (expected + before.float() if add else expected).to(dtype)
+    x[5, 3] = torch.nan
+    expected[5] = torch.nan
+    whole: torch.Tensor | None = None
+    for rows in range(FEW, -1, -1):
+        y = before[:rows].clone()
+        at = None if extra is None else extra.data_ptr()
+        c.linear(x.data_ptr(), weight.data_ptr(), at, y.data_ptr(), rows, 48, outputs, add)
+        near = 1e-5 if dtype == torch.float32 else 2e-2
+        torch.testing.assert_close(y, expected[:rows], rtol=near, atol=near, equal_nan=True)
+        whole = y if whole is None else whole
+        assert torch.equal(y.nan_to_num(7), whole[:rows].nan_to_num(7))
 
 
 def test_products_have_few_numbers_of_rows(
     tensors: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each has a kernel of its own, which oneDNN keeps."""
-    monkeypatch.setattr(layers, "_is_intel", lambda: False)
+    monkeypatch.setattr(native, "library", lambda dtype: None)
     with Weights(tmp_path, device=CPU, dtype=torch.float32) as weights:
-        layer = Linear(weights, ["q"], [16], 24, kind="column")
+        layer = Linear(weights, ["q"], [16], 32, kind="column")
     multiplied: set[int] = set()
-    packed = layers._packed_linear
+    multiply = layers._onednn_linear
 
     def note(x: torch.Tensor, *more: object) -> torch.Tensor:
         multiplied.add(len(x))
-        product: torch.Tensor = packed(x, *more)
+        product: torch.Tensor = multiply(x, *more)
         return product
 
-    monkeypatch.setattr(layers, "_packed_linear", note)
-    x = torch.randn(2048, 24)
+    monkeypatch.setattr(layers, "_onednn_linear", note)
+    x = torch.randn(2048, 32)
     whole = F.linear(x, tensors["q.weight"])
     for rows in [*range(1, 300), 511, 512, 513, 1025, 2048]:
         torch.testing.assert_close(layer(x[:rows]), whole[:rows])
@@ -124,20 +135,20 @@ def test_without_onednn_the_plain_product(
     tensors: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: False)
-    monkeypatch.setattr(layers, "_is_intel", lambda: False)
+    monkeypatch.setattr(native, "library", lambda dtype: None)
     with Weights(tmp_path, device=CPU, dtype=torch.float32) as weights:
-        layer = Linear(weights, ["q"], [16], 24, kind="row", bias=True)
-    x = torch.randn(5, 24)
+        layer = Linear(weights, ["q"], [16], 32, kind="row", bias=True)
+    x = torch.randn(5, 32)
     assert torch.equal(layer(x), F.linear(x, tensors["q.weight"], tensors["q.bias"]))
 
 
 def test_what_is_not_built_is_refused(tensors: dict[str, torch.Tensor], tmp_path: Path) -> None:
     with Weights(tmp_path, device=CPU, dtype=torch.float32) as weights:
         with pytest.raises(NotSupportedError, match="2 ranks"):
-            Linear(weights, ["q"], [16], 24, kind="row", group=Group(0, 2))
+            Linear(weights, ["q"], [16], 32, kind="row", group=Group(0, 2))
         with pytest.raises(NotSupportedError, match="awq"):
-            Linear(weights, ["q"], [16], 24, kind="row", format="awq")  # type: ignore[arg-type]
-        half = Linear(weights, ["q"], [16], 24, kind="column", bias=True, group=Group(1, 2))
-    x = torch.randn(3, 24)
+            Linear(weights, ["q"], [16], 32, kind="row", format="awq")  # type: ignore[arg-type]
+        half = Linear(weights, ["q"], [16], 32, kind="column", bias=True, group=Group(1, 2))
+    x = torch.randn(3, 32)
     whole = F.linear(x, tensors["q.weight"], tensors["q.bias"])
     torch.testing.assert_close(half(x), whole[:, 8:])
