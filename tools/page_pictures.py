@@ -12,8 +12,8 @@ from typing import Any
 
 import httpx
 
+from tests.runtime.served import served
 from tests.runtime.server.browsing import Page, chromium
-from tests.runtime.server.test_process import served
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 TEXT = "Text: Thank you so much! The pizza arrived on Friday at 7 pm. Please hurry!"

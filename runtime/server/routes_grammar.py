@@ -64,7 +64,7 @@ async def _checked(server: Server, caller: Caller, spec: GrammarSpec) -> Respons
                 input_ids=[[0]],
                 sampling_params=SamplingParams(max_tokens=1),
                 grammar=spec,
-                namespace=f"{caller.namespace}+check",  # in the caller's turn, beside their prefixes
+                namespace=f"{caller.namespace}+check",  # their turn, not their prefixes
                 deadline=_SECONDS,
             )
         except (GrammarError, NotSupportedError) as error:

@@ -12,10 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.runtime.served import Served, served
 from tests.runtime.server.browsing import Page, chromium
-from tests.runtime.server.test_process import Served, served, text_folder
 
-__all__ = ["text_folder"]  # a fixture
 SCHEMA = '{"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}'
 TOOLS = '[{"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": '
 TOOLS += '"string"}}, "required": ["city"], "additionalProperties": false}}]'

@@ -118,6 +118,4 @@ def test_what_is_no_grammar_is_an_error(sprig: InProcess) -> None:
 def test_a_check_is_seen_in_nobodys_cache(sprig: InProcess) -> None:
     sprig.engine.flush_cache()
     sprig.ok("/grammar/check", regex="a")
-    assert all(
-        n["namespace"] == "+check" for n in sprig.get("/cache/tree").json()["nodes"]
-    )
+    assert all(n["namespace"] == "+check" for n in sprig.get("/cache/tree").json()["nodes"])
