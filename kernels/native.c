@@ -373,6 +373,22 @@ void linear(const num *x, const num *weight, const num *bias, num *y, int64_t ro
     }
 }
 
+/* `linear` of rms_norm(x). rows * inputs numbers lie on the stack. */
+void normed_linear(const num *x, const float *norm, float eps, int whole, const num *weight,
+                   const num *bias, num *y, int64_t rows, int64_t inputs, int64_t outputs) {
+    num normed[rows * inputs];
+    rms_norm(x, norm, normed, rows, inputs, eps, whole);
+    linear(normed, weight, bias, y, rows, inputs, outputs, 0);
+}
+
+/* `linear` of gated(gate_up). rows * inputs numbers lie on the stack. */
+void gated_linear(const num *gate_up, int gelu, const num *weight, const num *bias, num *y,
+                  int64_t rows, int64_t inputs, int64_t outputs, int add) {
+    num inner[rows * inputs];
+    gated(gate_up, inner, rows, inputs, gelu);
+    linear(inner, weight, bias, y, rows, inputs, outputs, add);
+}
+
 /* logits [rows, width], allowed [rows, width] or NULL -> the likeliest of each row, the first of
    equals, and whether another is within `near` of it. A NaN is the likeliest. */
 void greedy(const float *logits, const uint8_t *allowed, int64_t *tokens, uint8_t *ties,

@@ -54,6 +54,8 @@ _SIGNATURES: dict[str, list[Any]] = {
     "turn_and_write": [_pointer] * 5 + [_long] * 5 + [_pointer] * 2 + [_float] * 2 + [_int],
     "attention": [_pointer] * 6,
     "linear": [_pointer] * 4 + [_long] * 3 + [_int],
+    "normed_linear": [_pointer] * 2 + [_float, _int] + [_pointer] * 3 + [_long] * 3,
+    "gated_linear": [_pointer, _int] + [_pointer] * 3 + [_long] * 3 + [_int],
     "greedy": [_pointer] * 4 + [_long] * 2 + [_float],
 }
 

@@ -15,7 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import NotSupportedError
+from ..kernels.activation import silu_mul
 from ..kernels.native import operators
+from ..kernels.norm import RMSNorm
 from .dtypes import native_on_cpu
 from .loader import ONE, Group, Weights
 
@@ -105,6 +107,50 @@ class Linear:
             return residual
         return residual.add_(self(x))
 
+    def of_norm(self, norm: RMSNorm, x: Tensor, plus: Tensor | None = None) -> Tensor:
+        """This layer of `norm(x)`, after adding `plus` to `x` in place."""
+        c = self._fused(x, x)
+        if c is None:
+            return self(norm(x) if plus is None else norm.add(x, plus))
+        if plus is not None:
+            x.add_(plus)
+        outputs, inputs = self.weight.shape
+        y = x.new_empty(x.shape[0], outputs)
+        c.normed_linear(
+            x.data_ptr(),
+            norm.wide.data_ptr(),
+            norm.eps,
+            norm.weight.dtype != x.dtype,
+            self.weight.data_ptr(),
+            None if self.bias is None else self.bias.data_ptr(),
+            y.data_ptr(),
+            x.shape[0],
+            inputs,
+            outputs,
+        )
+        return y
+
+    def add_gated_to(self, residual: Tensor, gate_up: Tensor) -> Tensor:
+        """Add this layer of SiLU(gate) * up, gate_up [T, 2 * inputs], to `residual` in place, and
+        return it."""
+        c = self._fused(gate_up, residual)
+        if c is None:
+            return self.add_to(residual, silu_mul(gate_up))
+        outputs, inputs = self.weight.shape
+        bias = None if self.bias is None else self.bias.data_ptr()
+        pointers = self.weight.data_ptr(), bias, residual.data_ptr()
+        rows = residual.shape[0]
+        c.gated_linear(gate_up.data_ptr(), False, *pointers, rows, inputs, outputs, True)
+        return residual
+
+    def _fused(self, x: Tensor, y: Tensor) -> Any | None:
+        """The functions of native.c, if they take this layer's few rows with what stands before."""
+        if not self._few or x.shape[0] > FEW or x.numel() > _ON_STACK:
+            return None
+        if not (x.is_contiguous() and y.is_contiguous()):
+            return None
+        return operators(x, x.shape[0] * self.weight.numel())
+
     def _multiply(self, x: Tensor, y: Tensor, *, add: bool) -> bool:
         """Write the product of few rows to `y`, or add it, in C; False where that is not done."""
         rows, (outputs, inputs) = x.shape[0], self.weight.shape
@@ -117,6 +163,7 @@ class Linear:
         return True
 
 
+_ON_STACK = 1 << 16  # elements
 FEW = 16
 """Up to so many rows are multiplied in C, where that is built and weights are float32."""
 

@@ -38,9 +38,9 @@ class Layer:
 
     def __call__(self, x: Tensor, step: Step) -> Tensor:
         """Adds to the residual `x` in place and returns it."""
-        mixed = self.attention(self.before_attention(x), step)
+        mixed = self.attention(x, self.before_attention, step)
         mixed = self.after_attention(self.attention.output(mixed))
-        inner = gelu_mul(self.gate_up(self.before_mlp.add(x, mixed)))
+        inner = gelu_mul(self.gate_up.of_norm(self.before_mlp, x, mixed))
         return x.add_(self.after_mlp(self.down(inner)))
 
 

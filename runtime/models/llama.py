@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...kernels.activation import silu_mul
 from ...kernels.attention import AttentionBatch, Workspace, paged_attention
 from ...kernels.norm import RMSNorm
 from ...kernels.rope import turn_and_write
@@ -103,8 +102,9 @@ class Attention:
                 rms_norm(config, weights, f"{name}.k_norm", self.width),
             )
 
-    def __call__(self, x: Tensor, step: Step) -> Tensor:
-        qkv = self.qkv(x)
+    def __call__(self, x: Tensor, norm: RMSNorm, step: Step) -> Tensor:
+        """Of the residual `x`, normed by `norm`."""
+        qkv = self.qkv.of_norm(norm, x)
         local = self.window is not None
         cos, sin = (step.local_cos, step.local_sin) if local else (step.cos, step.sin)
         queries = turn_and_write(
@@ -147,12 +147,12 @@ class Layer:
 
     def __call__(self, x: Tensor, step: Step) -> Tensor:
         """Adds to the residual `x` in place and returns it."""
-        mixed = self.attention(self.attention_norm(x), step)
+        mixed = self.attention(x, self.attention_norm, step)
         if x.is_cuda:  # one kernel adds and norms; on a CPU the product adds
-            inner = self.mlp_norm.add(x, self.attention.output(mixed))
+            gate_up = self.gate_up.of_norm(self.mlp_norm, x, self.attention.output(mixed))
         else:
-            inner = self.mlp_norm(self.attention.output.add_to(x, mixed))
-        return self.down.add_to(x, silu_mul(self.gate_up(inner)))
+            gate_up = self.gate_up.of_norm(self.mlp_norm, self.attention.output.add_to(x, mixed))
+        return self.down.add_gated_to(x, gate_up)
 
 
 class LlamaForCausalLM:

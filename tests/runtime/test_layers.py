@@ -9,6 +9,8 @@ from safetensors.torch import save_file
 
 from espalier.errors import NotSupportedError
 from espalier.kernels import native
+from espalier.kernels.activation import silu_mul_reference
+from espalier.kernels.norm import RMSNorm, rms_norm_reference
 from espalier.runtime import layers
 from espalier.runtime.layers import FEW, Linear
 from espalier.runtime.loader import Group, Weights
@@ -104,6 +106,37 @@ def test_products_in_c(outputs: int, dtype: torch.dtype, bias: bool, add: bool) 
         torch.testing.assert_close(y, expected[:rows], rtol=near, atol=near, equal_nan=True)
         whole = y if whole is None else whole
         assert torch.equal(y.nan_to_num(7), whole[:rows].nan_to_num(7))
+
+
+@pytest.mark.parametrize("in_c", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("rows", [0, 1, 5, 16, 17])
+def test_with_what_stands_before(
+    tensors: dict[str, torch.Tensor],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    in_c: bool,
+    bias: bool,
+    rows: int,
+) -> None:
+    """A norm or a gate before the product, made with it or apart."""
+    if not in_c:
+        monkeypatch.setattr(native, "library", lambda dtype: None)
+    with Weights(tmp_path, device=CPU, dtype=torch.float32) as weights:
+        layer = Linear(weights, ["q"], [16], 32, kind="column", bias=bias)
+    weight, extra = tensors["q.weight"], tensors["q.bias"] if bias else None
+    norm = RMSNorm(torch.randn(32), 1e-5)
+    x, plus, gate_up, residual = (torch.randn(rows, size) for size in (32, 32, 64, 16))
+    near = {"rtol": 1e-5, "atol": 1e-5}
+    normed = F.linear(rms_norm_reference(x, norm.weight, 1e-5), weight, extra)
+    torch.testing.assert_close(layer.of_norm(norm, x), normed, **near)
+    normed = F.linear(rms_norm_reference(x + plus, norm.weight, 1e-5), weight, extra)
+    added = x.clone()
+    torch.testing.assert_close(layer.of_norm(norm, added, plus), normed, **near)
+    assert torch.equal(added, x + plus)
+    expected = residual + F.linear(silu_mul_reference(gate_up), weight, extra)
+    assert layer.add_gated_to(residual, gate_up) is residual
+    torch.testing.assert_close(residual, expected, **near)
 
 
 def test_products_have_few_numbers_of_rows(
