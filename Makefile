@@ -68,7 +68,7 @@ cover: $(READY)
 	$(PY) -m coverage report --fail-under=90 --include='radix_cache/*'
 	$(PY) -m coverage report --fail-under=90 --include='grammar/*'
 	$(PY) -m coverage report --fail-under=90 --include='frontend_lang/*'
-	$(PY) -m coverage report --fail-under=90 --include='runtime/scheduler.py,runtime/admission.py,runtime/memory.py,runtime/lanes.py,runtime/sequence.py,runtime/waiting.py,runtime/step.py,runtime/plan.py,runtime/request.py'
+	$(PY) -m coverage report --fail-under=90 --include='runtime/scheduler.py,runtime/admission.py,runtime/decoding.py,runtime/memory.py,runtime/lanes.py,runtime/sequence.py,runtime/waiting.py,runtime/step.py,runtime/plan.py,runtime/request.py'
 
 # The small form of it is one of the tests.
 soak: $(READY)

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 class Counters(msgspec.Struct):
     """Totals since the start. `recomputed_tokens`: computed again after a retract, apart from
-    `computed_tokens` (P1)."""
+    `computed_tokens` (P1). `drafted_tokens`: rows of guesses (drafts.py), `accepted_tokens`: those
+    that were right, which are generated tokens, too."""
 
     steps: int = 0
     rows: int = 0
@@ -26,6 +27,8 @@ class Counters(msgspec.Struct):
     recomputed_tokens: int = 0
     retractions: int = 0
     failed_steps: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
     def add(self, seq: Sequence, cached: int = 0, shared: int = 0, computed: int = 0) -> None:
         """Account for a sequence's next prompt tokens."""

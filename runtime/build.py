@@ -188,6 +188,7 @@ def _assemble(
         eos_ids=eos_ids,
         mixed_rows=mixed_rows,
         overlap=overlap,
+        drafts=options.drafts,
     )
     return Built(core=core, info=info, grammars=grammars)
 

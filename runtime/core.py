@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..errors import (
     DeadlineError,
     EngineError,
@@ -25,7 +23,9 @@ from ..errors import (
 )
 from ..types import Chunk, FinishReason, Result, TokenLogprob
 from .deadlines import Deadlines
+from .drafts import Drafts
 from .grammars import Grammars
+from .masking import Masking
 from .model_runner import Masks, Runner
 from .pins import Pins
 from .plan import StepOutput
@@ -47,7 +47,8 @@ _log = logging.getLogger("espalier.engine")
 
 class EngineCore:
     """See the module's docstring. `emit` gets each chunk; it must not block. eos_ids: the model's
-    own, for want of a tokenizer that names them. mixed_rows: see `Limits`."""
+    own, for want of a tokenizer that names them. mixed_rows: see `Limits`. drafts: whether to guess
+    what grammars force."""
 
     def __init__(
         self,
@@ -63,6 +64,7 @@ class EngineCore:
         eos_ids: Iterable[int] = (),
         mixed_rows: str | None = None,
         overlap: bool = False,
+        drafts: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.scheduler = scheduler
@@ -85,7 +87,8 @@ class EngineCore:
         self._live: dict[int, Progress] = {}
         self._deadlines = Deadlines()
         self._launched: tuple[Step, Any] | None = None
-        self._resend = False
+        self._masking = None if compiler is None else Masking(compiler.pool)
+        self._drafts = Drafts(tokenizer, vocab_size) if drafts and tokenizer else None
         self._searches = Searches()
         self.pins = Pins(scheduler)
 
@@ -203,35 +206,13 @@ class EngineCore:
 
     def _sample(self, step: Step, handle: Any) -> None:
         try:
-            self._runner.sample(handle, self._masks(step))
+            masks = Masks()
+            if step.plan.constrained:
+                assert self._masking is not None
+                masks = self._masking.of(step, self._live, self._fail_one)
+            self._runner.sample(handle, masks)
         except Exception as error:
             self._step_failed(step, error)
-
-    def _masks(self, step: Step) -> Masks:
-        if not step.plan.constrained:
-            return Masks()
-        assert self._grammars.compiler is not None
-        pool = self._grammars.compiler.pool
-        pool.begin_step()
-        masks = Masks()
-        for i in step.plan.constrained:
-            progress = self._live.get(step.samples[i].id)
-            if progress is None or progress.matcher is None:
-                continue  # finished meanwhile: its token will be discarded
-            try:
-                row = progress.matcher.mask_row(progress.remaining)
-            except Exception as error:  # a grammar that grew too large, or a bug of ours (P4)
-                self._fail_one(progress, error)
-                continue
-            masks.samples.append(i)
-            masks.rows.append(row)
-        masks.new_rows = list(pool.drain_dirty())
-        if self._resend:  # a step failed, and with it perhaps rows that were on their way
-            masks.new_rows = list(range(pool.used))
-            self._resend = False
-        if masks.new_rows:
-            masks.new_words = pool.rows[np.array(masks.new_rows)]
-        return masks
 
     def _collect(self, later: Step | None = None, later_handle: Any = None) -> bool:
         """Collect and commit the launched step, if there is one. later: launched after it."""
@@ -261,7 +242,8 @@ class EngineCore:
 
     def _step_failed(self, step: Step, error: Exception) -> None:
         _log.error("step %d failed", step.plan.step, exc_info=error)
-        self._resend = True
+        if self._masking is not None:
+            self._masking.lost()
         for seq in self.scheduler.fail(step):
             progress = self._live.get(seq.id)
             if progress is not None:
@@ -283,10 +265,11 @@ class EngineCore:
         for seq, count in step.scored:
             seq.score(list(itertools.islice(scores, count)))
         live, near, logprobs, taken = self._live, output.near_ties, output.logprobs, 0
+        wrong = step.verify(output.tokens)
         for i, (seq, token) in enumerate(zip(step.samples, output.tokens, strict=True)):
             progress = live.get(seq.id)
-            if progress is None or seq.state != "running":
-                continue  # it ended one step ago: this token never was
+            if progress is None or seq.state != "running" or i in wrong:
+                continue  # it ended one step ago, or the row was a wrong guess: no token
             if near[i]:
                 progress.near_ties += 1
             if i in output.broken:
@@ -305,6 +288,8 @@ class EngineCore:
         self.scheduler.counters.generated_tokens += taken
         self._pool(step, output)
         self.scheduler.retire(step)
+        if self._drafts is not None:
+            self._drafts.follow(step, self._live, self._fail_one)
         for seq, _ in (*step.scored, *step.pooled):
             progress = self._live.get(seq.id)
             if progress is not None and seq.spoiled:

@@ -73,6 +73,7 @@ class Engine:
         eviction: str = "density",
         host_total_tokens: int = 0,
         context_length: int | None = None,
+        drafts: bool = True,
         **unknown: object,
     ) -> None:
         fields = EngineOptions.__struct_fields__

@@ -27,6 +27,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     when they are evicted; 0: none. context_length: tokens that a sequence may have; None: the
     model's. A LongRoPE model's are those of its original context; asked for more, it turns all
     sequences by its factors for long ones.
+    drafts: guess the tokens of what a grammar forces and verify several in one step (drafts.py).
     """
 
     model: str = "sprig"
@@ -47,6 +48,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     eviction: Literal["density", "lru"] = "density"
     host_total_tokens: int = 0
     context_length: int | None = None
+    drafts: bool = True
 
     def check(self) -> None:
         """Raise for what cannot be."""

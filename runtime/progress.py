@@ -40,6 +40,9 @@ class Progress:
         self.near_ties = 0
         self.matched_stop: str | int | None = None
         params = seq.request.params
+        # A penalty depends on the tokens before, which a draft does not know yet.
+        self.drafts = not seq.penalised
+        self.draft_misses = self.draft_wait = 0  # in a row; chances to let go by
         watch = params.stop or searches or seq.request.stream
         self._detokenizer: Detokenizer | None = None
         if watch and tokenizer is not None:

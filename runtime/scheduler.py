@@ -27,6 +27,7 @@ from ..radix_cache.tree import RadixCache
 from . import invariants, memory
 from .accounts import Counters
 from .admission import Admission
+from .decoding import decode
 from .options import SchedulerConfig
 from .plan import Ints
 from .prefetch import Prefetch
@@ -119,7 +120,7 @@ class Scheduler:
                 prefilling.append(seq)
             elif seq.pos < seq.length < seq.max_length:
                 decoding.append(seq)
-        rows = self._decode(step, decoding[:budget])
+        rows = decode(self, step, decoding, budget)
         budget -= rows
         if rows and self.config.chunk_tokens is not None:
             budget = min(budget, self.config.chunk_tokens)
@@ -137,7 +138,12 @@ class Scheduler:
         return step
 
     def retire(self, step: Step) -> None:
-        """The step's KV and tokens are real now: free what waited for it."""
+        """The step's KV and tokens are real now: free what waited for it. Its drafts have been
+        verified, and what they were is known."""
+        for draft in step.drafts:
+            self.counters.accepted_tokens += draft.right
+            if draft.seq.state == "running":
+                draft.seq.settle()
         self.cache.commit(step.plan.step)
         self._close(step)
 
@@ -216,18 +222,6 @@ class Scheduler:
             self.cache.unlock(seq.node)
             seq.node = match.node
             self.adopt(step, seq, match.slots, match.pending)
-
-    def _decode(self, step: Step, seqs: list[Sequence]) -> int:
-        """Plan one row each of sequences that decode; returns how many."""
-        page = self.config.page_size
-        full = [seq for seq in seqs if seq.pos == seq.room]
-        if full:
-            slots = self.take(len(full) * page)
-            if slots is None:  # too few: one by one, while there are any
-                return sum([self.run(step, seq, 1) for seq in seqs if seq.runnable])
-            step.grow(full, slots.reshape(-1, page))
-        step.decode(seqs)
-        return len(seqs)
 
     def run(self, step: Step, seq: Sequence, budget: int) -> int:
         """Plan as many rows of a sequence as it wants and the budget allows; returns how many."""

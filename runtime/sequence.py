@@ -2,8 +2,9 @@
 
 Positions count from the prompt's first token.
 
-- `known`: tokens whose ids the host has read; `length - known` (0 or 1) more are sampled by a
-  launched step;
+- `known`: tokens whose ids the host has read; `length - known` (0 or 1; of a draft that is being
+  verified, at most its tokens) more are sampled by a launched step;
+- `draft`: tokens that are guessed to follow the known ones (drafts.py);
 - `room`: slots in `table`; `kv_len <= room`: positions whose KV is there or is being written by a
   launched step. The first `tree_len` slots belong to the tree (the path to `node`, which is
   locked), the rest to the sequence;
@@ -50,6 +51,7 @@ class Sequence:
         "cached",
         "computed",
         "constrained",
+        "draft",
         "finished_at",
         "first_token_at",
         "grammar_seconds",
@@ -120,6 +122,7 @@ class Sequence:
         self.retractions = 0
         self.arrival = self.seat = self.asked = 0
         self.last_step = self.last_token = -1
+        self.draft: tuple[int, ...] = ()
         self.promised = 0  # tokens it may still generate, charged to its tenant when it was seated
         self.cached = self.computed = self.shared = self.accounted = 0
         self.scores: list[TokenLogprob] = []
@@ -150,6 +153,7 @@ class Sequence:
         self.retracted = True
         self.retractions += 1
         self.length = self.prefill_end = self.known
+        self.draft = ()
         if self.pooling is not None:
             self.forget_pooled()
             return
@@ -223,6 +227,11 @@ class Sequence:
         self.ids[self.known] = self.last_token = token
         self.known += 1
 
+    def settle(self) -> None:
+        """A draft has been verified: it goes on from the last known token."""
+        self.length = self.known
+        self.pos = self.known - 1
+
     def set_slots(self, start: int, slots: Ints) -> None:
         """Write `table[start : start + len(slots)]`, growing it as needed."""
         stop = start + len(slots)
@@ -260,10 +269,17 @@ class Sequence:
             deterministic=params.deterministic,
         )
 
-    def _penalties(self) -> Penalties | None:
+    @property
+    def penalised(self) -> bool:
+        """Whether it asks for a penalty on tokens that were there before."""
         params = self.request.params
         factors = (params.repetition_penalty, params.frequency_penalty, params.presence_penalty)
-        if factors == (1.0, 0.0, 0.0):
+        return factors != (1.0, 0.0, 0.0)
+
+    def _penalties(self) -> Penalties | None:
+        if not self.penalised:
             return None
+        params = self.request.params
+        factors = (params.repetition_penalty, params.frequency_penalty, params.presence_penalty)
         prompt, generated = self.ids[: self.prompt_len], self.ids[self.prompt_len : self.known]
         return Penalties(*factors, prompt.copy(), generated.copy())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from .plan import Ints, Plan, TableDelta, TableGrowth
 from .sequence import Sequence
 
@@ -11,6 +13,19 @@ if TYPE_CHECKING:
     from ..radix_cache.node import Node
 
 _SHORT = 2048  # tokens; hashing 100,000 takes longer than planning a step
+
+
+class Draft(msgspec.Struct):
+    """Tokens guessed to follow a sequence's last one, which stands at `start`; each is the input of
+    a row of its own. first: number of the sample after the last token, which those after the
+    guesses follow; rows: how many these samples are in all. right: guesses that turned out so."""
+
+    seq: Sequence
+    tokens: tuple[int, ...]
+    start: int
+    first: int
+    rows: int
+    right: int = 0
 
 
 class Step:
@@ -27,6 +42,7 @@ class Step:
         self.samples: list[Sequence] = []
         self.scored: list[tuple[Sequence, int]] = []
         self.pooled: list[tuple[Sequence, int]] = []
+        self.drafts: list[Draft] = []
         self._trash_slot = trash_slot
         self._row_of_prefix: dict[tuple[str, bytes] | Node, int] = {}
         self._logits_row: dict[int, int] = {}
@@ -127,6 +143,42 @@ class Step:
         plan.query_start.extend(range(first + 1, stop + 1))
         plan.logits_at.extend(range(first, stop))
         plan.sample_from.extend(range(place, place + len(seqs)))
+
+    def draft(self, seq: Sequence, tokens: tuple[int, ...]) -> None:
+        """Rows of the sequence's last token and of those guessed to follow it, which have slots,
+        and a sample from each row."""
+        plan, first, start = self.plan, len(self.plan.positions), seq.pos
+        stop = start + 1 + len(tokens)
+        if start < seq.known:
+            plan.input_ids.append(seq.last_token)
+        else:
+            plan.input_ids.append(0)
+            plan.device_rows.append(first)
+            plan.device_seats.append(seq.seat)
+        plan.input_ids.extend(tokens)
+        plan.positions.extend(range(start, stop))
+        plan.slot_of.extend(seq.table[start:stop].tolist())
+        plan.seats.append(seq.seat)
+        plan.query_start.append(first + stop - start)
+        plan.seq_len.append(stop)
+        self.drafts.append(Draft(seq, tokens, start, len(self.samples), stop - start))
+        for row in range(first, first + stop - start):
+            self.sample(seq, self.logits(row))
+            seq.length += 1
+        seq.pos = seq.kv_len = seq.length = stop  # nothing more before it is verified
+
+    def verify(self, tokens: list[int]) -> set[int]:
+        """The samples behind a wrong guess, which are none. tokens: of all samples. The sequences
+        of drafts keep the KV of what was guessed right."""
+        wrong: set[int] = set()
+        for draft in self.drafts:
+            for guess, token in zip(draft.tokens, tokens[draft.first :], strict=False):
+                if guess != token:
+                    break
+                draft.right += 1
+            draft.seq.kv_len = draft.start + 1 + draft.right
+            wrong.update(range(draft.first + draft.right + 1, draft.first + draft.rows))
+        return wrong
 
     def unwrite(self) -> None:
         """The step failed: the KV its rows were to write is not there."""

@@ -1,0 +1,91 @@
+"""Drafts of what a grammar forces: guesses that a step verifies.
+
+Where a grammar leaves one way on, its bytes are known and its tokens are not: a model may spell
+them in several ways. The tokenizer's way is guessed and run as rows of one step, each masked and
+sampled with the noise of its own position; what is sampled is kept up to the first token that is
+not the guess. So the tokens are those of plain decoding, whatever was guessed.
+
+Who spells otherwise gains nothing by a draft: after each that was wrong from its first token on,
+a request lets twice as many chances go by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from ..errors import EspalierError
+from ..grammar.kept import Kept
+from ..grammar.matcher import Matcher
+from .progress import Progress
+from .step import Step
+from .tokenizer import Tokenizer
+
+AHEAD = 64  # bytes looked ahead
+MOST = 16  # tokens of one draft
+_PATIENCE = 6  # doublings of the chances that go by
+_KEPT_BYTES = 1 << 20
+
+
+class Drafts:
+    """Of one engine. vocab_size: of the model, which may know fewer tokens than the tokenizer."""
+
+    def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
+        self._tokenizer = tokenizer
+        self._vocab_size = vocab_size
+        self._spelled: Kept[bytes, tuple[int, ...]] = Kept(_KEPT_BYTES)
+
+    def follow(
+        self,
+        step: Step,
+        live: Mapping[int, Progress],
+        fail: Callable[[Progress, Exception], None],
+    ) -> None:
+        """See what a step's drafts came to, and make new ones. fail: told of a bug of ours."""
+        for draft in step.drafts:
+            progress = live.get(draft.seq.id)
+            if progress is not None:
+                self._judge(progress, draft.right)
+        for number in dict.fromkeys([step.samples[i].id for i in step.plan.constrained]):
+            progress = live.get(number)
+            if progress is not None and progress.matcher is not None and progress.drafts:
+                try:
+                    progress.seq.draft = self._propose(progress, progress.matcher)
+                except EspalierError:  # too large a grammar: it may never come there
+                    progress.seq.draft = ()
+                except Exception as error:
+                    fail(progress, error)
+
+    def _judge(self, progress: Progress, right: int) -> None:
+        progress.draft_misses = 0 if right else min(progress.draft_misses + 1, _PATIENCE)
+        progress.draft_wait = (1 << progress.draft_misses) - 1
+
+    def _propose(self, progress: Progress, matcher: Matcher) -> tuple[int, ...]:
+        forced = matcher.forced_bytes(AHEAD)
+        if len(forced) < 2:
+            return ()
+        if progress.draft_wait:
+            progress.draft_wait -= 1
+            return ()
+        return self.tokens(forced)
+
+    def tokens(self, forced: bytes) -> tuple[int, ...]:
+        """The tokenizer's spelling of a text that stands behind others."""
+        found = self._spelled.get(forced)
+        if found is None:
+            found = self._spell(forced)
+            self._spelled.put(forced, found, 200 + len(forced) + 8 * len(found))
+        return found
+
+    def _spell(self, forced: bytes) -> tuple[int, ...]:
+        try:
+            text = forced.decode()
+        except UnicodeDecodeError as error:  # a character is open at either end
+            text = forced[: error.start].decode()
+        try:
+            ids = self._tokenizer.encode(text, continues=True)
+        except EspalierError:  # it cannot say how it spells a text behind another
+            return ()
+        if len(forced) == AHEAD:
+            ids = ids[:-1]  # which might be longer
+        known = next((i for i, token in enumerate(ids) if token >= self._vocab_size), len(ids))
+        return tuple(ids[: min(known, MOST)])
