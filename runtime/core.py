@@ -47,8 +47,8 @@ _log = logging.getLogger("espalier.engine")
 
 class EngineCore:
     """See the module's docstring. `emit` gets each chunk; it must not block. eos_ids: the model's
-    own, for want of a tokenizer that names them. mixed_rows: see `Limits`. drafts: whether to guess
-    what grammars force."""
+    own, for want of a tokenizer that names them. mixed_rows: see `Limits`. fixed_rows: see
+    `Drafts`; 0: none are made."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class EngineCore:
         eos_ids: Iterable[int] = (),
         mixed_rows: str | None = None,
         overlap: bool = False,
-        drafts: bool = True,
+        fixed_rows: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.scheduler = scheduler
@@ -88,7 +88,9 @@ class EngineCore:
         self._deadlines = Deadlines()
         self._launched: tuple[Step, Any] | None = None
         self._masking = None if compiler is None else Masking(compiler.pool)
-        self._drafts = Drafts(tokenizer, vocab_size) if drafts and tokenizer else None
+        self._drafts: Drafts | None = None
+        if fixed_rows and tokenizer is not None:
+            self._drafts = Drafts(tokenizer, vocab_size, fixed_rows)
         self._searches = Searches()
         self.pins = Pins(scheduler)
 

@@ -5,8 +5,9 @@ them in several ways. The tokenizer's way is guessed and run as rows of one step
 sampled with the noise of its own position; what is sampled is kept up to the first token that is
 not the guess. So the tokens are those of plain decoding, whatever was guessed.
 
-Who spells otherwise gains nothing by a draft: after each that was wrong from its first token on,
-a request lets twice as many chances go by.
+A guess that is right saves its sequence a step; one that is wrong costs a row. So a request drafts
+only while right * (a step's fixed cost, in rows) >= wrong * (sequences that share the step), where
+right and wrong count its own tokens, and fade.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ from .tokenizer import Tokenizer
 
 AHEAD = 64  # bytes looked ahead
 MOST = 16  # tokens of one draft
-_PATIENCE = 6  # doublings of the chances that go by
+_FADES = 0.98  # what a token that brings no draft leaves of what is known
 _KEPT_BYTES = 1 << 20
 
 
 class Drafts:
-    """Of one engine. vocab_size: of the model, which may know fewer tokens than the tokenizer."""
+    """Of one engine. vocab_size: of the model, which may know fewer tokens than the tokenizer.
+    fixed_rows: rows that take as long as what a step costs without any."""
 
-    def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, vocab_size: int, fixed_rows: int) -> None:
+        self._fixed_rows = fixed_rows
         self._tokenizer = tokenizer
         self._vocab_size = vocab_size
         self._spelled: Kept[bytes, tuple[int, ...]] = Kept(_KEPT_BYTES)
@@ -44,29 +47,28 @@ class Drafts:
         for draft in step.drafts:
             progress = live.get(draft.seq.id)
             if progress is not None:
-                self._judge(progress, draft.right)
-        for number in dict.fromkeys([step.samples[i].id for i in step.plan.constrained]):
+                progress.drafted_right += draft.right
+                progress.drafted_wrong += draft.rows - 1 - draft.right
+        sampled = dict.fromkeys([step.samples[i].id for i in step.plan.constrained])
+        batch = len(step.samples) - sum([draft.rows - 1 for draft in step.drafts])
+        for number in sampled:
             progress = live.get(number)
             if progress is not None and progress.matcher is not None and progress.drafts:
                 try:
-                    progress.seq.draft = self._propose(progress, progress.matcher)
+                    progress.seq.draft = self._propose(progress, progress.matcher, batch)
                 except EspalierError:  # too large a grammar: it may never come there
                     progress.seq.draft = ()
                 except Exception as error:
                     fail(progress, error)
 
-    def _judge(self, progress: Progress, right: int) -> None:
-        progress.draft_misses = 0 if right else min(progress.draft_misses + 1, _PATIENCE)
-        progress.draft_wait = (1 << progress.draft_misses) - 1
-
-    def _propose(self, progress: Progress, matcher: Matcher) -> tuple[int, ...]:
+    def _propose(self, progress: Progress, matcher: Matcher, batch: int) -> tuple[int, ...]:
+        right, wrong = 1 + progress.drafted_right, 1 + progress.drafted_wrong
+        if right * self._fixed_rows < wrong * batch:
+            progress.drafted_right *= _FADES
+            progress.drafted_wrong *= _FADES
+            return ()
         forced = matcher.forced_bytes(AHEAD)
-        if len(forced) < 2:
-            return ()
-        if progress.draft_wait:
-            progress.draft_wait -= 1
-            return ()
-        return self.tokens(forced)
+        return self.tokens(forced) if len(forced) > 1 else ()
 
     def tokens(self, forced: bytes) -> tuple[int, ...]:
         """The tokenizer's spelling of a text that stands behind others."""

@@ -119,6 +119,11 @@ def test_a_draft_that_failed_with_its_step_leaves_nothing() -> None:
 # -- what a grammar forces, spelled by a tokenizer -------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def _rows_are_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("espalier.runtime.build._fixed_rows", lambda device: 128)
+
+
 @pytest.fixture(scope="module")
 def folder(tiny_model: Callable[..., Any]) -> str:
     return str(tiny_model("llama3", text=True).folder)
@@ -209,7 +214,7 @@ def test_no_draft_where_a_penalty_asks_what_came_before(folder: str) -> None:
 
 def test_how_a_forced_text_is_spelled() -> None:
     tokenizer = made("byte-level")
-    drafts = Drafts(tokenizer, tokenizer.vocab_size)
+    drafts = Drafts(tokenizer, tokenizer.vocab_size, 1)
     assert drafts.tokens(b"the lazy") == tuple(tokenizer.encode("the lazy"))
     assert drafts.tokens("é".encode() + b"\xc3") == tuple(tokenizer.encode("é"))
     assert drafts.tokens(b"\xa9") == ()
@@ -217,37 +222,57 @@ def test_how_a_forced_text_is_spelled() -> None:
     half = tokenizer.encode(" fox" * (AHEAD // 4))[:-1]
     assert drafts.tokens(b" fox" * (AHEAD // 4)) == tuple(half[:MOST])
     first, *_ = tokenizer.encode("the lazy")
-    assert Drafts(tokenizer, first).tokens(b"the lazy") == ()
+    assert Drafts(tokenizer, first, 1).tokens(b"the lazy") == ()
 
 
-def test_whoever_spells_otherwise_is_left_alone() -> None:
-    """Chances go by: one, then three, then seven; one right guess ends that."""
-    drafts = Drafts(made("byte-level"), 406)
-    seq = Sequence(Request(id=1, prompt=[1], params=SamplingParams(), seed=0), max_length=99)
-    seq.constrained = True
-    progress = Progress(seq, None)
-    compiler = GrammarCompiler(Vocabulary([b"", b"a"], [0], [0]))
-    progress.matcher = compiler.compile(GrammarSpec.regex("a{50}")).matcher()
-    live = {1: progress}
+class _Followed:
+    """One request under a grammar that forces something everywhere, among others, and what its
+    drafts came to."""
 
-    def chances(right: int) -> int:
-        """How many go by after a draft of which so much was right."""
+    def __init__(self, fixed_rows: int, batch: int) -> None:
+        self.drafts = Drafts(made("byte-level"), 406, fixed_rows)
+        request = Request(id=1, prompt=[1], params=SamplingParams(), seed=0)
+        self.seq = Sequence(request, max_length=99)
+        self.batch = batch
+        progress = Progress(self.seq, None)
+        compiler = GrammarCompiler(Vocabulary([b"", b"a"], [0], [0]))
+        progress.matcher = compiler.compile(GrammarSpec.regex("a{50}")).matcher()
+        self.live = {1: progress}
+
+    def after(self, right: int | None = None, rows: int = 3) -> bool:
+        """Whether it drafts after a step with such a draft, or without one."""
+        others = [Sequence(self.seq.request, max_length=9) for _ in range(self.batch - 1)]
         step = Step(0, 99)
-        step.samples, step.plan.constrained = [seq], [0]
-        step.drafts = [Draft(seq, (5, 6), 0, 0, 3, right)]
-        for count in range(200):
-            drafts.follow(step, live, fail)
-            if seq.draft:
-                return count
-            step.drafts = []
-        raise AssertionError("it never drafts again")
+        extra = 0 if right is None else rows - 1
+        step.samples, step.plan.constrained = [self.seq] * (1 + extra) + others, [0]
+        if right is not None:
+            step.drafts = [Draft(self.seq, (5,) * extra, 0, 0, rows, right)]
+        self.drafts.follow(step, self.live, self.fail)
+        return bool(self.seq.draft)
 
-    def fail(_: Progress, error: Exception) -> None:
+    def fail(self, _: Progress, error: Exception) -> None:
         raise error
 
-    assert [chances(0) for _ in range(4)] == [1, 3, 7, 15]
-    assert chances(1) == 0
-    assert [chances(0) for _ in range(8)] == [1, 3, 7, 15, 31, 63, 63, 63]
+
+def test_who_spells_otherwise_is_left_alone_for_a_while() -> None:
+    one = _Followed(fixed_rows=5, batch=1)
+    assert one.after()
+    assert one.after(0)  # two wrong: odds of 1 to 3
+    assert one.after(0)
+    assert not one.after(0)
+    waited = next(count for count in range(1000) if one.after())
+    assert 5 < waited < 60
+    assert all(one.after(2) for _ in range(5))
+    assert all(one.after(0) for _ in range(5))  # it was right before
+
+
+@pytest.mark.parametrize(("batch", "drafts"), [(1, True), (5, True), (6, False), (64, False)])
+def test_a_step_that_many_share_is_not_worth_a_guess(batch: int, drafts: bool) -> None:
+    """Unless guesses are mostly right."""
+    one = _Followed(fixed_rows=5, batch=batch)
+    assert one.after() == drafts
+    one.after(100, rows=101)
+    assert one.after()
 
 
 def test_a_grammar_that_is_too_large_ahead_fails_nobody(

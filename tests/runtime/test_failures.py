@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -235,7 +236,8 @@ def test_a_step_that_follows_a_failed_one_is_over_before_its_slots_are_freed(
     for prompt in ([1, 2], [1, 3, 3]):
         harness.submit(prompt, 10)
     if constrained:  # sampled only once the step before it has been collected
-        monkeypatch.setattr(harness.core, "_masks", lambda step: Masks())
+        none = SimpleNamespace(of=lambda *_: Masks(), lost=lambda: None)
+        monkeypatch.setattr(harness.core, "_masking", none)
         add = Step.decode
 
         def decode(self: Step, seqs: list[Sequence]) -> None:
