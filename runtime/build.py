@@ -194,7 +194,7 @@ def _assemble(
 
 
 def _fixed_rows(device: str) -> int:
-    """Rows that take as long as what a step costs without any: 5 as measured on a CPU (docs/LOG.md);
+    """Rows that take as long as what a step costs without any: measured, 5 on a CPU (docs/LOG.md);
     on others by estimate: some hundred hide behind the weights, which a step reads once."""
     return 5 if device == "cpu" else 128
 
