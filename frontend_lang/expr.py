@@ -167,8 +167,9 @@ def as_expr(value: object) -> Expr:
     if isinstance(value, Expr):
         return value
     if isinstance(value, str):
-        check_text(value, caller())
-        return Text(value, caller())
+        text = str.__str__(value)  # a subclass may show itself otherwise
+        check_text(text, caller())
+        return Text(text, caller())
     hint = "Only text and calls such as gen(...) can be added to a state."
     if value is None:
         hint += " None came: does a function lack its return?"

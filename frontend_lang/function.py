@@ -19,11 +19,11 @@ import inspect
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import (
+    TYPE_CHECKING,
     Any,
     Concatenate,
     Generic,
     Literal,
-    NoReturn,
     ParamSpec,
     TypedDict,
     Unpack,
@@ -37,10 +37,14 @@ from . import seeds
 from .backends.default import resolve
 from .body import own_signature, place_of, program_failure
 from .interpreter import Interpreter
-from .options import SAMPLING_NAMES, SamplingOptions, run_fields, text_in_logprobs
+from .options import SAMPLING_NAMES, SamplingOptions, check_run, run_fields, text_in_logprobs
 from .session import Machine, Session
 from .state import ProgramState
 from .where import caller
+
+if TYPE_CHECKING:
+    from .compiler.ir import Graph
+    from .compiler.program import CompiledProgram
 
 P = ParamSpec("P")
 
@@ -199,17 +203,22 @@ class Program(Generic[P]):
         )
         return states if generator_style else list(states)
 
-    def compile(self, *_args: Any, **_kwargs: Any) -> NoReturn:
-        """Trace the program into a graph. Not built yet."""
-        raise NotSupportedError(
-            f"{self.name}.compile() is not built yet", where=str(self.where), hint="Use run()."
-        )
+    def compile(self, **given: Any) -> CompiledProgram:
+        """The program as a graph: traced once, checked, and run without its function.
 
-    def trace(self, *_args: Any, **_kwargs: Any) -> NoReturn:
-        """Trace the program. Not built yet."""
-        raise NotSupportedError(
-            f"{self.name}.trace() is not built yet", where=str(self.where), hint="Use run()."
-        )
+        Keywords are arguments that are constants from now on (what the function loops over or
+        branches on must be one), and a run's options. Raises ProgramError, with the line and what
+        to do, where what the program says depends on a generated text in other ways than by
+        containing it. A branch on a select is explored, each choice in its turn.
+        """
+        from .compiler.program import compile_program
+
+        split = self._split(given)
+        return compile_program(self._changed(split["arguments"], split["options"]))
+
+    def trace(self, **given: Any) -> Graph:
+        """The compiled program's graph alone, as data."""
+        return self.compile(**given).ir
 
     # -- for the runners ---------------------------------------------------------------------------
 
@@ -236,7 +245,7 @@ class Program(Generic[P]):
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Raise InvalidRequestError for a run's option that cannot be."""
-        _check_run(options)
+        check_run(options)
         run_fields(options)
 
     def start_state(self, options: Mapping[str, Any], machine: Machine) -> ProgramState:
@@ -326,23 +335,6 @@ class Program(Generic[P]):
         known = [*(n for n in parameters if n not in self._bound), *RUN_NAMES]
         check_names(f"{self.name}.run", options, known)
         return {"arguments": arguments, "options": options}
-
-
-def _check_run(options: Mapping[str, Any]) -> None:
-    """Raise InvalidRequestError for a run option that cannot be."""
-    kinds: dict[str, tuple[Any, str]] = {
-        "namespace": (str, "a string"),
-        "priority": (int, "an integer"),
-        "stream": (bool, "True or False"),
-        "use_thread": (bool, "True or False"),
-        "deadline": (int | float | None, "seconds > 0, or None"),
-    }
-    for name, (kind, expected) in kinds.items():
-        value = options.get(name)
-        wrong = name in options and not isinstance(value, kind)
-        wrong |= isinstance(value, bool) and kind is not bool
-        if wrong or (name == "deadline" and value is not None and not value > 0):
-            raise InvalidRequestError(expected=expected, got=repr(value), where=name)
 
 
 @overload

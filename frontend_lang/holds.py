@@ -49,6 +49,12 @@ class Holds:
         self._release_dead()
         return holds
 
+    def drop(self, number: int) -> None:
+        """Nobody goes on from this state."""
+        if number in self._given:
+            self._given.discard(number)
+            self._release([number])
+
     def close(self) -> None:
         """The run has ended: release all."""
         self._closed = True

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -35,19 +35,22 @@ from .where import Where
 
 @dataclass
 class Op:
-    """One thing to do. variable: what it fills. action: for ops that are no expression."""
+    """One thing to do. variable: what it fills. action: for ops that are no expression. later:
+    waits for what others give (in a failed state, too: its reads may fail the program) and gives
+    the expression; None: the action stands."""
 
     what: str
     where: Where
     expr: Expr | None = None
     variable: Variable | None = None
     action: Callable[[], None] | None = None
+    later: Callable[[], Awaitable[Expr | None]] | None = None
     always: bool = False
 
     @property
     def waits(self) -> bool:
         """Whether it must run on the driver's loop."""
-        return isinstance(self.expr, Gen | Select)
+        return self.later is not None or isinstance(self.expr, Gen | Select)
 
 
 class Interpreter:
@@ -167,14 +170,21 @@ class Interpreter:
             if not op.waits:
                 self._do(op)
                 continue
-            if self.error is not None:
+            if self.error is not None and op.later is None:
                 self._skip(op)
                 continue
             try:
                 if self._cancelled is not None or self.session.cancelled is not None:
                     raise asyncio.CancelledError
                 self._calling = True
-                await self._call(op)
+                if op.later is not None:
+                    op.expr = await op.later()
+                if self.error is not None:
+                    self._skip(op)
+                elif isinstance(op.expr, Gen | Select):
+                    await self._call(op)
+                else:
+                    self._apply(op)
             except asyncio.CancelledError:
                 reason = self._cancelled or self.session.cancelled or "the process is ending"
                 self._fail(op, RequestCancelledError(f"the program was cancelled: {reason}"))

@@ -164,6 +164,23 @@ def run_fields(options: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
+def check_run(options: Mapping[str, Any]) -> None:
+    """Raise InvalidRequestError for a run option that cannot be."""
+    kinds: dict[str, tuple[Any, str]] = {
+        "namespace": (str, "a string"),
+        "priority": (int, "an integer"),
+        "stream": (bool, "True or False"),
+        "use_thread": (bool, "True or False"),
+        "deadline": (int | float | None, "seconds > 0, or None"),
+    }
+    for name, (kind, expected) in kinds.items():
+        value = options.get(name)
+        wrong = name in options and not isinstance(value, kind)
+        wrong |= isinstance(value, bool) and kind is not bool
+        if wrong or (name == "deadline" and value is not None and not value > 0):
+            raise InvalidRequestError(expected=expected, got=repr(value), where=name)
+
+
 def sampling_params(run: Mapping[str, Any], call: Mapping[str, Any], seed: int) -> SamplingParams:
     """The run's fields, overridden by the call's; `seed` where the call named none."""
     merged = {**run, **call}

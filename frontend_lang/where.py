@@ -28,6 +28,11 @@ class Where(NamedTuple):
         return f"{self.file}:{self.line}"
 
 
+def is_frontend(file: str) -> bool:
+    """Whether the file is the frontend's own."""
+    return file.startswith(_HERE)
+
+
 def caller() -> Where:
     """The innermost frame of the stack that is not the frontend's own."""
     frame = sys._getframe(1)

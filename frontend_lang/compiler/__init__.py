@@ -1,0 +1,1 @@
+"""Programs as graphs: traced once, checked, saved, and run without their functions."""

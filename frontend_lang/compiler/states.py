@@ -1,0 +1,182 @@
+"""The `s` of a program that is traced: names, loops and scopes as in a run; nothing is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn, cast
+
+from ...errors import InvalidRequestError, NotSupportedError
+from ..fork import Forks, JoinMode, OnBranchError, _set_here
+from ..interpreter import Interpreter, Op
+from ..state import ProgramState
+from ..variables import Variable
+from ..where import caller
+from . import ir
+from .symbols import at
+from .tracing import Tracing
+
+
+class Recorder:
+    """Stands for the interpreter of one stream: what is submitted is written down."""
+
+    error = feed = None
+    synchronous = False
+
+    def __init__(self, tracing: Tracing) -> None:
+        self.tracing = tracing
+        self.stream = tracing.stream()
+        self.session = self
+
+    def submit(self, op: Op) -> None:
+        self.tracing.submit(self.stream, op)
+
+    def wait(self) -> None:
+        """Nothing runs."""
+
+    def said(self, change: Callable[[], None]) -> None:
+        change()
+
+
+class TraceState(ProgramState):
+    """See the module's docstring."""
+
+    def __init__(
+        self,
+        tracing: Tracing,
+        variables: dict[str, Variable] | None = None,
+        loops: int = 0,
+    ) -> None:
+        self.recorder = Recorder(tracing)
+        super().__init__(cast(Interpreter, self.recorder), variables, loops)
+
+    def fork(self, size: int = 1, position_ids_offset: object = None) -> Forks:
+        tracing, where = self.recorder.tracing, caller()
+        if position_ids_offset is not None:
+            raise NotSupportedError("position_ids_offset is not supported", where=str(where))
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise InvalidRequestError(
+                expected="a number of branches >= 1", got=repr(size), where=str(where)
+            )
+        states: list[ProgramState] = [
+            TraceState(tracing, self._variables, self._loops) for _ in range(size)
+        ]
+        branches = tuple(_recorder(state).stream for state in states)
+        tracing.ops.append(
+            ir.Fork(stream=self.recorder.stream, where=str(where), branches=branches)
+        )
+        return TraceForks(states, self)
+
+    def set_var(self, name: str, value: Any) -> None:
+        tracing, where = self.recorder.tracing, caller()
+        if isinstance(name, str):
+            tracing.fixed("a variable's name", name, where)
+        super().set_var(name, value)
+        tracing.ops.append(
+            ir.Assign(
+                stream=self.recorder.stream,
+                where=str(where),
+                name=name,
+                value=tracing.value(),
+                data=tracing.data(value),
+            )
+        )
+
+    def get_meta_info(self, name: str) -> dict[str, Any]:
+        value = self.get_var(name)
+        slot = getattr(value, "_slot", None)
+        if slot is None:
+            self._cannot("get_meta_info of a list or a constant")
+        made: Any = self.recorder.tracing.give(ir.Slot(value=slot.value, meta=True), dict)
+        return cast(dict[str, Any], made)
+
+    def _cannot(self, what: str) -> NoReturn:
+        error = NotSupportedError(
+            f"{what} cannot be compiled",
+            where=str(caller()),
+            hint="Read what has been said through variables (s.var_scope('x') names a stretch of "
+            "it), or run the program without compiling it.",
+        )
+        self.recorder.tracing.failure = error
+        raise error
+
+    def text(self) -> str:
+        self._cannot("s.text()")
+
+    def token_ids(self) -> list[int]:
+        self._cannot("s.token_ids()")
+
+    def messages(self) -> list[dict[str, str]]:
+        self._cannot("s.messages()")
+
+    def sync(self) -> ProgramState:
+        """A compiled program waits where it must."""
+        return self
+
+    def error(self) -> None:
+        self._cannot("s.error()")
+
+    def cancel(self, reason: str = "by its owner") -> None:  # noqa: ARG002 (ProgramState's)
+        self._cannot("s.cancel()")
+
+    @property
+    def seed(self) -> int:
+        self._cannot("s.seed")
+
+    def report(self) -> Any:
+        self._cannot("s.report()")
+
+    def _feed(self, name: str | None) -> Any:  # noqa: ARG002 (ProgramState's)
+        self._cannot("reading a stream inside the program")
+
+
+class TraceForks(Forks):
+    """The branches of a traced fork."""
+
+    def wait(self) -> None:
+        """A compiled program waits where it must."""
+
+    def join(
+        self,
+        mode: JoinMode = "gather_variable",
+        *,
+        errors: OnBranchError = "raise",
+        first: int | None = None,
+        timeout: float | None = None,
+    ) -> Forks:
+        where = caller()
+        for name, given in (("first", first), ("timeout", timeout)):
+            if given is not None:
+                cast(TraceState, self.parent)._cannot(
+                    f"join({name}=...), which depends on what is done sooner,"
+                )
+        self._check_options(mode, errors, first, timeout, where)
+        parent = _recorder(self.parent)
+        tracing = parent.tracing
+        set_here = [_set_here(state) for state in self.states]
+        names = dict.fromkeys(name for found in set_here for name in found)
+        gathers = mode == "gather_variable"
+        values = {name: tracing.value() for name in names} if gathers else {}
+        tracing.ops.append(
+            ir.Join(
+                stream=parent.stream,
+                where=str(where),
+                branches=tuple(_recorder(state).stream for state in self.states),
+                mode=mode,
+                errors=errors,
+                names=values,
+            )
+        )
+        for name, value in values.items():
+            gathered = []
+            for branch, found in enumerate(set_here):
+                slot = ir.Slot(value=value, path=(branch,))
+                made = found[name].value if name in found else None
+                tracing.note(slot, made)
+                gathered.append(at(made, slot))
+            variable = self.parent._variables[name] = Variable(name)
+            variable.set(gathered)
+        return self
+
+
+def _recorder(state: ProgramState) -> Recorder:
+    return cast(TraceState, state).recorder
