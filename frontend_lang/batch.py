@@ -35,7 +35,18 @@ def run_batch(
     lazy: bool,
 ) -> Iterator[ProgramState]:
     """The states of the batch's runs, in the batch's order; checks its arguments at once."""
-    threads = _threads(num_threads)
+    most = threads(num_threads)
+    check_batch(batch, order, options)
+    runner = _Runner(program, options, most)
+    entries = iter(batch)
+    total = len(batch) if isinstance(batch, Sequence) else None
+    if lazy:
+        return runner.lazily(entries, total, progress_bar)
+    return runner.at_once(list(entries), order, progress_bar)
+
+
+def check_batch(batch: object, order: object, options: Mapping[str, Any]) -> None:
+    """Raise InvalidRequestError for what is no batch, or no order of one."""
     if order not in ("prefix", "given"):
         raise InvalidRequestError(
             expected="'prefix' or 'given'", got=repr(order), where="run_batch, order"
@@ -50,12 +61,6 @@ def run_batch(
         raise InvalidRequestError(
             "run_batch does not stream", where="stream", hint="Use run(stream=True)."
         )
-    runner = _Runner(program, options, threads)
-    entries = iter(batch)
-    total = len(batch) if isinstance(batch, Sequence) else None
-    if lazy:
-        return runner.lazily(entries, total, progress_bar)
-    return runner.at_once(list(entries), order, progress_bar)
 
 
 class _Runner:
@@ -129,7 +134,7 @@ class _Runner:
             pool = stack.enter_context(
                 ThreadPoolExecutor(min(self.threads, len(entries)), "espalier-batch")
             )
-            advance = _bar(stack, len(entries), progress_bar)
+            advance = progress(stack, len(entries), progress_bar)
             futures: dict[int, Future[ProgramState]] = {}
             for at in started:
                 futures[at] = pool.submit(self.one, at, entries[at])
@@ -147,7 +152,7 @@ class _Runner:
         """Entries as they are asked for, a bounded number ahead."""
         with ExitStack() as stack:
             pool = stack.enter_context(ThreadPoolExecutor(self.threads, "espalier-batch"))
-            advance = _bar(stack, total, progress_bar)
+            advance = progress(stack, total, progress_bar)
             running: deque[Future[ProgramState]] = deque()
             numbered = enumerate(entries)
             try:
@@ -162,7 +167,8 @@ class _Runner:
                 self.stop(pool)
 
 
-def _bar(stack: ExitStack, total: int | None, wanted: bool) -> Any:
+def progress(stack: ExitStack, total: int | None, wanted: bool) -> Any:
+    """A bar of so many programs, as a function to call for each that is done."""
     if not wanted:
         return lambda _done: None
     from tqdm import tqdm
@@ -171,7 +177,8 @@ def _bar(stack: ExitStack, total: int | None, wanted: bool) -> Any:
     return lambda _done: bar.update(1)
 
 
-def _threads(num_threads: int | str) -> int:
+def threads(num_threads: int | str) -> int:
+    """How many runs go on at a time. Raises InvalidRequestError."""
     if num_threads == "auto":
         return AUTO_THREADS
     if isinstance(num_threads, bool) or not isinstance(num_threads, int) or num_threads < 1:

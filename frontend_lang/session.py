@@ -118,6 +118,11 @@ class Session:
             interpreter.wait()
         self.ended = time.monotonic()
 
+    def close(self) -> None:
+        """All its states are done, and nobody goes on from them."""
+        self.ended = time.monotonic()
+        self.holds.close()
+
     def close_feeds(self, failure: EspalierError | None) -> None:
         """End every state's stream of text, in the state's own error or the function's."""
         for interpreter in self._all():

@@ -121,11 +121,10 @@ class Execution:
         return variable
 
     def _declare_gen(self, state: ProgramState, op: ir.Generate) -> Variable:
-        thought = None
-        if op.reasoning is not None and op.name is not None:
-            thought = self._declare(state, op.name + SUFFIX, op.reasoning.value)
         variable = self._declare(state, op.name, op.value)
-        variable.reasoning = thought
+        if op.reasoning is not None and op.name is not None:
+            name = op.name + SUFFIX
+            variable.reasoning = self._declare(state, name, op.reasoning.value)
         return variable
 
     # -- ops ---------------------------------------------------------------------------------------

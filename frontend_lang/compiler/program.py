@@ -6,12 +6,13 @@ import asyncio
 import importlib
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...errors import InvalidRequestError, NotSupportedError
+from ...types import check_names
 from ..backends.default import resolve
+from ..batch import check_batch
 from ..driver import driver, refuse_to_wait_here
 from ..session import Machine
 from ..state import ProgramState
@@ -52,16 +53,27 @@ class CompiledProgram:
     def run(self, *args: Any, **kwargs: Any) -> ProgramState:
         """Run it and wait for all its calls; keywords are those of `Program.run`. Raises what the
         interpreted run raises."""
-        arguments, options = self.given(args, kwargs)
-        machine = Machine(resolve(options.get("backend")))
-        state = self.program.start_state(options, machine)
-        future = self.start(state, arguments)
+        keywords, options = self.given(kwargs)
+        arguments = self.bind(args, keywords)
+        refuse_to_wait_here()
+        state = self.program.start_state(options, Machine(resolve(options.get("backend"))))
+        future = asyncio.run_coroutine_threadsafe(self.perform(state, arguments), driver().loop)
         if options.get("stream"):
-            future.add_done_callback(lambda done: self._ended(state, done))
+            future.add_done_callback(lambda done: self._ended(state, done.exception()))
             return state.for_readers()
-        self._wait(state, future)
-        state.finish()
+        try:
+            future.result()
+        except BaseException:
+            if not future.done():  # an interrupt
+                state.session.cancel("the program raised")
+                future.exception()
+            raise
         return state
+
+    def _ended(self, state: ProgramState, error: BaseException | None) -> None:
+        """A streaming run has: its readers get what it raised."""
+        if error is not None:
+            state.finish(self.program.failure(error))
 
     def run_batch(
         self,
@@ -74,53 +86,56 @@ class CompiledProgram:
         **options: Any,
     ) -> list[ProgramState] | Iterator[ProgramState]:
         """`Program.run_batch`, by the graph. num_threads: how many programs run at a time; "auto"
-        lets as many run as the backend's cache has room for."""
-        raise NotImplementedError
+        lets as many run as the backend's cache has room for. Seeds are the interpreted batch's."""
+        from ..function import RUN_NAMES
+        from .batch import Batch
 
-    def given(self, args: Any, kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The program's arguments by name, defaults filled in, and the run's options."""
+        check_names(f"{self.name}.run_batch", options, RUN_NAMES)
+        check_batch(batch, order, options)
+        given = {**self.program._options, **options}
+        self.check_thread(given)
+        runner = Batch(self, given, num_threads)
+        if generator_style:
+            return runner.lazily(batch, progress_bar)
+        return list(runner.at_once(list(batch), order, progress_bar))
+
+    def given(self, kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The program's arguments and the run's options among the keywords."""
         split = self.program._split(kwargs)
         options = {**self.program._options, **split["options"]}
+        self.check_thread(options)
+        return split["arguments"], options
+
+    @staticmethod
+    def check_thread(options: Mapping[str, Any]) -> None:
+        """Raise InvalidRequestError for an option that cannot be honoured."""
         if not options.get("use_thread", True):
             raise InvalidRequestError(
                 "a compiled program runs independent streams at once",
                 where="use_thread",
                 hint="Leave use_thread out, or run the program without compiling it.",
             )
-        for name in split["arguments"]:
+
+    def bind(self, args: Any, keywords: Mapping[str, Any]) -> dict[str, Any]:
+        """The program's arguments by name, defaults filled in. Raises InvalidRequestError saying
+        what is wrong."""
+        for name in keywords:
             if name in self.ir.fixed:
                 raise InvalidRequestError(
                     f"{name} was fixed when the program was compiled",
-                    got=repr(split["arguments"][name])[:80],
+                    got=repr(keywords[name])[:80],
                     where=name,
                     hint="Compile it again without it, or with another value.",
                 )
-        return self.program.bind_arguments(args, split["arguments"]), options
+        return self.program.bind_arguments(args, keywords)
 
-    def start(self, state: ProgramState, arguments: Mapping[str, Any]) -> Future[None]:
-        """Begin a run on a fresh state."""
-        execution = Execution(self._bound, state, arguments)
-        return asyncio.run_coroutine_threadsafe(execution.perform(), driver().loop)
-
-    def _wait(self, state: ProgramState, future: Future[None]) -> None:
-        refuse_to_wait_here()
-        session = state.session
+    async def perform(self, state: ProgramState, arguments: Mapping[str, Any]) -> None:
+        """One run on a fresh state, on the driver's loop. Raises what the program raises."""
         try:
-            future.result()
-        except BaseException:
-            if not future.done():  # an interrupt
-                session.cancel("the program raised")
-                future.exception()
-            raise
+            await Execution(self._bound, state, arguments).perform()
         finally:
-            session.wait()
-            session.holds.close()
-
-    def _ended(self, state: ProgramState, future: Future[None]) -> None:
-        error = future.exception()
-        failure = None if error is None else self.program.failure(error)
-        state.session.holds.close()
-        state.finish(failure)
+            state.session.close()
+        state.finish()
 
     # -- looking at it -----------------------------------------------------------------------------
 

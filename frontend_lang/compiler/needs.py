@@ -1,0 +1,73 @@
+"""What one run of a batch wants cached at a time, from the sizes of its arguments.
+
+The graph is walked once without arguments and once for each of them (bounds.py); between those the
+need grows in proportion to the arguments' tokens. What a run shares with the one before it, the
+constant text up to the first argument that differs, is counted once.
+
+An argument's tokens are counted for every eighth run, and told by its length in between.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ...errors import EspalierError
+from ..session import Machine
+from . import ir
+from .bounds import bounds
+
+_STEP = 1024
+_COUNTED = 8
+
+
+class Needs:
+    """The needs of one batch's runs, asked in the order in which they begin."""
+
+    def __init__(self, graph: ir.Graph, machine: Machine, defaults: Mapping[str, Any]) -> None:
+        self._encoder = machine.encoder
+        self._names = [parameter.name for parameter in graph.parameters]
+        self._before: Mapping[str, Any] | None = None
+        self._slopes: dict[str, float] = {}
+        self._rates: dict[str, float] = {}
+        self._runs = 0
+        self._lead: list[tuple[str | None, int]] = []
+        self._base = 0
+        try:
+            empty = bounds(graph, machine.encoder, machine.chat, None, defaults)
+            self._base, self._lead = empty.peak, empty.lead
+            for name in self._names:
+                grown = bounds(graph, machine.encoder, machine.chat, {name: _STEP}, defaults)
+                self._slopes[name] = max(0.0, (grown.peak - empty.peak) / _STEP)
+        except EspalierError:  # the runs will say so themselves
+            return
+
+    def of(self, arguments: Mapping[str, Any]) -> int:
+        """Tokens beside those that the run before this one wants, too."""
+        sizes = {
+            name: self._size(name, str(arguments[name]))
+            for name, slope in self._slopes.items()
+            if slope and name in arguments
+        }
+        need = self._base + sum(self._slopes[name] * size for name, size in sizes.items())
+        shared = 0
+        if self._before is not None:
+            for name, before in self._lead:
+                shared = before + sum(sizes.get(each, 0) for each in self._said_before(name))
+                if name is not None and arguments.get(name) != self._before.get(name):
+                    break
+        self._before = arguments
+        self._runs += 1
+        return max(0, round(need) - shared)
+
+    def _size(self, name: str, text: str) -> int:
+        if self._runs % _COUNTED == 0 and text:
+            tokens = len(self._encoder.run(text))
+            self._rates[name] = max(tokens / len(text), self._rates.get(name, 0.0))
+            return tokens
+        return math.ceil(self._rates.get(name, 1.0) * len(text))
+
+    def _said_before(self, name: str | None) -> list[str]:
+        names = [each for each, _ in self._lead]
+        return [each for each in names[: names.index(name)] if each is not None]
