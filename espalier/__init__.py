@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     )
     from .frontend_lang import (
         Anthropic as Anthropic,
+        CompiledProgram as CompiledProgram,
         Crusoe as Crusoe,
         Forks as Forks,
         HTTPBackend as HTTPBackend,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
         global_config as global_config,
         greedy_token_selection as greedy_token_selection,
         image as image,
+        opaque as opaque,
         select as select,
         separate_reasoning as separate_reasoning,
         set_default_backend as set_default_backend,
@@ -97,10 +99,10 @@ for _module, _names in {
     "IncompleteError InvalidRequestError InvariantError ModelLoadError NotSupportedError "
     "OutOfSlotsError ProgramError RequestCancelledError VariableError",
     "types": "Chunk Result SamplingParams Times TokenLogprob",
-    "frontend_lang": "Anthropic Crusoe Forks HTTPBackend LiteLLM OpenAI Program ProgramState Reply "
+    "frontend_lang": "Anthropic CompiledProgram Crusoe Forks HTTPBackend LiteLLM OpenAI Program ProgramState Reply "
     "Report Runtime RuntimeEndpoint Scripted ServerArgs VertexAI assistant assistant_begin "
     "assistant_end flush_cache function gen gen_int gen_string get_server_info global_config "
-    "greedy_token_selection image select separate_reasoning set_default_backend system "
+    "greedy_token_selection image opaque select separate_reasoning set_default_backend system "
     "system_begin system_end token_length_normalized unconditional_likelihood_normalized user "
     "user_begin user_end video",
     "grammar": "GrammarSpec",

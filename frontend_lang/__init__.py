@@ -20,6 +20,8 @@ from .choices import (
     token_length_normalized,
     unconditional_likelihood_normalized,
 )
+from .compiler.opaque import opaque
+from .compiler.program import CompiledProgram
 from .fork import Forks
 from .function import Program, function
 from .primitives import (
@@ -45,6 +47,7 @@ from .state import ProgramState
 
 __all__ = [
     "Anthropic",
+    "CompiledProgram",
     "Crusoe",
     "Forks",
     "HTTPBackend",
@@ -71,6 +74,7 @@ __all__ = [
     "global_config",
     "greedy_token_selection",
     "image",
+    "opaque",
     "select",
     "separate_reasoning",
     "set_default_backend",

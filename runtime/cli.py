@@ -49,6 +49,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "demo": Command("cli_demo", "a guided tour: typed JSON, forks, tools, and what sharing saves"),
     "run": Command("cli_run", "run a program from a file"),
+    "compile": Command("cli_compile", "check a program before it runs: lines, tokens, its graph"),
     "top": Command("cli_top", "run a program and watch its engine at work"),
     "chat": Command("cli_chat", "talk to a model"),
     "serve": Command("cli_serve", "an OpenAI-compatible server"),

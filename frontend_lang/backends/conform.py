@@ -16,7 +16,8 @@ _END = 256
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(grammar: GrammarSpec) -> CompiledGrammar:
+def compiled(grammar: GrammarSpec) -> CompiledGrammar:
+    """The grammar over single bytes. Raises GrammarError for what is none."""
     # Loaded only when a script is checked: the language itself needs no compiler.
     from ...grammar import GrammarCompiler, Vocabulary
 
@@ -28,7 +29,7 @@ def _compiled(grammar: GrammarSpec) -> CompiledGrammar:
 
 def conforms(grammar: GrammarSpec, text: str) -> Verdict:
     """`prefix`: the text can be continued to a sentence, and is none. Raises GrammarError."""
-    matcher = _compiled(grammar).matcher()
+    matcher = compiled(grammar).matcher()
     for byte in text.encode():
         if not matcher.accept(byte):
             return "no"

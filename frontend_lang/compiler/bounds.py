@@ -8,10 +8,11 @@ that are not given count nothing and are named.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..backends.base import Tokenizer
 from ..content import Content
 from ..roles import ChatFormat
 from ..tokens import TextEncoder
@@ -40,7 +41,7 @@ class Bounds:
     distinct: tokens that no prefix shares, as often as they must be computed. peak: the most that
     must be cached at a time for that. missing: arguments and functions whose text is not counted.
     ways: through the program's branches. lead: before the first call, how many tokens stand before
-    each argument that is said (arguments count nothing)."""
+    each argument that is said, and before the call (arguments count nothing)."""
 
     calls: list[CallBound] = field(default_factory=list)
     distinct: int = 0
@@ -73,7 +74,7 @@ def bounds(
 ) -> Bounds:
     """The bounds of the way that asks for most. sizes: tokens of the arguments. defaults: the run's
     sampling fields. Raises what a chat template raises."""
-    chains = list(_chains(graph.block))
+    chains = list(ir.ways(graph.block))
     found: list[Bounds] = []
     for chain in chains:
         walk = _Walk(Content(encoder, chat), sizes or {}, defaults or {})
@@ -84,16 +85,16 @@ def bounds(
     return max(found, key=lambda bound: (bound.peak, bound.distinct))
 
 
-def _chains(block: ir.Block) -> Iterator[list[ir.Op]]:
-    """The ops of each way through the blocks."""
-    todo: list[tuple[list[ir.Op], ir.Block]] = [([], block)]
-    while todo:
-        before, found = todo.pop()
-        ops = [*before, *found.ops]
-        if found.switch is None:
-            yield ops
-        else:
-            todo.extend((ops, case.block) for case in reversed(found.switch.cases))
+def bounds_with(
+    graph: ir.Graph,
+    tokenizer: Tokenizer,
+    arguments: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> Bounds:
+    """`bounds`, with the tokens of these arguments."""
+    encoder = TextEncoder(tokenizer)
+    sizes = {name: len(encoder.run(str(value))) for name, value in (arguments or {}).items()}
+    return bounds(graph, encoder, ChatFormat(tokenizer), sizes, defaults)
 
 
 class _Walk:
@@ -156,9 +157,10 @@ class _Walk:
                 content.end_role(role)
                 self._note(op.stream, content)
             case ir.Fork(branches=branches):
+                begin = self._settled(content)
                 for branch in branches:
                     self._contents[branch] = content.fork()
-                    self._begins[branch] = self._lengths[branch] = len(content.tokens)
+                    self._begins[branch] = self._lengths[branch] = begin
                     self._names[branch] = {}
             case ir.Join():
                 self._join(op, content)
@@ -171,9 +173,16 @@ class _Walk:
                 self._sizes[value] = sum(map(self._size, ir.slots(data)))
             case ir.Apply(function=function):
                 self.missing.add(function.rpartition(":")[2] + "()")
-        named = isinstance(op, ir.Generate | ir.Choose | ir.Assign | ir.Scope)
-        if named and op.name is not None and op.value is not None:
-            self._names[op.stream][op.name] = op.value
+        match op:
+            case (
+                ir.Generate(name=str(name), value=int(value))
+                | ir.Choose(name=str(name), value=int(value))
+                | ir.Assign(name=str(name), value=int(value))
+                | ir.Scope(name=str(name), value=int(value))
+            ):
+                self._names[op.stream][name] = value
+            case _:
+                pass
 
     def _join(self, op: ir.Join, content: Content) -> None:
         if op.mode != "gather_variable":
@@ -191,8 +200,8 @@ class _Walk:
 
     @staticmethod
     def _settled(content: Content) -> int:
-        pending = len(content.encoder.run(content.pending)) if content.pending else 0
-        return len(content.tokens) + pending
+        """Its tokens, the pending text encoded."""
+        return len(content.ids())
 
     def _add(self, content: Content, piece: ir.Piece) -> None:
         if isinstance(piece, str):
@@ -213,11 +222,17 @@ class _Walk:
         value, path = slot.value, list(slot.path)
         while value in self._items:
             items = self._items[value]
-            if not path or not isinstance(path[0], int):
+            at = path.pop(0) if path else None
+            if not isinstance(at, int):
                 each = [ir.Slot(value=item) for item in items if item is not None]
                 return sum(map(self._size, each))
-            value = items[path.pop(0)]
+            value = items[at]
         return self._sizes.get(value, 0) if value is not None else 0
+
+    def _call(self, bound: CallBound, content: Content) -> None:
+        if not self.bounds.calls:
+            self.bounds.lead.append((None, self._settled(content) - self._led))
+        self.bounds.calls.append(bound)
 
     def _generate(self, op: ir.Generate, content: Content) -> None:
         prompt = len(content.prompt())
@@ -225,9 +240,8 @@ class _Walk:
         generated = UNBOUNDED if most is None else int(most)
         self._sizes[op.value] = 0 if most is None else generated
         counted = 0 if most is None else generated
-        self.bounds.calls.append(
-            CallBound(op.name, "gen", op.where, op.stream, prompt, counted, most is None)
-        )
+        bound = CallBound(op.name, "gen", op.where, op.stream, prompt, counted, most is None)
+        self._call(bound, content)
         content.add_generated([0] * counted, "", False)
         self._note(op.stream, content)
 
@@ -240,9 +254,8 @@ class _Walk:
         longest = max(range(len(lengths)), key=lengths.__getitem__)
         prompt = len(found.prefix)
         self._sizes[op.value] = lengths[longest]
-        self.bounds.calls.append(
-            CallBound(op.name, "select", op.where, op.stream, prompt, lengths[longest])
-        )
+        bound = CallBound(op.name, "select", op.where, op.stream, prompt, lengths[longest])
+        self._call(bound, content)
         content.add_choice(found.rows[longest], choices[longest])
         rest = sum(lengths) - lengths[longest]
         self.bounds.distinct += rest

@@ -283,14 +283,12 @@ class Execution:
             except Exception as error:
                 self.fail(error)
                 raise
-            queued.action = lambda: (
-                [
+
+            def append() -> None:
+                for number in sorted(said.keys() - failed.keys()):
                     parent.content.add(said[number])
-                    for number in range(len(branches))
-                    if number not in failed
-                ]
-                and None
-            )
+
+            queued.action = append
 
         parent = self._states[op.stream]._interpreter
         queued = Op("join('concate_and_append')", where, later=later)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...errors import NotSupportedError, ProgramError
-from ..function import program_failure
+from ..body import program_failure
 from ..state import ProgramState
 from . import ir
 from .opaque import hints

@@ -10,6 +10,7 @@ The form is versioned: a reader refuses versions that it does not know.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, Literal, TypeAlias
 
@@ -109,6 +110,15 @@ class Generate(_Op, frozen=True, kw_only=True, tag="gen"):
     type: str | None = None
     text_in_logprobs: bool | None = None
     reasoning: Reasoning | None = None
+
+    def __post_init__(self) -> None:
+        """JSON has lists for tuples, texts for keys, and null for what bans a token."""
+        params: dict[str, Any] = {}
+        for name, given in self.params.items():
+            if isinstance(given, dict):
+                given = {int(key): -math.inf if v is None else v for key, v in given.items()}
+            params[name] = tuple(given) if isinstance(given, list) else given
+        msgspec.structs.force_setattr(self, "params", params)
 
 
 class Choose(_Op, frozen=True, kw_only=True, tag="select"):
@@ -217,13 +227,47 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def encode(graph: Graph) -> bytes:
-    """The graph as JSON. Raises InvalidRequestError for a constant that JSON cannot hold."""
-    try:
-        return msgspec.json.format(msgspec.json.encode(graph), indent=1)
-    except (TypeError, UnicodeEncodeError) as error:
+    """The graph as JSON. Raises InvalidRequestError, with the line, for what JSON cannot hold: a
+    constant, or a type or a function that cannot be imported by a name."""
+    for parameter in graph.parameters:
+        _check_constant(parameter.default, graph.where, f"the default of {parameter.name}")
+    for block in blocks(graph.block):
+        for op in block.ops:
+            name = str(getattr(op, "type", None) or getattr(op, "function", ""))
+            if name.startswith("?"):
+                raise InvalidRequestError(
+                    f"{name[1:]} has no name that a saved program can import",
+                    where=op.where,
+                    hint="Define it at the top of a module, under a name of its own.",
+                )
+            for data in data_of(op):
+                _check_data(data, op.where)
+        _check_data(block.returns, graph.where)
+    return msgspec.json.format(msgspec.json.encode(graph), indent=1)
+
+
+def _check_data(data: Data, where: str) -> None:
+    match data:
+        case Items(items=items):
+            for item in items:
+                _check_data(item, where)
+        case Table(keys=keys, items=items):
+            for item in items:
+                _check_data(item, where)
+            for key in keys:
+                if not isinstance(key, str):
+                    _check_constant(key, where, "a dict's key")
+        case Constant(data=value):
+            _check_constant(value, where, "a constant")
+
+
+def _check_constant(value: Any, where: str, what: str) -> None:
+    plain = value is None or type(value) in (bool, int, str)
+    if not plain and not (type(value) is float and math.isfinite(value)):
         raise InvalidRequestError(
-            f"{graph.name} holds a constant that JSON cannot: {error}", where=graph.where
-        ) from error
+            f"{what} cannot be saved", expected="None, a bool, a number or a text",
+            got=f"{type(value).__name__} {value!r:.60}", where=where,
+        )  # fmt: skip
 
 
 def decode(data: bytes | str) -> Graph:
@@ -232,9 +276,9 @@ def decode(data: bytes | str) -> Graph:
         head = msgspec.json.decode(data, type=_Head)
         if head.format == FORMAT and head.version == VERSION:
             return msgspec.json.decode(data, type=Graph)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # msgspec's own is a ValueError
         raise InvalidRequestError(
-            expected="a compiled program as JSON", got=str(error)[:200]
+            expected="a compiled program as JSON", got=str(error)[:200] or "nothing"
         ) from error
     raise InvalidRequestError(
         expected=f"{FORMAT} of version {VERSION}",
@@ -264,6 +308,18 @@ def ops(block: Block) -> Iterator[Op]:
         yield from found.ops
 
 
+def ways(block: Block) -> Iterator[list[Op]]:
+    """The ops of each way through the blocks, to its end."""
+    todo: list[tuple[list[Op], Block]] = [([], block)]
+    while todo:
+        before, found = todo.pop()
+        chain = [*before, *found.ops]
+        if found.switch is None:
+            yield chain
+        else:
+            todo.extend((chain, case.block) for case in reversed(found.switch.cases))
+
+
 def slots(data: Data) -> Iterator[Slot]:
     """The slots that a datum holds."""
     match data:
@@ -276,16 +332,21 @@ def slots(data: Data) -> Iterator[Slot]:
                 yield from slots(item)
 
 
-def slots_of(op: Op) -> Iterator[Slot]:
-    """The slots that an op waits for."""
+def data_of(op: Op) -> Iterator[Data]:
+    """What an op waits for, as data."""
     match op:
         case Say(pieces=pieces):
-            yield from slots(Template(pieces))
+            yield Template(pieces)
         case Choose(choices=choices):
-            for pieces in choices:
-                yield from slots(Template(pieces))
+            yield from map(Template, choices)
         case Assign(data=data):
-            yield from slots(data)
+            yield data
         case Apply(arguments=arguments, keywords=keywords):
-            for data in (*arguments, *keywords.values()):
-                yield from slots(data)
+            yield from arguments
+            yield from keywords.values()
+
+
+def slots_of(op: Op) -> Iterator[Slot]:
+    """The slots that an op waits for."""
+    for data in data_of(op):
+        yield from slots(data)

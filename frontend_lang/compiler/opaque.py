@@ -6,7 +6,7 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from ...errors import InvalidRequestError
 from .tracing import current
@@ -35,8 +35,7 @@ def opaque(function: Callable[P, R]) -> Callable[P, R]:
         if tracing is None:
             return function(*args, **kwargs)
         inspect.signature(function).bind(*args, **kwargs)
-        made: R = tracing.apply(call, returned(function), args, kwargs)
-        return made
+        return cast(R, tracing.apply(call, returned(function), args, kwargs))
 
     return call
 

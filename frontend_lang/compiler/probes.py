@@ -67,7 +67,8 @@ def _check(program: Program[...], way: Way, probe: _Probe) -> None:
         if expected != got:
             raise _differs(program, expected.where)
     if len(said) != len(says):
-        raise _differs(program, (said + says)[min(len(said), len(says))].where)
+        longer = max(said, says, key=len)
+        raise _differs(program, longer[min(len(said), len(says))].where)
     if _data(way.returns, filled) != _data(returned, filled):
         raise _differs(program, str(program.where))
 

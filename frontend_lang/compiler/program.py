@@ -9,18 +9,23 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ...errors import InvalidRequestError, NotSupportedError
+from ...errors import InvalidRequestError, NotSupportedError, ProgramError
 from ...types import check_names
+from ..backends.conform import compiled as conforms_to
 from ..backends.default import resolve
 from ..batch import check_batch
 from ..driver import driver, refuse_to_wait_here
+from ..options import run_fields
 from ..session import Machine
 from ..state import ProgramState
 from ..where import Where
-from . import ir, probes
+from . import draw, ir, probes
 from .bound import Bound
+from .bounds import Bounds, bounds_with
+from .checks import Finding, check
 from .execute import Execution
 from .explore import Traced, explore
+from .validate import validated
 
 if TYPE_CHECKING:
     from ..function import Program
@@ -139,6 +144,39 @@ class CompiledProgram:
 
     # -- looking at it -----------------------------------------------------------------------------
 
+    def check(self, backend: Any = None) -> list[Finding]:
+        """What is wrong or worth knowing, by file and line; grammars are compiled for it. With a
+        backend, also whether its context is long enough. An empty list: nothing."""
+        if backend is None:
+            return check(self.ir, compiles=conforms_to)
+        context = resolve(backend).info().get("max_context")
+        try:
+            found = self.bounds(backend)
+        except ProgramError:  # its roles do not nest, which a finding tells
+            found = None
+        return check(self.ir, found, context, conforms_to)
+
+    def bounds(self, backend: Any = None, **arguments: Any) -> Bounds:
+        """Tokens that a run will ask for at most, counted with the backend's tokenizer; arguments
+        that are not given count nothing."""
+        check_names(f"{self.name}.bounds", arguments, self.arg_names)
+        tokenizer = resolve(backend).tokenizer
+        return bounds_with(self.ir, tokenizer, arguments, run_fields(self.program._options))
+
+    def graph(self, form: Literal["text", "json", "svg"] = "text") -> str:
+        """A picture of the program: for a terminal, as data, or as an image."""
+        if form == "json":
+            return self.to_json()
+        if form not in ("text", "svg"):
+            raise InvalidRequestError(
+                expected="'text', 'json' or 'svg'", got=repr(form)[:80], where="graph"
+            )
+        return draw.text(self.ir) if form == "text" else draw.svg(self.ir)
+
+    def _repr_svg_(self) -> str:
+        """In a notebook."""
+        return draw.svg(self.ir)
+
     def to_json(self) -> str:
         """The graph as JSON text. Raises InvalidRequestError where it names a type or a function
         that has no name, or holds a constant that JSON cannot."""
@@ -159,7 +197,7 @@ class CompiledProgram:
         cls, text: str | bytes, names: Mapping[str, Any] | None = None
     ) -> CompiledProgram:
         """`load`, from the text."""
-        graph = ir.decode(text)
+        graph = validated(ir.decode(text))
         traced = Traced(graph)
         for op in ir.ops(graph.block):
             if isinstance(op, ir.Generate) and op.type is not None:

@@ -82,12 +82,14 @@ class TraceState(ProgramState):
         )
 
     def get_meta_info(self, name: str) -> dict[str, Any]:
-        value = self.get_var(name)
-        slot = getattr(value, "_slot", None)
-        if slot is None:
-            self._cannot("get_meta_info of a list or a constant")
-        made: Any = self.recorder.tracing.give(ir.Slot(value=slot.value, meta=True), dict)
+        value = self._variable(name).meta.get("value")
+        if value is None:
+            self._cannot("get_meta_info of what no call has given")
+        made: Any = self.recorder.tracing.give(ir.Slot(value=value, meta=True), dict)
         return cast(dict[str, Any], made)
+
+    def __repr__(self) -> str:
+        return f"TraceState({self.recorder.stream}, variables={list(self._variables)})"
 
     def _cannot(self, what: str) -> NoReturn:
         error = NotSupportedError(

@@ -79,6 +79,7 @@ class Tracing:
 
     def give(self, slot: ir.Slot, tp: Any) -> Any:
         """What stands for a value of the type. None: a type that is not known, taken for text."""
+        tp = None if tp is Any or tp is object else tp
         choices = possibilities(tp)
         if choices is None and self._probe is not None:
             plain = self._probe(slot, str if tp is None else tp)
@@ -215,7 +216,7 @@ class Tracing:
                 return ir.Constant(value)
             return ir.Template(pieces)
         if type(value) is list or type(value) is tuple:
-            kind = "list" if isinstance(value, list) else "tuple"
+            kind: Literal["list", "tuple"] = "list" if isinstance(value, list) else "tuple"
             return ir.Items(kind, tuple(map(self.data, value)))
         if type(value) is dict:
             for key in value:
@@ -276,7 +277,7 @@ class Tracing:
             )
         )
         assert op.variable is not None
-        op.variable.set(self._samples(value, expr, expr.dtype))
+        op.variable.set(self._samples(value, expr, expr.dtype), {"value": value})
 
     def _samples(self, value: int, expr: Gen[Any], tp: Any) -> Any:
         """One stand-in, or as many as there are samples."""
@@ -312,7 +313,8 @@ class Tracing:
         slot = ir.Slot(value=value)
         assert op.variable is not None
         op.variable.set(
-            TextSymbol(self, slot, tuple(expr.choices)) if known else self.give(slot, str)
+            TextSymbol(self, slot, tuple(expr.choices)) if known else self.give(slot, str),
+            {"value": value},
         )
 
     def apply(

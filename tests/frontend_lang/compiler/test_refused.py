@@ -1,0 +1,303 @@
+"""What cannot be compiled is refused, with the line and what to do."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import espalier as esp
+from espalier.errors import EspalierError, InvalidRequestError, NotSupportedError, ProgramError
+from espalier.frontend_lang.compiler import ir
+
+State = Any
+NUMBER = re.compile(r"\d+")
+
+
+def branch(s: State) -> None:
+    s += "a" + esp.gen("x", 5)
+    if s["x"] == "yes":  # here
+        s += "b"
+
+
+def holds(s: State) -> None:
+    s += "a" + esp.gen("x", 5)
+    s += "b" if "yes" in s["x"] else "c"  # here
+
+
+def loops(s: State) -> None:
+    s += "a" + esp.gen("x", 5)
+    while len(s["x"]) < 3:  # here
+        s += "b"
+
+
+def swallows(s: State) -> None:
+    s += "a" + esp.gen("x", 5)
+    try:
+        value = int(s["x"])  # here
+    except Exception:
+        value = 0
+    s += str(value)
+
+
+def parses(s: State) -> None:
+    s += "a" + esp.gen("x", 5)
+    s += json.loads(s["x"])["y"]  # here
+
+
+def counts(s: State) -> Any:
+    s += "a"
+    forks = s.fork(3)
+    forks += esp.gen("x", 5)
+    forks.join()
+    return Counter(s["x"]).most_common(1)  # here
+
+
+def sorts(s: State) -> None:
+    s += "a" + esp.gen("x", 5, n=2)
+    s += "".join(sorted(s["x"]))  # here
+
+
+def typed(s: State) -> None:
+    s += "a" + esp.gen("x", int)
+    if s["x"] > 3:  # here
+        s += "b"
+
+
+def entry(s: State) -> None:
+    s += "a" + esp.gen("x", list[str])
+    for part in s["x"]:  # here
+        s += part
+
+
+def argument(s: State, text: str) -> None:
+    if text.startswith("a"):  # here
+        s += "b"
+
+
+def many(s: State, words: list[str]) -> None:
+    for word in words:  # here
+        s += word
+
+
+def times(s: State, count: int) -> None:
+    s.fork(count)  # here
+
+
+def named(s: State) -> None:
+    s += "a" + esp.gen("x", 5)
+    s += esp.gen(f"y{s['x']}", 5)  # here
+
+
+def stops(s: State) -> None:
+    s += "a" + esp.gen("x", 5)
+    s += esp.gen("y", stop=f"{s['x']}")  # here
+
+
+def grammar(s: State, word: str) -> None:
+    s += esp.gen("y", regex=f"({word})+")  # here
+
+
+def whole(s: State) -> None:
+    s += "a" + esp.gen("x", 5)
+    s += s.text()  # here
+
+
+def returns_state(s: State) -> Any:
+    s += "a"
+    return s
+
+
+def searched(s: State) -> None:
+    s += "a" + esp.gen("x", 5)
+    s += "d" if NUMBER.search(s["x"]) else "e"  # here
+
+
+def stripped(s: State, text: str) -> None:
+    s += f" {text} ".strip()  # here
+    s += esp.gen("x", 5)
+
+
+def looked(s: State) -> None:
+    s += "a" + esp.gen("x", 5)
+    if "yes" in f"{s['x']}":
+        s += "b"  # here
+
+
+def replaced(s: State, text: str) -> None:
+    s += re.sub(r"\s+", " ", f"{text}")  # here
+
+
+def random_text(s: State) -> None:
+    s += str(random.random()) + esp.select("x", ["a", "b"])
+    if s["x"] == "a":
+        s += "c"
+
+
+def unbounded(s: State) -> None:
+    s += "a"
+    while True:
+        with s.loop():
+            s += esp.select("x", ["a", "b"])
+            if s["x"] == "b":  # here
+                break
+
+
+def broken(s: State) -> None:
+    s += "a"
+    raise ValueError("no")  # here
+
+
+REFUSED: list[tuple[Callable[..., Any], str]] = [
+    (branch, "the generated value 'x'"),
+    (holds, "the generated value 'x'"),
+    (loops, "the generated value 'x'"),
+    (swallows, "the generated value 'x'"),
+    (parses, "the generated value 'x'"),
+    (counts, "the generated value 'x'"),
+    (sorts, "the generated value 'x'"),
+    (typed, "the generated value 'x'"),
+    (entry, "the generated value 'x'"),
+    (argument, "looks into its argument 'text'"),
+    (many, "looks into its argument 'words'"),
+    (times, "expected a number of branches"),
+    (named, "a variable's name depends on a value"),
+    (stops, "stop depends on a value"),
+    (grammar, "a grammar depends on a value"),
+    (whole, "s.text() cannot be compiled"),
+    (returns_state, "returns its state"),
+    (searched, "in a way that a trace does not see"),
+    (stripped, "in a way that a trace does not see"),
+    (looked, "in a way that a trace does not see"),
+    (replaced, "in a way that a trace does not see"),
+    (random_text, "does not say the same each time"),
+    (unbounded, "branches in more than 256 ways"),
+    (broken, "broken raised ValueError while it was traced: no"),
+]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"), REFUSED, ids=lambda value: getattr(value, "__name__", "")
+)
+def test_refused_with_its_line(body: Callable[..., Any], words: str) -> None:
+    with pytest.raises(EspalierError, match=re.escape(words)) as caught:
+        esp.function(body).compile()
+    error = caught.value
+    assert isinstance(error, ProgramError | NotSupportedError | InvalidRequestError)
+    source, first = inspect.getsourcelines(body)
+    marked = [first + at for at, line in enumerate(source) if line.endswith("# here\n")]
+    assert error.where is not None
+    assert error.hint is not None or body is times
+    place = error.where.partition(",")[0]
+    assert place.startswith(__file__)
+    line = int(place.rpartition(":")[2])
+    assert line == marked[0] if marked else first <= line < first + len(source)
+
+
+def test_the_advice_names_what_to_do() -> None:
+    with pytest.raises(ProgramError, match=r"select.*@esp\.opaque.*without compiling") as caught:
+        esp.function(branch).compile()
+    assert str(caught.value).count(__file__) == 1
+    with pytest.raises(ProgramError, match=r"compile\(text=\.\.\.\)"):
+        esp.function(argument).compile()
+    assert esp.function(argument).compile(text="abc").run(backend=esp.Scripted()).text() == "b"
+    assert esp.function(many).compile(words=["a", "b"]).run(backend=esp.Scripted()).text() == "ab"
+
+
+class Thing:
+    pass
+
+
+THING = Thing()
+
+
+def holds_a_list(s: State) -> None:
+    s += "a" + esp.gen("x", list[int])  # here
+
+
+def holds_a_thing(s: State) -> None:
+    s["y"] = THING  # here
+
+
+def returns_infinity(s: State) -> Any:
+    s += "a"
+    return {"x": [float("inf")]}
+
+
+def has_a_default(s: State, x: Any = Thing) -> None:
+    s += f"{x}"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (holds_a_list, "list[int] has no name"),
+        (holds_a_thing, "a constant cannot be saved"),
+        (returns_infinity, "got float inf"),
+        (has_a_default, "the default of x cannot be saved"),
+    ],
+)
+def test_what_a_file_cannot_hold_is_refused_at_save(body: Callable[..., Any], words: str) -> None:
+    compiled = esp.function(body).compile()
+    with pytest.raises(InvalidRequestError, match=re.escape(words)):
+        compiled.to_json()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "expected a compiled program"),
+        ("{}", "espalier-program of version"),
+        ("[" * 100_000, "expected a compiled program"),
+        ('{"format": "espalier-program", "version": 99}', "of version 99"),
+        ('{"format": "espalier-program", "version": 1, "name": 3}', "expected a compiled program"),
+    ],
+)
+def test_files_that_are_no_programs(text: str, words: str) -> None:
+    with pytest.raises(InvalidRequestError, match=re.escape(words)):
+        esp.CompiledProgram.from_json(text)
+
+
+def loaded(*ops: ir.Op, returns: ir.Data | None = None) -> esp.CompiledProgram:
+    block = ir.Block(ops, returns=returns or ir.Constant())
+    graph = ir.Graph(name="made", where="made.py:1", parameters=(), block=block)
+    return esp.CompiledProgram.from_json(ir.encode(graph))
+
+
+def test_names_of_a_file_are_held_to_those_allowed() -> None:
+    call = ir.Apply(stream=0, where="made.py:2", value=0, function="os:getcwd")
+    text = ir.encode(ir.Graph(name="m", where="m:1", parameters=(), block=ir.Block((call,))))
+    assert esp.CompiledProgram.from_json(text).run(backend=esp.Scripted())
+    with pytest.raises(InvalidRequestError, match="expected one of no names, got os:getcwd"):
+        esp.CompiledProgram.from_json(text, names={})
+    missing = text.replace(b"os:getcwd", b"os:nowhere")
+    with pytest.raises(InvalidRequestError, match="cannot be imported"):
+        esp.CompiledProgram.from_json(missing)
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        ir.Say(stream=3, where="m:1", pieces=("a",)),
+        ir.Say(stream=0, where="m:1", pieces=(ir.Slot(value=7),)),
+        ir.Say(stream=0, where="m:1", pieces=(ir.Slot(argument="x"),)),
+        ir.Say(stream=0, where="m:1", pieces=(ir.Slot(),)),
+        ir.Join(stream=0, where="m:1", branches=(4,), mode="gather_variable", errors="raise"),
+        ir.Join(stream=0, where="m:1", branches=(), mode="other", errors="raise"),
+        ir.Fork(stream=0, where="m:1", branches=(0,)),
+        ir.Generate(stream=0, where="m:1", value=0, params={"max_tokenz": 3}),
+        ir.Choose(stream=0, where="m:1", value=0, choices=(("a",),), method="other"),
+        ir.Choose(stream=0, where="m:1", value=0, choices=()),
+        ir.Scope(stream=0, where="m:1", name="x", value=0),
+    ],
+)
+def test_files_that_make_no_sense_are_refused(op: ir.Op) -> None:
+    """Whatever a file holds, it ends in a typed error when it is loaded, never in a hang."""
+    with pytest.raises(InvalidRequestError, match="m:1"):
+        loaded(op)
