@@ -17,10 +17,9 @@ from ...errors import EspalierError, InvalidRequestError, RequestCancelledError
 from ..choices import METHODS
 from ..content import Addition
 from ..expr import RoleBegin, RoleEnd, ScopeBegin, ScopeEnd, Select, Text
-from ..fork import _added as what_was_said, _set_here as variables_set_in, fork_states
+from ..fork import _added as what_was_said, fork_states
 from ..interpreter import Interpreter, Op, as_program_error, op_of
 from ..primitives import _checked_choices as checked_choices
-from ..reasoning import SUFFIX
 from ..state import ProgramState
 from ..variables import Variable, again
 from ..where import Where
@@ -115,16 +114,15 @@ class Execution:
     def _declare(self, state: ProgramState, name: str | None, number: int) -> Variable:
         variable = self._values[number] = Variable(name)
         if name is None:
-            state._unnamed.append(variable)
+            state.names.unnamed.append(variable)
         else:
-            state.session.said(lambda: state._variables.update({name: variable}))
+            state.names.put(variable)
         return variable
 
     def _declare_gen(self, state: ProgramState, op: ir.Generate) -> Variable:
-        variable = self._declare(state, op.name, op.value)
-        if op.reasoning is not None and op.name is not None:
-            name = op.name + SUFFIX
-            variable.reasoning = self._declare(state, name, op.reasoning.value)
+        variable = self._values[op.value] = state.names.declare(self.bound.gens[id(op)])
+        if op.reasoning is not None and variable.reasoning is not None:
+            self._values[op.reasoning.value] = variable.reasoning
         return variable
 
     # -- ops ---------------------------------------------------------------------------------------
@@ -247,12 +245,12 @@ class Execution:
     def _gather(self, op: ir.Join, parent: ProgramState) -> None:
         """The lists that a join makes, once its branches are done."""
         branches = [self._states[number] for number in op.branches]
-        set_here = [variables_set_in(branch) for branch in branches]
+        set_here = [branch.names.here() for branch in branches]
         reached = [self._reached(branch) for branch in branches]
         made = {name: self._declare(parent, name, number) for name, number in op.names.items()}
 
         async def gather() -> None:
-            failed = failures(op, await asyncio.gather(*reached), set_here)
+            failed = await failures(op, reached, set_here)
             for name, variable in made.items():
                 values: list[Any] = []
                 for number, found in enumerate(set_here):
@@ -266,7 +264,7 @@ class Execution:
     def _append(self, op: ir.Join, where: Where, submit: Submit) -> None:
         """What the branches said is appended in the parent's queue, once they are done."""
         branches = [self._states[number] for number in op.branches]
-        set_here = [variables_set_in(branch) for branch in branches]
+        set_here = [branch.names.here() for branch in branches]
         said: dict[int, Addition] = {}
 
         def note(number: int, branch: Interpreter) -> Callable[[], None]:
@@ -279,7 +277,7 @@ class Execution:
 
         async def later() -> None:
             try:
-                failed = failures(op, await asyncio.gather(*reached), set_here)
+                failed = await failures(op, reached, set_here)
             except Exception as error:
                 self.fail(error)
                 raise

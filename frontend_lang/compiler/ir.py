@@ -153,12 +153,14 @@ class Fork(_Op, frozen=True, kw_only=True, tag="fork"):
 
 
 class Join(_Op, frozen=True, kw_only=True, tag="join"):
-    """What the branches made comes home. names: the variables that they set, and the number of the
-    list of each."""
+    """What the branches made comes home. keeps: branches whose failure is kept as a value.
+    fail_fast: the first failure cancels the others. names: the variables that they set, and the
+    number of the list of each."""
 
     branches: tuple[int, ...]
-    mode: str
-    errors: str
+    mode: Literal["gather_variable", "concate_and_append"] = "gather_variable"
+    keeps: tuple[int, ...] = ()
+    fail_fast: bool = False
     names: dict[str, int] = {}
 
 

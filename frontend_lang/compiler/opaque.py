@@ -24,7 +24,8 @@ def opaque(function: Callable[P, R]) -> Callable[P, R]:
 
     It must be a function of its arguments: branches may call it at once, from threads of their own.
     """
-    if not inspect.isfunction(function) or inspect.iscoroutinefunction(function):
+    plain = inspect.isfunction(cast(object, function))
+    if not plain or inspect.iscoroutinefunction(function):
         raise InvalidRequestError(
             expected="a plain function", got=repr(function)[:80], where="opaque"
         )

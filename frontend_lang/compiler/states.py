@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
 from ...errors import InvalidRequestError, NotSupportedError
-from ..fork import Forks, JoinMode, OnBranchError, _set_here
+from ..fork import Forks
 from ..interpreter import Interpreter, Op
+from ..joining import JoinMode, OnBranchError
+from ..names import Names
 from ..state import ProgramState
 from ..variables import Variable
 from ..where import caller
@@ -40,14 +42,9 @@ class Recorder:
 class TraceState(ProgramState):
     """See the module's docstring."""
 
-    def __init__(
-        self,
-        tracing: Tracing,
-        variables: dict[str, Variable] | None = None,
-        loops: int = 0,
-    ) -> None:
+    def __init__(self, tracing: Tracing, names: Names | None = None) -> None:
         self.recorder = Recorder(tracing)
-        super().__init__(cast(Interpreter, self.recorder), variables, loops)
+        super().__init__(cast(Interpreter, self.recorder), names)
 
     def fork(self, size: int = 1, position_ids_offset: object = None) -> Forks:
         tracing, where = self.recorder.tracing, caller()
@@ -57,9 +54,7 @@ class TraceState(ProgramState):
             raise InvalidRequestError(
                 expected="a number of branches >= 1", got=repr(size), where=str(where)
             )
-        states: list[ProgramState] = [
-            TraceState(tracing, self._variables, self._loops) for _ in range(size)
-        ]
+        states: list[ProgramState] = [TraceState(tracing, self.names.branch()) for _ in range(size)]
         branches = tuple(_recorder(state).stream for state in states)
         tracing.ops.append(
             ir.Fork(stream=self.recorder.stream, where=str(where), branches=branches)
@@ -89,7 +84,7 @@ class TraceState(ProgramState):
         return cast(dict[str, Any], made)
 
     def __repr__(self) -> str:
-        return f"TraceState({self.recorder.stream}, variables={list(self._variables)})"
+        return f"TraceState({self.recorder.stream}, variables={list(self.names)})"
 
     def _cannot(self, what: str) -> NoReturn:
         error = NotSupportedError(
@@ -145,26 +140,26 @@ class TraceForks(Forks):
         first: int | None = None,
         timeout: float | None = None,
     ) -> Forks:
-        where = caller()
+        plan = self._plan(mode, errors, first, timeout)
         for name, given in (("first", first), ("timeout", timeout)):
             if given is not None:
                 cast(TraceState, self.parent)._cannot(
                     f"join({name}=...), which depends on what is done sooner,"
                 )
-        self._check_options(mode, errors, first, timeout, where)
         parent = _recorder(self.parent)
         tracing = parent.tracing
-        set_here = [_set_here(state) for state in self.states]
+        set_here = [state.names.here() for state in self.states]
         names = dict.fromkeys(name for found in set_here for name in found)
         gathers = mode == "gather_variable"
         values = {name: tracing.value() for name in names} if gathers else {}
         tracing.ops.append(
             ir.Join(
                 stream=parent.stream,
-                where=str(where),
+                where=str(plan.where),
                 branches=tuple(_recorder(state).stream for state in self.states),
                 mode=mode,
-                errors=errors,
+                keeps=tuple(sorted(plan.keeps)),
+                fail_fast=plan.fail_fast,
                 names=values,
             )
         )
@@ -175,9 +170,13 @@ class TraceForks(Forks):
                 made = found[name].value if name in found else None
                 tracing.note(slot, made)
                 gathered.append(at(made, slot))
-            variable = self.parent._variables[name] = Variable(name)
+            variable = Variable(name)
             variable.set(gathered)
+            self.parent.names.put(variable)
         return self
+
+    async def ajoin(self, *_args: Any, **_kwargs: Any) -> Forks:
+        cast(TraceState, self.parent)._cannot("ajoin")
 
 
 def _recorder(state: ProgramState) -> Recorder:

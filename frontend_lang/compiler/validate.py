@@ -107,12 +107,11 @@ class _Seen:
                 if not branches or self._streams & set(branches):
                     raise _wrong(op.where, "streams that are new", repr(branches))
                 self._streams.update(branches)
-            case ir.Join(branches=branches, mode=mode, errors=errors, names=names):
+            case ir.Join(branches=branches, keeps=keeps, names=names):
                 if not branches or not set(branches) <= self._streams - {op.stream}:
                     raise _wrong(op.where, "streams that are there", repr(branches))
-                known = ("gather_variable", "concate_and_append"), ("raise", "keep")
-                if mode not in known[0] or errors not in known[1]:
-                    raise _wrong(op.where, f"one of {known}", f"{mode!r}, {errors!r}")
+                if not set(keeps) <= set(range(len(branches))):
+                    raise _wrong(op.where, "branches of the join", repr(keeps))
                 self._values.update(names.values())
             case _:
                 pass

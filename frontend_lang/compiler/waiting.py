@@ -32,23 +32,30 @@ async def filled(variable: Variable) -> None:
         variable.feed.unlisten(wake)
 
 
-def failures(
+async def failures(
     op: ir.Join,
-    errors: Sequence[EspalierError | None],
+    reached: Sequence[asyncio.Future[EspalierError | None]],
     set_here: Sequence[Mapping[str, Variable]],
 ) -> dict[int, BranchError]:
-    """The branches that failed, or hold a value that cannot be read. Raises ExceptionGroup where
-    the join says so."""
+    """The branches that failed, or hold a value that cannot be read, once all are at rest. Raises
+    ExceptionGroup where the join does not keep them; with fail_fast at the first."""
     failed: dict[int, BranchError] = {}
-    for number, (error, found) in enumerate(zip(errors, set_here, strict=True)):
-        cause = error or next((v.read_error for v in found.values() if v.read_error), None)
-        if cause is not None:
-            failed[number] = BranchError(f"branch {number} failed: {cause}", where=op.where)
-            failed[number].__cause__ = cause
-    if failed and op.errors == "raise":
-        first = next(iter(failed.values()))
+    todo = {future: number for number, future in enumerate(reached)}
+    while todo:
+        done, _ = await asyncio.wait(list(todo), return_when=asyncio.FIRST_COMPLETED)
+        for future in done:
+            number = todo.pop(future)
+            found = set_here[number].values()
+            cause = future.result() or next((v.read_error for v in found if v.read_error), None)
+            if cause is not None:
+                failed[number] = BranchError(f"branch {number} failed: {cause}", where=op.where)
+                failed[number].__cause__ = cause
+        if failed and op.fail_fast:
+            break
+    raised = [failed[number] for number in sorted(failed) if number not in op.keeps]
+    if raised:
         raise ExceptionGroup(
-            f"{len(failed)} of {len(errors)} branches failed (at {op.where}): {first.message}",
-            list(failed.values()),
+            f"{len(raised)} of {len(reached)} branches failed (at {op.where}): {raised[0].message}",
+            raised,
         )
     return failed

@@ -178,12 +178,6 @@ def test_functions_that_are_no_programs() -> None:
     assert isinstance(function()(greet.body), Program)
 
 
-def test_compile_is_of_a_later_issue() -> None:
-    for call in (greet.compile, greet.trace):
-        with pytest.raises(NotSupportedError, match="not built yet"):
-            call()
-
-
 def test_seeds_repeat_and_differ() -> None:
     @esp.function
     def program(s: State) -> None:
