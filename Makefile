@@ -18,7 +18,7 @@ ifeq ($(PY),.venv/bin/python)
 READY = .make/setup
 endif
 
-.PHONY: help setup fmt check test cover soak fuzz test-gpu bench bench-gpu demo dist clean
+.PHONY: help setup fmt check test cover soak fuzz counts test-gpu bench bench-gpu demo dist clean
 help:
 	@echo "make demo      a guided tour with the embedded model (no download), under a minute"
 	@echo "make setup     one environment under .venv, with everything the other targets need"
@@ -29,6 +29,7 @@ help:
 	@echo "make cover     the same, with line coverage and its floors"
 	@echo "make soak      50,000 requests of mixed kinds in too little memory, each result checked"
 	@echo "make fuzz      SECONDS=600 of wrong schemas, regexes and grammars for the three parsers"
+	@echo "make counts    masks, documents, strings and walks of grammars against other means, in full"
 	@echo "make bench     the benchmarks that make README's table"
 	@echo "make test-gpu  the tests marked gpu;  make bench-gpu  the GPU benchmarks"
 	@echo "               (PY=python3 runs them, as anything else here, in your own environment)"
@@ -78,6 +79,10 @@ soak: $(READY)
 SECONDS ?= 600
 fuzz: $(READY)
 	$(PY) -m tests.grammar.fuzz --seconds $(SECONDS)
+
+# A hundredth of it is one of the tests.
+counts: $(READY)
+	$(PY) -m tests.grammar.full_counts
 
 test-gpu: $(READY)
 	$(PY) -m pytest -q -m gpu $(ARGS) tests/gpu

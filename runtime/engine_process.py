@@ -19,6 +19,7 @@ import msgspec
 
 from ..errors import EngineDeadError, EngineError, EspalierError
 from ..types import Chunk
+from .collecting import QUIET, Collector
 from .controls import call
 from .lifeline import die_with_parent
 from .options import EngineOptions
@@ -54,6 +55,7 @@ class EngineProcess:
         self._frames = Frames()
         self._outputs: list[Chunk] = []
         self._open = True
+        self._collector = Collector()
 
     def run(self) -> None:
         """Until the parent closes the socket."""
@@ -70,6 +72,7 @@ class EngineProcess:
             assert isinstance(wrapped, EspalierError)
             self._send(Failed(wrapped))
             return
+        self._collector.start()
         self._send(Ready(built.info))
         try:
             self._serve(built)
@@ -91,6 +94,7 @@ class EngineProcess:
                 self._receive(built)
             built.core.step()
             self._flush()
+            self._collector.step()
 
     def _wait(self, built: Built) -> bool:
         """Wait for something to do; whether the parent has sent something.
@@ -104,12 +108,17 @@ class EngineProcess:
             seconds = core.next_deadline()
             if core.compiling:  # the workers' time limits want to be looked at
                 seconds = 1.0 if seconds is None else min(1.0, seconds)
+            elif self._collector.due:
+                seconds = QUIET if seconds is None else min(QUIET, seconds)
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
         if core.compiling:  # else nobody would read what a worker says
             built.grammars.register(poll)
         limit = None if seconds is None else math.ceil(min(seconds, _LONGEST_WAIT) * 1000)
-        return any(fd == self._sock.fileno() for fd, _ in poll.poll(limit))
+        events = poll.poll(limit)
+        if not events and core.idle and self._collector.due:
+            self._collector.idle()
+        return any(fd == self._sock.fileno() for fd, _ in events)
 
     def _receive(self, built: Built) -> None:
         data = self._sock.recv(1 << 20)

@@ -20,7 +20,7 @@ from espalier.runtime.request import Request
 from espalier.runtime.sequence import Sequence
 from espalier.runtime.step import Step
 
-REQUESTS = 200
+REQUESTS = 300
 
 
 @pytest.fixture(scope="module")
