@@ -17,8 +17,8 @@ CALL
 """
 
 
-def _template(call: str, note: str = "") -> str:
-    return note + _BODY.replace("CALL", call)
+def _template(call: str) -> str:
+    return _BODY.replace("CALL", call)
 
 
 _JSON = "{{ arguments | tojson }}"
@@ -30,8 +30,23 @@ TEMPLATES = {
     "hermes": _template(
         '<tool_call>\n{"name": "{{ name }}", "arguments": ' + _JSON + "}\n</tool_call>"
     ),
-    "llama3": _template('{"name": "{{ name }}", "parameters": ' + _JSON + "}", "{# ipython #}"),
+    "qwen3-coder": _template(
+        "<tool_call>\n<function={{ name }}>\n"
+        "{%- for key, value in arguments.items() -%}"
+        "{{ '\\n<parameter=' + key + '>\\n' }}"
+        "{{ value if value is string else value | tojson }}{{ '\\n</parameter>\\n' }}"
+        "{%- endfor -%}</function>\n</tool_call>"
+    ),
+    "glm-4.5": _template(
+        "<tool_call>{{ name }}\n"
+        "{%- for key, value in arguments.items() -%}"
+        "{{ '\\n<arg_key>' + key + '</arg_key>\\n<arg_value>' }}"
+        "{{ value if value is string else value | tojson }}</arg_value>\n"
+        "{%- endfor -%}{{ '\\n' }}</tool_call>"
+    ),
+    "llama3": _template('{"name": "{{ name }}", "parameters": ' + _JSON + "}"),
     "mistral": _template("[TOOL_CALLS] [{{ call.function | tojson }}]"),
+    "mistral-v11": _template("[TOOL_CALLS]{{ name }}[ARGS]" + _JSON),
     "deepseek-v3": _template(
         _DEEPSEEK.replace("BEFORE", "function<｜tool▁sep｜>")
         .replace("MIDDLE", "\\n```json\\n")

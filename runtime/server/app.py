@@ -133,8 +133,8 @@ def _describe_events(app: FastAPI) -> None:
             schemas["ChatChunk"] = chunk
             for path, name in _STREAMED.items():
                 answers = schema["paths"][path]["post"]["responses"]
-                reference = {"$ref": f"#/components/schemas/{name}"}
-                answers["200"]["content"]["text/event-stream"] = {"itemSchema": reference}
+                kinds = [{"$ref": f"#/components/schemas/{kind}"} for kind in (name, _FAILED)]
+                answers["200"]["content"]["text/event-stream"] = {"itemSchema": {"anyOf": kinds}}
             for methods in schema["paths"].values():
                 for told in methods.values():
                     told["responses"].pop("422", None)  # what is wrong is told with 400
@@ -146,6 +146,7 @@ def _describe_events(app: FastAPI) -> None:
     app.openapi = described  # type: ignore[method-assign]
 
 
+_FAILED = ErrorResponse.__name__  # what a stream that fails on its way ends with, before `[DONE]`
 _STREAMED = {
     "/v1/chat/completions": "ChatChunk",
     "/v1/completions": "Completion",

@@ -7,7 +7,8 @@ from typing import Any
 
 from .chat_messages import Message, template_messages
 from .dialect import Dialect
-from .tool_formats import ToolSpec, is_sprig
+from .tool_detection import is_sprig
+from .tool_formats import ToolSpec
 from .tool_sprig import sprig_messages
 
 

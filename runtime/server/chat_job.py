@@ -14,11 +14,12 @@ from .answer_parser import AnswerParser
 from .api_chat import ChatRequest
 from .asked import namespace_of, priority_of, sampling_of
 from .chat_history import history
+from .chat_stages import chat_stages
 from .jobs import Job
-from .reasoning import ReasoningPlan, is_opened
+from .reasoning import ReasoningPlan, is_opened, special_ids
 from .replies import ChoiceLogprobs, choice_logprobs
 from .state import Server
-from .structured import AskedGrammar, grammar_of
+from .structured import grammar_of
 from .tool_plan import ToolPlan, plan_tools
 
 _TEMPLATE_OWN = ("messages", "tools", "documents", "add_generation_prompt")
@@ -40,7 +41,8 @@ class Chat:
         """For one sample; None where all of it is content."""
         if self.tools is None and self.reasoning is None:
             return None
-        return AnswerParser(self.reasoning, None if self.tools is None else self.tools.parser())
+        tools = None if self.tools is None else self.tools.parser()
+        return AnswerParser(self.reasoning, tools, self.job.stage)
 
     def logprobs(self, told: list[Any] | None) -> ChoiceLogprobs | None:
         """Log probabilities, where they are asked for."""
@@ -76,21 +78,16 @@ async def prepared(server: Server, asked: ChatRequest, request: Request) -> Chat
         )
 
     ids = await server.beside(encode)
-    if tools is not None:
-        grammar = tools.grammar
-        ids += tools.begin
-    reasoning = _reasoning(asked, server, ids, grammar)
-    if reasoning is not None and grammar is not None and reasoning.exact:
-        grammar = reasoning.grammar(grammar)
+    free = grammar is None if tools is None else tools.free and grammar is None
+    reasoning = _reasoning(asked, server, ids, exact=not free)
     id = f"chatcmpl-{asked.request_id or uuid4().hex}"
     job = Job(
         input_ids=ids,
         params=params,
-        grammar=grammar,
+        stage=chat_stages(dialect.tokenizer, tools, reasoning, grammar),
         namespace=namespace_of(request, asked.cache_salt),
         priority=priority_of(request, asked.priority),
         deadline=asked.deadline,
-        trigger=tools.trigger if tools else None,
         owner=request.state.caller.namespace,
         id=id,
     )
@@ -124,7 +121,7 @@ def _variables(asked: ChatRequest, server: Server) -> dict[str, Any]:
 
 
 def _reasoning(
-    asked: ChatRequest, server: Server, ids: list[int], grammar: AskedGrammar | None
+    asked: ChatRequest, server: Server, ids: list[int], *, exact: bool
 ) -> ReasoningPlan | None:
     """None for a model that does not reason, or is told not to by its prompt."""
     marks = server.dialect.marks
@@ -134,7 +131,8 @@ def _reasoning(
     return ReasoningPlan(
         marks=marks,
         opened=opened,
-        exact=grammar is not None,
+        exact=exact,
+        ids=special_ids(marks, server.tokenizer),
         separate=asked.separate_reasoning is not False,
         told=asked.include_reasoning is not False,
         streamed=asked.stream_reasoning is not False,

@@ -23,14 +23,23 @@ from .jobs import Answer, Piece
 from .replies import CompletionTokensDetails, Usage, finish_of, usage_of
 
 
-def chat_usage(chat: Chat, results: Sequence[Result]) -> Usage:
-    """What all samples cost; with reasoning tokens, where the model is one that reasons."""
+def chat_usage(chat: Chat, results: Sequence[Result], staged: int) -> Usage:
+    """What all samples cost; with reasoning tokens, where the model is one that reasons. staged:
+    tokens of stages that are reasoning."""
     usage = usage_of([results])
     if chat.server.dialect.marks is not None:
-        plan, tokenizer = chat.reasoning, chat.server.tokenizer
-        counts = [0 if plan is None else plan.tokens(tokenizer, r.token_ids) for r in results]
-        usage.completion_tokens_details = CompletionTokensDetails(reasoning_tokens=sum(counts))
+        plan, tokenizer, count = chat.reasoning, chat.server.tokenizer, staged
+        if plan is not None and plan.ids is None:
+            count += sum(plan.tokens(tokenizer, result.token_ids) for result in results)
+        usage.completion_tokens_details = CompletionTokensDetails(reasoning_tokens=count)
     return usage
+
+
+def whole_usage(chat: Chat, answers: Sequence[Answer]) -> Usage:
+    """The same of answers that are told whole."""
+    parts = [part for answer in answers for part in answer.parts]
+    staged = sum(part.tokens for part in parts if part.stage.kind == "reasoning")
+    return chat_usage(chat, [answer.result for answer in answers], staged)
 
 
 def chat_choice(chat: Chat, index: int, answer: Answer) -> ChatChoice:
@@ -40,9 +49,10 @@ def chat_choice(chat: Chat, index: int, answer: Answer) -> ChatChoice:
     parser = chat.parser()
     calls: list[tuple[str, str]] = []
     if parser is not None:
-        pieces = parser.feed(result.text)
-        if answer.calls is not None:
-            pieces += parser.enter() + parser.feed(answer.calls)
+        pieces: list[Told] = []
+        for number, part in enumerate(answer.parts):
+            pieces += parser.enter(part.stage) if number else []
+            pieces += parser.feed(part.text)
         told = joined(pieces + parser.finish())
         message.content, calls = told.content, told.calls
         if told.reasoning is not None:
@@ -77,7 +87,9 @@ class Telling:
         self._parsers = [chat.parser() for _ in range(count)]
         self._begun = [False] * count
         self._logprobs: list[list[Any]] = [[] for _ in range(count)]
-        self.results: list[Result] = []
+        self._stages = [chat.job.stage] * count
+        self._reasoned = 0  # tokens of stages that are reasoning
+        self._results: list[Result] = []
         options = chat.asked.stream_options
         self._null_usage = bool(options and options.include_usage)
 
@@ -95,6 +107,10 @@ class Telling:
             chunk.usage = None
         return chunk
 
+    def usage(self) -> Usage:
+        """What all of it cost, once it is told."""
+        return chat_usage(self._chat, self._results, self._reasoned)
+
     def piece(self, piece: Piece) -> list[ChatChunk]:
         """The events that a piece of a sample makes."""
         index = piece.index
@@ -102,11 +118,14 @@ class Telling:
         if not self._begun[index]:
             self._begun[index] = True
             chunks.append(self._delta(index, Delta(role="assistant", content="")))
+        self._stages[index] = piece.stage or self._stages[index]
+        if self._stages[index].kind == "reasoning":
+            self._reasoned += len(piece.token_ids)
         self._logprobs[index] += piece.logprobs or []
         deltas = self._deltas(piece)
         chunks += [self._delta(index, delta) for delta in deltas]
         if piece.result is not None:
-            self.results.append(piece.result)
+            self._results.append(piece.result)
             chunks.append(self._last(index, piece.result))
         return chunks
 
@@ -114,7 +133,8 @@ class Telling:
         parser = self._parsers[piece.index]
         if parser is None:
             return [Delta(content=piece.text)] if piece.text or piece.logprobs else []
-        told = parser.enter() if piece.entered else parser.feed(piece.text)
+        told = [] if piece.stage is None else parser.enter(piece.stage)
+        told += parser.feed(piece.text)
         if piece.result is not None:
             told += parser.finish()
         return [self._told(part) for part in told]

@@ -6,7 +6,8 @@ from functools import cached_property
 
 from ..tokenizer import Tokenizer
 from .reasoning import Marks, detect_marks
-from .tool_formats import ToolFormat, arguments_as_text, detect
+from .tool_detection import Written, detect, written_call
+from .tool_formats import ToolFormat
 
 
 class Dialect:
@@ -23,9 +24,13 @@ class Dialect:
     @cached_property
     def tool_form(self) -> ToolFormat:
         """Raises NotSupportedError where none is known."""
-        return detect(self.tokenizer)
+        return detect(self.tokenizer, self._written)
 
     @cached_property
     def arguments_as_text(self) -> bool:
         """Whether the template wants earlier calls' arguments as JSON text."""
-        return arguments_as_text(self.tokenizer)
+        return self._written is not None and self._written.arguments_as_text
+
+    @cached_property
+    def _written(self) -> Written | None:
+        return written_call(self.tokenizer)

@@ -1,137 +1,214 @@
-"""What a request asks of the engine, run to its end or piece by piece.
-
-A form of tool calls that begins with a special token takes two calls of the engine: free text up to
-that token, then its grammar. The second finds the first's KV in the cache.
-"""
+"""What a request asks of the engine, run to its end or piece by piece, stage by stage."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import msgspec
 
 from ...errors import GrammarError
 from ...grammar.spec import GrammarSpec
-from ...types import Chunk, Result, SamplingParams, TokenLogprob
+from ...types import Chunk, Result, SamplingParams, Times, TokenLogprob
 from .failures import LONGEST_MESSAGE, HTTPError
+from .stages import Stage
 from .state import Server
-from .structured import AskedGrammar
 
+_T = TypeVar("_T")
 _SEEDS = (1 << 63) - 1
+_SPREAD = 0x9E3779B97F4A7C15  # samples' later stages differ, and from those of the next seeds
 _AT_ONCE = 1e-3  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One prompt and its samples. owner, id: by which it may be aborted. trigger: the token at
-    which an answer goes on as `grammar` says; None: the grammar holds from the start."""
+    """One prompt and its samples, or one sample from a later stage on. owner, id: by which it may
+    be aborted."""
 
     input_ids: list[int]
     params: SamplingParams
-    grammar: AskedGrammar | None = None
+    stage: Stage = field(default_factory=Stage)
     namespace: str = ""
     priority: int = 0
     deadline: float | None = None
-    trigger: int | None = None
     owner: str = ""
     id: str = ""
     began: float = field(default_factory=time.monotonic)
 
     @property
-    def first_grammar(self) -> GrammarSpec | None:
-        return None if self.trigger is not None or self.grammar is None else self.grammar.spec
+    def prompt(self) -> list[int]:
+        """Token ids that the stage stands behind."""
+        return [*self.input_ids, *self.stage.begin]
 
     @property
-    def first_params(self) -> SamplingParams:
-        if self.trigger is None:
-            return self.params
-        ids = (*self.params.stop_token_ids, self.trigger)
-        return msgspec.structs.replace(self.params, stop_token_ids=ids)
+    def grammar(self) -> GrammarSpec | None:
+        return None if self.stage.grammar is None else self.stage.grammar.spec
 
-    def second(self, first: Result) -> Job | None:
-        """What follows the trigger; None where no token is left for it."""
-        params = self.params
-        left = None
+    @property
+    def stage_params(self) -> SamplingParams:
+        """The parameters of the stage's own call."""
+        params, stage = self.params, self.stage
+        if stage.exits:
+            ids = (*params.stop_token_ids, *stage.exits)
+            params = msgspec.structs.replace(params, stop_token_ids=ids)
+        if stage.decides:
+            params = msgspec.structs.replace(params, max_tokens=1, min_tokens=0)
+        return params
+
+    def exited(self, result: Result) -> bool:
+        """Whether a special token ended the stage."""
+        return isinstance(result.matched_stop, int) and result.matched_stop in self.stage.exits
+
+    def following(self, result: Result) -> Job | None:
+        """The next stage; None where the answer ends, or no token is left for more of it."""
+        stage, ids = self.stage, list(self.prompt)
+        spent = result.generated_tokens
+        after: Stage | None = None
+        if self.exited(result):
+            token = result.matched_stop
+            assert isinstance(token, int)
+            after = stage.exits[token]()
+            ids += [*result.token_ids, token]
+        elif stage.decides and result.finish_reason in ("stop", "length"):
+            after, spent = stage.otherwise, 0
+        elif (
+            stage.then is not None and result.incomplete is None and result.finish_reason == "stop"
+        ):
+            after = None if isinstance(result.matched_stop, str) else stage.then(result.text)
+            ids += result.token_ids
+        if after is None:
+            return None
+        params, left = self.params, None
         if params.max_tokens is not None:
-            left = params.max_tokens - first.generated_tokens
+            left = params.max_tokens - spent
             if left < 1:
                 return None
         deadline = self.deadline
-        if deadline is not None:  # of both together; one that has passed ends the second at once
+        if deadline is not None:  # of all together; one that has passed ends the next at once
             deadline = max(deadline - (time.monotonic() - self.began), _AT_ONCE)
-        assert self.trigger is not None
         params = msgspec.structs.replace(
             params,
             n=1,
             max_tokens=left,
             min_tokens=0,
             prompt_logprobs=None,
-            seed=(first.seed + first.index) & _SEEDS,
+            seed=(result.seed ^ (result.index * _SPREAD)) & _SEEDS,
         )
-        ids = [*self.input_ids, *first.token_ids, self.trigger]
-        return Job(
+        return replace(
+            self,
             input_ids=ids,
             params=params,
-            grammar=self.grammar,
-            namespace=self.namespace,
-            priority=self.priority,
+            stage=after,
             deadline=deadline,
-            owner=self.owner,
-            id=self.id,
+            began=time.monotonic(),
+        )
+
+    def _came_to_its_end(self, result: Result) -> bool:
+        """Whether the grammar's end ended it, and nothing that the request asks to stop at."""
+        stop = result.matched_stop
+        asked = isinstance(stop, str) or stop in self.params.stop_token_ids
+        return result.finish_reason == "stop" and result.incomplete is None and not asked
+
+    def told(self, result: Result) -> Result:
+        """What of a stage's result belongs to the answer."""
+        if self.exited(result):  # nothing follows: else it would not be the end
+            return msgspec.structs.replace(result, finish_reason="length", matched_stop=None)
+        if not self.stage.decides:
+            return result
+        cut = result.finish_reason in ("abort", "deadline", "error")
+        return msgspec.structs.replace(
+            result,
+            text="",
+            token_ids=[],
+            generated_tokens=0,
+            logprobs=None if result.logprobs is None else [],
+            finish_reason=result.finish_reason if cut else "stop",
+            matched_stop=None,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """What a stage came to. tokens: how many."""
+
+    stage: Stage
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Piece:
-    """What is new of a sample. entered: behind the trigger. result: with its last piece."""
+    """What is new of a sample. stage: the one that begins here. result: with its last piece."""
 
     index: int = 0
     text: str = ""
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprob] | None = None
-    entered: bool = False
+    stage: Stage | None = None
     result: Result | None = None
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A sample: its result, and what of its text came behind the trigger, if one did."""
+    """A sample: its result, and the parts of its text."""
 
     result: Result
-    calls: str | None = None
+    parts: list[Part]
+
+
+# -- whole -----------------------------------------------------------------------------------------
 
 
 async def run(server: Server, job: Job) -> list[Answer]:
     """All samples. Raises the first error."""
-    with _blamed(job), server.named.under(job.owner, job.id) as numbers:
+    with server.named.under(job.owner, job.id) as numbers:
+        first = await _called(server, job, numbers)
+        samples = first.samples or [first]
+        if not any(job.following(sample) for sample in samples):  # nearly always
+            return [_ended(server, [(job, sample)]) for sample in samples]
+        return await _together([_finished(server, job, sample, numbers) for sample in samples])
+
+
+async def _finished(server: Server, job: Job, sample: Result, numbers: list[int]) -> Answer:
+    """A sample with all its further stages."""
+    made = [(job, sample)]
+    while (after := job.following(sample)) is not None:
+        job, sample = after, await _called(server, after, numbers)
+        made.append((job, sample))
+    return _ended(server, made)
+
+
+async def _called(server: Server, job: Job, numbers: list[int]) -> Result:
+    with _blamed(job):
         [result] = await server.engine.agenerate(
-            input_ids=[job.input_ids],
-            sampling_params=job.first_params,
-            grammar=job.first_grammar,
+            input_ids=[job.prompt],
+            sampling_params=job.stage_params,
+            grammar=job.grammar,
             namespace=job.namespace,
             priority=job.priority,
             deadline=job.deadline,
             numbers=numbers,
         )
-    answers = []
-    for sample in result.samples or [result]:
-        second = job.second(sample) if _triggered(job, sample) else None
-        if second is None:
-            server.metrics.ended(sample)
-            answers.append(Answer(sample))
-            continue
-        [answer] = await run(server, second)
-        answers.append(Answer(_joined(sample, answer.result), answer.result.text))
-    return answers
+    return result
+
+
+def _ended(server: Server, made: Sequence[tuple[Job, Result]]) -> Answer:
+    answer = joined(made)
+    server.metrics.ended(answer.result)
+    return answer
 
 
 async def run_all(server: Server, jobs: Sequence[Job]) -> list[list[Answer]]:
     """The samples of each job. The first error is raised, and ends the others."""
-    tasks = [asyncio.ensure_future(run(server, job)) for job in jobs]
+    return await _together([run(server, job) for job in jobs])
+
+
+async def _together(works: Sequence[Coroutine[Any, Any, _T]]) -> list[_T]:
+    tasks = [asyncio.ensure_future(work) for work in works]
     try:
         return list(await asyncio.gather(*tasks))
     finally:
@@ -140,59 +217,124 @@ async def run_all(server: Server, jobs: Sequence[Job]) -> list[list[Answer]]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+# -- streamed --------------------------------------------------------------------------------------
+
+
 async def pieces(server: Server, job: Job) -> AsyncGenerator[Piece, None]:
     """The samples as they come. Raises the first error."""
     with server.named.under(job.owner, job.id) as numbers:
-        async with contextlib.aclosing(_pieces(server, job, numbers)) as stream:
-            async for piece in stream:
-                yield piece
+        going_on: list[Result] = []
+        async with contextlib.aclosing(_chunks(server, job, numbers)) as chunks:
+            async for chunk in chunks:
+                result = chunk.result
+                if result is not None and job.following(result) is not None:
+                    going_on.append(result)
+                    result = None
+                elif result is not None:
+                    result = _ended(server, [(job, result)]).result
+                if not job.stage.decides or result is not None:
+                    yield _piece(job, chunk, result)
+        for sample in going_on:
+            async with contextlib.aclosing(_rest(server, job, sample, numbers)) as rest:
+                async for piece in rest:
+                    yield piece
 
 
-async def _pieces(server: Server, job: Job, numbers: list[int]) -> AsyncGenerator[Piece, None]:
-    stream = server.engine.astream(
-        input_ids=job.input_ids,
-        sampling_params=job.first_params,
-        grammar=job.first_grammar,
+async def _rest(
+    server: Server, job: Job, sample: Result, numbers: list[int]
+) -> AsyncGenerator[Piece, None]:
+    """A sample's further stages."""
+    index, made = sample.index, [(job, sample)]
+    while (after := job.following(sample)) is not None:
+        job = after
+        yield Piece(index=index, stage=job.stage)
+        async with contextlib.aclosing(_chunks(server, job, numbers)) as chunks:
+            async for chunk in chunks:
+                sample = chunk.result or sample
+                if not job.stage.decides:
+                    yield replace(_piece(job, chunk, None), index=index)
+        made.append((job, sample))
+    yield Piece(index=index, result=_ended(server, made).result)
+
+
+async def _chunks(server: Server, job: Job, numbers: list[int]) -> AsyncGenerator[Chunk, None]:
+    stream: AsyncIterator[Chunk] = server.engine.astream(
+        input_ids=job.prompt,
+        sampling_params=job.stage_params,
+        grammar=job.grammar,
         namespace=job.namespace,
         priority=job.priority,
         deadline=job.deadline,
         numbers=numbers,
     )
-    entered: list[tuple[Result, Job]] = []
     async with contextlib.aclosing(stream) as chunks:  # type: ignore[type-var]
-        while (chunk := await _next(job, chunks)) is not None:
-            result = chunk.result
-            if result is not None and _triggered(job, result):
-                second = job.second(result)
-                if second is not None:
-                    entered.append((result, second))
-                    result = None
-            if result is not None:
-                server.metrics.ended(result)
-            yield Piece(
-                index=chunk.index,
-                text=chunk.text,
-                token_ids=chunk.token_ids,
-                logprobs=chunk.logprobs,
-                result=result,
-            )
-    for first, second in entered:
-        yield Piece(index=first.index, entered=True)
-        async with contextlib.aclosing(pieces(server, second)) as more:
-            async for piece in more:
-                result = None if piece.result is None else _joined(first, piece.result)
-                yield Piece(
-                    index=first.index,
-                    text=piece.text,
-                    token_ids=piece.token_ids,
-                    logprobs=piece.logprobs,
-                    result=result,
-                )
+        while True:
+            with _blamed(job):
+                chunk = await anext(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
 
 
-async def _next(job: Job, chunks: AsyncIterator[Chunk]) -> Chunk | None:
-    with _blamed(job):
-        return await anext(chunks, None)
+def _piece(job: Job, chunk: Chunk, result: Result | None) -> Piece:
+    if job.stage.decides:
+        return Piece(index=chunk.index, result=result)
+    return Piece(
+        index=chunk.index,
+        text=chunk.text,
+        token_ids=chunk.token_ids,
+        logprobs=chunk.logprobs,
+        result=result,
+    )
+
+
+# -- both ------------------------------------------------------------------------------------------
+
+
+def joined(made: Sequence[tuple[Job, Result]]) -> Answer:
+    """An answer of its stages' results. What it says of the prompt is the first's."""
+    results = [job.told(result) for job, result in made]
+    parts = [
+        Part(stage=job.stage, text=result.text, tokens=len(result.token_ids))
+        for (job, _), result in zip(made, results, strict=True)
+    ]
+    first, last = results[0], results[-1]
+    if len(results) == 1:
+        return Answer(first, parts)
+    logprobs = None
+    if first.logprobs is not None:
+        logprobs = [entry for result in results for entry in result.logprobs or []]
+    result = msgspec.structs.replace(
+        last,
+        index=first.index,
+        text="".join(result.text for result in results),
+        token_ids=[token for result in results for token in result.token_ids],
+        prompt_tokens=first.prompt_tokens,
+        cached_tokens=first.cached_tokens,
+        computed_tokens=first.computed_tokens,
+        shared_tokens=first.shared_tokens,
+        generated_tokens=sum(result.generated_tokens for result in results),
+        logprobs=logprobs,
+        prompt_logprobs=first.prompt_logprobs,
+        seed=first.seed,
+        near_ties=sum(result.near_ties for result in results),
+        times=_times([result.times for result in results]),
+    )
+    return Answer(result, parts)
+
+
+def _times(each: Sequence[Times]) -> Times:
+    """Until the first token as of the first; all that comes later is decoding."""
+    first = each[0]
+    total = sum(times.total for times in each)
+    before = first.grammar + first.queued + first.prefill
+    return Times(
+        grammar=first.grammar,
+        queued=first.queued,
+        prefill=first.prefill,
+        decode=max(0.0, total - before),
+        total=total,
+    )
 
 
 @contextlib.contextmanager
@@ -201,9 +343,9 @@ def _blamed(job: Job) -> Iterator[None]:
     try:
         yield
     except GrammarError as error:
-        if job.grammar is None:
+        if job.stage.grammar is None:
             raise
-        field = job.grammar.blamed(error)
+        field = job.stage.grammar.blamed(error)
         raise HTTPError(
             400,
             str(error)[:LONGEST_MESSAGE],
@@ -211,28 +353,3 @@ def _blamed(job: Job) -> Iterator[None]:
             code="invalid_grammar",
             param=field,
         ) from error
-
-
-def _triggered(job: Job, result: Result) -> bool:
-    return job.trigger is not None and result.matched_stop == job.trigger
-
-
-def _joined(first: Result, second: Result) -> Result:
-    """One result of both: `text` is the first's, the prompt's figures too."""
-    logprobs = None
-    if first.logprobs is not None and second.logprobs is not None:
-        logprobs = first.logprobs + second.logprobs
-    return msgspec.structs.replace(
-        second,
-        index=first.index,
-        text=first.text,
-        token_ids=first.token_ids + second.token_ids,
-        prompt_tokens=first.prompt_tokens,
-        cached_tokens=first.cached_tokens,
-        computed_tokens=first.computed_tokens,
-        shared_tokens=first.shared_tokens,
-        generated_tokens=first.generated_tokens + second.generated_tokens,
-        logprobs=logprobs,
-        prompt_logprobs=first.prompt_logprobs,
-        seed=first.seed,
-    )

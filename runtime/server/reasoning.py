@@ -48,13 +48,15 @@ def detect_marks(tokenizer: Tokenizer) -> Marks | None:
 
 @dataclass(frozen=True, kw_only=True)
 class ReasoningPlan:
-    """One answer's reasoning. opened: the prompt ends with the opening mark. exact: a grammar holds
-    what follows. separate: it is told apart from the content. told: it is told at all. streamed: as
-    it comes, and not in one piece."""
+    """One answer's reasoning. ids: of its marks, where they are special tokens, so that text leaves
+    them out; else None. opened: the prompt ends with the opening mark. exact: a grammar holds what
+    follows. separate: it is told apart from the content. told: it is told at all. streamed: as it
+    comes, and not in one piece."""
 
     marks: Marks
     opened: bool
     exact: bool
+    ids: tuple[int, int] | None = None
     separate: bool = True
     told: bool = True
     streamed: bool = True
@@ -87,6 +89,12 @@ class ReasoningPlan:
             if opened:
                 text = text[-len(close) :]
         return len(ids) if opened else 0
+
+
+def special_ids(marks: Marks, tokenizer: Tokenizer) -> tuple[int, int] | None:
+    """The ids of marks that are special tokens."""
+    ids = [tokenizer.special_of.get(mark) for mark in (marks.open, marks.close)]
+    return None if ids[0] is None or ids[1] is None else (ids[0], ids[1])
 
 
 def is_opened(marks: Marks, tokenizer: Tokenizer, prompt: Sequence[int]) -> bool | None:

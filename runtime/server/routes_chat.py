@@ -12,7 +12,7 @@ from .access import GuardedRoute
 from .answering import DONE, answered, begun, event, model_response
 from .api_chat import ChatCompletion, ChatRequest
 from .chat_job import prepared
-from .chat_replies import Telling, chat_choice, chat_usage
+from .chat_replies import Telling, chat_choice, whole_usage
 from .jobs import pieces, run
 from .replies import prompt_logprobs
 from .state import server_of
@@ -35,17 +35,16 @@ async def _whole(request: Request, asked: ChatRequest) -> Response:
     with server.admission.entered(asked.n or 1):
         chat = await prepared(server, asked, request)
         answers = await run(server, chat.job)
-    results = [answer.result for answer in answers]
     reply = ChatCompletion(
         id=chat.id,
         object="chat.completion",
         created=chat.created,
         model=server.model_name,
         choices=[chat_choice(chat, number, answer) for number, answer in enumerate(answers)],
-        usage=chat_usage(chat, results),
+        usage=whole_usage(chat, answers),
     )
     if asked.prompt_logprobs is not None:
-        reply.prompt_logprobs = prompt_logprobs(server.tokenizer, results[0])
+        reply.prompt_logprobs = prompt_logprobs(server.tokenizer, answers[0].result)
     return model_response(reply)
 
 
@@ -61,6 +60,6 @@ async def _events(request: Request, asked: ChatRequest) -> AsyncGenerator[bytes,
                     yield event(told)
     if options is not None and options.include_usage:
         chunk = telling.chunk([])
-        chunk.usage = chat_usage(chat, telling.results)
+        chunk.usage = telling.usage()
         yield event(chunk)
     yield DONE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from ...errors import InvalidRequestError
 from ...types import Result, TokenLogprob
+from ..detokenize import Detokenizer
 from .access import GuardedRoute
 from .answering import DONE, answered, begun, event, model_response
 from .api_completion import (
@@ -27,6 +28,7 @@ from .asked import namespace_of, priority_of, sampling_of
 from .jobs import Job, Piece, pieces, run_all
 from .merging import merged
 from .replies import finish_of, finite, prompt_logprobs, token_text, usage_of
+from .stages import Stage
 from .state import Server, server_of
 from .structured import grammar_of
 
@@ -82,7 +84,7 @@ async def _prepared(server: Server, body: CompletionRequest, request: Request) -
         Job(
             input_ids=ids,
             params=params,
-            grammar=grammar,
+            stage=Stage(grammar=grammar),
             namespace=namespace_of(request, body.cache_salt),
             priority=priority_of(request, body.priority),
             deadline=body.deadline,
@@ -97,10 +99,6 @@ async def _prepared(server: Server, body: CompletionRequest, request: Request) -
 def _check(body: CompletionRequest, n: int, samples: int) -> None:
     if body.stream_options is not None and not body.stream:
         raise InvalidRequestError(expected="stream: true beside it", where="stream_options")
-    if body.stream and body.echo and body.logprobs is not None:
-        raise InvalidRequestError(
-            expected="logprobs of an echoed prompt without stream", where="logprobs"
-        )
     if samples < n:
         raise InvalidRequestError(expected=f"best_of >= n ({n})", got=str(samples), where="best_of")
     if samples > n and body.stream:
@@ -194,15 +192,13 @@ def _choice(asked: Asked, number: int, index: int, result: Result) -> Completion
     prompt: list[tuple[int, TokenLogprob | None]] = []
     if body.echo:
         text = asked.texts[number] + text
-        if result.prompt_logprobs is not None:
-            ids = asked.jobs[number].input_ids
-            prompt = list(zip(ids, result.prompt_logprobs, strict=False))
+        prompt = _prompt_entries(asked, number, result)
     choice = CompletionChoice(
         index=index,
         text=text,
         logprobs=None
         if body.logprobs is None
-        else _logprobs(asked, prompt, told, 0, body.logprobs),
+        else _logprobs(asked, prompt, told, _places(asked), body.logprobs),
         finish_reason=reason,
         stop_reason=stop_reason,
     )
@@ -213,11 +209,37 @@ def _choice(asked: Asked, number: int, index: int, result: Result) -> Completion
     return choice
 
 
+class TextPlaces:
+    """Where in a text its tokens begin; one that begins inside a character, where that does."""
+
+    def __init__(self, detokenizer: Detokenizer) -> None:
+        self._detokenizer = detokenizer
+        self._place = 0
+
+    def next(self, token: int) -> int:
+        """Of the token that comes next."""
+        place = self._place
+        self._place += len(self._detokenizer.feed(token))
+        return place
+
+
+def _places(asked: Asked) -> TextPlaces:
+    return TextPlaces(Detokenizer(asked.server.tokenizer, continues=not asked.body.echo))
+
+
+def _prompt_entries(
+    asked: Asked, number: int, scored: Result | None
+) -> list[tuple[int, TokenLogprob | None]]:
+    if scored is None or scored.prompt_logprobs is None:
+        return []
+    return list(zip(asked.jobs[number].input_ids, scored.prompt_logprobs, strict=False))
+
+
 def _logprobs(
     asked: Asked,
     prompt: Sequence[tuple[int, TokenLogprob | None]],
     told: Sequence[TokenLogprob],
-    offset: int,
+    places: TextPlaces,
     top: int,
 ) -> CompletionLogprobs:
     """Of the prompt's tokens, where they are echoed, and of the answer's."""
@@ -226,8 +248,7 @@ def _logprobs(
     for token, entry in entries:
         text = token_text(asked.server.tokenizer, token)[0]
         made.tokens.append(text)
-        made.text_offset.append(offset)
-        offset += len(text)
+        made.text_offset.append(places.next(token))
         if entry is None:
             made.token_logprobs.append(None)
             made.top_logprobs.append(None)
@@ -253,22 +274,56 @@ async def _events(request: Request, body: CompletionRequest) -> AsyncGenerator[b
     with server.admission.entered(_weight(body)):
         asked = await _prepared(server, body, request)
         results = [[] for _ in asked.jobs]
-        offsets: dict[int, int] = {}
-        streams = [pieces(server, job) for job in asked.jobs]
+        scored = await _scored(asked)
+        jobs = [_unscored(job) for job in asked.jobs] if scored else asked.jobs
+        places: dict[int, TextPlaces] = {}
+        streams = [pieces(server, job) for job in jobs]
         async with contextlib.aclosing(merged(streams)) as stream:
             async for number, piece in stream:
                 if piece.result is not None:
                     results[number].append(piece.result)
                 index = number * asked.n + piece.index
-                chunk = _chunk(asked, [_told(asked, number, index, piece, offsets)])
+                first = index not in places
+                choice = _told(
+                    asked,
+                    number,
+                    index,
+                    piece,
+                    places.setdefault(index, _places(asked)),
+                    first=first,
+                    scored=scored[number] if scored and first else None,
+                )
+                chunk = _chunk(asked, [choice])
                 if wants_usage:
                     chunk.usage = None
                 yield event(chunk)
     if wants_usage:
         chunk = _chunk(asked, [])
+        for samples, score in zip(results, scored, strict=False):  # which paid for the prompt
+            samples[0] = msgspec.structs.replace(samples[0], cached_tokens=score.cached_tokens)
         chunk.usage = usage_of(results)
         yield event(chunk)
     yield DONE
+
+
+async def _scored(asked: Asked) -> list[Result]:
+    """Of each prompt that is echoed with log probabilities, before anything follows it; none where
+    none is. Its first event tells them, and an engine's stream does so with its last."""
+    if not asked.body.echo or asked.body.logprobs is None:
+        return []
+    jobs = [
+        replace(
+            job,
+            params=msgspec.structs.replace(job.params, max_tokens=1, min_tokens=0, n=1),
+            stage=Stage(),
+        )
+        for job in asked.jobs
+    ]
+    return [answers[0].result for answers in await run_all(asked.server, jobs)]
+
+
+def _unscored(job: Job) -> Job:
+    return replace(job, params=msgspec.structs.replace(job.params, prompt_logprobs=None))
 
 
 def _chunk(asked: Asked, choices: list[CompletionChoice]) -> Completion:
@@ -282,18 +337,25 @@ def _chunk(asked: Asked, choices: list[CompletionChoice]) -> Completion:
 
 
 def _told(
-    asked: Asked, number: int, index: int, piece: Piece, offsets: dict[int, int]
+    asked: Asked,
+    number: int,
+    index: int,
+    piece: Piece,
+    places: TextPlaces,
+    *,
+    first: bool,
+    scored: Result | None,
 ) -> CompletionChoice:
+    """first: of its sample. scored: the prompt, where its tokens are told before the piece."""
     body, text = asked.body, piece.text
-    if body.echo and index not in offsets:
+    if body.echo and first:
         text = asked.texts[number] + text
     choice = CompletionChoice(
         index=index, text=text, logprobs=None, finish_reason=None, stop_reason=None
     )
-    if body.logprobs is not None and piece.logprobs:
-        offset = offsets.get(index, 0)
-        choice.logprobs = _logprobs(asked, [], piece.logprobs, offset, body.logprobs)
-    offsets[index] = offsets.get(index, 0) + len(text)
+    if body.logprobs is not None and (piece.logprobs or scored is not None):
+        prompt = _prompt_entries(asked, number, scored)
+        choice.logprobs = _logprobs(asked, prompt, piece.logprobs or [], places, body.logprobs)
     if piece.result is not None:
         choice.finish_reason, choice.stop_reason = finish_of(piece.result)
         if piece.result.incomplete is not None:

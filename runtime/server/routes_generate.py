@@ -29,6 +29,7 @@ from .fields import Fields
 from .jobs import Job, Piece, pieces, run_all
 from .merging import merged
 from .replies import finish_of, finite, token_text
+from .stages import Stage
 from .state import Server, server_of
 from .structured import StructuredOutputs, grammar_of
 
@@ -175,7 +176,7 @@ def _job(asked: Asked, ids: list[int], given: GenerateParams, request: Request, 
     return Job(
         input_ids=ids,
         params=params,
-        grammar=grammar_of(same, limits.grammar_chars),
+        stage=Stage(grammar=grammar_of(same, limits.grammar_chars)),
         namespace=namespace_of(request, body.cache_salt),
         priority=priority_of(request, body.priority),
         deadline=body.deadline,

@@ -1,30 +1,37 @@
-"""How models write tool calls, told from their chat template, and the grammars of these forms.
+"""How models write tool calls, as data.
 
 A group of calls is `open`, then calls with `between` between them, then `close`; a call is
-`before`, the tool's name, `middle`, its arguments as a JSON object, `end`. `trigger` is what the
-first of them begins with: free text may come before it, and what follows it is held to the form.
+`before`, the tool's name, `middle`, its arguments, `end`. `trigger` is what the first of them
+begins with: free text may come before it, and what follows it is held to the form.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import NotSupportedError
-from ...grammar import terms as t
 from ...grammar.spec import GrammarSpec
-from ..tokenizer import Tokenizer
 
 _NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
+@dataclass(frozen=True)
+class ParameterForm:
+    """Arguments that are written one by one: `open`, the parameter's name, `middle`, its value,
+    `close`. Values are JSON, but for plain strings, which stand as they are."""
+
+    open: str
+    middle: str
+    close: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class ToolFormat:
-    """See the module's docstring. token: the trigger is a special token, which text leaves out and
-    no grammar can write: it is the end of a first answer, and the start of a second one.
-    id_length: of the call ids that the model's template takes; 0: any."""
+    """See the module's docstring. parameters: how arguments are written that are no JSON object.
+    token: the trigger is a special token, which text leaves out and no grammar can write: it ends a
+    stage of the answer. arguments_token: so does the one between a tool's name and its arguments;
+    `middle` and `end` are empty then. id_length: of the call ids that the model's template takes;
+    0: any."""
 
     name: str
     trigger: str
@@ -34,12 +41,19 @@ class ToolFormat:
     between: str
     open: str = ""
     close: str = ""
+    parameters: ParameterForm | None = None
     token: bool = False
+    arguments_token: str = ""
     id_length: int = 0
 
     def head(self, tool: str) -> str:
         """A call up to its arguments."""
         return f"{self.before}{tool}{self.middle}"
+
+    @property
+    def is_json(self) -> bool:
+        """Whether a call is a JSON object, and nothing tells it from others but its keys."""
+        return (self.open + self.before).startswith("{")
 
 
 HERMES = ToolFormat(
@@ -49,6 +63,24 @@ HERMES = ToolFormat(
     middle='", "arguments": ',
     end="}\n</tool_call>",
     between="\n",
+)
+QWEN3_CODER = ToolFormat(
+    name="qwen3-coder",
+    trigger="<tool_call>",
+    before="<tool_call>\n<function=",
+    middle=">\n",
+    end="</function>\n</tool_call>",
+    between="\n",
+    parameters=ParameterForm("<parameter=", ">\n", "\n</parameter>\n"),
+)
+GLM45 = ToolFormat(
+    name="glm-4.5",
+    trigger="<tool_call>",
+    before="<tool_call>",
+    middle="\n",
+    end="</tool_call>",
+    between="\n",
+    parameters=ParameterForm("<arg_key>", "</arg_key>\n<arg_value>", "</arg_value>\n"),
 )
 LLAMA3 = ToolFormat(
     name="llama3",
@@ -68,6 +100,17 @@ MISTRAL = ToolFormat(
     end="}",
     between=", ",
     close="]",
+    id_length=9,
+)
+MISTRAL_V11 = ToolFormat(
+    name="mistral-v11",
+    trigger="[TOOL_CALLS]",
+    token=True,
+    arguments_token="[ARGS]",
+    before="",
+    middle="",
+    end="",
+    between="",
     id_length=9,
 )
 DEEPSEEK_V3 = ToolFormat(
@@ -98,35 +141,17 @@ SPRIG = ToolFormat(
     end="}",
     between="\n",
 )
-FORMATS = (HERMES, LLAMA3, MISTRAL, DEEPSEEK_V3, DEEPSEEK_V31, SPRIG)
-
-
-def detect(tokenizer: Tokenizer) -> ToolFormat:
-    """The form that a model's chat template teaches. Raises NotSupportedError where there is none
-    that is known."""
-    source = "" if tokenizer.chat_template is None else tokenizer.chat_template.source
-    if "[TOOL_CALLS]" in source and "[ARGS]" not in source:
-        return MISTRAL
-    if "<｜tool▁calls▁begin｜>" in source:
-        return DEEPSEEK_V3 if "```json" in source else DEEPSEEK_V31
-    if "<tool_call>" in source and "<function=" not in source:
-        return HERMES
-    if is_sprig(tokenizer):
-        return SPRIG
-    if '"parameters": ' in source and "ipython" in source:
-        return LLAMA3
-    raise NotSupportedError(
-        "this model's chat template writes no tool calls in a form that is known",
-        where="tools",
-        hint="Known: Hermes and Qwen, Llama 3, Mistral up to v7, DeepSeek V3, Sprig. With another "
-        "model, describe the tools in a message, and give response_format a schema.",
-    )
-
-
-def is_sprig(tokenizer: Tokenizer) -> bool:
-    """Whether tools and their results are told in plain messages, as Sprig's template wants."""
-    template = tokenizer.chat_template
-    return template is not None and "Sprig knows the roles" in template.source
+FORMATS = (
+    HERMES,
+    QWEN3_CODER,
+    GLM45,
+    LLAMA3,
+    MISTRAL,
+    MISTRAL_V11,
+    DEEPSEEK_V3,
+    DEEPSEEK_V31,
+    SPRIG,
+)
 
 
 @dataclass(frozen=True)
@@ -138,57 +163,12 @@ class ToolSpec:
     lenient: bool
 
     @property
-    def grammar(self) -> GrammarSpec:
-        """The arguments: an object, as the schema says."""
+    def schema(self) -> dict[str, Any]:
+        """The arguments': an object's."""
         schema = self.parameters or _NO_PARAMETERS
-        if "type" not in schema:
-            schema = {"type": "object", **schema}
-        return GrammarSpec.json_schema(schema, lenient=self.lenient)
+        return schema if "type" in schema else {"type": "object", **schema}
 
-
-def forced(form: ToolFormat, tools: Sequence[ToolSpec], *, parallel: bool) -> GrammarSpec:
-    """The text is a group of calls, of one call unless parallel."""
-    lead = t.optional(" ") if form.token else t.text("")
-    return t.grammar(lead + form.open + _calls(form, tools, parallel) + form.close)
-
-
-def optional(form: ToolFormat, tools: Sequence[ToolSpec], *, parallel: bool) -> GrammarSpec:
-    """Free text, in which what begins as a call is one. Of a form whose trigger is text."""
-    tags: list[dict[str, Any]]
-    if form.open:
-        content = t.grammar(_calls(form, tools, parallel))
-        tags = [{"begin": form.open, "content": content, "end": form.close}]
-    else:
-        tags = [
-            {"begin": form.head(tool.name), "content": tool.grammar, "end": form.end}
-            for tool in tools
-        ]
-    return GrammarSpec.structural_tag(tags, [form.trigger], stop_after_first=not parallel)
-
-
-def _calls(form: ToolFormat, tools: Sequence[ToolSpec], parallel: bool) -> t.Term:
-    call = t.choice(
-        *(t.sequence(form.head(tool.name), t.Json(tool.grammar), form.end) for tool in tools)
-    )
-    return call + t.repeat(form.between + call) if parallel else call
-
-
-def arguments_as_text(tokenizer: Tokenizer) -> bool:
-    """Whether the template wants the arguments of earlier calls as JSON text, not as an object."""
-    if tokenizer.chat_template is None:
-        return False
-    probe = {"probe": "of arguments"}
-    call = {
-        "id": "call00000",
-        "type": "function",
-        "function": {"name": "f", "arguments": probe},
-    }
-    messages: list[dict[str, Any]] = [
-        {"role": "user", "content": "x"},
-        {"role": "assistant", "content": None, "tool_calls": [call]},
-    ]
-    try:
-        text = tokenizer.render_chat(messages)
-    except Exception:  # the template's own: it adds the arguments to a text
-        return True
-    return not any(json.dumps(probe, separators=s) in text for s in ((", ", ": "), (",", ":")))
+    @property
+    def grammar(self) -> GrammarSpec:
+        """The arguments as one JSON object."""
+        return GrammarSpec.json_schema(self.schema, lenient=self.lenient)

@@ -6,23 +6,28 @@ turn out to be the beginning of a call. Arguments are passed on as the model wro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .answer_pieces import Arguments, CallBegins, Content, Piece
 from .tool_formats import ToolFormat
+from .tool_parameters import ParameterReader
 
 _GAP = " \t\r\n;"  # between calls: no content
 
 
 class JsonObject:
-    """Finds where a JSON object ends."""
+    """Passes a JSON object on, up to its end."""
 
     def __init__(self) -> None:
         self._depth = 0
         self._in_string = self._escaped = False
 
-    def end(self, text: str) -> int | None:
-        """The position behind the object's last brace, in this next piece; None: further on."""
+    def feed(self, text: str) -> tuple[str, str | None]:
+        """What of this next piece belongs to the object; and what follows it, once it has ended."""
+        end = self._end(text)
+        return (text, None) if end is None else (text[:end], text[end:])
+
+    def _end(self, text: str) -> int | None:
         for place, character in enumerate(text):
             if self._in_string:
                 if self._escaped:
@@ -44,7 +49,7 @@ class JsonObject:
 
 class ToolParser:
     """See the module's docstring. in_calls: the text begins behind the trigger. either: it is calls
-    from its beginning, or has none."""
+    from its beginning, or has none. texts: by tool, the parameters that stand as plain text."""
 
     def __init__(
         self,
@@ -53,8 +58,10 @@ class ToolParser:
         *,
         in_calls: bool = False,
         either: bool = False,
+        texts: Mapping[str, frozenset[str]] | None = None,
     ) -> None:
         self._form = form
+        self._texts = texts or {}
         self._either = either
         first = {form.open + form.head(name): name for name in names}
         self._first: dict[str, str | None] = dict(first)
@@ -70,16 +77,15 @@ class ToolParser:
         # What may come; None: free text.
         self._options = self._first if in_calls or either else None
         self._only_content = False
-        self._object: JsonObject | None = None
+        self._arguments: JsonObject | ParameterReader | None = None
         self._buffer = ""
         self._in_gap = True  # nothing but white space since the start, or since a call
         self.calls = 0
 
-    def enter(self) -> list[Piece]:
-        """The trigger, a special token, comes next."""
-        left = self.finish()
-        self._options = self._first
-        return left
+    @property
+    def in_stages(self) -> bool:
+        """Whether it reads calls alone, which a special token begins."""
+        return self._form.token
 
     def feed(self, text: str) -> list[Piece]:
         """What the text's next piece makes certain."""
@@ -92,6 +98,8 @@ class ToolParser:
     def finish(self) -> list[Piece]:
         """What is left at the text's end."""
         left, self._buffer = self._buffer, ""
+        if self._arguments is not None:
+            return []  # no more of them is certain
         if not left or (self.calls and not left.strip(_GAP)):
             return []
         if self._options is self._next:
@@ -100,23 +108,23 @@ class ToolParser:
 
     def _advance(self, pieces: list[Piece]) -> bool:
         """One step; False when more text is needed."""
-        if self._object is not None:
+        if self._arguments is not None:
             return self._take_arguments(pieces)
         if self._options is not None:
             return self._take_head(pieces)
         return self._take_content(pieces)
 
     def _take_arguments(self, pieces: list[Piece]) -> bool:
-        assert self._object is not None
+        assert self._arguments is not None
         if not self._buffer:
             return False
-        end = self._object.end(self._buffer)
-        taken = self._buffer if end is None else self._buffer[:end]
-        self._buffer = self._buffer[len(taken) :]
-        pieces.append(Arguments(self.calls - 1, taken))
-        if end is None:
+        told, rest = self._arguments.feed(self._buffer)
+        self._buffer = rest or ""
+        if told:
+            pieces.append(Arguments(self.calls - 1, told))
+        if rest is None:
             return False
-        self._object, self._options = None, self._next
+        self._arguments, self._options = None, self._next
         return True
 
     def _take_head(self, pieces: list[Piece]) -> bool:
@@ -129,7 +137,7 @@ class ToolParser:
                 if name is not None:
                     pieces.append(CallBegins(self.calls, name))
                     self.calls += 1
-                    self._object = JsonObject()
+                    self._arguments = self._reader(name)
                 return True
         if any(head.startswith(self._buffer) for head in self._options):
             return False
@@ -139,6 +147,11 @@ class ToolParser:
         pieces.append(Content(self._buffer[:1]))
         self._buffer = self._buffer[1:]
         return True
+
+    def _reader(self, tool: str) -> JsonObject | ParameterReader:
+        if self._form.parameters is None:
+            return JsonObject()
+        return ParameterReader(self._form.parameters, self._texts.get(tool, frozenset()))
 
     def _take_content(self, pieces: list[Piece]) -> bool:
         if self._only_content:

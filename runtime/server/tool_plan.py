@@ -2,44 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from uuid import uuid4
 
-from ...errors import InvalidRequestError, NotSupportedError
+from ...errors import InvalidRequestError
 from ...grammar import terms as t
 from ...grammar.spec import GrammarSpec
-from ..tokenizer import Tokenizer
 from .api_chat import ChatRequest, NamedTool, Tool
 from .dialect import Dialect
 from .settings import Limits
 from .structured import AskedGrammar, check_size
-from .tool_formats import SPRIG, ToolFormat, ToolSpec, forced, optional
+from .tool_formats import SPRIG, ToolFormat, ToolSpec
+from .tool_grammars import forced, optional
+from .tool_parameters import parameters_of
 from .tool_parser import ToolParser
 from .tool_readings import check_unlike_calls
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ToolPlan:
-    """tools: all that the model is told of. called: those it may call. grammar: of the answer, or
-    of what follows `trigger`, a token that the model may choose. begin: tokens that the prompt ends
-    with, so that the answer is a call. either: the answer is calls, or what another grammar says.
-    """
+    """tools: all that the model is told of. called: those it may call. must: the answer is calls.
+    parallel: perhaps several. grammar: of the answer; of a group of calls, where that begins by a
+    special token. either: the answer is calls, or what another grammar says."""
 
     form: ToolFormat
     tools: Sequence[Tool]
     specs: Sequence[ToolSpec]
     called: Sequence[ToolSpec]
     grammar: AskedGrammar
-    trigger: int | None = None
-    begin: tuple[int, ...] = ()
-    either: bool = False
+    must: bool
+    parallel: bool
+    either: bool
+
+    @property
+    def free(self) -> bool:
+        """Whether any text may come before calls, and no grammar knows of it."""
+        return self.form.token and not self.must
 
     def parser(self) -> ToolParser:
         """For one answer."""
         names = [tool.name for tool in self.called]
-        return ToolParser(self.form, names, in_calls=bool(self.begin), either=self.either)
+        return ToolParser(
+            self.form, names, in_calls=self.form.token, either=self.either, texts=self._texts
+        )
+
+    @cached_property
+    def _texts(self) -> Mapping[str, frozenset[str]]:
+        """By tool, the parameters that stand as plain text."""
+        form = self.form.parameters
+        if form is None:
+            return {}
+        return {
+            tool.name: frozenset(p.name for p in parameters_of(tool, form) if p.is_text)
+            for tool in self.called
+        }
 
     def call_id(self) -> str:
         """A new call's id."""
@@ -77,13 +96,18 @@ def plan_tools(
     make = forced if must or either or form.token else optional
     grammar = AskedGrammar("tools", make(form, called, parallel=parallel))
     check_size(grammar.spec, "tools", limits.grammar_chars)
-    if answer is not None and not must:
+    if answer is not None and either and not form.token:
         check_unlike_calls(form, called, answer)
         grammar = _either(answer, grammar.spec)
-    token = _token(form, dialect.tokenizer) if form.token else None
-    begin = (token,) if must and token is not None else ()
     return ToolPlan(
-        form, asked.tools, specs, called, grammar, None if must else token, begin, either
+        form=form,
+        tools=asked.tools,
+        specs=specs,
+        called=called,
+        grammar=grammar,
+        must=must,
+        parallel=parallel,
+        either=either,
     )
 
 
@@ -120,12 +144,3 @@ def _either(answer: AskedGrammar, calls: GrammarSpec) -> AskedGrammar:
     """What the other field asks for, or calls."""
     spec = t.grammar(t.choice(t.Json(answer.spec), t.Json(calls)))
     return AskedGrammar("tools", spec, (("json_of[0]", answer.field), ("json_of[1]", "tools")))
-
-
-def _token(form: ToolFormat, tokenizer: Tokenizer) -> int:
-    token = tokenizer.special_of.get(form.trigger)
-    if token is None:
-        raise NotSupportedError(
-            f"the model's tokenizer has no special token {form.trigger!r}", where="tools"
-        )
-    return token

@@ -20,13 +20,7 @@ _MAY_REPLACE = ("$ref", "$dynamicRef", "$recursiveRef")  # beside which older dr
 
 def check_unlike_calls(form: ToolFormat, tools: Sequence[ToolSpec], answer: AskedGrammar) -> None:
     """Raise NotSupportedError for a grammar of which it is not certain that none of its texts
-    begins as a call does."""
-    if form.token:
-        raise NotSupportedError(
-            f"tools beside {answer.field}, with a model whose calls begin by a special token",
-            where="tools",
-            hint="Give one of them, or tool_choice required or none.",
-        )
+    begins as a call does. Of a form whose trigger is text."""
     if _is_unlike(form, tools, answer.spec):
         return
     begin = (form.open + form.before).strip()
@@ -35,7 +29,7 @@ def check_unlike_calls(form: ToolFormat, tools: Sequence[ToolSpec], answer: Aske
         f"tools beside {answer.field}, whose texts may begin as a call does, with {begin!r},",
         where="tools",
         hint=f"Give a schema with {closed}, or tool_choice required or none."
-        if _is_json(form)
+        if form.is_json
         else "Give a JSON schema, or tool_choice required or none.",
     )
 
@@ -47,7 +41,7 @@ def _is_unlike(form: ToolFormat, tools: Sequence[ToolSpec], spec: GrammarSpec) -
         return not any(text.startswith(heads) for text in texts)
     if spec.kind != "json_schema":
         return False
-    if not _is_json(form):
+    if not form.is_json:
         return True  # no JSON text begins so
     try:
         return _has_no_call(json.loads(spec.source), _keys(form))
@@ -55,13 +49,9 @@ def _is_unlike(form: ToolFormat, tools: Sequence[ToolSpec], spec: GrammarSpec) -
         return True  # no schema at all, which is told where grammars are compiled
 
 
-def _is_json(form: ToolFormat) -> bool:
-    return (form.open + form.before).startswith("{")
-
-
 def _keys(form: ToolFormat) -> list[str]:
     """The keys of a call that is a JSON object."""
-    return list(json.loads(form.head("x") + "0" + form.end)) if _is_json(form) else ["", ""]
+    return list(json.loads(form.head("x") + "0" + form.end)) if form.is_json else ["", ""]
 
 
 def _has_no_call(schema: Any, keys: list[str]) -> bool:

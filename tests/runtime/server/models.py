@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from tests.tiny_tokenizers import save
 
 class RandomModels:
     """Servers by name; each is made once. tokens: what the tokenizer's own tokens are called
-    instead, by their old names (`<|user|>`, `<|end|>` are special, `<|assistant|>` is not)."""
+    instead, by their old names (`<|user|>`, `<|end|>` are special, `<|assistant|>`, `<think>` are
+    not). special: new names of those that become special."""
 
     def __init__(self, tiny_model: Callable[..., Any], folder: Callable[[str], Path]) -> None:
         self._tiny = tiny_model
@@ -23,7 +25,11 @@ class RandomModels:
         self._made: dict[str, InProcess] = {}
 
     def __call__(
-        self, name: str, template: str, tokens: Mapping[str, str] | None = None
+        self,
+        name: str,
+        template: str,
+        tokens: Mapping[str, str] | None = None,
+        special: Sequence[str] = (),
     ) -> InProcess:
         if name not in self._made:
             folder = self._folder(name)
@@ -31,8 +37,13 @@ class RandomModels:
                 (folder / path.name).write_bytes(path.read_bytes())
             save(folder, bos_token="<s>", eos_token="</s>", chat_template=template)
             path = folder / "tokenizer.json"
+            text = path.read_text()
             for old, new in (tokens or {}).items():
-                path.write_text(path.read_text().replace(old, new))
+                text = text.replace(old, new)
+            content = json.loads(text)
+            for token in content["added_tokens"]:
+                token["special"] |= token["content"] in special
+            path.write_text(json.dumps(content))
             engine = Engine(str(folder), inline=True)
             self._made[name] = InProcess(engine, served_model_names=("random",))
         return self._made[name]

@@ -96,7 +96,7 @@ def test_best_of_tells_the_likeliest(sprig: InProcess) -> None:
         ({"best_of": 3, "stream": True}, "best_of"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"tools": [{}]}, "tools"),
-        ({"echo": True, "logprobs": 1, "stream": True}, "logprobs"),
+        ({"echo": True, "logprobs": 1, "stream": True, "max_tokens": 0}, "max_tokens"),
         ({"prompt_logprobs": 1, "stream": True}, "prompt_logprobs"),
     ],
 )
@@ -109,3 +109,41 @@ def test_what_is_wrong_is_named(sprig: InProcess, wrong: dict[str, Any], param: 
 def test_a_grammar(sprig: InProcess) -> None:
     answer = sprig.ok(PATH, prompt="x", regex="[0-9]{3}", temperature=1.0)
     assert answer["choices"][0]["text"].isdigit()
+
+
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("prompt", ["What is", ["What is", "a b c"]])
+def test_an_echoed_prompt_is_scored_in_a_stream_too(
+    sprig: InProcess, prompt: str | list[str], n: int
+) -> None:
+    body = {
+        "prompt": prompt,
+        "n": n,
+        "echo": True,
+        "logprobs": 2,
+        "seed": 3,
+        "temperature": 1.0,
+        "max_tokens": 5,
+    }
+    sprig.engine.flush_cache()
+    whole = sprig.ok(PATH, **body)
+    sprig.engine.flush_cache()
+    events = sprig.events(PATH, **body, stream_options={"include_usage": True})
+    assert events[-1]["usage"] == whole["usage"]
+    for choice in whole["choices"]:
+        parts = [
+            part
+            for event in events
+            for part in event["choices"]
+            if part["index"] == choice["index"]
+        ]
+        assert "".join(part["text"] for part in parts) == choice["text"]
+        told = [part["logprobs"] for part in parts if part["logprobs"]]
+        for name, values in choice["logprobs"].items():
+            streamed = [value for one in told for value in one[name]]
+            if name in ("tokens", "text_offset"):
+                assert streamed == values
+            else:
+                assert len(streamed) == len(values)
+                assert (streamed[0] is None) == (values[0] is None)
+    assert sprig.left_over() == (0, 0, 0)

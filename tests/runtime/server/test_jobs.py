@@ -7,6 +7,7 @@ import time
 import pytest
 
 from espalier.runtime.server.jobs import Job
+from espalier.runtime.server.stages import Stage
 from espalier.types import Result, SamplingParams
 
 
@@ -15,10 +16,11 @@ def test_both_calls_have_one_deadline(spent: float, left: float) -> None:
     job = Job(
         input_ids=[1],
         params=SamplingParams(max_tokens=9),
-        trigger=7,
+        stage=Stage(exits={7: Stage}),
         deadline=10.0,
         began=time.monotonic() - spent,
     )
-    second = job.second(Result(request_id=1, token_ids=[2], generated_tokens=2))
+    first = Result(request_id=1, token_ids=[2], generated_tokens=2, matched_stop=7)
+    second = job.following(first)
     assert second is not None
     assert second.deadline == pytest.approx(left, abs=0.5 if left > 1 else 0)

@@ -21,24 +21,28 @@ SCHEMA = {
 }
 FORMAT = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}
 TOOLS = [{"type": "function", "function": {"name": "add", "parameters": SCHEMA}}]
-_MESSAGES = "{% for m in messages %}<|user|>{{ m.content }}{% endfor %}"
-_CALL = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>'
-# As R1's templates: the prompt opens the reasoning. As Qwen3's: the model does, if it is not
-# told to leave it.
-R1 = (
-    _MESSAGES
-    + "{# </think> "
-    + _CALL
-    + " #}{{ '' if false else '<think>\\n' }}{{ '</think>'[:0] }}"
-)
+_MESSAGES = """{% for m in messages %}<|user|>{{ m.content or '' }}
+{%- for call in m.tool_calls or [] %}{% set said = call['function'] %}<tool_call>
+{"name": "{{ said.name }}", "arguments": {{ said.arguments | tojson }}}
+</tool_call>{% endfor %}{% endfor %}"""
+# As R1's templates: the prompt opens the reasoning. As Qwen3's: the model does, if it is not told
+# to leave it.
+R1 = _MESSAGES + "{{ '</think>'[:0] }}<think>\n"
 QWEN3 = (
-    _MESSAGES
-    + "{{ '</think>'[:0] }}{% if false %}"
-    + _CALL
-    + "{% endif %}{% if enable_thinking is defined and enable_thinking is false %}"
+    _MESSAGES + "{% if enable_thinking is defined and enable_thinking is false %}"
     "<think>\n\n</think>\n\n{% endif %}"
 )
 TOKENS = {"<|assistant|>": "</think>"}
+# As Magistral's: the marks are special tokens, and so are those of calls.
+MAGISTRAL = """{{ '[THINK][/THINK]'[:0] }}{% for m in messages %}{{ m.content or '' }}
+{%- for call in m.tool_calls or [] %}{% set said = call['function'] -%}
+[TOOL_CALLS]{{ said.name }}[ARGS]{{ said.arguments | tojson }}{% endfor %}{% endfor %}"""
+SPECIAL = {
+    "<think>": "[THINK]",
+    "<|assistant|>": "[/THINK]",
+    "<|user|>": "[TOOL_CALLS]",
+    "<|end|>": "[ARGS]",
+}
 
 
 @pytest.fixture
@@ -51,6 +55,11 @@ def qwen3(random_models: RandomModels) -> InProcess:
     return random_models("qwen3", QWEN3, TOKENS)
 
 
+@pytest.fixture
+def magistral(random_models: RandomModels) -> InProcess:
+    return random_models("magistral", MAGISTRAL, SPECIAL, list(SPECIAL.values()))
+
+
 def _close(serving: InProcess, bias: float) -> dict[str, float]:
     """Has noise end its reasoning, and hardly ever its answer."""
     tokenizer = serving.engine.tokenizer
@@ -61,9 +70,9 @@ def _close(serving: InProcess, bias: float) -> dict[str, float]:
 def test_reasoning_is_told_apart(r1: InProcess) -> None:
     body = {
         "messages": [user("x")],
-        "max_tokens": 60,
+        "max_tokens": 90,
         "seed": 1,
-        "logit_bias": _close(r1, 7.0),
+        "logit_bias": _close(r1, 4.0),
         "n": 3,
     }
     whole = r1.ok(CHAT, **body)
@@ -102,6 +111,71 @@ def test_reasoning_is_told_apart(r1: InProcess) -> None:
         ]
         assert len(told) == 1
     assert r1.left_over() == (0, 0, 0)
+
+
+OPEN, CLOSE, CALLS = "[THINK]", "[/THINK]", "[TOOL_CALLS]"
+
+
+@pytest.mark.parametrize(
+    ("asked", "biases"),
+    [
+        ({}, {OPEN: 6.0, CLOSE: 5.0}),
+        ({"guided_json": SCHEMA}, {OPEN: 7.0, CLOSE: 6.0}),
+        ({"tools": TOOLS}, {OPEN: 8.0, CLOSE: 6.0, CALLS: 6.0}),
+        ({"tools": TOOLS, "guided_json": SCHEMA}, {OPEN: 9.0, CLOSE: 6.0, CALLS: 8.0}),
+        ({"tools": TOOLS, "tool_choice": "required"}, {OPEN: 7.0, CLOSE: 6.0, CALLS: 3.0}),
+    ],
+)
+def test_reasoning_between_special_tokens(
+    magistral: InProcess, asked: dict[str, Any], biases: dict[str, float]
+) -> None:
+    """Marks that text leaves out and no grammar can write."""
+    tokenizer = magistral.engine.tokenizer
+    bias = {str(tokenizer.special_of[mark]): value for mark, value in biases.items()}
+    seen: dict[str, int] = {"reasoning": 0, "content": 0, "calls": 0}
+    for seed in range(8):
+        body = {
+            "messages": [user("x")],
+            "max_tokens": 120,
+            "seed": seed,
+            "n": 2,
+            "logprobs": True,
+            "logit_bias": {str(id): -100 for id in tokenizer.eos_ids} | bias,
+            **asked,
+        }
+        whole = magistral.ok(CHAT, **body)
+        events = magistral.events(CHAT, **body, stream_options={"include_usage": True})
+        assert (
+            events[-1]["usage"]["completion_tokens_details"]
+            == (whole["usage"]["completion_tokens_details"])
+        )
+        assert events[-1]["usage"]["completion_tokens"] == whole["usage"]["completion_tokens"]
+        for index in range(2):
+            said = message_of(whole, index)
+            assert joined(events, index) == said
+            for name in seen:
+                seen[name] += bool(said.get(name))
+            if "guided_json" in asked and said["content"] and said["finish_reason"] == "stop":
+                jsonschema.validate(json.loads(said["content"]), SCHEMA)
+            ended = said["finish_reason"] == "tool_calls"
+            for _, arguments in said["calls"][: None if ended else -1]:
+                jsonschema.validate(json.loads(arguments), SCHEMA)
+            assert all(mark not in (said["content"] or "") for mark in SPECIAL.values())
+        streamed = [
+            entry["token"]
+            for event in events
+            for choice in event["choices"]
+            if choice["index"] == 1 and choice["logprobs"]
+            for entry in choice["logprobs"]["content"]
+        ]
+        told = whole["choices"][1]["logprobs"]["content"]
+        assert streamed == [entry["token"] for entry in told]
+    assert seen["reasoning"] > 0
+    assert (seen["calls"] > 0) == ("tools" in asked)
+    assert seen["content"] > 0 or asked.get("tool_choice") == "required"
+    verbatim = message_of(magistral.ok(CHAT, **body, separate_reasoning=False))
+    assert "reasoning" not in verbatim
+    assert magistral.left_over() == (0, 0, 0)
 
 
 def test_what_is_cut_while_reasoning_has_no_content(r1: InProcess) -> None:

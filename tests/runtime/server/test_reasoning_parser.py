@@ -11,6 +11,7 @@ from espalier.grammar import GrammarCompiler, GrammarSpec, Vocabulary
 from espalier.runtime.server.answer_parser import AnswerParser
 from espalier.runtime.server.answer_pieces import Piece, Reasoning, Told, joined
 from espalier.runtime.server.reasoning import KNOWN, Marks, ReasoningPlan, detect_marks, is_opened
+from espalier.runtime.server.stages import Stage
 from espalier.runtime.server.structured import AskedGrammar
 from espalier.runtime.server.tool_formats import HERMES
 from espalier.runtime.server.tool_parser import ToolParser
@@ -26,7 +27,7 @@ def plan(marks: Marks = THINK, **more: Any) -> ReasoningPlan:
 
 
 def read(said: ReasoningPlan, pieces: list[str], tools: bool = False) -> Told:
-    parser = AnswerParser(said, ToolParser(HERMES, ["get"]) if tools else None)
+    parser = AnswerParser(said, ToolParser(HERMES, ["get"]) if tools else None, Stage())
     told: list[Piece] = [part for piece in pieces for part in parser.feed(piece)]
     return joined(told + parser.finish())
 
@@ -81,7 +82,7 @@ def test_every_split_reads_the_same(marks: Marks) -> None:
 
 
 def test_reasoning_may_come_in_one_piece() -> None:
-    parser = AnswerParser(plan(streamed=False), None)
+    parser = AnswerParser(plan(streamed=False), None, Stage())
     told = [part for piece in "<think>a b c</think>d" for part in parser.feed(piece)]
     assert told[0] == Reasoning("a b c")
 

@@ -18,35 +18,46 @@ from espalier.runtime.server.tool_formats import (
     SPRIG,
     ToolFormat,
     ToolSpec,
-    forced,
-    optional,
 )
+from espalier.runtime.server.tool_grammars import forced, optional
 from espalier.runtime.server.tool_parser import ToolParser
 
-TOOLS = [
-    ToolSpec(
-        "get_weather", {"properties": {"city": {"type": "string"}}, "required": ["city"]}, False
-    ),
-    ToolSpec("get", None, False),
-]
+WEATHER = {"properties": {"city": {"type": "string"}, "days": {}}, "required": ["city"]}
+TOOLS = [ToolSpec("get_weather", WEATHER, False), ToolSpec("get", None, False)]
+TEXTS = {"get_weather": frozenset({"city"})}
+IN_TEXT = [form for form in FORMATS if not form.arguments_token]
 NAMES = [tool.name for tool in TOOLS]
 VOCABULARY = Vocabulary([bytes([byte]) for byte in range(256)] + [b""], [256], [256])
 
 
 def written(form: ToolFormat, calls: list[tuple[str, str]]) -> str:
     """A group of calls, as the form writes it."""
-    texts = [form.head(name) + arguments + form.end for name, arguments in calls]
+    texts = [form.head(name) + _arguments(form, said) + form.end for name, said in calls]
     return form.open + form.between.join(texts) + form.close
 
 
+def _arguments(form: ToolFormat, said: str) -> str:
+    tags = form.parameters
+    if tags is None:
+        return said
+    return "".join(
+        tags.open
+        + name
+        + tags.middle
+        + (value if name == "city" else json.dumps(value, ensure_ascii=False))
+        + tags.close
+        for name, value in json.loads(said).items()
+    )
+
+
 def read(form: ToolFormat, pieces: list[str]) -> Any:
-    parser = ToolParser(form, NAMES, in_calls=form.token)
+    parser = ToolParser(form, NAMES, in_calls=form.token, texts=TEXTS)
     told = [part for piece in pieces for part in parser.feed(piece)]
     said = joined(told + parser.finish())
     return said.content, said.calls
 
 
-def sampled(rng: random.Random) -> list[tuple[str, str]]:
+def sampled(rng: random.Random, form: ToolFormat) -> list[tuple[str, str]]:
     nasty = [
         '"',
         "\\",
@@ -59,22 +70,33 @@ def sampled(rng: random.Random) -> list[tuple[str, str]]:
         '{"name": "',
         "<tool_call>",
         " ",
+        "\n</parameter",
+        "</arg_value",
+        "</arg_value>\n",
+        "</parameter>\n",
     ]
     calls = []
     for _ in range(rng.randint(1, 3)):
-        city = "".join(rng.choices(nasty, k=rng.randint(0, 5)))
-        ascii_ = rng.random() < 0.5
-        arguments = json.dumps({"city": city}, ensure_ascii=ascii_)
-        calls.append(("get_weather", arguments) if rng.random() < 0.7 else ("get", "{}"))
+        if rng.random() < 0.3:
+            calls.append(("get", "{}"))
+            continue
+        city, day = ("".join(rng.choices(nasty, k=rng.randint(0, 5))) for _ in range(2))
+        if form.parameters is not None and form.parameters.close.rstrip() in city:
+            city = ""
+        said: dict[str, Any] = {"city": city}
+        if rng.random() < 0.5:
+            said["days"] = rng.choice([day, [day, {day: 1}], -1.5e3, None])
+        ascii_ = form.parameters is None and rng.random() < 0.5
+        calls.append(("get_weather", json.dumps(said, ensure_ascii=ascii_)))
     return calls
 
 
-@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
+@pytest.mark.parametrize("form", IN_TEXT, ids=lambda form: form.name)
 def test_every_split_reads_the_same(form: ToolFormat) -> None:
     """200 sampled answers, at every split point, and byte by byte."""
     rng = random.Random(form.name)
     for number in range(200):
-        calls = sampled(rng)
+        calls = sampled(rng, form)
         before = "" if form.token else rng.choice(["", "I look.\n", "<tool", '{"', "a < b", "\n"])
         text = before + written(form, calls)
         whole = read(form, [text])
@@ -84,7 +106,7 @@ def test_every_split_reads_the_same(form: ToolFormat) -> None:
         assert read(form, list(text)) == whole
 
 
-@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
+@pytest.mark.parametrize("form", IN_TEXT, ids=lambda form: form.name)
 @pytest.mark.parametrize("parallel", [False, True])
 def test_the_grammar_takes_what_is_written(form: ToolFormat, parallel: bool) -> None:
     compiler = GrammarCompiler(VOCABULARY)
@@ -111,10 +133,10 @@ def test_the_grammar_takes_what_is_written(form: ToolFormat, parallel: bool) -> 
     assert not takes(may, "I look. " + form.trigger + "x")
 
 
-@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
+@pytest.mark.parametrize("form", IN_TEXT, ids=lambda form: form.name)
 def test_a_text_that_is_cut_loses_nothing_that_was_certain(form: ToolFormat) -> None:
     text = written(form, [("get_weather", '{"city": "Oslo"}')])
-    arguments_begin = text.index('{"city')
+    arguments_begin = len(form.open + form.head("get_weather"))
     for place in range(len(text)):
         content, calls = read(form, [text[:place]])
         if place < arguments_begin:

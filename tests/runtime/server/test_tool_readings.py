@@ -72,7 +72,9 @@ def test_other_grammars() -> None:
 
 @pytest.mark.parametrize("form", TEXT_FORMS, ids=lambda form: form.name)
 def test_calls_are_read_at_the_beginning_alone(form: ToolFormat) -> None:
-    call = form.open + form.head("get") + '{"x": 1}' + form.end + form.close
+    tags = form.parameters
+    said = '{"x": 1}' if tags is None else f"{tags.open}x{tags.middle}1{tags.close}"
+    call = form.open + form.head("get") + said + form.end + form.close
     inside = json.dumps({"x": call, "y": {"tool": "get", "args": {}}}, ensure_ascii=False)
     for text, expected in [
         (call, (None, [("get", '{"x": 1}')])),

@@ -10,7 +10,8 @@ import jsonschema
 import pytest
 
 from espalier.errors import NotSupportedError
-from espalier.runtime.server.tool_formats import FORMATS, arguments_as_text, detect
+from espalier.runtime.server.dialect import Dialect
+from espalier.runtime.server.tool_formats import FORMATS
 from espalier.runtime.tokenizer import Tokenizer
 from tests.runtime.server.models import RandomModels
 from tests.runtime.serving import InProcess, joined, message_of, user
@@ -130,13 +131,13 @@ def _tokenizer(template: str) -> Tokenizer:
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_the_form_is_told_from_the_template(name: str) -> None:
-    tokenizer = _tokenizer(TEMPLATES[name])
-    assert detect(tokenizer).name == name
-    assert arguments_as_text(tokenizer) == name.startswith("deepseek")
+    dialect = Dialect(_tokenizer(TEMPLATES[name]))
+    assert dialect.tool_form.name == name
+    assert dialect.arguments_as_text == name.startswith("deepseek")
 
 
 def test_sprigs_form(sprig: InProcess) -> None:
-    assert detect(sprig.engine.tokenizer).name == "sprig"
+    assert Dialect(sprig.engine.tokenizer).tool_form.name == "sprig"
     assert {form.name for form in FORMATS} == {*TEMPLATES, "sprig"}
 
 
@@ -146,7 +147,7 @@ def test_sprigs_form(sprig: InProcess) -> None:
 )
 def test_another_form_is_refused(template: str) -> None:
     with pytest.raises(NotSupportedError, match="no tool calls in a form that is known"):
-        detect(_tokenizer(template))
+        _ = Dialect(_tokenizer(template)).tool_form
 
 
 @pytest.fixture
@@ -154,7 +155,7 @@ def random_model(random_models: RandomModels) -> Callable[[str], InProcess]:
     """A server of a small model with random weights, whose template is the one named."""
 
     def make(name: str) -> InProcess:
-        tokens = {"<|user|>": "[TOOL_CALLS]"} if name == "mistral" else None
+        tokens = {"<|user|>": "[TOOL_CALLS]", "<|end|>": "[ARGS]"} if "mistral" in name else None
         return random_models(name, TEMPLATES[name], tokens)
 
     return make
@@ -205,10 +206,12 @@ def test_calls_of_a_random_model_are_valid_and_streamed_alike(
     assert serving.left_over() == (0, 0, 0)
 
 
-@pytest.mark.parametrize("name", [name for name in TEMPLATES if name != "mistral"])
+@pytest.mark.parametrize("name", TEMPLATES)
 def test_tools_beside_a_schema(random_model: Callable[[str], InProcess], name: str) -> None:
     """Either a call or the schema's object, whatever the model is."""
     serving = random_model(name)
+    token = serving.engine.tokenizer.special_of.get("[TOOL_CALLS]")
+    bias = {} if token is None else {str(token): 30.0}
     seen = set()
     for seed in range(10):
         body = {
@@ -219,6 +222,7 @@ def test_tools_beside_a_schema(random_model: Callable[[str], InProcess], name: s
             "temperature": 5.0,
             "max_tokens": 250,
             "n": 2,
+            "logit_bias": bias,
         }
         whole = serving.ok(CHAT, **body)
         events = serving.events(CHAT, **body)
@@ -239,9 +243,12 @@ def _whole(said: dict[str, Any]) -> bool:
     return bool(said["finish_reason"] == "tool_calls")
 
 
-def test_a_model_that_begins_a_call_by_a_token(random_model: Callable[[str], InProcess]) -> None:
-    """Mistral's form with auto: free text, the token, and then a call, whatever the model is."""
-    serving = random_model("mistral")
+@pytest.mark.parametrize("name", ["mistral", "mistral-v11"])
+def test_a_model_that_begins_a_call_by_a_token(
+    random_model: Callable[[str], InProcess], name: str
+) -> None:
+    """Mistral's forms with auto: free text, the token, and then calls, whatever the model is."""
+    serving = random_model(name)
     token = serving.engine.tokenizer.special_of["[TOOL_CALLS]"]
     ends = serving.engine.tokenizer.eos_ids - {token}
     body = {

@@ -1,0 +1,64 @@
+"""The grammars of tool calls in a model's form."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from ...grammar import terms as t
+from ...grammar.spec import GrammarSpec
+from .tool_formats import ParameterForm, ToolFormat, ToolSpec
+from .tool_parameters import Parameter, parameters_of
+
+
+def forced(form: ToolFormat, tools: Sequence[ToolSpec], *, parallel: bool) -> GrammarSpec:
+    """The text is a group of calls, of one call unless parallel."""
+    lead = t.optional(" ") if form.token else t.text("")
+    return t.grammar(lead + form.open + _calls(form, tools, parallel) + form.close)
+
+
+def optional(form: ToolFormat, tools: Sequence[ToolSpec], *, parallel: bool) -> GrammarSpec:
+    """Free text, in which what begins as a call is one. Of a form whose trigger is text."""
+    tags: list[dict[str, Any]]
+    if form.open:
+        content = t.grammar(_calls(form, tools, parallel))
+        tags = [{"begin": form.open, "content": content, "end": form.close}]
+    else:
+        tags = [
+            {"begin": form.head(tool.name), "content": _spec(form, tool), "end": form.end}
+            for tool in tools
+        ]
+    return GrammarSpec.structural_tag(tags, [form.trigger], stop_after_first=not parallel)
+
+
+def _calls(form: ToolFormat, tools: Sequence[ToolSpec], parallel: bool) -> t.Term:
+    call = t.choice(
+        *(t.sequence(form.head(tool.name), t.Json(_spec(form, tool)), form.end) for tool in tools)
+    )
+    return call + t.repeat(form.between + call) if parallel else call
+
+
+def _spec(form: ToolFormat, tool: ToolSpec) -> GrammarSpec:
+    """The arguments."""
+    if form.parameters is None:
+        return tool.grammar
+    terms = [_parameter(form.parameters, tool, p) for p in parameters_of(tool, form.parameters)]
+    return t.grammar(t.sequence(*terms))
+
+
+def _parameter(form: ParameterForm, tool: ToolSpec, parameter: Parameter) -> t.Term:
+    value: t.Term
+    if parameter.texts is not None:
+        value = t.choice(*parameter.texts)
+    elif parameter.is_text:
+        any_length = parameter.shortest == 0 and parameter.longest is None
+        longest = "" if parameter.longest is None else parameter.longest
+        count = "*" if any_length else f"{{{parameter.shortest},{longest}}}"
+        # A spec of its own: its lookahead sees no further than the value.
+        text = rf"(?![\s\S]*{re.escape(form.close.rstrip())})[\s\S]{count}"
+        value = t.Json(GrammarSpec.regex(text))
+    else:
+        value = t.Json(GrammarSpec.json_schema(parameter.schema, lenient=tool.lenient))
+    written = t.sequence(form.open + parameter.name + form.middle, value, form.close)
+    return written if parameter.required else t.optional(written)
