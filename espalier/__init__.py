@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     )
     from .frontend_lang import (
         Anthropic as Anthropic,
+        AsyncForks as AsyncForks,
+        AsyncState as AsyncState,
         CompiledProgram as CompiledProgram,
         Crusoe as Crusoe,
         Forks as Forks,
@@ -99,13 +101,12 @@ for _module, _names in {
     "IncompleteError InvalidRequestError InvariantError ModelLoadError NotSupportedError "
     "OutOfSlotsError ProgramError RequestCancelledError VariableError",
     "types": "Chunk Result SamplingParams Times TokenLogprob",
-    "frontend_lang": "Anthropic CompiledProgram Crusoe Forks HTTPBackend LiteLLM OpenAI Program ProgramState "
-    "Reply Report Runtime RuntimeEndpoint Scripted ServerArgs VertexAI assistant "
-    "assistant_begin assistant_end flush_cache function gen gen_int gen_string "
-    "get_server_info global_config greedy_token_selection image opaque select "
-    "separate_reasoning set_default_backend system system_begin system_end "
-    "token_length_normalized unconditional_likelihood_normalized user user_begin user_end "
-    "video",
+    "frontend_lang": "Anthropic AsyncForks AsyncState CompiledProgram Crusoe Forks HTTPBackend "
+    "LiteLLM OpenAI Program ProgramState Reply Report Runtime RuntimeEndpoint Scripted ServerArgs "
+    "VertexAI assistant assistant_begin assistant_end flush_cache function gen gen_int gen_string "
+    "get_server_info global_config greedy_token_selection image opaque select separate_reasoning "
+    "set_default_backend system system_begin system_end token_length_normalized "
+    "unconditional_likelihood_normalized user user_begin user_end video",
     "grammar": "GrammarSpec",
     "runtime.engine": "Engine",
 }.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .async_state import AsyncForks, AsyncState
 from .backends.default import flush_cache, get_server_info, set_default_backend
 from .backends.http import HTTPBackend, RuntimeEndpoint
 from .backends.later import (
@@ -47,6 +48,8 @@ from .state import ProgramState
 
 __all__ = [
     "Anthropic",
+    "AsyncForks",
+    "AsyncState",
     "CompiledProgram",
     "Crusoe",
     "Forks",

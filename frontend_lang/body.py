@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import EspalierError, InvalidRequestError, NotSupportedError, ProgramError
+from ..errors import EspalierError, InvalidRequestError, ProgramError
 from .where import Where
 
 
@@ -18,12 +18,6 @@ def place_of(body: Callable[..., Any]) -> Where:
 
 def own_signature(body: Callable[..., Any], where: Where) -> inspect.Signature:
     """The program's own arguments: the function's, without the state."""
-    if inspect.iscoroutinefunction(body):
-        raise NotSupportedError(
-            "`async def` programs are not built yet",
-            where=str(where),
-            hint="Write a plain function: s += gen('x') returns at once, and forks run at once.",
-        )
     signature = inspect.signature(body)
     parameters = list(signature.parameters.values())
     if not parameters or parameters[0].kind not in (

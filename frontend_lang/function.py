@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -34,10 +34,12 @@ from typing import (
 from ..errors import EspalierError, InvalidRequestError, NotSupportedError
 from ..types import check_names
 from . import seeds
+from .async_state import AsyncState
 from .backends.default import resolve
 from .body import own_signature, place_of, program_failure
 from .interpreter import Interpreter
 from .options import SAMPLING_NAMES, SamplingOptions, check_run, run_fields, text_in_logprobs
+from .running import call_here, execute_async, refuse_to_stream
 from .session import Machine, Session
 from .state import ProgramState
 from .where import caller
@@ -81,13 +83,14 @@ class Program(Generic[P]):
 
     def __init__(
         self,
-        body: Callable[Concatenate[ProgramState, P], Any],
+        body: Callable[Concatenate[ProgramState, P], Any]
+        | Callable[Concatenate[AsyncState, P], Any],
         *,
         arguments: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
         num_api_spec_tokens: int | None = None,
     ) -> None:
-        functools.update_wrapper(self, body)
+        functools.update_wrapper(self, cast(Callable[..., Any], body))
         self.num_api_spec_tokens = num_api_spec_tokens
         self.body = body
         self.where = place_of(body)
@@ -147,6 +150,17 @@ class Program(Generic[P]):
             ).start()
             return state.for_readers()
         self.execute(state, arguments)
+        return state
+
+    async def arun(self, *args: Any, **kwargs: Any) -> ProgramState:
+        """`run` for asyncio: an `async def` program runs on this loop, a plain one in a thread
+        beside it. Cancelling the task cancels the program's calls."""
+        given = self._split(kwargs)
+        arguments = self.bind_arguments(args, given["arguments"])
+        options = {**self._options, **given["options"]}
+        refuse_to_stream(options)
+        state = self.start_state(options, Machine(resolve(options.get("backend"))))
+        await execute_async(self.body, state, *self._placed(arguments))
         return state
 
     @overload
@@ -213,6 +227,13 @@ class Program(Generic[P]):
         """
         from .compiler.program import compile_program
 
+        if inspect.iscoroutinefunction(self.body):
+            raise NotSupportedError(
+                "an `async def` program cannot be compiled",
+                where=str(self.where),
+                hint="A compiled program awaits nothing: its streams run at once by themselves. "
+                "Write it as a plain function.",
+            )
         split = self._split(given)
         return compile_program(self._changed(split["arguments"], split["options"]))
 
@@ -275,6 +296,11 @@ class Program(Generic[P]):
 
     def call_body(self, state: ProgramState, arguments: Mapping[str, Any]) -> None:
         """Run the function itself in this thread."""
+        args, kwargs = self._placed(arguments)
+        state.ret_value = call_here(self.body, state, args, kwargs)
+
+    def _placed(self, arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """The arguments as the function takes them: by position, and by name."""
         positional, keywords = [], {}
         for name, parameter in self._signature.parameters.items():
             if name not in arguments:
@@ -287,8 +313,7 @@ class Program(Generic[P]):
                 keywords[name] = arguments[name]
             else:
                 positional.append(arguments[name])
-        body = cast(Callable[..., Any], self.body)
-        state.ret_value = body(state, *positional, **keywords)
+        return positional, keywords
 
     def execute(self, state: ProgramState, arguments: Mapping[str, Any]) -> None:
         """Run the function and wait for its calls; cancel them if it raises."""
@@ -337,6 +362,11 @@ class Program(Generic[P]):
         return {"arguments": arguments, "options": options}
 
 
+@overload
+def function(
+    func: Callable[Concatenate[AsyncState, P], Coroutine[Any, Any, Any]],
+    num_api_spec_tokens: int | None = None,
+) -> Program[P]: ...
 @overload
 def function(
     func: Callable[Concatenate[ProgramState, P], Any], num_api_spec_tokens: int | None = None

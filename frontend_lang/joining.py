@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import math
 import threading
 from collections.abc import Callable, Sequence
@@ -90,7 +91,7 @@ class Race:
         self._sound: list[int] = []
         self._listener: Callable[[], None] | None = None
         for branch, state in enumerate(states):
-            state._interpreter.when_idle(lambda branch=branch: self._rest(branch))
+            state.when_idle(functools.partial(self._rest, branch))
 
     def wait(self) -> Ended:
         """Until the join is decided and all branches are at rest."""

@@ -17,12 +17,11 @@ from ..types import SamplingParams, check_names
 from .where import Where
 
 
-class CommonOptions(TypedDict, total=False):
-    """What both `gen(...)` and `run(...)` take; see `SamplingParams` for the meanings."""
+class SharedOptions(TypedDict, total=False):
+    """What every way to generate takes; see `SamplingParams` for the meanings."""
 
     max_new_tokens: int | None
     min_tokens: int | None
-    n: int | None
     stop: str | Sequence[str] | None
     stop_token_ids: Sequence[int] | None
     stop_regex: str | Sequence[str] | None
@@ -42,6 +41,12 @@ class CommonOptions(TypedDict, total=False):
     logprob_start_len: int | None
     top_logprobs_num: int | None
     return_text_in_logprobs: bool | None
+
+
+class CommonOptions(SharedOptions, total=False):
+    """What both `gen(...)` and `run(...)` take."""
+
+    n: int | None
 
 
 class SamplingOptions(CommonOptions, total=False):
@@ -74,6 +79,34 @@ class TypedGenOptions(GenOptions, total=False):
     """The same where the second argument is a type."""
 
     max_tokens: int | None
+
+
+class TextOptions(SharedOptions, total=False):
+    """What `s.gen("x")` takes where its value is text."""
+
+    regex: str | None
+    json_schema: Any
+    ebnf: str | None
+    grammar: Any
+    choices: Sequence[str] | None
+    choices_method: Any
+    seed: int | None
+    overwrite: bool
+
+
+class ValueOptions(SharedOptions, total=False):
+    """What `s.gen("x", Person)` takes."""
+
+    max_tokens: int | None
+    seed: int | None
+    overwrite: bool
+
+
+class SelectOptions(TypedDict, total=False):
+    """What `select(...)` takes by name alone."""
+
+    seed: int | None
+    overwrite: bool
 
 
 SAMPLING_NAMES = tuple(SamplingOptions.__annotations__)
@@ -116,6 +149,23 @@ def sampling_fields(given: Mapping[str, Any], where: Where | None = None) -> dic
         fields["logprobs"] = top or 0
     checked = check_fields(fields)
     return {**fields, **{name: getattr(checked, name) for name in _TUPLES if name in fields}}
+
+
+def check_run(options: Mapping[str, Any]) -> None:
+    """Raise InvalidRequestError for a run option that cannot be."""
+    kinds: dict[str, tuple[Any, str]] = {
+        "namespace": (str, "a string"),
+        "priority": (int, "an integer"),
+        "stream": (bool, "True or False"),
+        "use_thread": (bool, "True or False"),
+        "deadline": (int | float | None, "seconds > 0, or None"),
+    }
+    for name, (kind, expected) in kinds.items():
+        value = options.get(name)
+        wrong = name in options and not isinstance(value, kind)
+        wrong |= isinstance(value, bool) and kind is not bool
+        if wrong or (name == "deadline" and value is not None and not value > 0):
+            raise InvalidRequestError(expected=expected, got=repr(value), where=name)
 
 
 def check_bool(name: str, value: object) -> None:
@@ -162,23 +212,6 @@ def run_fields(options: Mapping[str, Any]) -> dict[str, Any]:
     fields = {**base, **sampling_fields(options)}
     check_fields(fields)
     return fields
-
-
-def check_run(options: Mapping[str, Any]) -> None:
-    """Raise InvalidRequestError for a run option that cannot be."""
-    kinds: dict[str, tuple[Any, str]] = {
-        "namespace": (str, "a string"),
-        "priority": (int, "an integer"),
-        "stream": (bool, "True or False"),
-        "use_thread": (bool, "True or False"),
-        "deadline": (int | float | None, "seconds > 0, or None"),
-    }
-    for name, (kind, expected) in kinds.items():
-        value = options.get(name)
-        wrong = name in options and not isinstance(value, kind)
-        wrong |= isinstance(value, bool) and kind is not bool
-        if wrong or (name == "deadline" and value is not None and not value > 0):
-            raise InvalidRequestError(expected=expected, got=repr(value), where=name)
 
 
 def sampling_params(run: Mapping[str, Any], call: Mapping[str, Any], seed: int) -> SamplingParams:

@@ -114,7 +114,7 @@ class Session:
 
     def wait(self) -> None:
         """Until every state of the run has nothing left to do."""
-        for interpreter in self._all():
+        for interpreter in self.states():
             interpreter.wait()
         self.ended = time.monotonic()
 
@@ -125,7 +125,7 @@ class Session:
 
     def close_feeds(self, failure: EspalierError | None) -> None:
         """End every state's stream of text, in the state's own error or the function's."""
-        for interpreter in self._all():
+        for interpreter in self.states():
             if interpreter.feed is not None:
                 interpreter.feed.close(interpreter.error or failure)
 
@@ -134,10 +134,11 @@ class Session:
         at this path of forks and of those forked from it, and only what they run now."""
         if not below:
             self.cancelled = reason
-        for interpreter in self._all():
+        for interpreter in self.states():
             if interpreter.node.path[: len(below)] == below:
                 interpreter.cancel(reason)
 
-    def _all(self) -> list[Interpreter]:
+    def states(self) -> list[Interpreter]:
+        """Every state of the run that lives."""
         with self._lock:
             return list(self._interpreters)

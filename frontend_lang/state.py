@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from ..errors import EspalierError, InvalidRequestError, NotSupportedError
+from . import primitives
 from .expr import (
     Expr,
     Gen,
@@ -27,6 +28,7 @@ from .expr import (
 )
 from .interpreter import Interpreter, op_of
 from .names import Names
+from .options import SelectOptions, TextOptions, ValueOptions
 from .records import Outcome
 from .report import Report
 from .session import Session
@@ -36,6 +38,8 @@ from .where import caller
 
 if TYPE_CHECKING:
     from .fork import Forks
+
+T = TypeVar("T")
 
 
 class ProgramState:
@@ -73,16 +77,66 @@ class ProgramState:
 
     def __iadd__(self, other: Expr | str) -> ProgramState:
         for expr in flatten(as_expr(other)):
-            self._submit(expr)
+            self.submit(expr)
         return self
 
-    def _submit(self, expr: Expr) -> None:
+    @overload
+    def gen(
+        self,
+        name: str | None = None,
+        max_tokens: int | None = None,
+        *,
+        n: int,
+        **options: Unpack[TextOptions],
+    ) -> list[str]: ...
+    @overload
+    def gen(
+        self,
+        name: str | None = None,
+        max_tokens: int | None = None,
+        **options: Unpack[TextOptions],
+    ) -> str: ...
+    @overload
+    def gen(
+        self, name: str | None, dtype: type[T], /, *, n: int, **options: Unpack[ValueOptions]
+    ) -> list[T]: ...
+    @overload
+    def gen(self, name: str | None, dtype: type[T], /, **options: Unpack[ValueOptions]) -> T: ...
+    @overload
+    def gen(
+        self, name: str | None = None, *, dtype: type[T], **options: Unpack[ValueOptions]
+    ) -> T: ...
+    @overload
+    def gen(self, name: str | None, dtype: object, /, **options: Unpack[ValueOptions]) -> Any: ...
+    def gen(self, *args: Any, **options: Any) -> Any:
+        """`s += gen(...)`, and its value: a `Person` from `s.gen("x", Person)`. Waits for it."""
+        return self._ask(primitives.gen(*args, **options))
+
+    def select(
+        self,
+        name: str | None = None,
+        choices: Sequence[str] | None = None,
+        temperature: float = 0.0,
+        choices_method: Any = None,
+        **options: Unpack[SelectOptions],
+    ) -> str:
+        """`s += select(...)`, and the choice. Waits for it."""
+        return str(
+            self._ask(primitives.select(name, choices, temperature, choices_method, **options))
+        )
+
+    def _ask(self, expr: Gen[Any] | Select) -> Any:
+        return self.submit(expr).read()
+
+    def submit(self, expr: Expr) -> Any:
+        """Add one op; returns the variable that it fills, or None."""
         variable = None
         if isinstance(expr, Gen | Select | ScopeEnd):
             variable = self.names.declare(expr)
         self._interpreter.submit(op_of(expr, variable))
         if self.session.synchronous:
             self._interpreter.wait()
+        return variable
 
     @contextmanager
     def loop(self) -> Iterator[None]:
@@ -103,7 +157,7 @@ class ProgramState:
         self._interpreter.submit(op_of(begin, None))
         with self.names.scope(name):
             yield
-        self._submit(ScopeEnd(name, where))
+        self.submit(ScopeEnd(name, where))
 
     @overload
     def system(self, expr: None = None) -> AbstractContextManager[None]: ...
@@ -133,16 +187,16 @@ class ProgramState:
         where = caller()
         if expr is None:
             return self._role_scope(RoleBegin(role, where), RoleEnd(role, where))
-        self._submit(RoleBegin(role, where))
+        self.submit(RoleBegin(role, where))
         self.__iadd__(expr)
-        self._submit(RoleEnd(role, where))
+        self.submit(RoleEnd(role, where))
         return self
 
     @contextmanager
     def _role_scope(self, begin: RoleBegin, end: RoleEnd) -> Iterator[None]:
-        self._submit(begin)
+        self.submit(begin)
         yield
-        self._submit(end)
+        self.submit(end)
 
     # -- branching ---------------------------------------------------------------------------------
 
@@ -189,11 +243,7 @@ class ProgramState:
         the cause) where the call failed, IncompleteError for a typed or constrained value that was
         cut: its `text` is what there is.
         """
-        variable = self._variable(name)
-        variable.wait()
-        if variable.read_error is not None:
-            raise again(variable.read_error)
-        return variable.value
+        return self.variable(name).read()
 
     def set_var(self, name: str, value: Any) -> None:
         """Set a variable by hand; it may have a value already."""
@@ -205,7 +255,7 @@ class ProgramState:
     def get_meta_info(self, name: str) -> dict[str, Any]:
         """What is known of the variable's call: token counts, finish reason, logprobs, seed; of a
         select the probabilities. Waits for the call."""
-        variable = self._variable(name)
+        variable = self.variable(name)
         variable.wait()
         if variable.error is not None:
             raise again(variable.error)
@@ -213,13 +263,7 @@ class ProgramState:
 
     def unnamed(self) -> list[Any]:
         """The values of the calls that have no name, in order. Waits for them."""
-        values = []
-        for variable in list(self.names.unnamed):
-            variable.wait()
-            if variable.read_error is not None:
-                raise again(variable.read_error)
-            values.append(variable.value)
-        return values
+        return [variable.read() for variable in list(self.names.unnamed)]
 
     @property
     def var_names(self) -> list[str]:
@@ -248,6 +292,10 @@ class ProgramState:
         self._await_function(lambda: False)
         self._interpreter.wait()
         return self
+
+    def when_idle(self, action: Callable[[], None]) -> None:
+        """Call `action` once all that was added is done, from whichever thread that is."""
+        self._interpreter.when_idle(action)
 
     def error(self) -> EspalierError | None:
         """The first thing that failed in this state, once all is done; None if nothing did."""
@@ -304,7 +352,7 @@ class ProgramState:
     def _feed(self, name: str | None) -> Feed:
         """What a stream follows."""
         if name is not None:
-            return self._variable(name).feed
+            return self.variable(name).feed
         if self._awaits_function and self._interpreter.feed is not None:
             return self._interpreter.feed
         feed = Feed()
@@ -323,7 +371,8 @@ class ProgramState:
         if self._awaits_function:
             self.session.wait_until(ready)
 
-    def _variable(self, name: str) -> Variable:
+    def variable(self, name: str) -> Variable:
+        """The variable of that name, filled or not. Raises VariableError where there is none."""
         self._await_function(lambda: name in self.names)
         found = self.names.find(name)
         if found is not None:

@@ -129,3 +129,10 @@ class Variable:
         if not self._done.is_set():
             refuse_to_wait_here()
             self._done.wait()
+
+    def read(self) -> Any:
+        """Its value, once it is filled. Raises why there is none."""
+        self.wait()
+        if self.read_error is not None:
+            raise again(self.read_error)
+        return self.value

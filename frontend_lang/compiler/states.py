@@ -77,7 +77,7 @@ class TraceState(ProgramState):
         )
 
     def get_meta_info(self, name: str) -> dict[str, Any]:
-        value = self._variable(name).meta.get("value")
+        value = self.variable(name).meta.get("value")
         if value is None:
             self._cannot("get_meta_info of what no call has given")
         made: Any = self.recorder.tracing.give(ir.Slot(value=value, meta=True), dict)

@@ -169,12 +169,6 @@ def test_functions_that_are_no_programs() -> None:
         function(lambda *, s: None)
     with pytest.raises(InvalidRequestError, match="a function"):
         function(3)
-
-    async def program(s: State) -> None:
-        s += "x"
-
-    with pytest.raises(NotSupportedError, match="async def"):
-        function(program)
     assert isinstance(function()(greet.body), Program)
 
 
