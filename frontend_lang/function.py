@@ -38,7 +38,14 @@ from .async_state import AsyncState
 from .backends.default import resolve
 from .body import own_signature, place_of, program_failure
 from .interpreter import Interpreter
-from .options import SAMPLING_NAMES, SamplingOptions, check_run, run_fields, text_in_logprobs
+from .options import (
+    SAMPLING_NAMES,
+    SamplingOptions,
+    check_run,
+    check_spec_tokens,
+    run_fields,
+    text_in_logprobs,
+)
 from .running import call_here, execute_async, refuse_to_stream
 from .session import Machine, Session
 from .state import ProgramState
@@ -382,16 +389,7 @@ def function(func: Any = None, num_api_spec_tokens: int | None = None) -> Any:
     a gen's stop strings, and the gens after it take theirs from there where the text between them
     is as it guessed. For APIs without a prefix cache.
     """
-    if num_api_spec_tokens is not None and (
-        isinstance(num_api_spec_tokens, bool)
-        or not isinstance(num_api_spec_tokens, int)
-        or num_api_spec_tokens < 1
-    ):
-        raise InvalidRequestError(
-            expected="a number of tokens >= 1",
-            got=repr(num_api_spec_tokens),
-            where="num_api_spec_tokens",
-        )
+    check_spec_tokens(num_api_spec_tokens)
     if func is None:
         return functools.partial(Program, num_api_spec_tokens=num_api_spec_tokens)
     if not inspect.isfunction(func):

@@ -168,6 +168,15 @@ def check_run(options: Mapping[str, Any]) -> None:
             raise InvalidRequestError(expected=expected, got=repr(value), where=name)
 
 
+def check_spec_tokens(number: object) -> None:
+    """Raise InvalidRequestError for a `num_api_spec_tokens` that is none."""
+    if number is None or (isinstance(number, int) and number is not True and number >= 1):
+        return
+    raise InvalidRequestError(
+        expected="a number of tokens >= 1", got=repr(number), where="num_api_spec_tokens"
+    )
+
+
 def check_bool(name: str, value: object) -> None:
     """Raise InvalidRequestError for what is neither True nor False."""
     if not isinstance(value, bool):

@@ -239,3 +239,20 @@ def test_a_state_that_is_given_to_a_program() -> None:
 
         @esp.function
         async def none() -> None: ...  # type: ignore[arg-type]
+
+
+def test_what_awaits_is_not_compiled() -> None:
+    with pytest.raises(esp.NotSupportedError, match="cannot be compiled"):
+        tips.compile()
+
+
+def test_asking_for_a_value_compiles() -> None:
+    @esp.function
+    def body(s: esp.ProgramState) -> None:
+        s += "n=" + esp.gen("n", int)
+        text = s.gen("text", stop=".")
+        s += "again: " + text + s.select("kind", ["good", "bad"])
+
+    script = {"n": "3", "text": "abc", "kind": "bad"}
+    compiled = body.compile().run(backend=esp.Scripted(script))
+    assert compiled.text() == body.run(backend=esp.Scripted(script)).text()

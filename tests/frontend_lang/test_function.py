@@ -13,7 +13,6 @@ from espalier.errors import (
     DeadlineError,
     EngineError,
     InvalidRequestError,
-    NotSupportedError,
     ProgramError,
     RequestCancelledError,
 )
