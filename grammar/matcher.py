@@ -6,6 +6,7 @@ one vocabulary share caches and belong to one thread.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,8 @@ from .machine import Config
 
 if TYPE_CHECKING:
     from .compiler import CompiledGrammar
+
+LIKELY = 4  # masks that `prepare` makes
 
 
 class _Place:
@@ -95,6 +98,47 @@ class Matcher:
         if remaining is None:
             return grammar.rows.row(grammar.machine, place.config)
         return grammar.budget.row(place.config, remaining)
+
+    def prepare(self, remaining: int | None = None) -> Iterator[None]:
+        """Makes masks that are likely to be wanted after the next token, one at each step of the
+        iteration, while somebody has nothing better to do. remaining: as in `fill_mask`, then.
+
+        Where few tokens are allowed, what follows each of them; else what follows the terminals
+        that may end here, for most other tokens lead to where masks are known.
+        """
+        grammar, config = self._grammar, self._place.config
+        if self._place.ended:
+            return
+        for following in self._likely(config):
+            grammar.machine.begin()
+            if remaining is None:
+                grammar.rows.row(grammar.machine, following)
+            else:
+                grammar.budget.row(following, remaining)
+            yield
+
+    def _likely(self, config: Config) -> list[Config]:
+        machine, rows, vocabulary = (
+            self._grammar.machine,
+            self._grammar.rows,
+            self._grammar.vocabulary,
+        )
+        machine.begin()
+        words = rows.pool.rows[rows.row(machine, config)]
+        bits = np.unpackbits(words.view(np.uint8), count=vocabulary.size, bitorder="little")
+        allowed = np.flatnonzero(bits).tolist()
+        found: dict[Config, None] = {}
+        if len(allowed) <= LIKELY:
+            for token in allowed:
+                if token not in vocabulary.special_ids:
+                    after = machine.token(config, token, vocabulary.tokens[token])
+                    if after is not None:
+                        found[after] = None
+            return list(found)
+        for node, kont in config.threads:
+            if rows.inner(machine.cut(node)).exits:
+                found[machine.after(kont)] = None
+        return [after for after in found if after.threads][:LIKELY]
 
     # -- moves -------------------------------------------------------------------------------------
 

@@ -222,6 +222,8 @@ class EngineCore:
             return False
         step, handle = self._launched
         self._launched = None
+        if later is not None and step.plan.constrained and self._masking is not None:
+            self._masking.prepare(step, self._live, lambda: self._runner.ready(handle))
         try:
             output = self._runner.collect(handle)
         except Exception as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -57,6 +58,20 @@ class Masking:
         if masks.new_rows:
             masks.new_words = self._pool.rows[np.array(masks.new_rows)]
         return masks
+
+    def prepare(self, step: Step, live: Mapping[int, Progress], ready: Callable[[], bool]) -> None:
+        """While a step's tokens are not there, make masks that are likely to follow them, a row of
+        one sequence after a row of the next. An error will be met again where it counts."""
+        waiting: deque[Iterator[None]] = deque()
+        for number in dict.fromkeys([step.samples[i].id for i in step.plan.constrained]):
+            progress = live.get(number)
+            if progress is not None and progress.matcher is not None:
+                waiting.append(progress.matcher.prepare(progress.remaining - 1))
+        while waiting and not ready():
+            work = waiting.popleft()
+            with contextlib.suppress(Exception):
+                next(work)
+                waiting.append(work)
 
     def _ahead(self, draft: Draft, matcher: Matcher, remaining: int, masks: Masks) -> None:
         """The masks after each guess of a draft, as far as the grammar follows it. A request does

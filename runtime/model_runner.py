@@ -40,6 +40,10 @@ class Runner(Protocol):
     def sample(self, handle: Any, masks: Masks) -> None:
         """Start the sampler of a launched step."""
 
+    def ready(self, handle: Any) -> bool:
+        """Whether `collect` would not have to wait for a step that is sampled."""
+        ...
+
     def collect(self, handle: Any) -> StepOutput:
         """Wait for a step's tokens. Raises what the step raised."""
         ...
@@ -63,6 +67,9 @@ class NullRunner:
                 bits = int(words[word])
                 self._pool[row] = 32 * word + (bits & -bits).bit_length() - 1
         handle[1].update(zip(masks.samples, (self._pool[row] for row in masks.rows), strict=True))
+
+    def ready(self, handle: tuple[Plan, dict[int, int]]) -> bool:  # noqa: ARG002
+        return True
 
     def collect(self, handle: tuple[Plan, dict[int, int]]) -> StepOutput:
         plan, chosen = handle
@@ -113,6 +120,9 @@ class DelayedRunner:
             handle.output = self._inner.collect(handle.inner)
 
         self._todo.append((handle, work))
+
+    def ready(self, handle: _Delayed) -> bool:
+        return handle.output is not None or handle.error is not None
 
     def collect(self, handle: _Delayed) -> StepOutput:
         while self._todo and handle.output is None and handle.error is None:

@@ -32,6 +32,7 @@ class _Launched(msgspec.Struct):
     banned: Tensor | None = None
     broken: Tensor | None = None
     pooled: Tensor | None = None
+    sampled: torch.cuda.Event | None = None
 
 
 class TorchRunner:
@@ -122,6 +123,12 @@ class TorchRunner:
             handle.banned = self._biases.refused(chosen)
         self._last[self._index(seats)] = handle.tokens
         self._penalties.count(handle.tokens, seats)
+        if self.device.type == "cuda":
+            handle.sampled = torch.cuda.Event()
+            handle.sampled.record()
+
+    def ready(self, handle: _Launched) -> bool:
+        return handle.sampled is None or handle.sampled.query()
 
     def _choose(
         self, logits: Tensor, plan: Plan, which: list[int] | None = None

@@ -188,6 +188,9 @@ class SimulatedRunner:
             self._last[seat] = tokens[-1]
         handle["tokens"] = tokens
 
+    def ready(self, handle: dict[str, Any]) -> bool:
+        return handle["tokens"] is not None
+
     def collect(self, handle: dict[str, Any]) -> StepOutput:
         plan: Plan = handle["plan"]
         assert handle["tokens"] is not None
@@ -248,6 +251,9 @@ class Watched:
         with self._looking(handle[0]):
             self._inner.sample(handle[1], masks)
 
+    def ready(self, handle: tuple[int, Any]) -> bool:
+        return bool(self._inner.ready(handle[1]))
+
     def collect(self, handle: tuple[int, Any]) -> StepOutput:
         with self._looking(handle[0]):
             output: StepOutput = self._inner.collect(handle[1])
@@ -294,6 +300,9 @@ class FailingRunner:
     def sample(self, handle: tuple[Plan, Any], masks: Masks) -> None:
         self._count("sample", handle[0])
         self._inner.sample(handle[1], masks)
+
+    def ready(self, handle: tuple[Plan, Any]) -> bool:
+        return bool(self._inner.ready(handle[1]))
 
     def collect(self, handle: tuple[Plan, Any]) -> StepOutput:
         self._count("collect", handle[0])

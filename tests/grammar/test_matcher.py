@@ -8,6 +8,7 @@ from hypothesis import given, settings, strategies as st
 
 from espalier.errors import GrammarError, InvalidRequestError
 from espalier.grammar import GrammarCompiler, GrammarSpec, Matcher, Vocabulary, forced
+from espalier.grammar.matcher import LIKELY
 
 from .machine_tools import REGEXES, allowed, random_walk, regex_matcher, rich_compiler, vocabulary
 
@@ -102,6 +103,53 @@ def test_forced_bytes_are_read_ahead_once(monkeypatch: pytest.MonkeyPatch) -> No
         assert matcher.forced_bytes(64) == b"a" * 64
         assert matcher.accept_bytes(b"a")
     assert len(reads) - before == 3
+
+
+def _made(matcher: Matcher, monkeypatch: pytest.MonkeyPatch, remaining: int | None) -> int:
+    """Rows made by a look at the mask."""
+    built = []
+    rows = matcher._grammar.rows
+    build = type(rows)._build
+
+    def count(*at: object) -> object:
+        built.append(at)
+        return build(*at)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(rows), "_build", count)
+        matcher.mask_row(remaining)
+    return len(built)
+
+
+@pytest.mark.parametrize("remaining", [None, 40])
+@pytest.mark.parametrize(
+    ("spec", "token"),
+    [
+        (GrammarSpec.regex("(?:ab|1[ab]*)a"), "1"),
+        (GrammarSpec.regex("(?:ab|1[ab]*)a"), "a"),
+        (GrammarSpec.ebnf('root ::= [ab1é]* "漢" ("b" root)? "1"'), "漢"),
+    ],
+)
+def test_what_is_likely_next_is_made_beforehand(
+    spec: GrammarSpec, token: str, remaining: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few tokens: what follows each. Many: what follows the terminal."""
+    for prepared in (False, True):
+        matcher = rich_compiler().compile(spec).matcher()
+        mask = matcher.mask_row(remaining)
+        if prepared:
+            assert 1 <= len(list(matcher.prepare(remaining))) <= LIKELY
+        assert matcher.mask_row(remaining) == mask
+        assert matcher.accept_bytes(token.encode())
+        assert (_made(matcher, monkeypatch, remaining) == 0) == prepared
+
+
+def test_nothing_is_made_beforehand_behind_an_end() -> None:
+    matcher = regex_matcher("a", rich_compiler())
+    assert matcher.accept_bytes(b"a")
+    assert list(matcher.prepare()) == []
+    assert matcher.accept(0)
+    assert list(matcher.prepare()) == []
 
 
 def test_ends() -> None:

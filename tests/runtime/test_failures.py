@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -236,7 +236,7 @@ def test_a_step_that_follows_a_failed_one_is_over_before_its_slots_are_freed(
     for prompt in ([1, 2], [1, 3, 3]):
         harness.submit(prompt, 10)
     if constrained:  # sampled only once the step before it has been collected
-        none = SimpleNamespace(of=lambda *_: Masks(), lost=lambda: None)
+        none = Mock(of=lambda *_: Masks())
         monkeypatch.setattr(harness.core, "_masking", none)
         add = Step.decode
 
