@@ -79,6 +79,12 @@ class _Rules:
 
     def _symbol(self, name: str, is_term: bool) -> Expr:
         if not is_term:
+            if name not in self._read.rules:  # templates are not among them
+                raise GrammarError(
+                    f"ebnf: the template {name} is used without its parameters",
+                    where=name,
+                    hint=f"Write {name}{{...}} with one for each.",
+                )
             self._asked.append(name)
             return Ref(name)
         made = self._terms.get(name)
