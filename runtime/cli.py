@@ -22,6 +22,8 @@ from ..errors import (
     ModelLoadError,
     NotSupportedError,
 )
+from .cli_flags import apply_file
+from .cli_help import part
 
 BAD_INPUT = (InvalidRequestError, GrammarError, ModelLoadError, NotSupportedError)
 
@@ -36,7 +38,7 @@ first steps
   espalier top FILE.py                  the same, watching the engine at work
   espalier chat                         talk to a model, and watch what is cached
 
-every command explains itself: espalier run --help"""
+every command explains itself: espalier run --help (serve --help=engine: one group of flags)"""
 
 
 class Command(NamedTuple):
@@ -69,11 +71,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     module = importlib.import_module(f".{COMMANDS[name].module}", __package__)
-    module.configure(commands[name])
-    args, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        commands[name].error(_unknown(unknown[0], commands[name]))
+    command = commands[name]
+    module.configure(command)
     try:
+        if (wanted := _part(arguments)) is not None:
+            print(part(command, wanted), end="")
+            return 0
+        if "--config" in command._option_string_actions:
+            apply_file(command, arguments)
+        args, unknown = parser.parse_known_args(arguments)
+        if unknown:
+            command.error(_unknown(unknown[0], command))
         return int(module.run(args))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -82,10 +90,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except EspalierError as error:
-        if args.debug:
+        if "--debug" in arguments[: arguments.index(name)]:
             raise
-        print(f"espalier {args.command}: {describe(error)}", file=sys.stderr)
+        print(f"espalier {name}: {describe(error)}", file=sys.stderr)
         return 2 if isinstance(error, BAD_INPUT) else 1
+
+
+def _part(arguments: Sequence[str]) -> str | None:
+    """What `--help=PART` asks for."""
+    return next((a.removeprefix("--help=") for a in arguments if a.startswith("--help=")), None)
 
 
 def _unknown(argument: str, command: argparse.ArgumentParser) -> str:

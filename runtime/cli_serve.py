@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidRequestError, NotSupportedError
+from . import cli_others
+from .cli_flags import Collected, Once, count, named_here
 
 if TYPE_CHECKING:
     from .options import EngineOptions
@@ -30,16 +32,28 @@ examples
 Keys: --api-key-file and --admin-key-file (one key a line), or ESPALIER_API_KEY and
 ESPALIER_ADMIN_KEY. A key given as a flag can be read by everybody on the machine.
 
-The spellings of vLLM and SGLang for the same thing are taken too."""
+The spellings of vLLM and SGLang for the same thing are taken too; --help=others lists those of
+their flags that have no setting here, and what to use instead.
+
+  espalier serve --help=engine          one group of flags: engine, server, access, others
+  espalier serve --config serve.yaml    flags from a file (YAML, TOML, JSON): `port: 8000`"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = ABOUT
     parser.allow_abbrev = False
+    parser.register("action", None, Once)
+    parser.register("action", "append", Collected)
     parser.add_argument(
-        "model_path", nargs="?", metavar="MODEL", help="sprig, a folder or a hub id"
+        "model_path", nargs="?", action="store", metavar="MODEL", help="sprig, a folder or a hub id"
     )
     parser.add_argument("--model", "--model-path", dest="model", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="flags and their values, where the command line has none (.yaml, .toml, .json)",
+    )
+    cli_others.configure(parser)
     _configure_engine(parser.add_argument_group("engine"))
     _configure_server(parser.add_argument_group("server"))
     _configure_access(parser.add_argument_group("access"))
@@ -49,15 +63,23 @@ def _configure_engine(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--tokenizer", "--tokenizer-path", metavar="FOLDER")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N")
-    add("--dtype", default="auto", choices=["auto", "float32", "bfloat16", "float16"])
-    add("--context-length", "--max-model-len", type=int, metavar="TOKENS")
-    add("--max-total-tokens", type=int, metavar="TOKENS", help="slots of the KV cache")
-    add("--host-total-tokens", type=int, default=0, metavar="TOKENS", help="kept in host memory")
-    add("--max-running", "--max-num-seqs", "--max-running-requests", type=int, default=256)
-    add("--step-tokens", "--max-num-batched-tokens", type=int, default=2048)
-    add("--chunk-tokens", "--chunked-prefill-size", type=int, metavar="TOKENS")
-    add("--page-size", "--block-size", type=int, default=1)
-    add("--eviction", choices=["density", "lru"], default="density")
+    add("--dtype", default="auto", type=_dtype, choices=["auto", "float32", "bfloat16", "float16"])
+    add("--context-length", "--max-model-len", type=count, metavar="TOKENS",
+        help="that a sequence may have; 8K is 8192")  # fmt: skip
+    add("--max-total-tokens", type=count, metavar="TOKENS", help="slots of the KV cache")
+    add("--host-total-tokens", type=count, default=0, metavar="TOKENS", help="kept in host memory")
+    add("--max-running", "--max-num-seqs", "--max-running-requests", type=count, default=256,
+        metavar="N", help="sequences at once")  # fmt: skip
+    add("--step-tokens", "--max-num-batched-tokens", type=count, default=2048, metavar="TOKENS",
+        help="in a step")  # fmt: skip
+    add("--chunk-tokens", "--chunked-prefill-size", type=count, metavar="TOKENS",
+        help="of prompts in a step, while others decode")  # fmt: skip
+    add("--page-size", "--block-size", type=count, default=1, metavar="TOKENS")
+    add("--eviction", "--radix-eviction-policy", choices=["density", "lru"], default="density")
+    add("--overlap", "--async-scheduling", action="store_true", default=None,
+        help="plan a step while the one before it runs (the default on CUDA)")  # fmt: skip
+    add("--no-overlap", "--no-async-scheduling", "--disable-overlap-schedule", dest="no_overlap",
+        action="store_true")  # fmt: skip
     add("--no-radix-cache", "--disable-radix-cache", "--no-enable-prefix-caching",
         action="store_true", help="share no prefixes")  # fmt: skip
     add("--deterministic", "--enable-deterministic-inference", action="store_true")
@@ -69,6 +91,7 @@ def _configure_server(group: argparse._ArgumentGroup) -> None:
     add("--port", type=int, default=30000, help="0: a free one")
     add("--served-model-name", nargs="+", metavar="NAME", help="what `model` may be")
     add("--max-queued-requests", type=int, default=1024, help="waiting ones; more get 429")
+    add("--max-logprobs", type=int, default=100, help="alternatives per token; more get 400")
     add("--max-body-bytes", type=int, default=4 << 20, help="of a request; larger ones get 413")
     add("--shutdown-timeout", type=float, default=30.0, metavar="SECONDS",
         help="that running requests get after SIGTERM")  # fmt: skip
@@ -96,11 +119,8 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(
         level=args.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    if args.model is not None and args.model_path is not None:
-        raise InvalidRequestError(
-            expected="one model", got=f"{args.model_path} and {args.model}", where="--model"
-        )
-    model = args.model or args.model_path or "sprig"
+    check(args)
+    model = args.model_path or args.model or "sprig"
     settings = settings_of(args, model)
     settings.check()
     try:
@@ -111,6 +131,34 @@ def run(args: argparse.Namespace) -> int:
             hint="pip install 'espalier[serve]'",
         ) from None
     return serve(options_of(args, model), settings, began)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raise for flags that are refused, and for those that contradict each other."""
+    cli_others.check(args)
+    named = args.model if named_here(args, "model") else None
+    if named is not None and args.model_path is not None:
+        raise InvalidRequestError(
+            expected="one model", got=f"{args.model_path} and {named}", where="--model"
+        )
+    contradictions = {
+        ("--overlap", "--no-overlap"): bool(args.overlap) and args.no_overlap,
+        ("--enable-prefix-caching", "--no-radix-cache"): args.no_radix_cache
+        and cli_others.asked(args, "--enable-prefix-caching"),
+        ("--host-total-tokens", "--no-radix-cache"): args.no_radix_cache
+        and args.host_total_tokens > 0,
+    }
+    for (one, other), both in contradictions.items():
+        if both:
+            raise InvalidRequestError(
+                expected=f"{one} or {other}", got="both: they contradict each other", where=one
+            )
+    if args.chunk_tokens is not None and args.chunk_tokens > args.step_tokens:
+        raise InvalidRequestError(
+            expected=f"at most --step-tokens, which is {args.step_tokens}",
+            got=str(args.chunk_tokens),
+            where="--chunk-tokens",
+        )
 
 
 def options_of(args: argparse.Namespace, model: str) -> EngineOptions:
@@ -132,6 +180,7 @@ def options_of(args: argparse.Namespace, model: str) -> EngineOptions:
         eviction=args.eviction,
         enable_radix_cache=not args.no_radix_cache,
         deterministic=args.deterministic,
+        overlap=False if args.no_overlap else args.overlap,
     )
 
 
@@ -150,6 +199,12 @@ def settings_of(args: argparse.Namespace, model: str) -> ServerSettings:
         raise InvalidRequestError(
             expected="one admin key", got=str(len(admin)), where="--admin-key-file"
         )
+    if keys and args.insecure:
+        raise InvalidRequestError(
+            expected="--insecure or keys",
+            got="both: with a key nobody is let in without",
+            where="--insecure",
+        )
     name = model.rstrip("/").rsplit("/", 1)[-1] if Path(model).exists() else model
     return ServerSettings(
         host=args.host,
@@ -166,8 +221,13 @@ def settings_of(args: argparse.Namespace, model: str) -> ServerSettings:
         cors_origins=tuple(args.cors_origin),
         tls_cert=args.ssl_certfile,
         tls_key=args.ssl_keyfile,
-        limits=Limits(body_bytes=args.max_body_bytes),
+        limits=Limits(body_bytes=args.max_body_bytes, logprobs=args.max_logprobs),
     )
+
+
+def _dtype(text: str) -> str:
+    """A number type, also as torch's users call it."""
+    return {"half": "float16", "float": "float32"}.get(text, text)
 
 
 def _keys(file: str | None, flag: str, variable: str) -> list[str]:
