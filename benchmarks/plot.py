@@ -71,6 +71,18 @@ def log_log(title: str, x: str, y: str, series: Series) -> str:
     return "\n".join([*parts, "</svg>\n"])
 
 
+def stacked(charts: Sequence[str]) -> str:
+    """Documents of `log_log`, one below the other."""
+    if len(charts) == 1:
+        return charts[0]
+    parts = [
+        chart.replace("<svg ", f'<svg y="{number * _HEIGHT}" height="{_HEIGHT}" ', 1)
+        for number, chart in enumerate(charts)
+    ]
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT * len(parts)}">'
+    return "\n".join([head, *parts, "</svg>\n"])
+
+
 def _decades(values: Sequence[float]) -> tuple[int, int]:
     low = math.floor(math.log10(min(values)))
     return low, max(low + 1, math.ceil(math.log10(max(values))))

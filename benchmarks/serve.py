@@ -22,14 +22,17 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidRequestError
+from .plot import log_log, stacked
 from .report import Row, finish, parser
 from .serve_client import Connection, Timed
 
 ABOUT = """\
 examples
-  espalier bench serve --concurrency 1 --concurrency 16
+  espalier bench serve --concurrency 1 2 4 8 16 --svg serve.svg
   espalier bench serve --model null --no-stream --concurrency 64 --requests 2000
-  espalier bench serve --url http://localhost:8000 --rate 4 --rate 8 --requests 200"""
+  espalier bench serve --url http://localhost:8000 --rate 1 2 4 8 --requests 200"""
+TTFT, ITL, E2E = "time to first token", "between tokens", "whole answer"
+_SWEEPS = {"at once": "clients at once", "a second": "requests a second, by Poisson"}
 _READY = re.compile(r"ready on (http\S+)")
 PATH = "/v1/chat/completions"
 
@@ -42,6 +45,8 @@ def main(argv: Sequence[str]) -> int:
         raise InvalidRequestError(expected="requests per second above 0", where="--rate")
     if not args.concurrency and not args.rate:
         args.concurrency = [1, 16]
+    if args.svg is not None and max(len(set(args.concurrency)), len(set(args.rate))) < 2:
+        raise InvalidRequestError(expected="two loads or more to plot", where="--svg")
     with contextlib.ExitStack() as stack:
         url = args.url or stack.enter_context(served(args.model))
         asyncio.run(_warm(url, args))
@@ -50,6 +55,8 @@ def main(argv: Sequence[str]) -> int:
             rows += _measured(f"{count} at once", closed(url, args, count))
         for rate in args.rate:
             rows += _measured(f"{rate:g} a second", opened(url, args, rate))
+    if args.svg is not None:
+        args.svg.write_text(plot(rows))
     finish("serve", argv, args.json, rows)
     return 0 if all(row.value == 0 for row in rows if row.name.endswith("failed")) else 1
 
@@ -60,8 +67,10 @@ def _parse(argv: Sequence[str]) -> Any:
     made.add_argument("--api-key", default=os.environ.get("ESPALIER_API_KEY"))
     made.add_argument("--model", default="sprig", help="of the server that is started")
     made.add_argument("--requests", type=int, default=200, metavar="N", help="of each loop")
-    made.add_argument("--concurrency", type=int, action="append", default=[], metavar="N")
-    made.add_argument("--rate", type=float, action="append", default=[], metavar="PER_SECOND")
+    several = {"action": "extend", "nargs": "+", "default": []}
+    made.add_argument("--concurrency", type=int, metavar="N", help="clients at once", **several)
+    made.add_argument("--rate", type=float, metavar="PER_SECOND", help="by Poisson", **several)
+    made.add_argument("--svg", type=Path, metavar="FILE", help="a plot over the loads")
     made.add_argument("--max-tokens", type=int, default=64)
     made.add_argument("--words", type=int, default=16, help="of each prompt")
     made.add_argument("--no-stream", dest="stream", action="store_false")
@@ -157,9 +166,9 @@ def figures(name: str, timed: Sequence[Timed], seconds: float) -> list[Row]:
         Row(name=f"{name}: failed", value=len(timed) - len(good), unit="requests"),
     ]
     spreads = {
-        "time to first token": [one.first for one in good],
-        "between tokens": [gap for one in good for gap in one.gaps],
-        "whole answer": [one.whole for one in good],
+        TTFT: [one.first for one in good],
+        ITL: [gap for one in good for gap in one.gaps],
+        E2E: [one.whole for one in good],
     }
     for what, values in spreads.items():
         for share in (0.5, 0.9, 0.99):
@@ -168,6 +177,22 @@ def figures(name: str, timed: Sequence[Timed], seconds: float) -> list[Row]:
                 row = Row(name=f"{name}: {what}, p{share * 100:g}", value=at * 1000, unit="ms")
                 rows.append(row)
     return rows
+
+
+def plot(rows: Sequence[Row]) -> str:
+    """What clients wait for, over the load, as SVG: a chart for each sweep of two loads or more."""
+    charts = []
+    for kind, axis in _SWEEPS.items():
+        series: dict[str, list[tuple[float, float]]] = {}
+        for row in rows:
+            load, _, figure = row.name.partition(": ")
+            if row.unit == "ms" and row.value > 0 and load.endswith(kind):
+                at = float(load.removesuffix(kind))
+                series.setdefault(figure, []).append((at, row.value))
+        lines = {name: sorted(points) for name, points in series.items() if len(points) > 1}
+        if lines:
+            charts.append(log_log("How long clients wait", axis, "milliseconds", lines))
+    return stacked(charts)
 
 
 @contextlib.contextmanager

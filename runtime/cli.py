@@ -55,6 +55,7 @@ COMMANDS = {
     "top": Command("cli_top", "run a program and watch its engine at work"),
     "chat": Command("cli_chat", "talk to a model"),
     "serve": Command("cli_serve", "an OpenAI-compatible server"),
+    "batch": Command("cli_batch", "answer a file of requests, without a server or by one"),
     "grammar": Command("cli_grammar", "check a grammar, and whether a text belongs to it"),
     "bench": Command("cli_bench", "measure something by name"),
     "doctor": Command("cli_doctor", "check this installation, and say what is missing"),

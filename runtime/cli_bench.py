@@ -14,6 +14,7 @@ BUILT = {
     "grammar": "compiling and masks beside XGrammar, llguidance and outlines-core; verdicts",
     "frontend": "forks, constants and calls of programs, beside SGLang's frontend",
     "radix": "match, insert and evict at 1e3 to 1e6 nodes of the prefix tree",
+    "startup": "seconds of each phase from the command to the first token over HTTP",
     "serve": "requests and tokens a second of a server under load, and how long clients wait",
 }
 LONG = {
@@ -22,7 +23,6 @@ LONG = {
 GPU = {"kernels": "times of the Triton kernels on a GPU, beside torch's and what bandwidth allows"}
 KNOWN = BUILT | LONG | GPU
 LATER = {
-    "startup": 7,
     "offline": 7,
     "latency": 7,
     "forks": 7,

@@ -54,12 +54,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="flags and their values, where the command line has none (.yaml, .toml, .json)",
     )
     cli_others.configure(parser)
-    _configure_engine(parser.add_argument_group("engine"))
+    configure_engine(parser.add_argument_group("engine"))
     _configure_server(parser.add_argument_group("server"))
     _configure_access(parser.add_argument_group("access"))
 
 
-def _configure_engine(group: argparse._ArgumentGroup) -> None:
+def configure_engine(group: argparse._ArgumentGroup) -> None:
+    """Add the flags of an engine, which `options_of` reads."""
     add = group.add_argument
     add("--tokenizer", "--tokenizer-path", metavar="FOLDER")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N")
@@ -205,11 +206,10 @@ def settings_of(args: argparse.Namespace, model: str) -> ServerSettings:
             got="both: with a key nobody is let in without",
             where="--insecure",
         )
-    name = model.rstrip("/").rsplit("/", 1)[-1] if Path(model).exists() else model
     return ServerSettings(
         host=args.host,
         port=args.port,
-        served_model_names=tuple(args.served_model_name or [name]),
+        served_model_names=tuple(args.served_model_name or [name_of(model)]),
         api_keys=tuple(keys),
         admin_key=admin[0] if admin else None,
         insecure=args.insecure,
@@ -223,6 +223,11 @@ def settings_of(args: argparse.Namespace, model: str) -> ServerSettings:
         tls_key=args.ssl_keyfile,
         limits=Limits(body_bytes=args.max_body_bytes, logprobs=args.max_logprobs),
     )
+
+
+def name_of(model: str) -> str:
+    """What a model is called where no name is given: of a folder, its last part."""
+    return model.rstrip("/").rsplit("/", 1)[-1] if Path(model).exists() else model
 
 
 def _dtype(text: str) -> str:

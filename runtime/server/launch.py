@@ -102,12 +102,12 @@ def serve(options: EngineOptions, settings: ServerSettings, began: float | None 
     host, port = sock.getsockname()[:2]
 
     def tell() -> None:
-        spent = ", ".join(f"{name} {value:.1f}" for name, value in parts.items())
+        spent = ", ".join(f"{name} {value:.2f}" for name, value in parts.items())
         scheme = "https" if settings.tls_cert else "http"
         shown = f"[{host}]" if ":" in host else host
         sys.stderr.write(
             f"espalier serve: {server.model_name} ready on {scheme}://{shown}:{port} "
-            f"in {time.monotonic() - began:.1f} s ({spent})\n"
+            f"in {time.monotonic() - began:.2f} s ({spent})\n"
         )
         sys.stderr.flush()
 

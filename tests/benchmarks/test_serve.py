@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -35,6 +36,22 @@ def test_a_server_of_its_own_answers_all(kind: list[str], tmp_path: Path) -> Non
     assert rows["failed"] == 0
     assert rows["requests a second"] > 0
     assert rows["tokens a second"] == pytest.approx(5 * rows["requests a second"])
+
+
+def test_sweeps_are_plotted(tmp_path: Path) -> None:
+    """A chart for each: six waiting times at each of their loads."""
+    file = tmp_path / "serve.svg"
+    small = ["--model", "null", "--requests", "4", "--max-tokens", "3", "--svg", str(file)]
+    assert serve.main([*small, "--concurrency", "1", "2", "4", "--rate", "40", "80"]) == 0
+    root = ElementTree.fromstring(file.read_text())
+    charts = root.findall("{http://www.w3.org/2000/svg}svg")
+    assert [chart.get("y") for chart in charts] == ["0", "400"]
+    for chart, loads in zip(charts, (3, 2), strict=True):
+        lines = chart.findall("{http://www.w3.org/2000/svg}polyline")
+        assert len(lines) == 9
+        assert {len(line.get("points", "").split()) for line in lines} == {loads}
+    with pytest.raises(InvalidRequestError, match="two loads or more"):
+        serve.main([*small, "--concurrency", "1", "--rate", "40"])
 
 
 def test_wrong_numbers_are_refused() -> None:

@@ -133,8 +133,8 @@ FILES = {
     "served-model-name: [a, b]\nallowed-host: [x, y]\nmodel: null-model\n",
     "a.toml": 'port = 8000\nmax_model_len = "1k"\nno-radix-cache = true\ndeterministic = false\n'
     'served-model-name = ["a", "b"]\nallowed-host = ["x", "y"]\nmodel = "null-model"\n',
-    "a.json": '{"port": 8000, "max_model_len": "1k", "no-radix-cache": true, "deterministic": false,'
-    ' "served-model-name": ["a", "b"], "allowed-host": ["x", "y"], "model": "null-model"}',
+    "a.json": '{"port": 8000, "max_model_len": "1k", "no-radix-cache": true, "deterministic":'
+    ' false, "served-model-name": ["a", "b"], "allowed-host": ["x", "y"], "model": "null-model"}',
 }
 
 
