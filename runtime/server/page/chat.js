@@ -104,19 +104,27 @@ export class Chat {
     if (one.content || one.calls.length) return;
     this.turns.pop();
     const asked = this.turns.at(-1);
-    if (asked?.role !== "user" || signal.aborted) return;
+    if (asked?.role !== "user") return;
     this.turns.pop();
+    shown.previousElementSibling?.classList.add("dropped");
     if (!at("ask").value) at("ask").value = asked.content;
   }
 
   // Under calls: a place for what each of them gave.
   offer(turn) {
-    const one = asks(turn);
-    if (this.turns.at(-1) !== turn || !one.calls.length || one.finish === "length") return;
+    if (this.turns.at(-1) !== turn) return;
+    turn.answers.forEach((one, place) => {
+      if (one.calls.length && one.finish !== "length") this.offerResults(turn, one, place);
+    });
+  }
+
+  offerResults(turn, one, number) {
     const inputs = one.calls.map((call) => make("input", { "aria-label": `Result of ${call.name}`, placeholder: "what it gives back" }));
     const give = () => {
       const missing = inputs.find((input) => !input.value);
       if (missing) return missing.focus();
+      if (this.busy || this.turns.at(-1) !== turn) return null;
+      turn.chosen = number;
       one.results = inputs.map((input) => input.value);
       inputs.forEach((input) => (input.disabled = true));
       return this.answer();
@@ -126,11 +134,13 @@ export class Chat {
       input.addEventListener("keydown", (event) => {
         if (event.key !== "Enter") return;
         event.preventDefault();
-        if (!this.busy && !one.results.length) give();
+        event.stopPropagation();
+        give();
       });
-      const button = last ? make("button", { type: "button", onclick: () => !this.busy && !one.results.length && give() }, "Tell it") : null;
+      const button = last ? make("button", { type: "button", onclick: give }, "Tell it") : null;
       one.calls[place].node.append(make("div", { class: "result" }, input, button));
     });
+    if (number > 0) return;
     if (document.activeElement === at("ask") || document.activeElement === document.body) inputs[0].focus();
   }
 
@@ -159,15 +169,26 @@ class Answer {
   take({ delta, finish_reason: finish, incomplete, stop_reason: stop }) {
     if (delta.reasoning) {
       this.thought += delta.reasoning;
-      this.thinking.hidden = false;
-      this.thoughts.textContent = this.thought;
+      this.drawSoon();
     }
     if (delta.content) {
       this.content += delta.content;
-      this.words.replaceChildren(...(this.held ? [this.content] : prose(this.content)));
+      this.drawSoon();
     }
     for (const part of delta.tool_calls ?? []) this.call(part);
     if (finish) Object.assign(this, { finish, incomplete, stop });
+  }
+
+  // Once for all that comes before the next frame.
+  drawSoon() {
+    this.frame ??= requestAnimationFrame(() => this.drawNow());
+  }
+
+  drawNow() {
+    this.frame = null;
+    this.thinking.hidden = !this.thought;
+    this.thoughts.textContent = this.thought;
+    this.words.replaceChildren(...(this.held ? [this.content] : prose(this.content)));
   }
 
   call(part) {
@@ -184,6 +205,7 @@ class Answer {
 
   end() {
     this.node.classList.remove("going");
+    this.drawNow();
     if (!this.content) this.words.remove();
     const ends = { length: "cut at the most tokens it may have", abort: "aborted" };
     const why = this.incomplete ? `not a whole answer: ${this.incomplete}` : ends[this.finish];
@@ -223,7 +245,7 @@ function choosing(turn, grid) {
     node.addEventListener("click", () => choose(place));
     node.addEventListener("keydown", (event) => {
       const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-      if (!step) return;
+      if (!step || event.target !== node) return;
       event.preventDefault();
       choose((turn.chosen + step + turn.answers.length) % turn.answers.length);
       asks(turn).node.focus();

@@ -155,7 +155,7 @@ def test_escape_stops_an_answer(page: Page, server: Served) -> None:
     page.write("#ask", "What can you do?" * 30 + "\n")
     page.wait(lambda: page.one("#stop").is_displayed())
     page.press(ESCAPE)
-    page.wait(lambda: "stopped" in page.text(".turns") or page.all(".turn.assistant > .meta"))
+    page.wait(lambda: page.all(".turn.assistant > .meta"))
     page.wait(lambda: page.one("#send").is_displayed())
 
     def idle() -> bool:
