@@ -67,7 +67,7 @@ def _parse(argv: Sequence[str]) -> Any:
     made.add_argument("--api-key", default=os.environ.get("ESPALIER_API_KEY"))
     made.add_argument("--model", default="sprig", help="of the server that is started")
     made.add_argument("--requests", type=int, default=200, metavar="N", help="of each loop")
-    several = {"action": "extend", "nargs": "+", "default": []}
+    several: dict[str, Any] = {"action": "extend", "nargs": "+", "default": []}
     made.add_argument("--concurrency", type=int, metavar="N", help="clients at once", **several)
     made.add_argument("--rate", type=float, metavar="PER_SECOND", help="by Poisson", **several)
     made.add_argument("--svg", type=Path, metavar="FILE", help="a plot over the loads")

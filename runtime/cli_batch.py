@@ -163,6 +163,7 @@ class Batch:
         import httpx
 
         body = json.dumps(entry.body).encode()  # in ASCII: half a surrogate pair crosses too
+        failure = ""
         for attempt in range(_PATIENCE):
             try:
                 response = await client.post(entry.url, content=body, headers=_JSON)

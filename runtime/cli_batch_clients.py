@@ -41,7 +41,7 @@ async def own(
     given = {name: getattr(options, name) for name in EngineOptions.__struct_fields__}
     app = make_app(Server(settings, lambda: Engine(**given)))
     async with app.router.lifespan_context(app):
-        transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(
             transport=transport, base_url="http://localhost", timeout=None
         ) as client:

@@ -59,17 +59,18 @@ def entries(name: str) -> Iterator[Entry]:
 
 def _entry(number: int, line: bytes) -> Entry:
     id = f"batch_req_{number}_{hashlib.sha256(line).hexdigest()[:16]}"
+    said: Any = None
+    why: str | None
     try:
         said = json.loads(line)
     except (ValueError, RecursionError) as error:
-        said, why = None, f"it is no JSON: {error}"
+        why = f"it is no JSON: {error}"
     else:
         why = "expected a JSON object" if not isinstance(said, dict) else _wrong(said)
     custom = said.get("custom_id") if isinstance(said, dict) else None
     custom = custom if isinstance(custom, str) else None
     if why is not None:
         return Entry(id=id, custom_id=custom, fault=(f"line {number}: {why}", "invalid_line"))
-    assert isinstance(said, dict)
     return Entry(id=id, custom_id=custom, url=said["url"], body=said["body"])
 
 

@@ -11,7 +11,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,15 +109,13 @@ def _parsed(
     parser: argparse.ArgumentParser, name: str, words: list[str]
 ) -> tuple[argparse.Namespace, list[str]]:
     """parse_known_args, whose errors name the file."""
-
-    def fail(message: str) -> Any:
-        raise InvalidRequestError(message, where=name)
-
-    original, parser.error = parser.error, fail  # type: ignore[method-assign, assignment]
+    parser.exit_on_error = False
     try:
         return parser.parse_known_args(words)
+    except argparse.ArgumentError as error:
+        raise InvalidRequestError(str(error), where=name) from None
     finally:
-        parser.error = original  # type: ignore[method-assign]
+        parser.exit_on_error = True
 
 
 def read(name: str) -> dict[str, Any]:
@@ -144,7 +142,7 @@ def read(name: str) -> dict[str, Any]:
 def _yaml(text: str) -> Any:
     import yaml
 
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
         """A key that stands twice is an error."""
 
     def mapping(loader: Any, node: Any) -> dict[Any, Any]:
@@ -171,7 +169,7 @@ def _unique(pairs: Any) -> dict[Any, Any]:
     return found
 
 
-_READERS = {
+_READERS: dict[str, Callable[[str], Any]] = {
     ".yaml": _yaml,
     ".yml": _yaml,
     ".toml": tomllib.loads,
