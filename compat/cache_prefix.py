@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from concurrent.futures import Future
 from typing import Any
 
 from ..errors import ProgramError
-from ..frontend_lang.backends.base import Backend, Call, Scoring, check_result
-from ..frontend_lang.driver import driver
+from ..frontend_lang.backends.base import Backend, Call, Scoring
 from ..frontend_lang.function import Program
+from ..frontend_lang.scopes import compute_prefix
 from ..frontend_lang.session import Machine
 from ..frontend_lang.tokens import common_prefix
-from ..types import Chunk, Result, SamplingParams
+from ..types import Chunk, Result
 
 _ARGUMENTS = ("Q\u00b1", "7\u00a7")  # no program begins with either
 
@@ -49,7 +48,7 @@ def cache_prefix(program: Program[Any], backend: Backend) -> int:
     ids = [_begun(program, machine, argument) for argument in _ARGUMENTS]
     prefix = ids[0][: common_prefix(ids)]
     if prefix:
-        _compute(backend, prefix)
+        compute_prefix(backend, prefix)
     return len(prefix)
 
 
@@ -61,20 +60,6 @@ def _begun(program: Program[Any], machine: Machine, argument: str) -> list[int]:
     state.session.wait()
     content = state._interpreter.content
     return content.ids()
-
-
-def _compute(backend: Backend, ids: list[int]) -> None:
-    done: Future[Result] = Future()
-
-    async def run() -> None:
-        try:
-            call = Call(input_ids=ids, params=SamplingParams(max_tokens=1))
-            done.set_result(await backend.generate(call))
-        except BaseException as error:
-            done.set_exception(error)
-
-    driver().call(lambda: driver().start(run()))
-    check_result(done.result())
 
 
 __all__ = ["cache_prefix"]

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         RuntimeEndpoint as RuntimeEndpoint,
         Scripted as Scripted,
         ServerArgs as ServerArgs,
+        ToolCall as ToolCall,
         VertexAI as VertexAI,
         assistant as assistant,
         assistant_begin as assistant_begin,
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
         system_begin as system_begin,
         system_end as system_end,
         token_length_normalized as token_length_normalized,
+        tool_list as tool_list,
         unconditional_likelihood_normalized as unconditional_likelihood_normalized,
         user as user,
         user_begin as user_begin,
@@ -103,10 +105,11 @@ for _module, _names in {
     "types": "Chunk Result SamplingParams Times TokenLogprob",
     "frontend_lang": "Anthropic AsyncForks AsyncState CompiledProgram Crusoe Forks HTTPBackend "
     "LiteLLM OpenAI Program ProgramState Reply Report Runtime RuntimeEndpoint Scripted ServerArgs "
-    "VertexAI assistant assistant_begin assistant_end flush_cache function gen gen_int gen_string "
-    "get_server_info global_config greedy_token_selection image opaque select separate_reasoning "
-    "set_default_backend system system_begin system_end token_length_normalized "
-    "unconditional_likelihood_normalized user user_begin user_end video",
+    "ToolCall VertexAI assistant assistant_begin assistant_end flush_cache function gen gen_int "
+    "gen_string get_server_info global_config greedy_token_selection image opaque select "
+    "separate_reasoning set_default_backend system system_begin system_end "
+    "token_length_normalized tool_list unconditional_likelihood_normalized user user_begin "
+    "user_end video",
     "grammar": "GrammarSpec",
     "runtime.engine": "Engine",
 }.items():

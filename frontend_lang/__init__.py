@@ -45,6 +45,7 @@ from .primitives import (
 )
 from .report import Report
 from .state import ProgramState
+from .tools import ToolCall, tool_list
 
 __all__ = [
     "Anthropic",
@@ -64,6 +65,7 @@ __all__ = [
     "RuntimeEndpoint",
     "Scripted",
     "ServerArgs",
+    "ToolCall",
     "VertexAI",
     "assistant",
     "assistant_begin",
@@ -85,6 +87,7 @@ __all__ = [
     "system_begin",
     "system_end",
     "token_length_normalized",
+    "tool_list",
     "unconditional_likelihood_normalized",
     "user",
     "user_begin",

@@ -26,10 +26,13 @@ from .expr import Expr, Gen, Select
 from .fork import Forks
 from .interpreter import Interpreter
 from .joining import JoinMode, OnBranchError
+from .json_parts import JsonPart
 from .options import SelectOptions, TextOptions, ValueOptions
 from .report import Report
+from .scopes import PrefixPin
 from .session import Session
 from .state import ProgramState
+from .tools import Tool
 from .variables import Variable
 from .where import caller
 
@@ -185,6 +188,24 @@ class AsyncState:
     def stream(self, name: str) -> AsyncIterator[str]:
         """One variable's text, as it comes (in a run with `stream=True`; else as a whole)."""
         return self.state.text_async_iter(name)
+
+    def stream_json(self, name: str) -> AsyncIterator[JsonPart]:
+        """The values inside a variable's JSON, each as soon as it is complete."""
+        return self.state.astream_json(name)
+
+    async def use_tools(
+        self, question: str, tools: Sequence[Tool], *, name: str = "answer", **options: Any
+    ) -> str:
+        """As a state's, in a thread beside the loop, where the functions run too."""
+        return await asyncio.to_thread(self.state.use_tools, question, tools, name=name, **options)
+
+    def priority(self, priority: int) -> AbstractContextManager[None]:
+        """As a state's."""
+        return self.state.priority(priority)
+
+    async def pin(self, ttl: float | None = None) -> PrefixPin:
+        """As a state's: `with await s.pin(): ...`."""
+        return await asyncio.to_thread(self.state.pin, ttl)
 
     def cancel(self, reason: str = "by its owner") -> None:
         """Cancel what this state still runs."""

@@ -39,7 +39,7 @@ async def run_gen(state: Interpreter, expr: Gen[Any], variable: Variable, index:
             params=params,
             grammar=expr.grammar,
             namespace=session.namespace,
-            priority=session.priority,
+            priority=state.priority,
             deadline=_remaining(session.remaining()),
             name=expr.name,
             path=state.node.path,
@@ -154,6 +154,7 @@ async def run_select(state: Interpreter, expr: Select, variable: Variable, index
             index,
             _remaining(session.remaining()),
             state.take_holds,
+            state.priority,
         )
     except BaseException as error:
         record.error = str(error) or type(error).__name__

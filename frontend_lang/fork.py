@@ -36,7 +36,10 @@ def fork_states(parent: ProgramState, size: int) -> list[ProgramState]:
 
     op = Op(f"fork({size})", caller(), action=hand_over, always=True)
     source.submit(op)
-    return [ProgramState(child, parent.names.branch()) for child in children]
+    states = [ProgramState(child, parent.names.branch()) for child in children]
+    for state in states:
+        state._priority = parent._priority
+    return states
 
 
 def _begin(child: Interpreter, source: Interpreter, op: Op) -> None:

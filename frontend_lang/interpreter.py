@@ -46,6 +46,7 @@ class Op:
     action: Callable[[], None] | None = None
     later: Callable[[], Awaitable[Expr | None]] | None = None
     always: bool = False
+    priority: int | None = None
 
     @property
     def waits(self) -> bool:
@@ -63,6 +64,7 @@ class Interpreter:
         self.error: EspalierError | None = None
         self.cause: str = ""
         self.calls = self.forks = 0
+        self.priority = session.priority
         self.feed = Feed() if session.stream else None
         spec = session.spec_tokens
         self.ahead = None if spec is None else Ahead(spec, session.machine.encoder)
@@ -237,6 +239,7 @@ class Interpreter:
         index = self.calls
         self.calls += 1
         assert op.variable is not None
+        self.priority = self.session.priority if op.priority is None else op.priority
         if isinstance(op.expr, Gen):
             await run_gen(self, op.expr, op.variable, index)
         elif isinstance(op.expr, Select):
@@ -310,6 +313,6 @@ def as_program_error(what: str, where: Where, error: Exception) -> EspalierError
     return wrapped
 
 
-def op_of(expr: Expr, variable: Variable | None) -> Op:
+def op_of(expr: Expr, variable: Variable | None, priority: int | None = None) -> Op:
     """An expression's op."""
-    return Op(describe(expr), expr.where, expr, variable)
+    return Op(describe(expr), expr.where, expr, variable, priority=priority)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
 from ..errors import GrammarError, InvalidRequestError, NotSupportedError
@@ -59,15 +59,17 @@ class GenOptions(CommonOptions, total=False):
     """What `gen(...)` takes beside its name and its second argument.
 
     dtype: the Python type of the value. regex, json_schema (a dict, a JSON text or a type), ebnf,
-    grammar (a GrammarSpec, or a term of `espalier.grammar.terms`): what the text must match; the
-    value stays text. choices: as `select`. seed: this
-    call's own. overwrite: the name may be set already.
+    structural_tag (a dict), grammar (a GrammarSpec, or a term of `espalier.grammar.terms`): what
+    the text must match; the value stays text. tools: Python functions, one of which the model may
+    call. choices: as `select`. seed: this call's own. overwrite: the name may be set already.
     """
 
     dtype: Any
     regex: str | None
     json_schema: Any
     ebnf: str | None
+    structural_tag: Any
+    tools: Sequence[Callable[..., Any]] | None
     grammar: Any
     choices: Sequence[str] | None
     choices_method: Any
@@ -87,6 +89,7 @@ class TextOptions(SharedOptions, total=False):
     regex: str | None
     json_schema: Any
     ebnf: str | None
+    structural_tag: Any
     grammar: Any
     choices: Sequence[str] | None
     choices_method: Any

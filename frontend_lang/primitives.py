@@ -39,10 +39,14 @@ from .options import (
     sampling_fields,
 )
 from .reasoning import ReasoningFormat, reasoning_format
-from .typed import grammar_of, resolve_dtype, schema_grammar
+from .tools import checked_tools
+from .typed import grammar_of, resolve_dtype, schema_grammar, structural_grammar
 from .where import Where, caller, said_at
 
 T = TypeVar("T")
+_CONSTRAINTS = (
+    "dtype", "regex", "json_schema", "ebnf", "structural_tag", "tools", "grammar",
+)  # fmt: skip
 ROLES = ("system", "user", "assistant")
 
 
@@ -60,8 +64,10 @@ def gen(*args: Any, **options: Any) -> Any:
     The second argument is either a number of tokens or a Python type: `gen("age", int)`,
     `gen("who", Person)` constrain the text to JSON of that type, and `s["who"]` is a Person.
     Keywords: those of `SamplingParams`; `regex`, `json_schema` (a dict, a JSON text or a type),
-    `ebnf` and `grammar` (a GrammarSpec, or a term of `espalier.grammar.terms`) constrain the text,
-    whose value stays a string; `choices` is `select`; `seed`; `overwrite=True` lets the name be set
+    `ebnf`, `structural_tag` (a dict of `tags` and `triggers`, as `GrammarSpec.structural_tag` takes
+    them) and `grammar` (a GrammarSpec, or a term of `espalier.grammar.terms`) constrain the text,
+    whose value stays a string; `tools` are Python functions, of which the model may call one
+    (tools.py); `choices` is `select`; `seed`; `overwrite=True` lets the name be set
     again. Without a name the text is kept in order, and is
     part of `s.text()`.
 
@@ -221,10 +227,10 @@ def _checked_choices(choices: Any, where: Where) -> tuple[str, ...]:
 
 
 def _constraint(given: dict[str, Any], where: Where) -> tuple[Any, GrammarSpec | None]:
-    kinds = [k for k in ("dtype", "regex", "json_schema", "ebnf", "grammar") if k in given]
+    kinds = [name for name in _CONSTRAINTS if name in given]
     if len(kinds) > 1:
         raise InvalidRequestError(
-            expected="one of dtype, regex, json_schema, ebnf and grammar",
+            expected=f"one of {', '.join(_CONSTRAINTS)}",
             got=" and ".join(kinds),
             where=str(where),
         )
@@ -234,6 +240,11 @@ def _constraint(given: dict[str, Any], where: Where) -> tuple[Any, GrammarSpec |
         return None, schema_grammar(given["json_schema"])
     if "ebnf" in given:
         return None, GrammarSpec.ebnf(given["ebnf"])
+    if "structural_tag" in given:
+        return None, structural_grammar(given["structural_tag"], where)
+    if "tools" in given:
+        calls = checked_tools(given["tools"], where)
+        return calls, calls.grammar
     if "grammar" in given:
         return None, _as_spec(given["grammar"], where)
     if "dtype" in given:

@@ -51,6 +51,7 @@ async def choose(
     index: int,
     deadline: float | None,
     hold: Callable[[int], tuple[Hold, ...]],
+    priority: int = 0,
 ) -> Choice:
     """Score and choose. hold: what a prefix of so many tokens is held by. Raises what the backend
     raises."""
@@ -66,7 +67,7 @@ async def choose(
             choice_of=choice_of,
             tail=given.tail,
             namespace=session.namespace,
-            priority=session.priority,
+            priority=priority,
             deadline=deadline,
             name=expr.name,
             path=path,

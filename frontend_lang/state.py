@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ..errors import EspalierError, InvalidRequestError, NotSupportedError
-from . import primitives
+from .asking import Asking
 from .expr import (
     Expr,
     Gen,
@@ -28,7 +28,6 @@ from .expr import (
 )
 from .interpreter import Interpreter, op_of
 from .names import Names
-from .options import SelectOptions, TextOptions, ValueOptions
 from .records import Outcome
 from .report import Report
 from .session import Session
@@ -39,10 +38,8 @@ from .where import caller
 if TYPE_CHECKING:
     from .fork import Forks
 
-T = TypeVar("T")
 
-
-class ProgramState:
+class ProgramState(Asking):
     """What a program reads and writes. Made by `run` and `fork`, never by hand.
 
     A streaming run has it twice: its function (and every thread that this starts) reads what has
@@ -53,6 +50,7 @@ class ProgramState:
         self._interpreter = interpreter
         self.names = Names(interpreter.session) if names is None else names
         self._outcome = Outcome()
+        self._priority: int | None = None
         self._awaits_function = False
 
     @property
@@ -80,60 +78,12 @@ class ProgramState:
             self.submit(expr)
         return self
 
-    @overload
-    def gen(
-        self,
-        name: str | None = None,
-        max_tokens: int | None = None,
-        *,
-        n: int,
-        **options: Unpack[TextOptions],
-    ) -> list[str]: ...
-    @overload
-    def gen(
-        self,
-        name: str | None = None,
-        max_tokens: int | None = None,
-        **options: Unpack[TextOptions],
-    ) -> str: ...
-    @overload
-    def gen(
-        self, name: str | None, dtype: type[T], /, *, n: int, **options: Unpack[ValueOptions]
-    ) -> list[T]: ...
-    @overload
-    def gen(self, name: str | None, dtype: type[T], /, **options: Unpack[ValueOptions]) -> T: ...
-    @overload
-    def gen(
-        self, name: str | None = None, *, dtype: type[T], **options: Unpack[ValueOptions]
-    ) -> T: ...
-    @overload
-    def gen(self, name: str | None, dtype: object, /, **options: Unpack[ValueOptions]) -> Any: ...
-    def gen(self, *args: Any, **options: Any) -> Any:
-        """`s += gen(...)`, and its value: a `Person` from `s.gen("x", Person)`. Waits for it."""
-        return self._ask(primitives.gen(*args, **options))
-
-    def select(
-        self,
-        name: str | None = None,
-        choices: Sequence[str] | None = None,
-        temperature: float = 0.0,
-        choices_method: Any = None,
-        **options: Unpack[SelectOptions],
-    ) -> str:
-        """`s += select(...)`, and the choice. Waits for it."""
-        return str(
-            self._ask(primitives.select(name, choices, temperature, choices_method, **options))
-        )
-
-    def _ask(self, expr: Gen[Any] | Select) -> Any:
-        return self.submit(expr).read()
-
     def submit(self, expr: Expr) -> Any:
         """Add one op; returns the variable that it fills, or None."""
         variable = None
         if isinstance(expr, Gen | Select | ScopeEnd):
             variable = self.names.declare(expr)
-        self._interpreter.submit(op_of(expr, variable))
+        self._interpreter.submit(op_of(expr, variable, self._priority))
         if self.session.synchronous:
             self._interpreter.wait()
         return variable

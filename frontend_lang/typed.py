@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import EspalierError, IncompleteError, InvalidRequestError, ProgramError
 from ..grammar.spec import GrammarSpec
+from ..types import check_names
+from .tools import ToolCalls
 from .where import Where
 
 _CURES = {
@@ -41,6 +44,27 @@ def schema_grammar(schema: Any) -> GrammarSpec:
     return GrammarSpec.python_type(schema)
 
 
+def structural_grammar(given: Any, where: Where) -> GrammarSpec:
+    """A grammar from `structural_tag=`: a dict of what `GrammarSpec.structural_tag` takes; SGLang's
+    `{"type": "structural_tag", "structures": [...], "triggers": [...]}` is the same."""
+    if not isinstance(given, Mapping):
+        raise InvalidRequestError(
+            expected="a dict of tags and triggers",
+            got=repr(given)[:80],
+            where=f"{where}, structural_tag",
+        )
+    named = {("tags" if key == "structures" else str(key)): value for key, value in given.items()}
+    if named.get("type") == "structural_tag":
+        del named["type"]
+    check_names("structural_tag", named, ("tags", "triggers", "at_least_one", "stop_after_first"))
+    for name in ("tags", "triggers"):
+        if name not in named:
+            raise InvalidRequestError(
+                f"structural_tag lacks its {name}", where=f"{where}, structural_tag"
+            )
+    return GrammarSpec.structural_tag(**named)
+
+
 def cut_value(text: str, incomplete: str, what: str, where: Where) -> IncompleteError:
     """What the read of a value raises whose text was cut before its grammar ended."""
     error = IncompleteError(
@@ -64,10 +88,12 @@ def value_of(
     """
     from ..grammar.python_types import value_of as convert
 
+    if isinstance(dtype, ToolCalls) and dtype.is_answer(text):
+        return text, None
     if incomplete is not None:
         return None, cut_value(text, incomplete, what, where)
     try:
-        return convert(dtype, text), None
+        return (dtype.value(text) if isinstance(dtype, ToolCalls) else convert(dtype, text)), None
     except Exception as error:
         refusal = ProgramError(
             f"{what}: the text is no {getattr(dtype, '__name__', dtype)}: {error}",

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
 from ...errors import InvalidRequestError, NotSupportedError
+from ..expr import Expr, Gen
 from ..fork import Forks
 from ..interpreter import Interpreter, Op
 from ..joining import JoinMode, OnBranchError
 from ..names import Names
 from ..state import ProgramState
+from ..tools import ToolCalls
 from ..variables import Variable
 from ..where import caller
 from . import ir
@@ -121,6 +123,17 @@ class TraceState(ProgramState):
 
     def report(self) -> Any:
         self._cannot("s.report()")
+
+    def priority(self, priority: int) -> NoReturn:  # noqa: ARG002 (ProgramState's)
+        self._cannot("s.priority(...)")
+
+    def pin(self, ttl: float | None = None) -> NoReturn:  # noqa: ARG002 (ProgramState's)
+        self._cannot("s.pin(...)")
+
+    def submit(self, expr: Expr) -> Any:
+        if isinstance(expr, Gen) and isinstance(expr.dtype, ToolCalls):
+            self._cannot("gen(tools=...), which what the model wrote decides on,")
+        return super().submit(expr)
 
     def _feed(self, name: str | None) -> Any:  # noqa: ARG002 (ProgramState's)
         self._cannot("reading a stream inside the program")
