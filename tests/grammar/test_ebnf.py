@@ -120,7 +120,7 @@ def test_a_quoted_string_of_larks_library() -> None:
         ("%import python.NAME.x\nstart: x", "the import of python.NAME", "ebnf"),
         ("%import common.WS (A)\nstart: A", "the import of common.WS", "ebnf"),
         ("%declare X\nstart: X", "declared and not defined", "X"),
-        ('start: t ~ 2\nt{x, y}: x y', "the template t is used without", "t"),
+        ("start: t ~ 2\nt{x, y}: x y", "the template t is used without", "t"),
         ('start: t{u}\nt{x}: x "a"\nu{x}: x', "the template u is used without", "u"),
         ("start: X\nX: /a(?=b)/", "lookahead", "X, column 2"),
         (r"start: X" "\n" r"X: /(a)\1/", "backreference", "X, column 4"),
