@@ -33,6 +33,36 @@ INLINE float wide(num x) { return x; }
 INLINE num narrow(float x) { return x; }
 #endif
 
+#define LANES 16
+
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef int32_t order __attribute__((vector_size(4 * LANES)));
+
+INLINE vec floats(const float *x) {
+    vec y;
+    memcpy(&y, x, sizeof y);
+    return y;
+}
+
+/* The greatest of `most` and x [count]; a NaN is passed over. A compiler leaves such a loop scalar:
+   it may not pass over them by itself. */
+INLINE float greatest(const float *x, int64_t count, float most) {
+    float lanes[LANES];
+    int64_t i = 0;
+    if (count >= LANES) {
+        vec top = floats(x);
+        for (i = LANES; i + LANES <= count; i += LANES) {
+            vec next = floats(x + i);
+            order more = next > top;
+            top = (vec)(((order)next & more) | ((order)top & ~more));
+        }
+        memcpy(lanes, &top, sizeof lanes);
+        for (int l = 0; l < LANES; l++) most = lanes[l] > most ? lanes[l] : most;
+    }
+    for (; i < count; i++) most = x[i] > most ? x[i] : most;
+    return most;
+}
+
 INLINE float rounded(float x) { return wide(narrow(x)); }
 
 /* e^x within 2 units in the last place; below -87 it stays e^-87, which is nothing beside 1. */
@@ -115,11 +145,6 @@ void turn_and_write(num *qkv, const num *cos, const num *sin, const int64_t *slo
 }
 
 #define BLOCK 128 /* keys whose scores are made at once */
-#define LANES 16
-
-typedef float vec __attribute__((vector_size(4 * LANES)));
-typedef int32_t order __attribute__((vector_size(4 * LANES)));
-
 INLINE vec load(const num *x) {
 #ifdef BF16
     typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
@@ -129,9 +154,7 @@ INLINE vec load(const num *x) {
     words w = __builtin_convertvector(h, words) << 16;
     return (vec)w;
 #else
-    vec y;
-    memcpy(&y, x, sizeof y);
-    return y;
+    return floats(x);
 #endif
 }
 
@@ -157,8 +180,10 @@ INLINE vec sums(vec x[LANES]) {
 }
 
 typedef struct { /* what all layers of a step share */
-    const int64_t *tables, *runs;
-    int64_t table_row, count, heads, kv_heads, k_width, v_width, q_row, k_row, v_row, window;
+    const int64_t *tables, *runs, *shared, *members;
+    float *scratch, *state;
+    int64_t table_row, count, shares, heads, kv_heads, k_width, v_width, q_row, k_row, v_row,
+        window;
     float scale, softcap;
 } Shape;
 
@@ -207,15 +232,16 @@ INLINE void scores(float (*score)[BLOCK], const float *query, const num *keys, i
 /* sum [heads, width], from column `d` on `columns` vectors of them, += score [heads][count] .
    values at slots [count]; what is summed stays in registers. */
 INLINE void weigh(float *sum, float (*score)[BLOCK], const num *values, int64_t row,
-                  const int64_t *slots, int64_t count, int64_t width, int heads, int columns) {
+                  const int64_t *slots, int64_t count, int64_t width, const float *dense,
+                  const int heads, const int columns) {
     vec acc[4][4];
     for (int g = 0; g < heads; g++)
         for (int c = 0; c < columns; c++)
             memcpy(&acc[g][c], sum + g * width + c * LANES, sizeof(vec));
     for (int64_t j = 0; j < count; j++) {
-        const num *v = values + slots[j] * row;
+        const num *v = dense ? 0 : values + slots[j] * row;
         for (int c = 0; c < columns; c++) {
-            vec x = load(v + c * LANES);
+            vec x = dense ? floats(dense + j * width + c * LANES) : load(v + c * LANES);
             for (int g = 0; g < heads; g++) acc[g][c] += score[g][j] * x;
         }
     }
@@ -224,15 +250,17 @@ INLINE void weigh(float *sum, float (*score)[BLOCK], const num *values, int64_t 
             memcpy(sum + g * width + c * LANES, &acc[g][c], sizeof(vec));
 }
 
+/* `dense` [count, width], if it is given, stands for the values. */
 INLINE void weigh_all(float *sum, float (*score)[BLOCK], const num *values, int64_t row,
-                      const int64_t *slots, int64_t count, int64_t group, int64_t width) {
+                      const int64_t *slots, int64_t count, int64_t group, int64_t width,
+                      const float *dense) {
     for (int64_t d = 0; d < width;) {
         int columns = width - d >= 4 * LANES ? 4 : width - d >= 2 * LANES ? 2 : 1;
         for (int64_t g = 0; g < group;) {
             int heads = group - g >= 4 ? 4 : group - g >= 2 ? 2 : 1;
             float *s = sum + g * width + d;
 #define WEIGH(heads, columns) \
-    weigh(s, score + g, values + d, row, slots, count, width, heads, columns)
+    weigh(s, score + g, values + d, row, slots, count, width, dense ? dense + d : 0, heads, columns)
 #define WEIGH_HEADS(columns)    \
     do {                        \
         if (heads == 4)         \
@@ -257,11 +285,11 @@ INLINE void weigh_all(float *sum, float (*score)[BLOCK], const num *values, int6
 /* Scores [count] become weights e^(score - most), and `most` and `mass` (the weights' sum) those of
    all keys so far. Returns what sums of earlier keys are to be multiplied by. */
 INLINE float soften(float *s, int64_t count, float softcap, float *most, float *mass) {
-    float top = *most, total = 0;
+    float total = 0;
     if (softcap > 0)
         for (int64_t j = 0; j < count; j++)
             s[j] = softcap * (1 - 2 / (1 + exponential(2 * s[j] / softcap)));
-    for (int64_t j = 0; j < count; j++) top = s[j] <= top ? top : s[j];
+    float top = greatest(s, count, *most);
     for (int64_t j = 0; j < count; j++) total += s[j] = exponential(s[j] - top);
     float fade = *most == top ? 1.0f : exponential(*most - top);
     *mass = *mass * fade + total;
@@ -269,54 +297,164 @@ INLINE float soften(float *s, int64_t count, float softcap, float *most, float *
     return fade;
 }
 
-/* One query row over the slots of positions [first, last): all heads of a block of keys before the
-   next block, so that a key's page is looked up once. Widths are multiples of LANES. */
-INLINE void attend(const Shape *a, const num *q, const num *k, const num *v, num *out,
-                   const float *sinks, const int64_t *slots, int64_t first, int64_t last,
-                   int64_t group, int64_t k_width, int64_t v_width) {
-    float query[a->heads * k_width], sum[a->heads * v_width], score[group][BLOCK];
-    float most[a->heads], mass[a->heads];
-    for (int64_t i = 0; i < a->heads * k_width; i++) query[i] = wide(q[i]) * a->scale;
-    memset(sum, 0, sizeof sum);
-    for (int64_t h = 0; h < a->heads; h++) {
-        most[h] = sinks ? sinks[h] : -INFINITY;
-        mass[h] = sinks ? 1.0f : 0.0f;
-    }
-    for (int64_t start = first; start < last; start += BLOCK) {
-        int64_t count = last - start < BLOCK ? last - start : BLOCK;
-        const int64_t *here = slots + start;
-        for (int64_t from = 0, head = 0; from < a->heads; from += group, head++) {
-            scores(score, query + from * k_width, k + head * k_width, a->k_row, here, count, group,
-                   k_width);
-            for (int64_t g = 0; g < group; g++) {
-                float *total = sum + (from + g) * v_width;
-                float fade = soften(score[g], count, a->softcap, &most[from + g], &mass[from + g]);
-                if (fade != 1.0f)
-                    for (int64_t d = 0; d < v_width; d++) total[d] *= fade;
-            }
-            weigh_all(sum + from * v_width, score, v + head * v_width, a->v_row, here, count, group,
-                      v_width);
-        }
-    }
-    for (int64_t h = 0; h < a->heads; h++)
-        for (int64_t d = 0; d < v_width; d++)
-            out[h * v_width + d] = narrow(sum[h * v_width + d] / mass[h]);
+/* Of heads, each attending so far: the weighted sum of values [heads, v_width], the greatest score
+   and the sum of weights [heads]. */
+typedef struct {
+    float *sum, *most, *mass;
+} State;
+
+INLINE State state_at(const Shape *a, int64_t run) {
+    float *at = a->state + run * a->heads * (a->v_width + 2);
+    return (State){at, at + a->heads * a->v_width, at + a->heads * (a->v_width + 1)};
 }
 
-/* runs [count, 3]: the row of q [., heads, k_width] and of out [., heads, v_width], the row of the
-   slot tables, and how many of its positions are seen, the last of them `window` (0: all). k, v
-   [slots, kv_heads, width]; sinks [heads] or NULL. */
+INLINE void start(State s, const float *sinks, int64_t heads, int64_t v_width) {
+    memset(s.sum, 0, heads * v_width * sizeof(float));
+    for (int64_t h = 0; h < heads; h++) {
+        s.most[h] = sinks ? sinks[h] : -INFINITY;
+        s.mass[h] = sinks ? 1.0f : 0.0f;
+    }
+}
+
+/* Scores become weights, and sums of earlier keys are made to match. */
+INLINE void fade(State s, float (*score)[BLOCK], int64_t count, int64_t group, int64_t v_width,
+                 float softcap) {
+    for (int64_t g = 0; g < group; g++) {
+        float left = soften(score[g], count, softcap, &s.most[g], &s.mass[g]);
+        if (left != 1.0f)
+            for (int64_t d = 0; d < v_width; d++) s.sum[g * v_width + d] *= left;
+    }
+}
+
+/* `group` heads that read one KV head attend to keys at slots [count <= BLOCK]. */
+INLINE void attend_block(State s, const float *query, const num *k, const num *v, int64_t k_row,
+                         int64_t v_row, const int64_t *slots, int64_t count, int64_t group,
+                         int64_t k_width, int64_t v_width, float softcap) {
+    float score[group][BLOCK];
+    scores(score, query, k, k_row, slots, count, group, k_width);
+    fade(s, score, count, group, v_width, softcap);
+    weigh_all(s.sum, score, v, v_row, slots, count, group, v_width, 0);
+}
+
+/* score [heads][BLOCK] = query [heads, width] . keys, given as columns [width, BLOCK]; for 1 or 8
+   heads. */
+INLINE void score_columns(float (*score)[BLOCK], const float *query, const float *keys,
+                          int64_t count, int64_t width, const int heads) {
+    for (int64_t j = 0; j < count; j += 2 * LANES) {
+        vec dot[8][2] = {0};
+        for (int64_t d = 0; d < width; d++) {
+            vec a = floats(keys + d * BLOCK + j), b = floats(keys + d * BLOCK + j + LANES);
+            for (int g = 0; g < heads; g++) {
+                dot[g][0] += query[g * width + d] * a;
+                dot[g][1] += query[g * width + d] * b;
+            }
+        }
+        for (int g = 0; g < heads; g++) memcpy(&score[g][j], dot[g], 2 * sizeof(vec));
+    }
+}
+
+/* `attend_block` of many heads, keys given as columns [k_width, BLOCK], values as rows. Not made
+   anew for each width: it takes a compiler long, and gains nothing. */
+static __attribute__((noinline)) void attend_dense(State s, const float *query, const float *k, const float *v,
+                         int64_t count, int64_t group, int64_t k_width, int64_t v_width,
+                         float softcap) {
+    float score[group][BLOCK];
+    int64_t g = 0;
+    for (; g + 8 <= group; g += 8)
+        score_columns(score + g, query + g * k_width, k, count, k_width, 8);
+    for (; g < group; g++) score_columns(score + g, query + g * k_width, k, count, k_width, 1);
+    fade(s, score, count, group, v_width, softcap);
+    weigh_all(s.sum, score, 0, 0, 0, count, group, v_width, v);
+}
+
+/* One query row over the slots of positions [first, last): all heads of a block of keys before the
+   next block, so that a key's page is looked up once. Widths are multiples of LANES. */
+INLINE void attend(const Shape *a, State s, const num *q, const num *k, const num *v,
+                   const int64_t *slots, int64_t first, int64_t last, int64_t group,
+                   int64_t k_width, int64_t v_width) {
+    float query[a->heads * k_width];
+    for (int64_t i = 0; i < a->heads * k_width; i++) query[i] = wide(q[i]) * a->scale;
+    for (int64_t at = first; at < last; at += BLOCK) {
+        int64_t count = last - at < BLOCK ? last - at : BLOCK;
+        for (int64_t from = 0, head = 0; from < a->heads; from += group, head++) {
+            State of = {s.sum + from * v_width, s.most + from, s.mass + from};
+            attend_block(of, query + from * k_width, k + head * k_width, v + head * v_width,
+                         a->k_row, a->v_row, slots + at, count, group, k_width, v_width,
+                         a->softcap);
+        }
+    }
+}
+
+#define TOGETHER 16 /* heads of several rows that attend to a block of keys in a core's own cache */
+
+/* The rows of `members` (numbers of runs) over the slots of positions [first, last), which all of
+   them have: each key is read from memory once. What comes of it joins the rows' states. */
+static void attend_shared(const Shape *a, const int64_t *members, int64_t rows, const num *q,
+                          const num *k, const num *v, const int64_t *slots, int64_t first,
+                          int64_t last) {
+    int64_t k_width = a->k_width, v_width = a->v_width, group = a->heads / a->kv_heads,
+            all = rows * group;
+    float *key = a->scratch, *value = key + BLOCK * k_width, *query = value + BLOCK * v_width;
+    float *sum = query + all * k_width;
+    State s = {sum, sum + all * v_width, sum + all * (v_width + 1)};
+    for (int64_t head = 0; head < a->kv_heads; head++) {
+        for (int64_t r = 0; r < rows; r++) {
+            const num *x = q + a->runs[4 * members[r]] * a->q_row + head * group * k_width;
+            for (int64_t i = 0; i < group * k_width; i++)
+                query[r * group * k_width + i] = wide(x[i]) * a->scale;
+        }
+        start(s, 0, all, v_width);
+        for (int64_t at = first; at < last; at += BLOCK) {
+            int64_t count = last - at < BLOCK ? last - at : BLOCK;
+            for (int64_t j = 0; j < count; j++) {
+                const num *x = k + slots[at + j] * a->k_row + head * k_width;
+                const num *y = v + slots[at + j] * a->v_row + head * v_width;
+                for (int64_t d = 0; d < k_width; d++) key[d * BLOCK + j] = wide(x[d]);
+                for (int64_t d = 0; d < v_width; d++) value[j * v_width + d] = wide(y[d]);
+            }
+            for (int64_t g = 0; g < all; g += TOGETHER) {
+                int64_t some = all - g < TOGETHER ? all - g : TOGETHER;
+                State of = {s.sum + g * v_width, s.most + g, s.mass + g};
+                attend_dense(of, query + g * k_width, key, value, count, some, k_width, v_width,
+                             a->softcap);
+            }
+        }
+        for (int64_t g = 0; g < all; g++) {
+            State row = state_at(a, members[g / group]);
+            int64_t h = head * group + g % group;
+            float top = row.most[h] >= s.most[g] ? row.most[h] : s.most[g];
+            float old = exponential(row.most[h] - top), new = exponential(s.most[g] - top);
+            for (int64_t d = 0; d < v_width; d++)
+                row.sum[h * v_width + d] =
+                    row.sum[h * v_width + d] * old + s.sum[g * v_width + d] * new;
+            row.mass[h] = row.mass[h] * old + s.mass[g] * new;
+            row.most[h] = top;
+        }
+    }
+}
+
+/* runs [count, 4]: the row of q [., heads, k_width] and of out [., heads, v_width], the row of the
+   slot tables, and the positions from and to which it attends, the last of them `window` (0: all).
+   k, v [slots, kv_heads, width]; sinks [heads] or NULL. shared [shares, 4]: where in `members` the
+   numbers of its runs begin, how many they are, and the positions that those attend to besides, by
+   the first one's table. */
 void attention(const Shape *a, const num *q, const num *k, const num *v, num *out,
                const float *sinks) {
-    int64_t group = a->heads / a->kv_heads, k_width = a->k_width, v_width = a->v_width;
+    int64_t heads = a->heads, group = heads / a->kv_heads;
+    int64_t k_width = a->k_width, v_width = a->v_width;
+    for (int64_t r = 0; r < a->count; r++) start(state_at(a, r), sinks, heads, v_width);
+    for (int64_t i = 0; i < a->shares; i++) {
+        const int64_t *run = a->shared + 4 * i, *members = a->members + run[0];
+        const int64_t *slots = a->tables + a->runs[4 * members[0] + 1] * a->table_row;
+        attend_shared(a, members, run[1], q, k, v, slots, run[2], run[3]);
+    }
     for (int64_t r = 0; r < a->count; r++) {
-        int64_t row = a->runs[3 * r], last = a->runs[3 * r + 2];
-        int64_t first = a->window && last > a->window ? last - a->window : 0;
-        const int64_t *slots = a->tables + a->runs[3 * r + 1] * a->table_row;
-        const num *query = q + row * a->q_row;
-        num *mixed = out + row * a->heads * v_width;
-#define ATTEND(k_width, v_width) \
-    attend(a, query, k, v, mixed, sinks, slots, first, last, group, k_width, v_width)
+        const int64_t *run = a->runs + 4 * r, *slots = a->tables + run[1] * a->table_row;
+        int64_t first = run[2], last = run[3];
+        if (a->window && last - first > a->window) first = last - a->window;
+        State s = state_at(a, r);
+        const num *query = q + run[0] * a->q_row;
+#define ATTEND(k_width, v_width) attend(a, s, query, k, v, slots, first, last, group, k_width, v_width)
         if (k_width == 32 && v_width == 32)
             ATTEND(32, 32);
         else if (k_width == 64 && v_width == 64)
@@ -325,6 +463,10 @@ void attention(const Shape *a, const num *q, const num *k, const num *v, num *ou
             ATTEND(128, 128);
         else
             ATTEND(k_width, v_width);
+        num *mixed = out + run[0] * heads * v_width;
+        for (int64_t h = 0; h < heads; h++)
+            for (int64_t d = 0; d < v_width; d++)
+                mixed[h * v_width + d] = narrow(s.sum[h * v_width + d] / s.mass[h]);
     }
 }
 
@@ -389,34 +531,22 @@ void gated_linear(const num *gate_up, int gelu, const num *weight, const num *bi
     linear(inner, weight, bias, y, rows, inputs, outputs, add);
 }
 
-/* logits [rows, width], allowed [rows, width] or NULL -> the likeliest of each row, the first of
-   equals, and whether another is within `near` of it. A NaN is the likeliest. */
-void greedy(const float *logits, const uint8_t *allowed, int64_t *tokens, uint8_t *ties,
-            int64_t rows, int64_t width, float near) {
+/* logits [rows, width] -> the likeliest of each row, the first of equals, and whether another is
+   within `near` of it. A NaN is the likeliest. */
+void greedy(const float *logits, int64_t *tokens, uint8_t *ties, int64_t rows, int64_t width,
+            float near) {
     for (int64_t t = 0; t < rows; t++, logits += width) {
-        float best = -INFINITY, bound;
-        int64_t token = 0, close = 0;
-        int broken = 0;
-        if (allowed) {
-            for (int64_t i = 0; i < width; i++) {
-                float x = allowed[i] ? logits[i] : -INFINITY;
-                broken |= x != x;
-                best = x > best ? x : best;
-            }
-        } else {
-            for (int64_t i = 0; i < width; i++) {
-                broken |= logits[i] != logits[i];
-                best = logits[i] > best ? logits[i] : best;
-            }
+        float best = greatest(logits, width, -INFINITY), bound = best - near;
+        int64_t token = 0;
+        int32_t close = 0, broken = 0;
+        for (int64_t i = 0; i < width; i++) {
+            broken |= logits[i] != logits[i];
+            close += logits[i] >= bound;
         }
-        bound = best - near;
-        for (int64_t i = 0; i < width; i++)
-            close += (!allowed || allowed[i]) & (logits[i] >= bound);
-        while (token < width && !((!allowed || allowed[token]) &&
-               (broken ? logits[token] != logits[token] : logits[token] == best)))
+        while (token < width - 1 &&
+               !(broken ? logits[token] != logits[token] : logits[token] == best))
             token++;
-        tokens[t] = token < width ? token : 0;
+        tokens[t] = token;
         ties[t] = close > 1;
-        if (allowed) allowed += width;
     }
 }

@@ -3,7 +3,7 @@
 torch takes four operators for a norm, eight for rotating and writing keys and values, and each is a
 call of its own that finds the caches emptied by the weights that went by: for a small batch they
 take as long as the products (docs/adr/0006). `native.c` is compiled once per element type by the
-machine's own compiler, a second's work, and kept in the user's cache folder. Where there is no
+machine's own compiler, a few seconds' work, and kept in the user's cache folder. Where there is no
 compiler, or the environment says ESPALIER_NATIVE=0, torch's operators run instead: the callers in
 this folder have both.
 """
@@ -56,7 +56,7 @@ _SIGNATURES: dict[str, list[Any]] = {
     "linear": [_pointer] * 4 + [_long] * 3 + [_int],
     "normed_linear": [_pointer] * 2 + [_float, _int] + [_pointer] * 3 + [_long] * 3,
     "gated_linear": [_pointer, _int] + [_pointer] * 3 + [_long] * 3 + [_int],
-    "greedy": [_pointer] * 4 + [_long] * 2 + [_float],
+    "greedy": [_pointer] * 3 + [_long] * 2 + [_float],
 }
 
 
@@ -104,7 +104,7 @@ def _compiled(compiler: str, defines: list[str]) -> Path:
                 capture_output=True,
                 text=True,
                 check=True,
-                timeout=60,
+                timeout=300,
             )
             fresh.replace(path)  # whole or not at all, for others that start at the same time
     return path

@@ -1,12 +1,15 @@
 """Attention of few rows on a CPU, in C (`native.c`): each reads its keys and values where they lie,
-none is padded to another's length, and heads that share keys read them once."""
+none is padded to another's length, heads that share keys read them once, and so do sequences that
+share a run of positions (`AttentionBatch.shared`)."""
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -14,17 +17,21 @@ from .native import operators
 
 if TYPE_CHECKING:
     from .attention import AttentionBatch
+    from .attention_plan import SharedRun
 
 FEW = 8
 """Up to so many rows of a sequence are taken: for more, it pays to read keys once for several."""
 _LANES = 16  # of native.c: widths are multiples
 _MOST = 1 << 15  # elements of all heads of a row: they lie on the stack
+_BLOCK = 128  # of native.c: keys attended to at once
 
 
 class _Rows(NamedTuple):
-    """runs [n, 3] int64: row, table, keys that it sees. seen: keys of all their sequences."""
+    """runs [n, 3] int64: row, table, keys that it sees. of: the numbers of each sequence's runs.
+    seen: keys of all their sequences."""
 
     runs: NDArray[np.int64]
+    of: dict[int, list[int]]
     seen: int
 
 
@@ -32,10 +39,11 @@ class _Shape(ctypes.Structure):
     """As native.c has it: what the layers of a step share."""
 
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("tables", "runs")),
-        *((name, ctypes.c_int64) for name in ("table_row", "count", "heads", "kv_heads")),
-        *((name, ctypes.c_int64) for name in ("k_width", "v_width", "q_row", "k_row", "v_row")),
-        ("window", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("tables", "runs", "shared", "members")),
+        *((name, ctypes.c_void_p) for name in ("scratch", "state")),
+        *((name, ctypes.c_int64) for name in ("table_row", "count", "shares", "heads")),
+        *((name, ctypes.c_int64) for name in ("kv_heads", "k_width", "v_width", "q_row")),
+        *((name, ctypes.c_int64) for name in ("k_row", "v_row", "window")),
         *((name, ctypes.c_float) for name in ("scale", "softcap")),
     )
 
@@ -58,20 +66,30 @@ def attend_few(
     plans = batch.device_plans
     if key not in plans:
         plans[key] = _plan(q, k_cache, v_cache, batch, scale, window, softcap)
-    attention, shape, others = plans[key]
-    if attention is None:
+    plan: _Plan | None = plans[key]
+    if plan is None:
         return None, True
     out = q.new_empty(q.shape[0], q.shape[1], v_cache.shape[2])
     wide = None if sinks is None else sinks.float()
-    attention(
-        shape,
+    plan.attention(
+        plan.shape,
         q.data_ptr(),
         k_cache.data_ptr(),
         v_cache.data_ptr(),
         out.data_ptr(),
         None if wide is None else wide.data_ptr(),
     )
-    return out, others
+    return out, plan.others
+
+
+class _Plan(NamedTuple):
+    """attention: native.c's. shape: its first argument. others: whether there are rows that are not
+    among `_rows`. kept: what `shape` points to."""
+
+    attention: Any
+    shape: Any
+    others: bool
+    kept: tuple[Any, ...]
 
 
 def _plan(
@@ -82,9 +100,8 @@ def _plan(
     scale: float,
     window: int | None,
     softcap: float | None,
-) -> tuple[Any, Any, bool]:
-    """The function, None where native.c has none for these tensors; its first argument; whether
-    there are rows that are not `_rows`. One for all layers alike."""
+) -> _Plan | None:
+    """One for all layers alike; None where native.c has nothing for these tensors."""
     rows = _rows(batch)
     heads, (kv_heads, k_width), v_width = q.shape[1], k_cache.shape[1:], v_cache.shape[2]
     suits = (
@@ -96,12 +113,27 @@ def _plan(
     )
     c = operators(q, rows.seen * kv_heads * (k_width + v_width)) if suits else None
     if c is None:
-        return None, None, True
+        return None
+    runs, shared, members = _share(rows, batch.shared if window is None else ())
+    together = heads // kv_heads * max(shared[:, 1], default=0)
+    scratch = (_BLOCK + together) * (k_width + v_width) + 2 * together
+    kept = (
+        torch.empty(scratch, dtype=torch.float32),
+        torch.empty(len(runs) * heads * (v_width + 2), dtype=torch.float32),
+        runs,
+        shared,
+        members,
+    )
     shape = _Shape(
         tables=batch.slot_tables.data_ptr(),
-        runs=rows.runs.ctypes.data,
+        runs=runs.ctypes.data,
+        shared=shared.ctypes.data,
+        members=members.ctypes.data,
+        scratch=kept[0].data_ptr(),
+        state=kept[1].data_ptr(),
         table_row=batch.slot_tables.stride(0),
-        count=len(rows.runs),
+        count=len(runs),
+        shares=len(shared),
         heads=heads,
         kv_heads=kv_heads,
         k_width=k_width,
@@ -113,20 +145,46 @@ def _plan(
         scale=scale,
         softcap=softcap or 0.0,
     )
-    return c.attention, ctypes.byref(shape), len(rows.runs) < batch.query_start[-1]
+    others = len(runs) < batch.query_start[-1]
+    return _Plan(c.attention, ctypes.byref(shape), others, kept)
+
+
+def _share(
+    rows: _Rows, shared: Sequence[SharedRun]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """runs [n, 4], shared [m, 4] and members, as native.c wants them. Of `shared` those that begin
+    where a sequence's last one ended, so that its own positions are one piece."""
+    runs = np.zeros((len(rows.runs), 4), dtype=np.int64)
+    runs[:, [0, 1, 3]] = rows.runs
+    made: list[tuple[int, int, int, int]] = []
+    members: list[int] = []
+    for run in sorted(shared, key=lambda run: run.begin):
+        few = [b for b in run.members if b in rows.of and runs[rows.of[b][0], 2] == run.begin]
+        which = [i for b in few for i in rows.of[b]]
+        if len(few) > 1:
+            made.append((len(members), len(which), run.begin, run.end))
+            members += which
+            runs[which, 2] = run.end
+    return (
+        runs,
+        np.array(made, dtype=np.int64).reshape(-1, 4),
+        np.array(members, dtype=np.int64),
+    )
 
 
 def _rows(batch: AttentionBatch) -> _Rows:
     """The rows of the sequences that have up to `FEW`; made once a step."""
     found: _Rows | None = batch.device_plans.get("few")
     if found is None:
-        rows, seen = [], 0
+        rows: list[tuple[int, int, int]] = []
+        of, seen = {}, 0
         for b, keys in enumerate(batch.seq_len):
             first, end = batch.query_start[b], batch.query_start[b + 1]
             if end - first <= FEW:
                 table, before = batch.table_of[b], keys - end + 1
+                of[b] = list(range(len(rows), len(rows) + end - first))
                 rows += [(row, table, before + row) for row in range(first, end)]
                 seen += keys
-        found = _Rows(np.array(rows, dtype=np.int64).reshape(-1, 3), seen)
+        found = _Rows(np.array(rows, dtype=np.int64).reshape(-1, 3), of, seen)
         batch.device_plans["few"] = found
     return found

@@ -167,15 +167,15 @@ def penalise(
 
 def masked_greedy(logits: Tensor, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
     """`masked_sample` where all rows are greedy."""
-    if (c := operators(logits, logits.numel())) is not None and logits.is_contiguous():
-        rows, vocab = logits.shape
-        tokens = torch.empty(rows, dtype=torch.int64)
-        near = torch.empty(rows, dtype=torch.bool)
-        mask = None if allowed is None else allowed.contiguous()
-        pointers = mask if mask is None else mask.data_ptr(), tokens.data_ptr(), near.data_ptr()
-        c.greedy(logits.data_ptr(), *pointers, rows, vocab, NEAR_TIE)
-        return tokens, near
     scores = logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
+    c = operators(scores, scores.numel())
+    if c is not None and scores.is_contiguous():
+        rows, vocab = scores.shape
+        token_ids = torch.empty(rows, dtype=torch.int64)
+        near = torch.empty(rows, dtype=torch.bool)
+        pointers = scores.data_ptr(), token_ids.data_ptr(), near.data_ptr()
+        c.greedy(*pointers, rows, vocab, NEAR_TIE)
+        return token_ids, near
     best, tokens = scores.max(dim=-1, keepdim=True)
     # The likeliest is taken out for a moment, in place: a copy of all scores takes far longer.
     second = scores.scatter_(-1, tokens, -torch.inf).amax(dim=-1)

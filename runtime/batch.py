@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..kernels.attention_plan import SharedRun
+
 
 @dataclass
 class ForwardBatch:
@@ -24,7 +26,7 @@ class ForwardBatch:
     the last row of the sequence sees; its rows are the last of these positions. slot_tables
     [.., >= max(seq_len)] int64: slot of each position; entries from seq_len on may be any valid
     slot. table_of (B host ints): the sequences' rows of it; None: 0, 1, ... logits_at [N] int64:
-    rows of T.
+    rows of T. shared: runs of positions that sequences have in the same slots.
     """
 
     input_ids: Tensor
@@ -37,6 +39,7 @@ class ForwardBatch:
     table_of: list[int] | None = None
     hidden_at: Tensor | None = None
     hidden: Tensor | None = None
+    shared: Sequence[SharedRun] = ()
 
     @classmethod
     def from_host(

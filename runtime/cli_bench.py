@@ -15,6 +15,7 @@ BUILT = {
     "frontend": "forks, constants and calls of programs, beside SGLang's frontend",
     "radix": "match, insert and evict at 1e3 to 1e6 nodes of the prefix tree",
     "startup": "seconds of each phase from the command to the first token over HTTP",
+    "forks": "attention and steps of many branches of one prompt, beside reading it for each",
     "serve": "requests and tokens a second of a server under load, and how long clients wait",
 }
 LONG = {
@@ -25,7 +26,6 @@ KNOWN = BUILT | LONG | GPU
 LATER = {
     "offline": 7,
     "latency": 7,
-    "forks": 7,
 }
 
 ABOUT = """\

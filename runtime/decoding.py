@@ -54,6 +54,7 @@ def _singly(scheduler: Scheduler, step: Step, seqs: list[Sequence]) -> int:
             return sum([scheduler.run(step, seq, 1) for seq in seqs if seq.runnable])
         step.grow(full, slots.reshape(-1, page))
     step.decode(seqs)
+    step.plan.shared = scheduler.shared_runs.of(seqs)
     return len(seqs)
 
 

@@ -68,6 +68,15 @@ class TableGrowth(msgspec.Struct, frozen=True):
     slots: Ints
 
 
+class SharedSlots(msgspec.Struct, frozen=True):
+    """The sequences `members` (indices into the plan's) have the same slots at positions begin <= p
+    < end; their rows all stand at `end` or after."""
+
+    members: tuple[int, ...]
+    begin: int
+    end: int
+
+
 class Plan(msgspec.Struct):
     """One step.
 
@@ -81,6 +90,7 @@ class Plan(msgspec.Struct):
     sample_positions [S]: absolute position of the new token.
     constrained: indices of samples that need a mask. score_rows, score_tokens [K]: logits row and
     token to report the log probability of; score_top: alternatives to report beside it.
+    shared: slots that attention may read once for several sequences.
     pool_rows [P], pool_counts: rows of T whose last hidden states are added up, so many neighbours
     each.
     """
@@ -108,6 +118,7 @@ class Plan(msgspec.Struct):
     score_top: int = 0
     pool_rows: list[int] = []
     pool_counts: list[int] = []
+    shared: list[SharedSlots] = []
 
 
 class StepOutput(msgspec.Struct):

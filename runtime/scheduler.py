@@ -32,6 +32,7 @@ from .options import SchedulerConfig
 from .plan import Ints
 from .prefetch import Prefetch
 from .sequence import Sequence
+from .shared_runs import SharedRuns
 from .step import Step
 from .waiting import WaitingQueue
 
@@ -63,6 +64,7 @@ class Scheduler:
         self.prefetch = Prefetch(self)
         self.running: dict[int, Sequence] = {}
         self.counters = Counters()
+        self.shared_runs = SharedRuns()
         self.free_seats = list(range(config.max_running))[::-1]
         self._steps = 0
         self.in_flight: dict[int, Step] = {}

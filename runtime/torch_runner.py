@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..kernels.attention_plan import SharedRun
 from ..kernels.sampling import HOTTEST, masked_greedy, masked_sample, noise_keys, unpack_mask
 from .batch import ForwardBatch
 from .biases import BiasTable
@@ -225,6 +226,7 @@ class TorchRunner:
             table_of=plan.seats,
             logits_at=self._index(plan.logits_at),
             hidden_at=self._index(plan.pool_rows) if plan.pool_rows else None,
+            shared=[SharedRun(run.members, run.begin, run.end) for run in plan.shared],
         )
 
     def _index(self, numbers: Sequence[int]) -> Tensor:

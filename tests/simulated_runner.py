@@ -148,6 +148,11 @@ class SimulatedRunner:
             self.written += 1
         for b, seat in enumerate(plan.seats):
             self._check_keys(plan, b, self._tables[seat], tokens, contents)
+        for run in plan.shared:
+            tables = self._tables[[plan.seats[b] for b in run.members], run.begin : run.end]
+            assert 0 <= run.begin < run.end
+            assert (tables == tables[0]).all(), "a shared run whose slots are not the same"
+            assert all(plan.positions[plan.query_start[b]] >= run.end for b in run.members)
         return contents
 
     def _read(self, slot: int, at: int) -> int:

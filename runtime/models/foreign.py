@@ -69,7 +69,12 @@ class ForeignCausalLM:
     def forward(self, batch: ForwardBatch, kv: KVCache) -> Tensor:
         """Run one step: writes KV, returns logits [N, V] float32 of the rows `batch.logits_at`."""
         attention = AttentionBatch(
-            batch.query_start, batch.seq_len, batch.slot_tables, self._workspace, batch.table_of
+            batch.query_start,
+            batch.seq_len,
+            batch.slot_tables,
+            self._workspace,
+            batch.table_of,
+            batch.shared,
         )
         # A row past the context has no meaning, but must not end a step: positions may be learned.
         positions = batch.positions.clamp(max=self.config.context_length - 1)

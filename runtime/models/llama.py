@@ -51,7 +51,12 @@ class Angles:
     def step(self, batch: ForwardBatch, kv: KVCache) -> Step:
         """What the layers read of `batch`."""
         rows = AttentionBatch(
-            batch.query_start, batch.seq_len, batch.slot_tables, self._workspace, batch.table_of
+            batch.query_start,
+            batch.seq_len,
+            batch.slot_tables,
+            self._workspace,
+            batch.table_of,
+            batch.shared,
         )
         end = max(batch.seq_len)
         cos, sin = self._rotary(batch.positions, end)
