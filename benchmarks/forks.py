@@ -60,9 +60,11 @@ def _measure(folder: Path, name: str, branches: int, prefix: int, reps: int) -> 
     tables = torch.cat((torch.arange(prefix).expand(branches, -1), own), 1).contiguous()
     keys = prefix + SUFFIX
     starts, lengths = list(range(branches + 1)), [keys] * branches
-    runs = {"shared": [SharedRun(tuple(range(branches)), 0, prefix)], "plain": []}
-    layer = kv.layout.layers[0]
-    heads, width = model.config.num_heads, layer.k_width
+    runs: dict[str, list[SharedRun]] = {
+        "shared": [SharedRun(tuple(range(branches)), 0, prefix)],
+        "plain": [],
+    }
+    heads, width = model.config.num_heads, kv.layout.layers[0].k_width
     q = torch.randn(branches, heads, width, dtype=model.dtype)
 
     def attention(shared: list[SharedRun]) -> Any:
