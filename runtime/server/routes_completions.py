@@ -16,6 +16,7 @@ from starlette.responses import Response
 from ...errors import InvalidRequestError
 from ...types import Result, TokenLogprob
 from ..detokenize import Detokenizer
+from ..tokenizer import Tokenizer
 from .access import GuardedRoute
 from .answering import DONE, answered, begun, event, model_response
 from .api_completion import (
@@ -212,19 +213,22 @@ def _choice(asked: Asked, number: int, index: int, result: Result) -> Completion
 class TextPlaces:
     """Where in a text its tokens begin; one that begins inside a character, where that does."""
 
-    def __init__(self, detokenizer: Detokenizer) -> None:
-        self._detokenizer = detokenizer
+    def __init__(self, tokenizer: Tokenizer, *, continues: bool) -> None:
+        self._tokenizer = tokenizer
+        self._detokenizer = Detokenizer(tokenizer, continues=continues)
         self._place = 0
 
     def next(self, token: int) -> int:
         """Of the token that comes next."""
-        place = self._place
+        place, cut = self._place, self._detokenizer.pending
         self._place += len(self._detokenizer.feed(token))
-        return place
+        first = self._tokenizer.token_bytes(token)[:1]
+        goes_on = b"\x80" <= first < b"\xc0"
+        return place + 1 if cut and first and not goes_on else place  # behind a U+FFFD
 
 
 def _places(asked: Asked) -> TextPlaces:
-    return TextPlaces(Detokenizer(asked.server.tokenizer, continues=not asked.body.echo))
+    return TextPlaces(asked.server.tokenizer, continues=not asked.body.echo)
 
 
 def _prompt_entries(
