@@ -32,7 +32,6 @@ class GenerateParams(Fields, StructuredFields):
     ignore_eos: bool | None = None
     deterministic: bool | None = None
     n: int | None = None
-    structural_tag: str | None = None
 
     refused: ClassVar[Refusals] = {
         **Fields.refused,

@@ -31,7 +31,7 @@ from .merging import merged
 from .replies import finish_of, finite, token_text
 from .stages import Stage
 from .state import Server, server_of
-from .structured import StructuredOutputs, grammar_of
+from .structured import grammar_of
 
 router = APIRouter(route_class=GuardedRoute)
 _DEFAULT_TOKENS = 128  # SGLang's
@@ -155,14 +155,10 @@ def _job(asked: Asked, ids: list[int], given: GenerateParams, request: Request, 
     body, limits = asked.body, asked.server.settings.limits
     plain = given.model_dump(
         exclude_none=True,
-        exclude={"max_new_tokens", "min_new_tokens", "sampling_seed", "structural_tag"},
+        exclude={"max_new_tokens", "min_new_tokens", "sampling_seed"},
     )
     same = SamplingFields.model_construct(**{n: getattr(given, n) for n in plain})
     same.seed, same.min_tokens = given.sampling_seed, given.min_new_tokens
-    if given.structural_tag is not None:
-        if same.structured_outputs is not None:
-            raise InvalidRequestError(expected="one grammar", where="structural_tag")
-        same.structured_outputs = StructuredOutputs(structural_tag=given.structural_tag)
     most = given.max_new_tokens
     params = sampling_of(
         same,

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from ...errors import GrammarError, InvalidRequestError, NotSupportedError
+from ...errors import GrammarError, InvalidRequestError
 from ...grammar.spec import GrammarSpec
 from .fields import Fields, Many, Refusals
+from .structural_format import StructuralFormat, grammar_of_format
 
 JSON_OBJECT = '{"type": "object"}'
 
@@ -37,23 +38,14 @@ class StructureTag(Fields):
 
 
 class ResponseFormat(Fields):
-    """text, json_object, json_schema, or structural_tag with `structures` and `triggers`."""
+    """text, json_object, json_schema, or structural_tag with `structures` and `triggers`, or with
+    `format`."""
 
     type: Literal["text", "json_object", "json_schema", "structural_tag"]
     json_schema: JsonSchemaFormat | None = None
     structures: Many[StructureTag] | None = None
     triggers: Many[str] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_formats(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("format") is not None:
-            raise NotSupportedError(
-                "structural tags in the form of `format` are not supported",
-                where="response_format.format",
-                hint="Give structures and triggers.",
-            )
-        return data
+    format: StructuralFormat | None = None
 
 
 class StructuredOutputs(Fields):
@@ -90,6 +82,7 @@ class StructuredFields(BaseModel):
     ebnf: str | None = None
     choice: Many[str] | None = None
     json_schema: dict[str, Any] | str | bool | None = None
+    structural_tag: str | None = None
 
 
 class AskedGrammar(NamedTuple):
@@ -136,6 +129,9 @@ def grammar_of(asked: StructuredFields, most_chars: int) -> AskedGrammar | None:
     for name in ("guided_grammar", "ebnf"):
         if (text := getattr(asked, name)) is not None:
             _add(found, name, GrammarSpec.ebnf(text))
+    if asked.structural_tag is not None:
+        spec = _tags_of_text(asked.structural_tag, "structural_tag")
+        _add(found, "structural_tag", spec)
     if len(found) > 1:
         raise InvalidRequestError(
             expected="one grammar", got=" and ".join(found), where=list(found)[1]
@@ -177,7 +173,7 @@ def _of_format(asked: ResponseFormat) -> GrammarSpec | None:
         lenient = asked.json_schema.strict is False
         return GrammarSpec.json_schema(asked.json_schema.schema_, lenient=lenient)
     if asked.type == "structural_tag":
-        return _tags(asked.structures or [], asked.triggers or [])
+        return _of_tags(asked)
     return None
 
 
@@ -185,12 +181,20 @@ _OF_KIND = {
     "json_schema": "json_schema",
     "structures": "structural_tag",
     "triggers": "structural_tag",
+    "format": "structural_tag",
 }
 
 
-def _tags(structures: Many[StructureTag], triggers: Many[str]) -> GrammarSpec:
-    tags = [{"begin": tag.begin, "schema": tag.schema_, "end": tag.end} for tag in structures]
-    return GrammarSpec.structural_tag(tags, triggers)
+def _of_tags(asked: ResponseFormat) -> GrammarSpec:
+    if asked.format is None:
+        structures = asked.structures or []
+        tags = [{"begin": tag.begin, "schema": tag.schema_, "end": tag.end} for tag in structures]
+        return GrammarSpec.structural_tag(tags, asked.triggers or [])
+    if asked.structures is not None or asked.triggers is not None:
+        raise InvalidRequestError(
+            expected="structures and triggers, or format", where="response_format.format"
+        )
+    return grammar_of_format(asked.format)
 
 
 def _of_structured(asked: StructuredOutputs) -> dict[str, GrammarSpec]:
@@ -207,18 +211,20 @@ def _of_structured(asked: StructuredOutputs) -> dict[str, GrammarSpec]:
     if asked.json_object:
         found["json_object"] = GrammarSpec.json_schema(JSON_OBJECT, whitespace=whitespace)
     if asked.structural_tag is not None:
-        found["structural_tag"] = _tags_of_text(asked.structural_tag)
+        found["structural_tag"] = _tags_of_text(
+            asked.structural_tag, "structured_outputs.structural_tag"
+        )
     return found
 
 
-def _tags_of_text(text: str) -> GrammarSpec:
+def _tags_of_text(text: str, where: str) -> GrammarSpec:
     try:
         said = ResponseFormat.model_validate(json.loads(text))
     except (ValueError, RecursionError):
         said = None
     if said is None or said.type != "structural_tag":
         raise InvalidRequestError(
-            expected='JSON of {"type": "structural_tag", "structures": [...], "triggers": [...]}',
-            where="structured_outputs.structural_tag",
+            expected='JSON of {"type": "structural_tag", ...}, as response_format takes it',
+            where=where,
         )
-    return _tags(said.structures or [], said.triggers or [])
+    return _of_tags(said)
