@@ -120,4 +120,4 @@ def _speculable(expr: Gen[Any], params: SamplingParams) -> bool:
         seed=params.seed,
         deterministic=params.deterministic,
     )
-    return expr.grammar is None and expr.reasoning is None and params == plain
+    return expr.grammar is None and expr.reasoning is None and not expr.heal and params == plain

@@ -12,6 +12,7 @@ from . import seeds
 from .backends.base import Call, Tokenizer, check_result
 from .delivery import Delivery
 from .expr import Gen, Select, describe
+from .healing import behind, healing_grammar, healing_params, may_heal
 from .options import sampling_params
 from .reasoning import ReasoningFormat, split
 from .records import CallRecord
@@ -34,10 +35,13 @@ async def run_gen(state: Interpreter, expr: Gen[Any], variable: Variable, index:
             session.defaults, expr.params, seeds.derive(session.seed, state.node.path, index)
         )
         record.seed = params.seed
+        taken = state.content.take_back() if expr.heal else ""
+        if taken and not may_heal(taken, params):
+            state.content.pending, taken = taken, ""
         call = Call(
             input_ids=state.content.prompt(),
-            params=params,
-            grammar=expr.grammar,
+            params=healing_params(params) if taken else params,
+            grammar=healing_grammar(taken, expr.grammar) if taken else expr.grammar,
             namespace=session.namespace,
             priority=state.priority,
             deadline=_remaining(session.remaining()),
@@ -49,7 +53,7 @@ async def run_gen(state: Interpreter, expr: Gen[Any], variable: Variable, index:
         )
         streamed = session.stream and params.n == 1
         if streamed:
-            result = await _streamed(state, call, expr, variable)
+            result = await _streamed(state, call, expr, variable, len(taken))
         elif state.ahead is not None:
             result = await state.ahead.generate(expr, call, session.backend.generate)
         else:
@@ -62,7 +66,10 @@ async def run_gen(state: Interpreter, expr: Gen[Any], variable: Variable, index:
     _note(record, result)
     cut = isinstance(result.matched_stop, str)
     meta = gen_meta(result, _speller(state, expr))
-    if expr.reasoning is None:
+    if taken:
+        state.content.add_healed(result.token_ids, taken, result.text, cut)
+        result = behind(result, taken)
+    elif expr.reasoning is None:
         state.content.add_generated(result.token_ids, result.text, cut)
     else:
         ids = result.token_ids
@@ -115,7 +122,9 @@ def _fill(variable: Variable, expr: Gen[Any], result: Result, meta: dict[str, An
     variable.set(values if result.samples else values[0], meta, refusal)
 
 
-async def _streamed(state: Interpreter, call: Call, expr: Gen[Any], variable: Variable) -> Result:
+async def _streamed(
+    state: Interpreter, call: Call, expr: Gen[Any], variable: Variable, skip: int
+) -> Result:
     speller = _speller(state, expr)
     count = 0
     result: Result | None = None
@@ -123,7 +132,7 @@ async def _streamed(state: Interpreter, call: Call, expr: Gen[Any], variable: Va
     def tell(chunk: Chunk) -> dict[str, Any]:
         return _chunk_meta(chunk, call, count, speller)
 
-    delivery = Delivery(variable, state.feed, tell, expr.reasoning)
+    delivery = Delivery(variable, state.feed, tell, expr.reasoning, skip)
     async for chunk in state.session.backend.stream(call):
         count += len(chunk.token_ids)
         delivery.chunk(chunk)

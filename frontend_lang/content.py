@@ -105,6 +105,35 @@ class Content:
         self._write(Piece("model", text[: len(text) - len(rest)], tuple(ids)))
         self.add_text(rest)
 
+    def take_back(self) -> str:
+        """The text of the pending text's last token, which is taken back, where a longer token
+        begins with it; else the empty text. `add_healed` goes on from there."""
+        first = not len(self.tokens)
+        if not self.pending:
+            return ""
+        if first:
+            ids = self.encoder.start(self.pending, bos=not self.template_first)
+        else:
+            ids = self.encoder.run(self.pending)
+        text = self.encoder.tokenizer.token_bytes(ids[-1]).decode("utf-8", errors="replace")
+        if len(ids) - first < 1 or not self.pending.endswith(text) or not text:
+            return ""
+        if (first and len(ids) < 2) or not self.encoder.extends(text):
+            return ""
+        self.tokens, self.pending = self.tokens.extend(ids[:-1]), ""
+        return text
+
+    def add_healed(self, ids: Sequence[int], taken: str, text: str, cut: bool) -> None:
+        """Append what a model said from the text on that was taken back."""
+        if not text.startswith(taken):  # cut before it had said that again
+            self.pending = taken
+            return
+        rest = ""
+        if cut:
+            ids, rest = tokens_within(self.encoder.tokenizer, ids, text)
+        self.tokens, self.pending = self.tokens.extend(ids), rest
+        self._write(Piece("text", text[len(taken) :]))
+
     def add_answer(self, ids: Sequence[int], answer: str, cut: bool) -> None:
         """Append what a model said behind its reasoning, of all that it sampled."""
         kept = None if cut else answer_tokens(self.encoder.tokenizer, ids, answer)

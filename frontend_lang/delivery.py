@@ -19,7 +19,8 @@ _LISTS = ("token_ids", "output_token_logprobs", "output_top_logprobs")
 
 class Delivery:
     """One gen's pieces. tell: the meta information of a chunk. said: the state's own feed, which
-    gets what the state holds: the answer, without its reasoning."""
+    gets what the state holds: the answer, without its reasoning. skip: characters at the beginning
+    that were said before (healing.py)."""
 
     def __init__(
         self,
@@ -27,7 +28,9 @@ class Delivery:
         said: Feed | None,
         tell: Callable[[Chunk], Meta],
         form: ReasoningFormat | None,
+        skip: int = 0,
     ) -> None:
+        self._skip = skip
         self._tell = tell
         self._said = said
         self._splitter = None if form is None else Splitter(form)
@@ -44,10 +47,12 @@ class Delivery:
                 if name in meta:
                     meta[name] = self._waiting[name] + meta[name]
         self._waiting = meta
+        text = chunk.text[self._skip :]
+        self._skip = max(0, self._skip - len(chunk.text))
         if self._splitter is None:
-            self._put([Part("answer", chunk.text)] if chunk.text else [])
+            self._put([Part("answer", text)] if text else [])
         else:
-            self._put(self._splitter.feed(chunk.text))
+            self._put(self._splitter.feed(text))
 
     def finish(self) -> None:
         """No piece will follow."""

@@ -60,7 +60,8 @@ class Gen(Expr, Generic[T]):
     name: the variable, or None. grammar: what the output must match. dtype: the Python type that
     the value is turned into. overwrite: the name may be set already. text_in_logprobs: the meta
     information tells each token's text too; None: as the run says. reasoning: how the model's
-    reasoning is told from its answer; None: it is not.
+    reasoning is told from its answer; None: it is not. heal: it may finish the token that the text
+    before it began (healing.py).
     """
 
     name: str | None
@@ -71,6 +72,7 @@ class Gen(Expr, Generic[T]):
     overwrite: bool = False
     text_in_logprobs: bool | None = None
     reasoning: ReasoningFormat | None = None
+    heal: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -61,7 +61,8 @@ class GenOptions(CommonOptions, total=False):
     dtype: the Python type of the value. regex, json_schema (a dict, a JSON text or a type), ebnf,
     structural_tag (a dict), grammar (a GrammarSpec, or a term of `espalier.grammar.terms`): what
     the text must match; the value stays text. tools: Python functions, one of which the model may
-    call. choices: as `select`. seed: this call's own. overwrite: the name may be set already.
+    call. choices: as `select`. heal: the last token before it may be taken back (healing.py).
+    seed: this call's own. overwrite: the name may be set already.
     """
 
     dtype: Any
@@ -73,6 +74,7 @@ class GenOptions(CommonOptions, total=False):
     grammar: Any
     choices: Sequence[str] | None
     choices_method: Any
+    heal: bool
     seed: int | None
     overwrite: bool
 
@@ -93,6 +95,7 @@ class TextOptions(SharedOptions, total=False):
     grammar: Any
     choices: Sequence[str] | None
     choices_method: Any
+    heal: bool
     seed: int | None
     overwrite: bool
 

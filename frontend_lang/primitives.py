@@ -92,7 +92,15 @@ def _gen(args: tuple[Any, ...], options: dict[str, Any], where: Where) -> Gen[An
     if "seed" in given:
         params["seed"] = given["seed"]
         check_fields(params)
-    check_bool("overwrite", given.get("overwrite", False))
+    for flag in ("overwrite", "heal"):
+        check_bool(flag, given.get(flag, False))
+    heal = given.get("heal", False)
+    if heal and grammar is not None and (dtype is not None or grammar.kind != "regex"):
+        raise InvalidRequestError(
+            "heal=True goes with free text or a regex alone",
+            where=str(where),
+            hint="What begins with a token of its own, as JSON does, needs no healing.",
+        )
     return Gen(
         name,
         params,
@@ -101,6 +109,7 @@ def _gen(args: tuple[Any, ...], options: dict[str, Any], where: Where) -> Gen[An
         dtype=dtype,
         overwrite=given.get("overwrite", False),
         text_in_logprobs=given.get("return_text_in_logprobs"),
+        heal=heal,
     )
 
 
@@ -361,8 +370,8 @@ def _reasoned(part: Expr, form: ReasoningFormat, where: Where) -> Expr:
         )
     if not isinstance(part, Gen):
         return part
-    if part.name is None or part.grammar is not None:
-        what = "a name" if part.name is None else "no type and no grammar, which leave no room"
+    if part.name is None or part.grammar is not None or part.heal:
+        what = "a name" if part.name is None else "no type, grammar or healing beside it"
         raise InvalidRequestError(
             f"separate_reasoning wants a gen with {what}", got=describe(part), where=str(where)
         )

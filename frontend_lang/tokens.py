@@ -20,6 +20,7 @@ Invariants (checked by `check_invariants()`)
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Sequence
 
@@ -95,6 +96,7 @@ class TextEncoder:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self._templates: dict[str, list[str | int]] = {}
+        self._sorted: list[bytes] | None = None
 
     def start(self, text: str, *, bos: bool = True) -> list[int]:
         """The ids of a text that begins a sequence. bos: BOS first, where the tokenizer's own rule
@@ -116,6 +118,14 @@ class TextEncoder:
                 self._templates.clear()
             known = self._templates[text] = self._split_template(text)
         return known
+
+    def extends(self, text: str) -> bool:
+        """Whether a longer token begins with this text. False where the vocabulary is not known."""
+        if self._sorted is None:
+            self._sorted = sorted(set(getattr(self.tokenizer, "vocabulary", ())))
+        data = text.encode()
+        at = bisect.bisect_right(self._sorted, data)
+        return at < len(self._sorted) and self._sorted[at].startswith(data)
 
     def spelled(self, special: int) -> str:
         """A special token as a template spells it."""

@@ -133,6 +133,8 @@ class TraceState(ProgramState):
     def submit(self, expr: Expr) -> Any:
         if isinstance(expr, Gen) and isinstance(expr.dtype, ToolCalls):
             self._cannot("gen(tools=...), which what the model wrote decides on,")
+        if isinstance(expr, Gen) and expr.heal:
+            self._cannot("gen(heal=True)")
         return super().submit(expr)
 
     def _feed(self, name: str | None) -> Any:  # noqa: ARG002 (ProgramState's)

@@ -134,7 +134,7 @@ def test_what_cannot_be() -> None:
         esp.separate_reasoning(esp.gen("x"), "gpt-oss")
     with pytest.raises(InvalidRequestError, match="a gen with a name"):
         esp.separate_reasoning(esp.gen(), "qwen3")
-    with pytest.raises(InvalidRequestError, match="no type and no grammar"):
+    with pytest.raises(InvalidRequestError, match="no type, grammar or healing"):
         esp.separate_reasoning(esp.gen("x", int), "qwen3")
     with pytest.raises(InvalidRequestError, match="no reasoning to separate"):
         esp.separate_reasoning(esp.select("x", ["a", "b"]), "qwen3")
