@@ -60,11 +60,11 @@ _SIGNATURES: dict[str, list[Any]] = {
 }
 
 
-def operators(x: Tensor, work: int) -> Any | None:
+def operators(x: Tensor, work: int, *, threads: int = 1) -> Any | None:
     """The functions of native.c for x's element type, None where torch is to be taken: for want of
-    a compiler, for another device or type, and for so much `work` (elements) that several threads
-    are worth their while."""
-    if not x.is_cpu or (work > _PARALLEL and torch.get_num_threads() > 1):
+    a compiler, for another device or type, and for so much `work` (elements) that torch's threads,
+    if they are more than `threads`, are worth their while."""
+    if not x.is_cpu or (work > _PARALLEL and torch.get_num_threads() > threads):
         return None
     return library(x.dtype)
 

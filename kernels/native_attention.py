@@ -111,7 +111,10 @@ def _plan(
         and q.stride()[1:] == k_cache.stride()[1:] == (k_width, 1)
         and v_cache.stride()[1:] == (v_width, 1)
     )
-    c = operators(q, rows.seen * kv_heads * (k_width + v_width)) if suits else None
+    if not suits:
+        return None
+    # torch, which gathers and pads first, needs more than two threads to be as fast.
+    c = operators(q, rows.seen * kv_heads * (k_width + v_width), threads=2)
     if c is None:
         return None
     runs, shared, members = _share(rows, batch.shared if window is None else ())

@@ -221,7 +221,9 @@ def test_where_the_cache_cannot_be_written(fresh: Path, monkeypatch: pytest.Monk
 def test_other_types_and_large_work_are_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert native.library(torch.float16) is None
     x = torch.zeros(4)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     assert isinstance(native.operators(x, 1 << 30), ctypes.CDLL)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     assert native.operators(x, 1 << 30) is None
+    assert native.operators(x, 1 << 30, threads=4) is not None
     assert native.operators(x, 1 << 10) is not None

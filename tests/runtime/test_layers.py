@@ -18,6 +18,12 @@ from espalier.runtime.loader import Group, Weights
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an engine of one thread, which multiplies few rows in C."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+
+
 @pytest.fixture
 def tensors(tmp_path: Path) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
