@@ -5,9 +5,9 @@ them in several ways. The tokenizer's way is guessed and run as rows of one step
 sampled with the noise of its own position; what is sampled is kept up to the first token that is
 not the guess. So the tokens are those of plain decoding, whatever was guessed.
 
-A guess that is right saves its sequence a step; one that is wrong costs a row. So a request drafts
-only while right * (a step's fixed cost, in rows) >= wrong * (sequences that share the step), where
-right and wrong count its own tokens, and fade.
+A guess that is right saves its sequence a step, one that is wrong costs a row. So a draft is as
+long as its last guess is worth a row: likely enough to be right, by how the request's own guesses
+did lately, for the share of a step's fixed cost that it saves.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from .tokenizer import Tokenizer
 
 AHEAD = 64  # bytes looked ahead
 MOST = 16  # tokens of one draft
+_RIGHT, _WRONG = 2.0, 1.0  # what a request is thought to have guessed before its first
 _FADES = 0.98  # what a token that brings no draft leaves of what is known
 _KEPT_BYTES = 1 << 20
 
@@ -48,7 +49,7 @@ class Drafts:
             progress = live.get(draft.seq.id)
             if progress is not None:
                 progress.drafted_right += draft.right
-                progress.drafted_wrong += draft.rows - 1 - draft.right
+                progress.drafted_wrong += draft.right < draft.rows - 1
         sampled = dict.fromkeys([step.samples[i].id for i in step.plan.constrained])
         batch = len(step.samples) - sum([draft.rows - 1 for draft in step.drafts])
         for number in sampled:
@@ -62,13 +63,25 @@ class Drafts:
                     fail(progress, error)
 
     def _propose(self, progress: Progress, matcher: Matcher, batch: int) -> tuple[int, ...]:
-        right, wrong = 1 + progress.drafted_right, 1 + progress.drafted_wrong
-        if right * self._fixed_rows < wrong * batch:
+        most = self._worth(progress, batch)
+        if not most:
             progress.drafted_right *= _FADES
             progress.drafted_wrong *= _FADES
             return ()
         forced = matcher.forced_bytes(AHEAD)
-        return self.tokens(forced) if len(forced) > 1 else ()
+        return self.tokens(forced)[:most] if len(forced) > 1 else ()
+
+    def _worth(self, progress: Progress, batch: int) -> int:
+        """How many guesses are worth a row. One that is right needs none of its own, as its token
+        needed one anyway."""
+        right, wrong = _RIGHT + progress.drafted_right, _WRONG + progress.drafted_wrong
+        likely = chance = right / (right + wrong)
+        gain = 1 + self._fixed_rows / batch
+        most = 0
+        while most < MOST and chance * gain >= 1:
+            most += 1
+            chance *= likely
+        return most
 
     def tokens(self, forced: bytes) -> tuple[int, ...]:
         """The tokenizer's spelling of a text that stands behind others."""

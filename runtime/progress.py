@@ -42,7 +42,7 @@ class Progress:
         params = seq.request.params
         # A penalty depends on the tokens before, which a draft does not know yet.
         self.drafts = not seq.penalised
-        self.drafted_right = self.drafted_wrong = 0.0  # tokens, lately
+        self.drafted_right = self.drafted_wrong = 0.0  # guesses that were looked at, lately
         watch = params.stop or searches or seq.request.stream
         self._detokenizer: Detokenizer | None = None
         if watch and tokenizer is not None:
