@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar, Unpack, overload
@@ -197,7 +198,9 @@ class AsyncState:
         self, question: str, tools: Sequence[Tool], *, name: str = "answer", **options: Any
     ) -> str:
         """As a state's, in a thread beside the loop, where the functions run too."""
-        return await asyncio.to_thread(self.state.use_tools, question, tools, name=name, **options)
+        return await self._beside(
+            functools.partial(self.state.use_tools, question, tools, name=name, **options)
+        )
 
     def priority(self, priority: int) -> AbstractContextManager[None]:
         """As a state's."""
@@ -205,7 +208,7 @@ class AsyncState:
 
     async def pin(self, ttl: float | None = None) -> PrefixPin:
         """As a state's: `with await s.pin(): ...`."""
-        return await asyncio.to_thread(self.state.pin, ttl)
+        return await self._beside(functools.partial(self.state.pin, ttl))
 
     def cancel(self, reason: str = "by its owner") -> None:
         """Cancel what this state still runs."""
@@ -224,6 +227,15 @@ class AsyncState:
     def report(self) -> Report:
         """What the run did and cost, so far."""
         return self.state.report()
+
+    async def _beside(self, function: Callable[[], T]) -> T:
+        """What a function that waits returns; it runs in a thread. Cancelling the task cancels the
+        state's calls, which ends the wait."""
+        try:
+            return await asyncio.to_thread(function)
+        except asyncio.CancelledError:
+            self.state.cancel("its task was cancelled")
+            raise
 
     async def _read(self, variable: Variable) -> Any:
         try:

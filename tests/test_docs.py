@@ -31,6 +31,19 @@ def test_readme_program(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[0] == promised[1]
 
 
+def test_programs_of_the_language_page(tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/language.md").read_text(), re.DOTALL)
+    assert len(blocks) == 8
+    (tmp_path / "program.py").write_text("\n".join(blocks))
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "program.py")],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_and_files(path: Path) -> None:
     text = path.read_text()

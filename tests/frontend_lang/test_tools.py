@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -131,6 +133,22 @@ def test_for_asyncio() -> None:
 
     backend = esp.Scripted(['{"tool": "add", "args": {"a": 2}}', "3"])
     assert body.run(backend=backend).ret_value == "3"
+
+
+def test_cancelling_the_task_ends_the_loop() -> None:
+    states: list[esp.AsyncState] = []
+
+    @esp.function
+    async def body(s: esp.AsyncState) -> None:
+        states.extend(s.fork())
+        async with asyncio.timeout(0.2):
+            await states[0].use_tools("2 + 1?", [add])
+
+    started = time.perf_counter()
+    with pytest.raises(TimeoutError):
+        body.run(backend=esp.Scripted(default="no", delay=60))
+    assert time.perf_counter() - started < 30
+    assert "task was cancelled" in str(states[0].state.error())
 
 
 def test_on_the_embedded_model() -> None:
