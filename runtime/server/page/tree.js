@@ -16,11 +16,14 @@ const oneLine = (text) => text.replace(/\s+/g, " ").trim();
 export function layout(nodes) {
   const made = nodes.map((node) => ({ node, below: [], key: "" }));
   const roots = new Map();
+  const keys = new Set();
   for (const limb of made) {
     const { node } = limb;
     if (HIDDEN.test(node.namespace)) continue;
     const above = node.parent === null ? null : made[node.parent];
     limb.key = `${above ? above.key : node.namespace}/${node.head[0]}`;
+    while (keys.has(limb.key)) limb.key += "'"; // pages of tokens may begin alike
+    keys.add(limb.key);
     limb.above = above;
     if (above) above.below.push(limb);
     else if (roots.has(node.namespace)) roots.get(node.namespace).push(limb);

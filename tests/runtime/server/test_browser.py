@@ -147,6 +147,39 @@ def test_the_tree_is_seen_while_requests_share_it(page: Page, server: Served) ->
     assert page.text("#tree .owner") == "everybody"
 
 
+def test_where_limbs_stand(page: Page) -> None:
+    """The first branch goes on in its parent's row; no two limbs are one; depth is no matter."""
+
+    def node(parent: int | None, start: int, end: int, first: int, **more: Any) -> dict[str, Any]:
+        return {
+            "namespace": "",
+            "parent": parent,
+            "start": start,
+            "end": end,
+            "head": [first],
+        } | more
+
+    nodes = [node(None, 0, 4, 1), node(0, 4, 8, 2), node(0, 4, 6, 2), node(1, 8, 9, 3)]
+    nodes += [node(None, 0, 4, 1, namespace="k"), node(None, 0, 1, 0, namespace="health")]
+    made = layout(page, nodes)
+    assert [limb[0] for limb in made] == [1, 1, 1, 2, 4]
+    assert len({limb[1] for limb in made}) == 5
+    assert all(limb[2] < limb[3] for limb in made)
+    chain = [node(None if n == 0 else n - 1, n, n + 1, n) for n in range(5000)]
+    assert {limb[0] for limb in layout(page, chain)} == {1}
+
+
+def layout(page: Page, nodes: list[dict[str, Any]]) -> list[list[Any]]:
+    """Row, key, left and right of each limb."""
+    found: list[list[Any]] = page.driver.execute_async_script(
+        "const [nodes, done] = arguments;"
+        "import('/page/tree.js').then(({ layout }) => done(layout(nodes).limbs.map("
+        "(limb) => [limb.row, limb.key, limb.left, limb.right])))",
+        nodes,
+    )
+    return found
+
+
 def test_escape_stops_an_answer(page: Page, server: Served) -> None:
     page.leave()
     page.press("o")
