@@ -90,7 +90,9 @@ def bodies(args: Any) -> Iterator[dict[str, Any]]:
     words = "red blue green small large old new round flat warm cold".split()  # noqa: SIM905
     while True:
         said = " ".join(rng.choices(words, k=args.words))
+        usage = {"stream_options": {"include_usage": True}} if args.stream else {}
         yield {
+            **usage,
             "messages": [{"role": "user", "content": f"Describe a {said} thing."}],
             "max_tokens": args.max_tokens,
             "ignore_eos": True,

@@ -11,6 +11,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 
+_USAGE = b'"completion_tokens":'
+
+
 @dataclass
 class Timed:
     """One request. began: when it should have been sent; pieces: when each came (seconds of
@@ -95,5 +98,7 @@ class Connection:
             if pieces > 0:
                 timed.pieces.append(now)
                 timed.tokens += pieces
+            if _USAGE in data:  # tokens that were no text of their own count too
+                timed.tokens = int(data.partition(_USAGE)[2].partition(b",")[0])
         await reader.readexactly(2)
         timed.status = status

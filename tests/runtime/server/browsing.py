@@ -37,7 +37,7 @@ class Page:
     def run(self, script: str, *args: Any) -> Any:
         return self.driver.execute_script(script, *args)
 
-    def wait(self, look: Callable[[], _T | None], what: str = "", seconds: float = 30) -> _T:
+    def wait(self, look: Callable[[], _T | None], what: str = "", seconds: float = 60) -> _T:
         """What `look` finds, once it finds something."""
         end = time.monotonic() + seconds
         while not (found := look()):
