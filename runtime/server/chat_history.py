@@ -18,6 +18,6 @@ def history(
     """tools: those offered, where messages list them. Raises as `template_messages` does."""
     listed = is_sprig(dialect.tokenizer)
     called = any(message.tool_calls for message in messages)
-    as_text = called and not listed and dialect.arguments_as_text
-    plain = template_messages(messages, dialect.tokenizer, arguments_as_text=as_text)
+    written = dialect.written if called and not listed else None
+    plain = template_messages(messages, dialect.tokenizer, written)
     return sprig_messages(plain, tools) if listed else plain

@@ -11,6 +11,7 @@ from pydantic import Field
 from ...errors import InvalidRequestError, NotSupportedError
 from ..tokenizer import Tokenizer
 from .fields import Fields, Many, Refusals
+from .tool_detection import Written
 
 MOST_MESSAGES = 10_000
 ToolName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
@@ -68,14 +69,14 @@ class Message(Fields):
 
 
 def template_messages(
-    messages: Sequence[Message], tokenizer: Tokenizer, *, arguments_as_text: bool = False
+    messages: Sequence[Message], tokenizer: Tokenizer, written: Written | None = None
 ) -> list[dict[str, Any]]:
     """The messages as plain data. Raises InvalidRequestError or NotSupportedError, naming the
-    message. arguments_as_text: those of tool calls stay JSON text; most templates want an object.
-    """
+    message. written: how the template writes calls; None: with arguments as objects."""
     if not messages:
         raise InvalidRequestError(expected="at least one message", where="messages")
     template = tokenizer.chat_template
+    as_text = written is not None and written.arguments_as_text
     knows_developer = template is not None and template.names("developer")
     plain = []
     for number, message in enumerate(messages):
@@ -95,9 +96,11 @@ def template_messages(
                     expected="tool calls of the assistant alone", where=f"{where}.tool_calls"
                 )
             made["tool_calls"] = [
-                _call(call, f"{where}.tool_calls[{i}]", as_text=arguments_as_text)
+                _call(call, f"{where}.tool_calls[{i}]", as_text=as_text)
                 for i, call in enumerate(message.tool_calls)
             ]
+            if written is not None and not made["content"]:
+                made["content"] = written.content
         elif message.content is None and role != "assistant":
             raise InvalidRequestError(expected="a content", got="null", where=f"{where}.content")
         elif message.content is None:

@@ -24,13 +24,9 @@ class Dialect:
     @cached_property
     def tool_form(self) -> ToolFormat:
         """Raises NotSupportedError where none is known."""
-        return detect(self.tokenizer, self._written)
+        return detect(self.tokenizer, self.written)
 
     @cached_property
-    def arguments_as_text(self) -> bool:
-        """Whether the template wants earlier calls' arguments as JSON text."""
-        return self._written is not None and self._written.arguments_as_text
-
-    @cached_property
-    def _written(self) -> Written | None:
+    def written(self) -> Written | None:
+        """How the template writes calls; None where it writes none."""
         return written_call(self.tokenizer)

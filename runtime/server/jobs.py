@@ -63,10 +63,9 @@ class Job:
         """Whether a special token ended the stage."""
         return isinstance(result.matched_stop, int) and result.matched_stop in self.stage.exits
 
-    def following(self, result: Result) -> Job | None:
-        """The next stage; None where the answer ends, or no token is left for more of it."""
-        stage, ids = self.stage, list(self.prompt)
-        spent = result.generated_tokens
+    def _wanted(self, result: Result) -> tuple[Stage, list[int], int] | None:
+        """The next stage, what stands before it, and how many tokens were spent on that."""
+        stage, ids, spent = self.stage, self.prompt, result.generated_tokens
         after: Stage | None = None
         if self.exited(result):
             token = result.matched_stop
@@ -75,13 +74,17 @@ class Job:
             ids += [*result.token_ids, token]
         elif stage.decides and result.finish_reason in ("stop", "length"):
             after, spent = stage.otherwise, 0
-        elif (
-            stage.then is not None and result.incomplete is None and result.finish_reason == "stop"
-        ):
-            after = None if isinstance(result.matched_stop, str) else stage.then(result.text)
+        elif stage.then is not None and self._came_to_its_end(result):
+            after = stage.then(result.text)
             ids += result.token_ids
-        if after is None:
+        return None if after is None else (after, ids, spent)
+
+    def following(self, result: Result) -> Job | None:
+        """The next stage; None where the answer ends, or no token is left for more of it."""
+        wanted = self._wanted(result)
+        if wanted is None:
             return None
+        after, ids, spent = wanted
         params, left = self.params, None
         if params.max_tokens is not None:
             left = params.max_tokens - spent
@@ -114,20 +117,23 @@ class Job:
         return result.finish_reason == "stop" and result.incomplete is None and not asked
 
     def told(self, result: Result) -> Result:
-        """What of a stage's result belongs to the answer."""
-        if self.exited(result):  # nothing follows: else it would not be the end
-            return msgspec.structs.replace(result, finish_reason="length", matched_stop=None)
-        if not self.stage.decides:
+        """What of a stage's result belongs to the answer, which ends with it or goes on."""
+        if self.stage.decides and not self.exited(result):
+            cut = result.finish_reason in ("abort", "deadline", "error")
+            return msgspec.structs.replace(
+                result,
+                text="",
+                token_ids=[],
+                generated_tokens=0,
+                logprobs=None if result.logprobs is None else [],
+                finish_reason=result.finish_reason if cut else "stop",
+                matched_stop=None,
+            )
+        wanted = self._wanted(result)
+        if wanted is None or (wanted[0].decides and wanted[0].otherwise is None):
             return result
-        cut = result.finish_reason in ("abort", "deadline", "error")
         return msgspec.structs.replace(
-            result,
-            text="",
-            token_ids=[],
-            generated_tokens=0,
-            logprobs=None if result.logprobs is None else [],
-            finish_reason=result.finish_reason if cut else "stop",
-            matched_stop=None,
+            result, finish_reason="length", matched_stop=None, incomplete="length"
         )
 
 

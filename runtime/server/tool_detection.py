@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 from ...errors import NotSupportedError
@@ -14,39 +15,40 @@ _ID = "call00000"  # as Mistral's templates want it
 
 class Written(NamedTuple):
     """A chat with a call, as the template writes it. arguments_as_text: it wants the arguments of
-    earlier calls as JSON text, not as an object."""
+    earlier calls as JSON text, not as an object. content: what it wants for that of a message that
+    has none but calls."""
 
     text: str
     arguments_as_text: bool
+    content: str | None
 
 
 def written_call(tokenizer: Tokenizer) -> Written | None:
     """None for a template that writes no calls."""
     if tokenizer.chat_template is None:
         return None
-    given: tuple[tuple[Any, bool], ...] = (
-        ({_KEY: _VALUE}, False),
-        (f'{{"{_KEY}": "{_VALUE}"}}', True),
-    )
-    for arguments, as_text in given:
-        call = {
-            "id": _ID,
-            "type": "function",
-            "function": {"name": "f", "arguments": arguments},
-        }
-        messages: list[dict[str, Any]] = [
-            {"role": "user", "content": "x"},
-            {"role": "assistant", "content": None, "tool_calls": [call]},
-        ]
-        try:
-            text = tokenizer.render_chat(messages)
-        except Exception:  # the template's own: it adds an object to a text, say
-            continue
-        is_pythons = f"'{_KEY}'" in text  # an object written as Python shows it
+    given = (({_KEY: _VALUE}, False), (f'{{"{_KEY}": "{_VALUE}"}}', True))
+    for (arguments, as_text), content in itertools.product(given, (None, "")):
+        text = _written(tokenizer, arguments, content)
+        is_pythons = f"'{_KEY}'" in text or (content is None and "None" in text)
         is_quoted = f'\\"{_KEY}\\"' in text  # a text written as JSON once more
         if _VALUE in text and not is_pythons and not is_quoted:
-            return Written(text, as_text)
+            return Written(text, as_text, content)
     return None
+
+
+def _written(tokenizer: Tokenizer, arguments: Any, content: str | None) -> str:
+    """Empty where the template cannot."""
+    function = {"name": "f", "arguments": arguments}
+    call = {"id": _ID, "type": "function", "function": function}
+    messages: list[dict[str, Any]] = [
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "content": content, "tool_calls": [call]},
+    ]
+    try:
+        return tokenizer.render_chat(messages)
+    except Exception:  # the template's own: it adds an object to a text, say
+        return ""
 
 
 def detect(tokenizer: Tokenizer, written: Written | None) -> ToolFormat:

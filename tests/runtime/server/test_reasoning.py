@@ -178,6 +178,39 @@ def test_reasoning_between_special_tokens(
     assert magistral.left_over() == (0, 0, 0)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"tools": TOOLS, "tool_choice": "required", "parallel_tool_calls": False},
+        {"tools": TOOLS, "guided_json": SCHEMA},
+    ],
+)
+def test_reasoning_in_text_before_calls_by_tokens(
+    random_models: RandomModels, asked: dict[str, Any]
+) -> None:
+    """The prompt opens reasoning whose marks are text, and calls begin by special tokens."""
+    template = MAGISTRAL.replace("[THINK][/THINK]", "<think></think>") + "<think>\n"
+    tokens = {k: v for k, v in SPECIAL.items() if k != "<think>"} | {"<|assistant|>": "</think>"}
+    serving = random_models("mixed", template, tokens)
+    tokenizer, whole_answers = serving.engine.tokenizer, 0
+    calls = tokenizer.special_of["[TOOL_CALLS]"]
+    [close] = tokenizer.encode("</think>", allow_special=True)
+    for seed in range(4):
+        body = {"messages": [user("x")], "max_tokens": 100, "seed": seed, **asked}
+        body["logit_bias"] = {str(calls): 8.0 if seed % 2 else 0.0, str(close): 4.0}
+        whole = serving.ok(CHAT, **body)
+        said = message_of(whole)
+        assert joined(serving.events(CHAT, **body)) == said
+        if "incomplete" in whole["choices"][0]:
+            continue
+        whole_answers += 1
+        assert bool(said["content"]) != bool(said["calls"])
+        assert said["calls"] or "tool_choice" not in asked
+        for text in [said["content"]] if said["content"] else [a for _, a in said["calls"]]:
+            jsonschema.validate(json.loads(text), SCHEMA)
+    assert whole_answers
+
+
 def test_what_is_cut_while_reasoning_has_no_content(r1: InProcess) -> None:
     body = {"messages": [user("x")], "max_tokens": 8, "logit_bias": _close(r1, -100)}
     whole = r1.ok(CHAT, **body)

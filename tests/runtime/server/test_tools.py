@@ -10,6 +10,8 @@ import jsonschema
 import pytest
 
 from espalier.errors import NotSupportedError
+from espalier.runtime.server.chat_history import history
+from espalier.runtime.server.chat_messages import Message
 from espalier.runtime.server.dialect import Dialect
 from espalier.runtime.server.tool_formats import FORMATS
 from espalier.runtime.tokenizer import Tokenizer
@@ -37,6 +39,11 @@ def tool(name: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
     return {"type": "function", "function": {"name": name, "parameters": parameters}}
 
 
+CALL = {
+    "id": "call00000",
+    "type": "function",
+    "function": {"name": "weather", "arguments": '{"city": "Oslo"}'},
+}
 TOOLS = [tool("weather", WEATHER), tool("add", ADD)]
 SCHEMAS = {"weather": WEATHER, "add": ADD}
 
@@ -133,7 +140,35 @@ def _tokenizer(template: str) -> Tokenizer:
 def test_the_form_is_told_from_the_template(name: str) -> None:
     dialect = Dialect(_tokenizer(TEMPLATES[name]))
     assert dialect.tool_form.name == name
-    assert dialect.arguments_as_text == name.startswith("deepseek")
+    assert dialect.written is not None
+    assert dialect.written.arguments_as_text == name.startswith("deepseek")
+
+
+@pytest.mark.parametrize(
+    ("reads", "expected"),
+    [
+        ("{% if '</think>' in message.content %}{% endif %}", ""),  # R1's
+        ("{{ message.content }}", ""),
+        ("{% if message.content is not none %}{% set message = {} %}{% endif %}", None),  # V3's
+        ("{% if message.content %}{{ message.content }}{% endif %}", None),
+    ],
+)
+def test_a_message_of_calls_alone_has_the_content_that_templates_want(
+    reads: str, expected: str | None
+) -> None:
+    template = "{% for message in messages %}" + reads
+    template += """{% for call in message.tool_calls or [] %}<tool_call>
+{"name": "{{ call['function'].name }}", "arguments": {{ call['function'].arguments | tojson }}}
+</tool_call>{% endfor %}{% endfor %}"""
+    dialect = Dialect(_tokenizer(template))
+    assert dialect.tool_form.name == "hermes"
+    for content in (None, ""):
+        said = {"role": "assistant", "content": content, "tool_calls": [CALL]}
+        [made] = history([Message.model_validate(said)], dialect)
+        assert made["content"] == expected
+        assert "weather" in dialect.tokenizer.render_chat([made])
+    said = {"role": "assistant", "content": "I look.", "tool_calls": [CALL]}
+    assert history([Message.model_validate(said)], dialect)[0]["content"] == "I look."
 
 
 def test_sprigs_form(sprig: InProcess) -> None:
@@ -172,13 +207,7 @@ def test_calls_of_a_random_model_are_valid_and_streamed_alike(
         {
             "role": "assistant",
             "content": None,
-            "tool_calls": [
-                {
-                    "id": "call00000",
-                    "type": "function",
-                    "function": {"name": "weather", "arguments": '{"city": "Oslo"}'},
-                }
-            ],
+            "tool_calls": [CALL],
         },
         {"role": "tool", "tool_call_id": "call00000", "content": "rain"},
     ]
