@@ -531,6 +531,25 @@ void gated_linear(const num *gate_up, int gelu, const num *weight, const num *bi
     linear(inner, weight, bias, y, rows, inputs, outputs, add);
 }
 
+/* Logits [., width] of the rows `samples` [count] become -infinity where the bit of their row of the
+   pool [., words], rows [count], is 0, or there is none. */
+void mask(float *logits, const int64_t *samples, const int64_t *rows, const uint32_t *pool,
+          int64_t count, int64_t width, int64_t words) {
+    for (int64_t s = 0; s < count; s++) {
+        float *x = logits + samples[s] * width;
+        const uint32_t *bits = pool + rows[s] * words;
+        int64_t whole = width / 32 < words ? width / 32 : words;
+        for (int64_t w = 0; w < whole; w++) {
+            uint32_t word = bits[w];
+            if (word == 0xffffffff) continue;
+            for (int i = 0; i < 32; i++)
+                x[32 * w + i] = word >> i & 1 ? x[32 * w + i] : -INFINITY;
+        }
+        for (int64_t i = 32 * whole; i < width; i++)
+            if (i / 32 >= words || !(bits[i / 32] >> (i % 32) & 1)) x[i] = -INFINITY;
+    }
+}
+
 /* logits [rows, width] -> the likeliest of each row, the first of equals, and whether another is
    within `near` of it. A NaN is the likeliest. */
 void greedy(const float *logits, int64_t *tokens, uint8_t *ties, int64_t rows, int64_t width,

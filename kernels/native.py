@@ -56,6 +56,7 @@ _SIGNATURES: dict[str, list[Any]] = {
     "linear": [_pointer] * 4 + [_long] * 3 + [_int],
     "normed_linear": [_pointer] * 2 + [_float, _int] + [_pointer] * 3 + [_long] * 3,
     "gated_linear": [_pointer, _int] + [_pointer] * 3 + [_long] * 3 + [_int],
+    "mask": [_pointer] * 4 + [_long] * 3,
     "greedy": [_pointer] * 3 + [_long] * 2 + [_float],
 }
 

@@ -87,6 +87,21 @@ def unpack_mask(rows: Tensor, vocab: int) -> Tensor:
     return flat[:, :vocab]
 
 
+def mask_logits(logits: Tensor, pool: Tensor, rows: Tensor, samples: Tensor) -> None:
+    """Put -inf, in place, where row rows[i] of the pool [., ceil(V/32)] forbids a token to the
+    logits [S, V] of sample samples[i]; rows, samples [C] int64, no sample twice."""
+    c = operators(logits, len(rows) * logits.shape[1])
+    if c is not None and logits.is_contiguous() and pool.is_contiguous():
+        pointers = (x.data_ptr() for x in (logits, samples, rows, pool))
+        c.mask(*pointers, len(rows), logits.shape[1], pool.shape[1])
+        return
+    allowed = unpack_mask(pool[rows], logits.shape[1])
+    if len(rows) == len(logits):
+        logits.masked_fill_(~allowed.index_select(0, samples.argsort()), -torch.inf)
+    else:
+        logits[samples] = logits[samples].masked_fill_(~allowed, -torch.inf)
+
+
 def _borders(
     scores: Tensor, doubt: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, width: int
 ) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..kernels.attention_plan import SharedRun
-from ..kernels.sampling import HOTTEST, masked_greedy, masked_sample, noise_keys, unpack_mask
+from ..kernels.sampling import HOTTEST, mask_logits, masked_greedy, masked_sample, noise_keys
 from .batch import ForwardBatch
 from .biases import BiasTable
 from .fixed_shapes import BLOCK, forward_mixed
@@ -104,9 +104,8 @@ class TorchRunner:
         self._biases.bias(logits, seats)
         self._penalties.apply(logits, seats)
         bans = self._biases.ban(logits, seats, plan.sample_positions)
-        allowed = self._allowed(masks, len(seats), logits.shape[1])
-        if allowed is not None:
-            logits.masked_fill_(~allowed, -torch.inf)  # these logits are a copy of this step's
+        if masks.samples:  # these logits are a copy of this step's
+            mask_logits(logits, self._pool, self._index(masks.rows), self._index(masks.samples))
         alone = [i for i, seat in enumerate(seats) if seat in self._fixed] if self._fixed else []
         if not alone:
             handle.tokens, handle.near = self._choose(logits, plan)
@@ -250,16 +249,6 @@ class TorchRunner:
             self._pool = grown
         words = torch.from_numpy(masks.new_words.view(np.int32))
         self._pool[self._index(masks.new_rows)] = words.to(self.device)
-
-    def _allowed(self, masks: Masks, count: int, vocab: int) -> Tensor | None:
-        if not masks.samples:
-            return None
-        rows = unpack_mask(self._pool[self._index(masks.rows)], vocab)
-        if len(masks.samples) == count:
-            return rows
-        allowed = torch.ones((count, vocab), dtype=torch.bool, device=self.device)
-        allowed[self._index(masks.samples)] = rows
-        return allowed
 
     def _logprobs(
         self, handle: _Launched, rows: list[int], tokens: list[int], top: int

@@ -19,7 +19,7 @@ from espalier.kernels.activation import gelu_mul, gelu_mul_reference, silu_mul, 
 from espalier.kernels.attention import paged_attention, paged_attention_reference
 from espalier.kernels.native_attention import FEW, attend_few
 from espalier.kernels.norm import RMSNorm, rms_norm_reference
-from espalier.kernels.sampling import NEAR_TIE, masked_greedy
+from espalier.kernels.sampling import NEAR_TIE, mask_logits, masked_greedy
 from tests.attention_cases import make_case
 
 pytestmark = pytest.mark.skipif(
@@ -161,6 +161,32 @@ def test_greedy(rows: int, vocab: int, masked: bool, seed: int, levels: int) -> 
         assert int(tokens[row]) == scores.index(best)
         close = sum(x >= float(torch.tensor(best) - NEAR_TIE) for x in scores)
         assert bool(ties[row]) == (close > 1)
+
+
+@given(
+    count=st.integers(1, 4),
+    vocab=st.integers(1, 200),
+    words=st.integers(1, 7),
+    seed=st.integers(0, 99),
+    in_c=st.booleans(),
+)
+def test_masks(count: int, vocab: int, words: int, seed: int, in_c: bool) -> None:
+    torch.manual_seed(seed)
+    logits = torch.randn(4, vocab)
+    logits[0, 0] = math.nan
+    pool = torch.randint(-(1 << 31), 1 << 31, (5, words), dtype=torch.int64).to(torch.int32)
+    pool[1], pool[2] = -1, 0
+    samples, rows = torch.randperm(4)[:count], torch.randint(0, 5, (count,))
+    expected = logits.clone()
+    for sample, row in zip(samples.tolist(), rows.tolist(), strict=True):
+        for token in range(vocab):
+            word = int(pool[row, token // 32]) if token // 32 < words else 0
+            if not word >> token % 32 & 1:
+                expected[sample, token] = -math.inf
+    library = native.library
+    with mock.patch.object(native, "library", lambda dtype: library(dtype) if in_c else None):
+        mask_logits(logits, pool, rows, samples)
+    torch.testing.assert_close(logits, expected, equal_nan=True, rtol=0, atol=0)
 
 
 @pytest.fixture
