@@ -77,7 +77,8 @@ def gen(
     regex: str | None = None,
     json_schema: Any = None,
 ) -> Gen[Any] | Select:
-    """Generate text; with a dtype, JSON of that type, whose value stays text."""
+    """Generate text; with a dtype, JSON of that type, whose value stays text. With choices it is
+    `select`, and what a select has no use for is left out, as SGLang leaves it out."""
     given = dict(locals())
     if choices:
         return select(name, choices, temperature or 0.0, choices_method or token_length_normalized)

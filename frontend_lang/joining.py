@@ -127,7 +127,7 @@ class Race:
                 async with asyncio.timeout(self.plan.timeout):
                     await until(self._decided)
         except asyncio.CancelledError:
-            self._stop()
+            self._stop("its task was cancelled")
             raise
         stopped = self._stop()
         await until(self._all)
@@ -162,22 +162,24 @@ class Race:
         """Whether as many as were asked for came through."""
         return self.plan.first is not None and len(self._sound) >= self.plan.first
 
-    def _stop(self) -> dict[int, str]:
+    def _stop(self, cause: str | None = None) -> dict[int, str]:
         """Cancel what is not at rest; why, by branch ("" where it is not wanted any more)."""
         plan = self.plan
         with self._changed:
-            running = [b for b in range(len(self._states)) if b not in self._rested]
+            running = sorted({*range(len(self._states))} - {*self._rested})
             enough = self._enough()
             decided = self._decided()
-        if enough:
+        if cause is not None:
+            reason = told = cause
+        elif enough:
             reason, told = f"join(first={plan.first}) had enough", ""
         elif decided:
             reason = told = "another branch failed"
         else:
             reason = told = f"it was not done within {plan.timeout} s"
-        for branch in running:
-            node = self._states[branch]._interpreter.node
-            self._states[branch].session.cancel(reason, below=node.path)
+        if running:
+            paths = {self._states[branch]._interpreter.node.path for branch in running}
+            self._states[0].session.cancel_branches(reason, paths)
         return dict.fromkeys(running, told)
 
     def _ended(self, stopped: dict[int, str]) -> Ended:

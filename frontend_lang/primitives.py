@@ -10,10 +10,9 @@ from dataclasses import replace
 from typing import Any, NoReturn, TypeVar, Unpack, overload
 
 from ..errors import InvalidRequestError, NotSupportedError
-from ..grammar.spec import GrammarSpec
-from ..grammar.terms import Term, grammar as spec_of
 from ..types import check_names
 from .choices import resolve_method
+from .constraints import constraint
 from .expr import (
     Expr,
     ExprList,
@@ -35,18 +34,12 @@ from .options import (
     check_bool,
     check_fields,
     check_gen_names,
-    check_regex,
     sampling_fields,
 )
 from .reasoning import ReasoningFormat, reasoning_format
-from .tools import checked_tools
-from .typed import grammar_of, resolve_dtype, schema_grammar, structural_grammar
 from .where import Where, caller, said_at
 
 T = TypeVar("T")
-_CONSTRAINTS = (
-    "dtype", "regex", "json_schema", "ebnf", "structural_tag", "tools", "grammar",
-)  # fmt: skip
 ROLES = ("system", "user", "assistant")
 
 
@@ -87,7 +80,7 @@ def _gen(args: tuple[Any, ...], options: dict[str, Any], where: Where) -> Gen[An
         return _gen_choices(name, given, where)
     if "choices_method" in given:
         raise InvalidRequestError("choices_method is given without choices", where=str(where))
-    dtype, grammar = _constraint(given, where)
+    dtype, grammar = constraint(given, where)
     params = sampling_fields(given, where)
     if "seed" in given:
         params["seed"] = given["seed"]
@@ -184,12 +177,19 @@ def select(
         check_name(name, where, optional=True)
         check_fields(fields)
         check_bool("overwrite", overwrite)
+        method = resolve_method(choices_method)
+        if method is not None and method.rule is not None and temperature > 0:
+            raise InvalidRequestError(
+                expected="temperature 0 with a rule of one's own, which chooses itself",
+                got=repr(temperature),
+                where="temperature",
+            )
         return Select(
             name,
             _checked_choices(choices, where),
             where,
             temperature=temperature,
-            method=resolve_method(choices_method),
+            method=method,
             seed=seed,
             overwrite=overwrite,
         )
@@ -233,45 +233,6 @@ def _checked_choices(choices: Any, where: Where) -> tuple[str, ...]:
             )
         seen.add(choice)
     return tuple(choices)
-
-
-def _constraint(given: dict[str, Any], where: Where) -> tuple[Any, GrammarSpec | None]:
-    kinds = [name for name in _CONSTRAINTS if name in given]
-    if len(kinds) > 1:
-        raise InvalidRequestError(
-            expected=f"one of {', '.join(_CONSTRAINTS)}",
-            got=" and ".join(kinds),
-            where=str(where),
-        )
-    if "regex" in given:
-        return None, GrammarSpec.regex(check_regex(given["regex"], where))
-    if "json_schema" in given:
-        return None, schema_grammar(given["json_schema"])
-    if "ebnf" in given:
-        return None, GrammarSpec.ebnf(given["ebnf"])
-    if "structural_tag" in given:
-        return None, structural_grammar(given["structural_tag"], where)
-    if "tools" in given:
-        calls = checked_tools(given["tools"], where)
-        return calls, calls.grammar
-    if "grammar" in given:
-        return None, _as_spec(given["grammar"], where)
-    if "dtype" in given:
-        dtype = resolve_dtype(given["dtype"])
-        return dtype, grammar_of(dtype)
-    return None, None
-
-
-def _as_spec(given: object, where: Where) -> GrammarSpec:
-    if isinstance(given, GrammarSpec):
-        return given
-    if isinstance(given, Term):
-        return spec_of(given)
-    raise InvalidRequestError(
-        expected="a GrammarSpec, or a term of espalier.grammar.terms",
-        got=repr(given)[:80],
-        where=str(where),
-    )
 
 
 def _role(role: str, content: Expr | str | None) -> ExprList:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ..errors import InvalidRequestError, NotSupportedError
+from ..errors import EngineError, InvalidRequestError, NotSupportedError
 from ..types import Result, SamplingParams
 from .backends.base import Backend, Call, check_result
 from .driver import driver, refuse_to_wait_here
@@ -29,7 +30,8 @@ class PrefixPin:
         """Let it be evicted like any other; again does nothing."""
         number, self._number = self._number, None
         if number is not None:
-            self._backend.unpin(number)
+            with contextlib.suppress(EngineError):  # an engine that is gone holds nothing
+                self._backend.unpin(number)
 
     def __enter__(self) -> PrefixPin:
         return self

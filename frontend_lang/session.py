@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -129,13 +129,17 @@ class Session:
             if interpreter.feed is not None:
                 interpreter.feed.close(interpreter.error or failure)
 
-    def cancel(self, reason: str, below: tuple[int, ...] = ()) -> None:
-        """Cancel every state's calls, also those that are still to come. below: only of the state
-        at this path of forks and of those forked from it, and only what they run now."""
-        if not below:
-            self.cancelled = reason
+    def cancel(self, reason: str) -> None:
+        """Cancel every state's calls, also those that are still to come."""
+        self.cancelled = reason
         for interpreter in self.states():
-            if interpreter.node.path[: len(below)] == below:
+            interpreter.cancel(reason)
+
+    def cancel_branches(self, reason: str, paths: Collection[tuple[int, ...]]) -> None:
+        """Cancel what the branches of one fork run, at these paths, and all forked from them."""
+        length = len(next(iter(paths)))
+        for interpreter in self.states():
+            if interpreter.node.path[:length] in paths:
                 interpreter.cancel(reason)
 
     def states(self) -> list[Interpreter]:

@@ -98,11 +98,12 @@ def checked_tools(tools: Any, where: Where) -> ToolCalls:
     else:
         names = [getattr(tool, "__name__", None) for tool in tools]
         for tool, name in zip(tools, names, strict=True):
-            if not inspect.isroutine(tool) or name == "<lambda>" or names.count(name) > 1:
+            waits = inspect.iscoroutinefunction(tool)
+            if not inspect.isroutine(tool) or waits or name == "<lambda>" or names.count(name) > 1:
                 wrong = tool
     if wrong is not None:
         raise InvalidRequestError(
-            expected="a list of Python functions, each with a name of its own",
+            expected="a list of plain Python functions, each with a name of its own",
             got=repr(wrong)[:80],
             where=f"{where}, tools",
         )

@@ -89,3 +89,5 @@ def test_a_rule_of_ones_own() -> None:
     wrong = ChoicesMethod("wrong", rule=lambda _evidence: ("ugly", {}))
     with pytest.raises(esp.ProgramError, match="one of the choices"):
         body.run(rule=wrong, backend=backend)["x"]
+    with pytest.raises(InvalidRequestError, match="temperature 0"):
+        esp.select("x", ["a"], temperature=0.5, choices_method=wrong)

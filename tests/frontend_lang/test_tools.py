@@ -72,9 +72,15 @@ def test_what_is_cut() -> None:
         step(EngineError("gone"))
 
 
-@pytest.mark.parametrize("tools", [[], [lambda a: a], [add, add], "add", [3], add, [esp.Scripted]])
+async def later(a: int) -> int:
+    return a
+
+
+@pytest.mark.parametrize(
+    "tools", [[later], [], [lambda a: a], [add, add], "add", [3], add, [esp.Scripted]]
+)
 def test_what_is_no_tool(tools: Any) -> None:
-    with pytest.raises(InvalidRequestError, match="Python functions"):
+    with pytest.raises(InvalidRequestError, match="plain Python functions"):
         esp.gen("x", tools=tools)
     with pytest.raises(InvalidRequestError, match="one of"):
         esp.gen("x", int, tools=[add])
