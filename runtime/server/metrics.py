@@ -35,6 +35,16 @@ STATS: dict[str, tuple[str, str, str]] = {
     "vllm:prefix_cache_queries_total": ("counter", "prompt tokens looked up", "prompt_tokens"),
     "vllm:prefix_cache_hits_total": ("counter", "prompt tokens found cached", "cached_tokens"),
     "vllm:num_preemptions_total": ("counter", "sequences retracted", "retractions"),
+    "vllm:spec_decode_num_draft_tokens_total": (
+        "counter",
+        "tokens guessed where a grammar forces text",
+        "drafted_tokens",
+    ),
+    "vllm:spec_decode_num_accepted_tokens_total": (
+        "counter",
+        "of these, those that were right",
+        "accepted_tokens",
+    ),
     "espalier:computed_tokens_total": ("counter", "prompt tokens computed", "computed_tokens"),
     "espalier:shared_tokens_total": (
         "counter",
