@@ -89,9 +89,9 @@ class Counts:
             matcher = _regex(self.compiler, pattern).matcher()
             text, draw = b"", random.Random(number)
             for _ in range(3):
+                mask = self._mask(matcher)
                 if (pattern, text) not in drawn:
                     drawn.add((pattern, text))
-                    mask = self._mask(matcher)
                     for token, spelled in enumerate(self.tokens):
                         if token not in self.compiler.vocabulary.special_ids:
                             right = bool(spelled) and _extendable(oracle, text + spelled)
@@ -144,7 +144,7 @@ class Counts:
         each = round(DOCUMENTS * self.share / len(self.schemas)) + 1
         for schema in self.schemas:
             draw = random.Random(zlib.crc32(schema.name.encode()))
-            values = [*_leaves(schema.instances), None, True, 0, -3, 2.5, "", "a", [], {}]
+            values = [*_leaves(_copy(schema.instances)), None, True, 0, -3, 2.5, "", "a", [], {}]
             for number in range(each):
                 value = _copy(draw.choice(schema.instances))
                 for _ in range(0 if not number else draw.choice([1, 1, 2, 4])):
@@ -282,7 +282,13 @@ def _string(draw: random.Random) -> str:
 
 
 def _copy(value: Any) -> Any:
-    return json.loads(json.dumps(value))
+    """A copy; whole numbers without a fraction, as integers are written on purpose."""
+    return json.loads(json.dumps(value), parse_float=_number)
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    return int(number) if number.is_integer() and abs(number) < 1e15 else number
 
 
 def _leaves(value: Any) -> list[Any]:
