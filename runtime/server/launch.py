@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import socket
@@ -62,9 +63,9 @@ class Uvicorn(uvicorn.Server):
         _log.info("shutting down: %d requests in work", admission.inflight)
         if not await admission.drain(self._server.settings.shutdown_timeout):
             _log.warning("%d requests are cut off", admission.inflight)
-            await self._server.supervisor.close()  # which tells them
-            await admission.drain(_TELL_SECONDS)
-            self.config.timeout_graceful_shutdown = 0
+        await self._server.supervisor.close()  # which tells those who still wait for the engine
+        await admission.drain(_TELL_SECONDS)
+        self.config.timeout_graceful_shutdown = int(_TELL_SECONDS)
         self.should_exit = True
 
     def _fail(self) -> None:
@@ -105,11 +106,12 @@ def serve(options: EngineOptions, settings: ServerSettings, began: float | None 
         spent = ", ".join(f"{name} {value:.2f}" for name, value in parts.items())
         scheme = "https" if settings.tls_cert else "http"
         shown = f"[{host}]" if ":" in host else host
-        sys.stderr.write(
-            f"espalier serve: {server.model_name} ready on {scheme}://{shown}:{port} "
-            f"in {time.monotonic() - began:.2f} s ({spent})\n"
-        )
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # a full disk: nobody reads it, but many may be served
+            sys.stderr.write(
+                f"espalier serve: {server.model_name} ready on {scheme}://{shown}:{port} "
+                f"in {time.monotonic() - began:.2f} s ({spent})\n"
+            )
+            sys.stderr.flush()
 
     return run(server, sock, tell)
 
@@ -139,6 +141,8 @@ def run(server: Server, sock: socket.socket, ready: Callable[[], None]) -> int:
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)
     uvicorn_server.run(sockets=[sock])
+    if uvicorn_server.force_exit:
+        server.supervisor.kill()  # whoever waits for it would hold the end up
     return 1 if uvicorn_server.failed else 0
 
 

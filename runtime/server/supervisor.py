@@ -67,6 +67,13 @@ class Supervisor:
             task.cancel()
         await _beside(self._engine.shutdown)
 
+    def kill(self) -> None:
+        """End the engine at once, whatever it does."""
+        link = self._engine.link
+        if isinstance(link, ProcessLink):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(link.pid, signal.SIGKILL)
+
     # -- death -------------------------------------------------------------------------------------
 
     def _listen(self, engine: Engine) -> None:
@@ -122,19 +129,19 @@ class Supervisor:
             asked = asyncio.ensure_future(_beside(engine.stats))
             done, _ = await asyncio.wait({asked}, timeout=limit)
             if not done:
-                await self._kill(engine)
+                await self._end_stuck(engine)
             with contextlib.suppress(EspalierError):
                 await asked
 
-    async def _kill(self, engine: Engine) -> None:
+    async def _end_stuck(self, engine: Engine) -> None:
         link = engine.link
-        if not isinstance(link, ProcessLink):
-            return
+        assert isinstance(link, ProcessLink)
         _log.error("no answer of the engine for %.0f s: it is ended", self._settings.watchdog)
         with contextlib.suppress(ProcessLookupError):
             os.kill(link.pid, signal.SIGUSR1)  # it writes its stack (engine_process.py)
             await asyncio.sleep(_DUMP_SECONDS)
-            os.kill(link.pid, signal.SIGKILL)
+        if engine is self._engine:
+            self.kill()
 
     def _spawn(self, job: object) -> None:
         assert asyncio.iscoroutine(job)

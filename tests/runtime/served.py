@@ -11,8 +11,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import IO, Any
 
+import httpx
 import openai
 import psutil
 
@@ -22,15 +23,29 @@ LONG: dict[str, Any] = {"prompt": [3], "max_tokens": 500_000, "ignore_eos": True
 READY = re.compile(r"ready on (http://\S+) in [\d.]+ s \(imports .*first token")
 
 
+def start(
+    *flags: str, stderr: int | IO[Any] = subprocess.PIPE, **limits: float
+) -> subprocess.Popen[str]:
+    """`espalier serve` on a free port. limits: those of the server that no flag sets."""
+    code = (
+        "import sys\n"
+        "import espalier.runtime.server.settings as settings\n"
+        "make = settings.Limits\n"
+        f"settings.Limits = lambda **given: make(**{{**given, **{limits!r}}})\n"
+        "from espalier.runtime.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    how = ("-c", code) if limits else ("-m", "espalier.runtime.cli")
+    command = [sys.executable, *how, "serve", "--port", "0", *flags]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, stderr=stderr, text=True, env=env)
+
+
 class Served:
     """A server's process, once it is ready."""
 
-    def __init__(
-        self, *flags: str, start: tuple[str, ...] = ("-m", "espalier.runtime.cli")
-    ) -> None:
-        command = [sys.executable, *start, "serve", "--port", "0", *flags]
-        env = {**os.environ, "PYTHONPATH": str(ROOT)}
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
+    def __init__(self, *flags: str, **limits: float) -> None:
+        self.process = start(*flags, **limits)
         self.said: list[str] = []
         assert self.process.stderr is not None
         for line in self.process.stderr:
@@ -52,7 +67,7 @@ class Served:
         [child] = [
             child
             for child in psutil.Process(self.process.pid).children()
-            if any("engine_process" in part for part in child.cmdline())
+            if "engine_process" in _line(child)
         ]
         return child
 
@@ -60,6 +75,28 @@ class Served:
         return openai.OpenAI(
             base_url=f"{self.url}/v1", api_key="x", max_retries=0, timeout=60, **options
         )
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, _, port = self.url.removeprefix("http://").rpartition(":")
+        return host, int(port)
+
+    def workers(self) -> list[psutil.Process]:
+        """The engine's processes that read grammars."""
+        return [child for child in self.engine.children() if "grammar_worker" in _line(child)]
+
+    def fine(self) -> None:
+        """Nothing runs or waits, every slot is free or in the tree, and it makes tokens."""
+
+        def idle() -> bool:
+            told = httpx.get(f"{self.url}/server_info", timeout=10).json()
+            stats = told["stats"]
+            left = (told["inflight"], stats["running"], stats["waiting"], stats["pinned_slots"])
+            unused = stats["free_slots"] + stats["evictable_slots"]
+            return left == (0, 0, 0, 0) and unused == stats["capacity"]
+
+        until(idle)
+        assert httpx.get(f"{self.url}/health_generate", timeout=30).status_code == 200
 
     def close(self) -> None:
         """Once it has ended."""
@@ -75,9 +112,13 @@ class Served:
         assert left == [], "orphans"
 
 
+def _line(process: psutil.Process) -> str:
+    return " ".join(process.cmdline())
+
+
 @contextlib.contextmanager
-def served(*flags: str, **more: Any) -> Iterator[Served]:
-    made = Served(*flags, **more)
+def served(*flags: str, **limits: float) -> Iterator[Served]:
+    made = Served(*flags, **limits)
     try:
         yield made
     finally:

@@ -196,15 +196,8 @@ def test_a_second_signal_ends_at_once(text_folder: Path) -> None:
 
 def test_slow_and_broken_clients_harm_nobody(text_folder: Path) -> None:
     """Heads and bodies that never end, readers that never read, and 200 clients that give up."""
-    code = (
-        "import sys\n"
-        "from espalier.runtime.server.settings import Limits\n"
-        "import espalier.runtime.server.settings as s\n"
-        "s.Limits = lambda **g: Limits(head_seconds=1, body_seconds=1, send_seconds=1, **g)\n"
-        "from espalier.runtime.cli import main; sys.exit(main(sys.argv[1:]))"
-    )
     flags = ("null", "--tokenizer", str(text_folder), "--log-level", "error")
-    with served(*flags, start=("-c", code)) as made:
+    with served(*flags, head_seconds=1, body_seconds=1, send_seconds=1) as made:
         host, port = made.url.removeprefix("http://").split(":")
         head = "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\n"
         body = json.dumps(LONG | {"stream": True, "logprobs": 0})
@@ -241,12 +234,7 @@ def test_slow_and_broken_clients_harm_nobody(text_folder: Path) -> None:
         assert httpx.post(f"{made.url}/v1/completions", json=short, timeout=10).status_code == 200
         assert time.monotonic() - began < 5
 
-        def idle() -> bool:
-            told = httpx.get(f"{made.url}/server_info", timeout=10).json()
-            stats = told["stats"]
-            return (told["inflight"], stats["running"], stats["waiting"]) == (0, 0, 0)
-
-        until(idle)
+        made.fine()
         for sock in sockets.values():
             sock.close()
 

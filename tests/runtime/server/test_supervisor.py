@@ -80,7 +80,7 @@ def test_a_stuck_engine_is_noticed_though_every_thread_waits_for_it(
         ended.append(which)
         engine.killed.set()
 
-    monkeypatch.setattr(Supervisor, "_kill", kill)
+    monkeypatch.setattr(Supervisor, "_end_stuck", kill)
 
     async def stuck() -> None:
         supervisor = Supervisor(lambda: engine, _settings())

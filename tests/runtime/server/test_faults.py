@@ -1,0 +1,307 @@
+"""What the machine and its users do to a server, and that nothing of it is left: every test ends in
+`Served.fine`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.runtime.served import LONG, Served, served, start, until
+
+SHORT = LONG | {"max_tokens": 1}
+PATH = "/v1/completions"
+
+
+@pytest.fixture(scope="module")
+def server(text_folder: Path) -> Iterator[Served]:
+    """Of little patience."""
+    flags = ("null", "--tokenizer", str(text_folder))
+    with served(*flags, head_seconds=1.5, body_seconds=1.5, send_seconds=1) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _all_is_well_in_the_end(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "server" in request.fixturenames:
+        request.getfixturevalue("server").fine()
+
+
+def head(body: bytes, more: str = "") -> bytes:
+    lines = (
+        f"POST {PATH} HTTP/1.1",
+        "host: localhost",
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+    )
+    return "\r\n".join(lines).encode() + b"\r\n" + more.encode() + b"\r\n"
+
+
+def asked(made: Served, body: dict[str, Any]) -> socket.socket:
+    """A connection that has sent a request, and takes little of the answer."""
+    data = json.dumps(body).encode()
+    sock = socket.create_connection(made.address, timeout=20)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.sendall(head(data) + data)
+    return sock
+
+
+# -- processes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.5, 0.9])
+def test_sigterm_in_the_start(text_folder: Path, seconds: float) -> None:
+    process = start("null", "--tokenizer", str(text_folder))
+    time.sleep(seconds)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    process.communicate(timeout=20)
+    assert psutil.wait_procs(children, timeout=15)[1] == []
+
+
+def test_sigterm_in_compile_prefill_and_decode(text_folder: Path) -> None:
+    """Those who are not done in time are told so, each of them, and no process is left."""
+    flags = ("null", "--tokenizer", str(text_folder), "--shutdown-timeout", "0.3")
+    flags += ("--step-tokens", "8")
+    bodies = {
+        "compile": SHORT | {"regex": "b"},
+        "prefill": SHORT | {"prompt": [3] * 400_000},
+        "decode": LONG,
+        "stream": LONG | {"stream": True},
+    }
+    with served(*flags) as made, ThreadPoolExecutor(4) as pool:
+        post = httpx.Client(base_url=made.url, timeout=30).post
+        assert post(PATH, json=SHORT | {"regex": "a"}).status_code == 200
+        [worker] = made.workers()
+        worker.suspend()
+        children = psutil.Process(made.process.pid).children(recursive=True)
+        waiting = {name: pool.submit(post, PATH, json=body) for name, body in bodies.items()}
+        until(lambda: _in_work(made) == 4)
+        made.process.terminate()
+        answers = {name: request.result() for name, request in waiting.items()}
+        with contextlib.suppress(psutil.NoSuchProcess):
+            worker.resume()
+        assert made.process.wait(timeout=20) == 0
+        assert psutil.wait_procs(children, timeout=15)[1] == []
+    *_, error, _, done, _, _ = answers.pop("stream").text.split("\n")
+    assert '"engine_dead"' in error
+    assert done == "data: [DONE]"
+    for name, answer in answers.items():
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "engine_dead"), name
+
+
+def _in_work(made: Served) -> int:
+    inflight: int = httpx.get(f"{made.url}/server_info", timeout=10).json()["inflight"]
+    return inflight
+
+
+def test_a_worker_that_is_killed_over_a_grammar(server: Served) -> None:
+    """Another one reads it."""
+    with httpx.Client(base_url=server.url, timeout=30) as client, ThreadPoolExecutor(1) as pool:
+        assert client.post(PATH, json=SHORT | {"regex": "x"}).status_code == 200
+        [worker] = server.workers()
+        worker.suspend()
+        waiting = pool.submit(client.post, PATH, json=SHORT | {"regex": "y"})
+        until(lambda: _in_work(server) == 1)
+        worker.kill()
+        assert waiting.result().json()["choices"][0]["text"] == "y"
+        assert worker not in server.workers()
+
+
+def test_a_stuck_engine_is_ended_though_many_ask_for_it(text_folder: Path) -> None:
+    """Nobody has a request in work: controls alone wait, more of them than there are threads."""
+    flags = ("null", "--tokenizer", str(text_folder), "--watchdog-timeout", "0.5")
+    with served(*flags) as made, ThreadPoolExecutor(40) as pool:
+        made.engine.suspend()
+        asking = [pool.submit(httpx.get, f"{made.url}/metrics", timeout=30) for _ in range(40)]
+        assert all(request.result().status_code in (200, 503) for request in asking)
+        until(lambda: httpx.get(f"{made.url}/health_generate", timeout=30).status_code == 200)
+        made.engine.send_signal(signal.SIGUSR1)  # as the watchdog does to one that still runs
+        until(lambda: any("most recent call first" in line for line in made.said))
+        made.fine()
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_server_with_a_stuck_engine_ends(text_folder: Path, signals: int) -> None:
+    """After ten seconds, or at once; whoever waits for the engine is told the first time."""
+    with served("null", "--tokenizer", str(text_folder)) as made:
+        engine = made.engine
+        engine.suspend()
+        with ThreadPoolExecutor(10) as pool:
+            asking = [pool.submit(httpx.get, f"{made.url}/metrics", timeout=30) for _ in range(10)]
+            time.sleep(0.3)
+            made.process.terminate()
+            if signals == 2:
+                time.sleep(0.3)
+                made.process.terminate()
+            assert made.process.wait(timeout=25 if signals == 1 else 3) == 0
+            for request in asking:
+                with contextlib.suppress(*([httpx.HTTPError] if signals == 2 else [])):
+                    assert request.result().json()["error"]["code"] == "engine_dead"
+        assert psutil.wait_procs([engine], timeout=15)[1] == []
+
+
+# -- the machine -----------------------------------------------------------------------------------
+
+
+def test_no_more_files(server: Served) -> None:
+    """With every descriptor taken, those who are in go on, and the others wait for a place: the
+    idle are shown out."""
+    process = psutil.Process(server.process.pid)
+    usual, (soft, hard) = process.num_fds(), process.rlimit(psutil.RLIMIT_NOFILE)
+    with contextlib.ExitStack() as stack, httpx.Client(base_url=server.url, timeout=20) as client:
+        assert client.post(PATH, json=SHORT).status_code == 200
+        process.rlimit(psutil.RLIMIT_NOFILE, (usual + 10, hard))
+        stack.callback(process.rlimit, psutil.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(25):
+            stack.enter_context(socket.create_connection(server.address, timeout=20))
+        until(lambda: process.num_fds() >= usual + 10)
+        assert client.post(PATH, json=SHORT).status_code == 200
+        assert httpx.post(f"{server.url}{PATH}", json=SHORT, timeout=20).status_code == 200
+    until(lambda: process.num_fds() <= usual + 2)
+
+
+def test_a_full_disk(text_folder: Path) -> None:
+    """Neither logs nor anything else can be written."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    flags = ("null", "--tokenizer", str(text_folder), "--port", str(port), "--log-level", "debug")
+    with open("/dev/full", "w") as full:
+        process = start(*flags, stderr=full)
+    psutil.Process(process.pid).rlimit(psutil.RLIMIT_FSIZE, (0, 0))
+    url = f"http://127.0.0.1:{port}"
+
+    def up() -> bool:
+        assert process.poll() is None
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"{url}/health").status_code == 200
+        return False
+
+    try:
+        until(up)
+        for more in ({}, {"regex": "a|b"}, {"stream": True}, {"temperature": -1}):
+            answer = httpx.post(f"{url}{PATH}", json=SHORT | more, timeout=20)
+            assert answer.status_code == (400 if "temperature" in more else 200)
+        assert httpx.get(f"{url}/health_generate", timeout=20).status_code == 200
+    finally:
+        process.terminate()
+        assert process.wait(timeout=20) == 0
+
+
+# -- clients ---------------------------------------------------------------------------------------
+
+
+def test_who_reads_a_byte_a_second(server: Served) -> None:
+    """A stream, and an answer that is large: both are cut off, and hold up nobody meanwhile."""
+    process = psutil.Process(server.process.pid)
+    usual = process.num_fds()
+    bodies = [
+        LONG | {"stream": True, "logprobs": 0},
+        {"prompt": [3] * 50_000, "max_tokens": 1, "echo": True, "logprobs": 5},
+    ]
+    slow = [asked(server, body) for body in bodies]
+    until(lambda: _in_work(server) == 0)  # the stream's is no more, nor is the answer made again
+    ended = time.monotonic() + 20
+    for sock in slow:
+        with contextlib.suppress(ConnectionResetError):
+            while process.num_fds() > usual and sock.recv(1):
+                assert time.monotonic() < ended
+                time.sleep(0.5)
+        sock.close()
+    until(lambda: process.num_fds() <= usual + 1)
+
+
+def test_heads_that_trickle_in(server: Served) -> None:
+    """200 connections send a byte at a time; who comes meanwhile is answered at once."""
+    sockets = [socket.create_connection(server.address, timeout=20) for _ in range(200)]
+    line = head(b"{}")
+    for place in range(10):
+        for sock in sockets:
+            with contextlib.suppress(ConnectionError):
+                sock.sendall(line[place : place + 1])
+        began = time.monotonic()
+        assert httpx.post(f"{server.url}{PATH}", json=SHORT, timeout=20).status_code == 200
+        assert time.monotonic() - began < 2
+    for sock in sockets:
+        with contextlib.suppress(ConnectionResetError):
+            assert sock.recv(10) == b""
+        sock.close()
+
+
+def _gaps(server: Served, stop: threading.Event) -> list[float]:
+    """Seconds between the pieces of a stream, which goes on until it is told to stop."""
+    gaps, last = [], time.monotonic()
+    body = LONG | {"stream": True}
+    with httpx.stream("POST", f"{server.url}{PATH}", json=body, timeout=60) as stream:
+        for _ in stream.iter_bytes():
+            now = time.monotonic()
+            gaps.append(now - last)
+            last = now
+            if stop.is_set():
+                break
+    return gaps
+
+
+_CHUNKS = (
+    b"POST %s HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n" % PATH.encode()
+)
+HOSTILE: dict[str, tuple[dict[str, Any] | bytes, int]] = {
+    "a long text": ({"prompt": " " * 1_000_000}, 200),
+    "wrong entries": (b'{"prompt":[' + b",".join([b"{}"] * 1_000_000) + b"]}", 400),
+    "wrong names": (b"{" + b",".join(b'"%07d":0' % n for n in range(300_000)) + b"}", 400),
+    "deep": (b'{"prompt":' * 100_000, 400),
+    "deep within": (SHORT | {"guided_json": '{"a":' * 50_000}, 400),
+    "not the least a number": (b'{"prompt":"x","n":' + b"9" * 1_000_000 + b"}", 400),
+    "a regex": (SHORT | {"regex": "(((a{1,1000}){1,1000}){1,1000}){1,1000}b"}, 200),
+    "too many states": (SHORT | {"regex": "(.*a.{40}|.*b.{50}){20}&"}, 200),
+    "a grammar": (SHORT | {"ebnf": "root ::= " + "(" * 5_000 + '"a"' + ")" * 5_000}, 400),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_is_hostile_holds_up_no_stream(server: Served, name: str) -> None:
+    body, status = HOSTILE[name]
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        streaming = pool.submit(_gaps, server, stop)
+        until(lambda: _in_work(server) == 1)
+        began = time.monotonic()
+        headers = {"content-type": "application/json"}
+        answer = httpx.post(f"{server.url}{PATH}", content=data, headers=headers, timeout=60)
+        took = time.monotonic() - began
+        stop.set()
+        gaps = streaming.result()
+    assert answer.status_code == status, answer.text[:500]
+    print(name, answer.status_code, f"{took:.2f}", f"{max(gaps):.3f}", answer.text[:150])
+    assert max(gaps) < 1.5
+
+
+def test_a_body_of_tiny_chunks(server: Served) -> None:
+    """uvicorn takes up to 256 KiB of them in one go."""
+    data = b'{"prompt":"' + b"x" * 200_000 + b'","max_tokens":1}'
+    wire = head(b"").replace(b"content-length: 0", b"transfer-encoding: chunked")
+    wire += b"".join(b"1\r\n%c\r\n" % byte for byte in data) + b"0\r\n\r\n"
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        streaming = pool.submit(_gaps, server, stop)
+        until(lambda: _in_work(server) == 1)
+        with socket.create_connection(server.address, timeout=60) as sock:
+            sock.sendall(wire)
+            said = sock.recv(200)
+        stop.set()
+        gaps = streaming.result()
+    print(said[:30], f"{max(gaps):.3f}")
+    assert max(gaps) < 0.5
