@@ -18,7 +18,7 @@ ifeq ($(PY),.venv/bin/python)
 READY = .make/setup
 endif
 
-.PHONY: help setup fmt check test cover soak fuzz counts test-gpu bench bench-gpu demo dist clean
+.PHONY: help setup fmt check test cover soak soak-server fuzz counts test-gpu bench bench-gpu demo dist clean
 help:
 	@echo "make demo      a guided tour with the embedded model (no download), under a minute"
 	@echo "make setup     one environment under .venv, with everything the other targets need"
@@ -28,6 +28,7 @@ help:
 	@echo "               ARGS='-k radix' is handed to pytest"
 	@echo "make cover     the same, with line coverage and its floors"
 	@echo "make soak      50,000 requests of mixed kinds in too little memory, each result checked"
+	@echo "make soak-server  50,000 requests over HTTP, right, wrong and left: does a server grow or fail?"
 	@echo "make fuzz      SECONDS=600 of wrong schemas, regexes and grammars for the three parsers"
 	@echo "make counts    masks, documents, strings and walks of grammars against other means, in full"
 	@echo "make bench     the benchmarks that make README's table"
@@ -74,6 +75,9 @@ cover: $(READY)
 # The small form of it is one of the tests.
 soak: $(READY)
 	$(PY) -m espalier.runtime.cli bench soak --json benchmarks/results/soak.json
+
+soak-server: $(READY)
+	$(PY) -m espalier.runtime.cli bench soak_server --json benchmarks/results/soak-server.json
 
 # A short form of it, the same each time, is one of the tests. With atheris installed, it helps.
 SECONDS ?= 600

@@ -22,6 +22,17 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from ..errors import InvalidRequestError
 
 _REASONING = ("reasoning_content", "thinking", "reasoning")
+# What a template that gets what it did not expect may raise, and what the sandbox does.
+_COMPLAINTS = (
+    jinja2.TemplateError,
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    MemoryError,
+)
 _PROBE = "What is said here"
 
 
@@ -119,7 +130,7 @@ class ChatTemplate:
                 add_generation_prompt=add_generation_prompt,
                 **{**self._variables, **_plain(variables)},
             )
-        except (jinja2.TemplateError, TypeError, ValueError, KeyError) as error:
+        except _COMPLAINTS as error:
             raise InvalidRequestError(
                 f"the chat template refuses these messages: {error}", where="messages"
             ) from error
@@ -152,7 +163,7 @@ class ChatTemplate:
                 add_generation_prompt=False,
                 **self._variables,
             )
-        except (jinja2.TemplateError, TypeError, ValueError, KeyError):
+        except _COMPLAINTS:
             return False
         quoted = (f"'{_PROBE}'", f'"{_PROBE}"')
         return _PROBE in text and not any(quote in text for quote in quoted)

@@ -20,6 +20,7 @@ BUILT = {
 }
 LONG = {
     "soak": "50,000 requests of mixed kinds in too little memory: is any wrong or left over?",
+    "soak_server": "50,000 requests over HTTP, right, wrong and left: does a server grow or fail?",
 }
 GPU = {"kernels": "times of the Triton kernels on a GPU, beside torch's and what bandwidth allows"}
 KNOWN = BUILT | LONG | GPU
@@ -46,7 +47,7 @@ prefix, cpu and grammar read their workloads from the folder that ESPALIER_DATA 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     built, long, gpu = (
-        "\n".join(f"  {name:10} {what}" for name, what in group.items())
+        "\n".join(f"  {name:11} {what}" for name, what in group.items())
         for group in (BUILT, LONG, GPU)
     )
     parser.description = ABOUT.format(built=built, long=long, gpu=gpu)

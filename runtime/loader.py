@@ -194,6 +194,13 @@ def tensor_files(folder: Path) -> dict[str, Path]:
             raise ModelLoadError(
                 expected="an object 'weight_map'", got=repr(entries), where=str(index)
             )
+        for file in entries.values():
+            if not isinstance(file, str) or Path(file).name != file:
+                raise ModelLoadError(
+                    expected="names of files that lie beside it",
+                    got=repr(file)[:200],
+                    where=str(index),
+                )
         return {name: folder / file for name, file in entries.items()}
     single = folder / "model.safetensors"
     if not single.is_file():

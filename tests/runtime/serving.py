@@ -126,7 +126,11 @@ def message_of(answer: dict[str, Any], index: int = 0) -> dict[str, Any]:
 
 
 async def call_until(
-    app: Any, path: str, body: dict[str, Any], leave: Callable[[list[dict[str, Any]]], bool]
+    app: Any,
+    path: str,
+    body: dict[str, Any],
+    leave: Callable[[list[dict[str, Any]]], bool],
+    method: str = "POST",
 ) -> list[dict[str, Any]]:
     """Sends a request whose client vanishes once `leave(messages sent to it)`; what it got."""
     sent: list[dict[str, Any]] = []
@@ -149,7 +153,7 @@ async def call_until(
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.1",
-        "method": "POST",
+        "method": method,
         "path": path,
         "raw_path": path.encode(),
         "query_string": b"",

@@ -68,8 +68,37 @@ def test_an_index_that_promises_too_much(folder: Path) -> None:
     assert error.where == str(folder / "model.safetensors")
     index.write_text("{}")
     assert "weight_map" in str(_error(folder))
-    index.write_text(json.dumps({"weight_map": dict.fromkeys(names, "../evil.safetensors")}))
-    assert "evil" in str(_error(folder))
+    for file in ("../evil.safetensors", "/evil.safetensors", "a/evil.safetensors", "..", 5, None):
+        index.write_text(json.dumps({"weight_map": dict.fromkeys(names, file)}))
+        assert str(file) in str(_error(folder).got)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"\xff" * 8,
+        (1 << 40).to_bytes(8, "little"),
+        (2).to_bytes(8, "little") + b"[]",
+        *(
+            len(text).to_bytes(8, "little") + text
+            for text in (
+                b'{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}',
+                b'{"a":{"dtype":"F32","shape":[4294967296,4294967296,16],"data_offsets":[0,4]}}',
+                b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,1099511627776]}}',
+                b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}',
+                b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},'
+                b'"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+                b'{"a":' * 5_000,
+            )
+        ),
+    ],
+)
+def test_a_header_that_lies(folder: Path, header: bytes) -> None:
+    """Lengths, shapes and places that no file has: named, and nothing of that size is asked for."""
+    (folder / "model.safetensors").write_bytes(header + b"\0" * 4)
+    error = _error(folder)
+    assert error.where == str(folder / "model.safetensors")
+    assert "cannot be read" in error.message
 
 
 def test_missing_tensor(folder: Path) -> None:

@@ -153,6 +153,21 @@ def test_a_server_with_a_stuck_engine_ends(text_folder: Path, signals: int) -> N
         assert psutil.wait_procs([engine], timeout=15)[1] == []
 
 
+def test_one_port_and_no_call_outward(server: Served) -> None:
+    """Of the server, its engine and its grammars' readers, while they work."""
+    with httpx.Client(base_url=server.url, timeout=20) as client:
+        assert client.post(PATH, json=SHORT | {"regex": "p"}).status_code == 200
+        process = psutil.Process(server.process.pid)
+        found = [
+            connection
+            for one in (process, *process.children(recursive=True))
+            for connection in one.net_connections(kind="inet")
+        ]
+    listening = [one.laddr for one in found if one.status == psutil.CONN_LISTEN]
+    assert listening == [server.address]
+    assert {one.laddr for one in found} == {server.address}, "a connection that we began"
+
+
 # -- the machine -----------------------------------------------------------------------------------
 
 
