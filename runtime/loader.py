@@ -195,9 +195,10 @@ def tensor_files(folder: Path) -> dict[str, Path]:
                 expected="an object 'weight_map'", got=repr(entries), where=str(index)
             )
         for file in entries.values():
-            if not isinstance(file, str) or Path(file).name != file:
+            beside = isinstance(file, str) and Path(file).name == file
+            if not beside or not file.endswith(".safetensors"):
                 raise ModelLoadError(
-                    expected="names of files that lie beside it",
+                    expected="names of safetensors files that lie beside it",
                     got=repr(file)[:200],
                     where=str(index),
                 )

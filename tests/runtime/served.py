@@ -24,9 +24,9 @@ READY = re.compile(r"ready on (http://\S+) in [\d.]+ s \(imports .*first token")
 
 
 def start(
-    *flags: str, stderr: int | IO[Any] = subprocess.PIPE, **limits: float
+    *flags: str, port: int = 0, stderr: int | IO[Any] = subprocess.PIPE, **limits: float
 ) -> subprocess.Popen[str]:
-    """`espalier serve` on a free port. limits: those of the server that no flag sets."""
+    """`espalier serve`, by default on a free port. limits: those of the server that no flag sets."""
     code = (
         "import sys\n"
         "import espalier.runtime.server.settings as settings\n"
@@ -36,7 +36,7 @@ def start(
         "sys.exit(main(sys.argv[1:]))"
     )
     how = ("-c", code) if limits else ("-m", "espalier.runtime.cli")
-    command = [sys.executable, *how, "serve", "--port", "0", *flags]
+    command = [sys.executable, *how, "serve", "--port", str(port), *flags]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, stderr=stderr, text=True, env=env)
 

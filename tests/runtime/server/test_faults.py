@@ -192,9 +192,9 @@ def test_a_full_disk(text_folder: Path) -> None:
     """Neither logs nor anything else can be written."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    flags = ("null", "--tokenizer", str(text_folder), "--port", str(port), "--log-level", "debug")
+    flags = ("null", "--tokenizer", str(text_folder), "--log-level", "debug")
     with open("/dev/full", "w") as full:
-        process = start(*flags, stderr=full)
+        process = start(*flags, port=port, stderr=full)
     psutil.Process(process.pid).rlimit(psutil.RLIMIT_FSIZE, (0, 0))
     url = f"http://127.0.0.1:{port}"
 
