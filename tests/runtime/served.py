@@ -24,9 +24,12 @@ READY = re.compile(r"ready on (http://\S+) in [\d.]+ s \(imports .*first token")
 
 
 def start(
-    *flags: str, port: int = 0, stderr: int | IO[Any] = subprocess.PIPE, **limits: float
+    *flags: str,
+    port: int = 0,
+    stderr: int | IO[Any] = subprocess.PIPE,
+    limits: dict[str, float] | None = None,
 ) -> subprocess.Popen[str]:
-    """`espalier serve`, by default on a free port. limits: those of the server that no flag sets."""
+    """`espalier serve`, by default on a free port. limits: those that no flag sets."""
     code = (
         "import sys\n"
         "import espalier.runtime.server.settings as settings\n"
@@ -45,7 +48,7 @@ class Served:
     """A server's process, once it is ready."""
 
     def __init__(self, *flags: str, **limits: float) -> None:
-        self.process = start(*flags, **limits)
+        self.process = start(*flags, limits=limits)
         self.said: list[str] = []
         assert self.process.stderr is not None
         for line in self.process.stderr:
