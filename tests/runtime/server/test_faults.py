@@ -28,7 +28,7 @@ PATH = "/v1/completions"
 def server(text_folder: Path) -> Iterator[Served]:
     """Of little patience."""
     flags = ("null", "--tokenizer", str(text_folder))
-    with served(*flags, head_seconds=1.5, body_seconds=1.5, send_seconds=1) as made:
+    with served(*flags, head_seconds=2.5, body_seconds=2.5, send_seconds=1) as made:
         yield made
 
 
@@ -122,7 +122,7 @@ def test_a_worker_that_is_killed_over_a_grammar(server: Served) -> None:
 
 def test_a_stuck_engine_is_ended_though_many_ask_for_it(text_folder: Path) -> None:
     """Nobody has a request in work: controls alone wait, more of them than there are threads."""
-    flags = ("null", "--tokenizer", str(text_folder), "--watchdog-timeout", "0.5")
+    flags = ("null", "--tokenizer", str(text_folder), "--watchdog-timeout", "2")
     with served(*flags) as made, ThreadPoolExecutor(40) as pool:
         made.engine.suspend()
         asking = [pool.submit(httpx.get, f"{made.url}/metrics", timeout=30) for _ in range(40)]
@@ -146,7 +146,7 @@ def test_a_server_with_a_stuck_engine_ends(text_folder: Path, signals: int) -> N
             if signals == 2:
                 time.sleep(0.3)
                 made.process.terminate()
-            assert made.process.wait(timeout=25 if signals == 1 else 3) == 0
+            assert made.process.wait(timeout=25 if signals == 1 else 8) == 0
             for request in asking:
                 with contextlib.suppress(*([httpx.HTTPError] if signals == 2 else [])):
                     assert request.result().json()["error"]["code"] == "engine_dead"
@@ -248,30 +248,54 @@ def test_heads_that_trickle_in(server: Served) -> None:
                 sock.sendall(line[place : place + 1])
         began = time.monotonic()
         assert httpx.post(f"{server.url}{PATH}", json=SHORT, timeout=20).status_code == 200
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5
     for sock in sockets:
         with contextlib.suppress(ConnectionResetError):
             assert sock.recv(10) == b""
         sock.close()
 
 
-def _gaps(server: Served, stop: threading.Event) -> list[float]:
-    """Seconds between the pieces of a stream, which goes on until it is told to stop."""
-    gaps, last = [], time.monotonic()
-    body = LONG | {"stream": True}
-    with httpx.stream("POST", f"{server.url}{PATH}", json=body, timeout=60) as stream:
-        for _ in stream.iter_bytes():
-            now = time.monotonic()
-            gaps.append(now - last)
-            last = now
-            if stop.is_set():
-                break
-    return gaps
+class Stream:
+    """A stream that goes on while the block runs. Its longest gap before `mark` says how busy the
+    machine is, and the longest after it what was done to the stream."""
+
+    def __init__(self, server: Served) -> None:
+        self._server = server
+        self._gaps: list[tuple[float, float]] = []
+        self._marked = 0.0
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(1)
+
+    def __enter__(self) -> Stream:
+        self._reading = self._pool.submit(self._read)
+        until(lambda: len(self._gaps) > 200)
+        self._marked = time.monotonic()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._reading.result()
+        self._pool.shutdown()
+
+    def unharmed(self, seconds: float) -> bool:
+        """Whether nothing held it up for so long, beyond what the machine did before."""
+        calm = max(gap for at, gap in self._gaps if at < self._marked)
+        after = max((gap for at, gap in self._gaps if at >= self._marked), default=0)
+        print(f"longest gap {after:.3f} s, {calm:.3f} before")
+        return after < seconds + 5 * calm
+
+    def _read(self) -> None:
+        last = time.monotonic()
+        body = LONG | {"stream": True}
+        with httpx.stream("POST", f"{self._server.url}{PATH}", json=body, timeout=60) as stream:
+            for _ in stream.iter_bytes():
+                now = time.monotonic()
+                self._gaps.append((now, now - last))
+                last = now
+                if self._stop.is_set():
+                    break
 
 
-_CHUNKS = (
-    b"POST %s HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n" % PATH.encode()
-)
 HOSTILE: dict[str, tuple[dict[str, Any] | bytes, int]] = {
     "a long text": ({"prompt": " " * 1_000_000}, 200),
     "wrong entries": (b'{"prompt":[' + b",".join([b"{}"] * 1_000_000) + b"]}", 400),
@@ -289,19 +313,11 @@ HOSTILE: dict[str, tuple[dict[str, Any] | bytes, int]] = {
 def test_what_is_hostile_holds_up_no_stream(server: Served, name: str) -> None:
     body, status = HOSTILE[name]
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    stop = threading.Event()
-    with ThreadPoolExecutor(1) as pool:
-        streaming = pool.submit(_gaps, server, stop)
-        until(lambda: _in_work(server) == 1)
-        began = time.monotonic()
-        headers = {"content-type": "application/json"}
+    headers = {"content-type": "application/json"}
+    with Stream(server) as stream:
         answer = httpx.post(f"{server.url}{PATH}", content=data, headers=headers, timeout=60)
-        took = time.monotonic() - began
-        stop.set()
-        gaps = streaming.result()
     assert answer.status_code == status, answer.text[:500]
-    print(name, answer.status_code, f"{took:.2f}", f"{max(gaps):.3f}", answer.text[:150])
-    assert max(gaps) < 1.5
+    assert stream.unharmed(1)
 
 
 def test_a_body_of_tiny_chunks(server: Served) -> None:
@@ -309,14 +325,7 @@ def test_a_body_of_tiny_chunks(server: Served) -> None:
     data = b'{"prompt":"' + b"x" * 200_000 + b'","max_tokens":1}'
     wire = head(b"").replace(b"content-length: 0", b"transfer-encoding: chunked")
     wire += b"".join(b"1\r\n%c\r\n" % byte for byte in data) + b"0\r\n\r\n"
-    stop = threading.Event()
-    with ThreadPoolExecutor(1) as pool:
-        streaming = pool.submit(_gaps, server, stop)
-        until(lambda: _in_work(server) == 1)
-        with socket.create_connection(server.address, timeout=60) as sock:
-            sock.sendall(wire)
-            said = sock.recv(200)
-        stop.set()
-        gaps = streaming.result()
-    print(said[:30], f"{max(gaps):.3f}")
-    assert max(gaps) < 0.5
+    with Stream(server) as stream, socket.create_connection(server.address, timeout=60) as sock:
+        sock.sendall(wire)
+        assert sock.recv(200).startswith((b"HTTP/1.1 200", b"HTTP/1.1 408"))
+    assert stream.unharmed(0.4)
