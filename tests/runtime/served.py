@@ -130,7 +130,7 @@ def served(*flags: str, **limits: float) -> Iterator[Served]:
         made.close()
 
 
-def until(true: Callable[[], object], seconds: float = 30) -> None:
+def until(true: Callable[[], object], seconds: float = 100) -> None:
     """Wait for it; no longer than that."""
     end = time.monotonic() + seconds
     while not true():
