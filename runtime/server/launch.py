@@ -61,12 +61,14 @@ class Uvicorn(uvicorn.Server):
     async def _drain(self) -> None:
         admission = self._server.admission
         _log.info("shutting down: %d requests in work", admission.inflight)
-        if not await admission.drain(self._server.settings.shutdown_timeout):
-            _log.warning("%d requests are cut off", admission.inflight)
-        await self._server.supervisor.close()  # which tells those who still wait for the engine
-        await admission.drain(_TELL_SECONDS)
-        self.config.timeout_graceful_shutdown = int(_TELL_SECONDS)
-        self.should_exit = True
+        try:
+            if not await admission.drain(self._server.settings.shutdown_timeout):
+                _log.warning("%d requests are cut off", admission.inflight)
+            await self._server.supervisor.close()  # which tells those who still wait for the engine
+            await admission.drain(_TELL_SECONDS)
+        finally:
+            self.config.timeout_graceful_shutdown = int(_TELL_SECONDS)
+            self.should_exit = True
 
     def _fail(self) -> None:
         self.failed = True
