@@ -72,10 +72,13 @@ class Content:
         self.template_first: bool | None = None
         self.rewritten = False
         self.lost_tokens = 0
+        self._split = ""  # pending text that has no stable split
 
     def fork(self) -> Content:
         """A copy that shares all of it; the stable part of the pending text is encoded first."""
-        self._settle(self.encoder.stable_split(self.pending))
+        if self.pending is not self._split:  # else another branch of it has looked already
+            self._settle(self.encoder.stable_split(self.pending))
+            self._split = self.pending
         self.tokens.shared()
         twin = self.snapshot()
         twin.lost_tokens = 0
