@@ -12,6 +12,7 @@ BUILT = {
     "cpu": "decoding speed on one CPU thread, beside transformers",
     "scheduler": "CPU time of a step around a model that costs nothing, as batch and queue grow",
     "grammar": "compiling and masks beside XGrammar, llguidance and outlines-core; verdicts",
+    "programs": "programs interpreted and compiled: tokens computed over the optimum, and time",
     "frontend": "forks, constants and calls of programs, beside SGLang's frontend",
     "radix": "match, insert and evict at 1e3 to 1e6 nodes of the prefix tree",
     "startup": "seconds of each phase from the command to the first token over HTTP",
