@@ -85,16 +85,15 @@ def measure(twin: Twin, size: int = SIZE, rounds: int = ROUNDS) -> list[Row]:
         for how, figures in found.items():
             ratio = figures.computed / figures.optimum
             rows.append(Row(name=f"{name}/{how}", value=ratio, unit="computed/optimal"))
+        ratio = found["compiled"].computed / found["interpreted"].computed
+        rows.append(Row(name=f"{name}/computed", value=ratio, unit="compiled/interpreted"))
         spent: dict[str, list[float]] = {how: [] for how in runs}
         for _ in range(rounds):
             for how, program in runs.items():
                 spent[how].append(cpu_seconds(program, batch, capacity))
-        for what, ours, others in (
-            ("computed", found["compiled"].computed, found["interpreted"].computed),
-            ("time", min(spent["compiled"]), min(spent["interpreted"])),
-        ):
-            unit = "compiled/interpreted"
-            rows.append(Row(name=f"{name}/{what}", value=ours / others, unit=unit))
+        if rounds:
+            ratio = min(spent["compiled"]) / min(spent["interpreted"])
+            rows.append(Row(name=f"{name}/time", value=ratio, unit="compiled/interpreted"))
         if bound == "unbounded":
             capacity = max(found["compiled"].distinct // 4, found["compiled"].longest + 1)
     return rows

@@ -8,6 +8,9 @@ python examples/tree_of_thought.py
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import espalier as esp
 
 QUESTION = "Use 4, 9, 10 and 13 to make 24."
@@ -41,10 +44,17 @@ def tree_of_thought(
     return s["answer"]
 
 
+def by_branch(*answers: str) -> Callable[[Any], str]:
+    """An answer for each branch, whoever asks first."""
+    return lambda asked: answers[int("".join(map(str, asked.path[1::2])), 2)]
+
+
 SCRIPT = {
-    "plan": [" differences first", " products first"],
-    "try": [" 10 - 4 = 6, stuck", " (10 - 4) * (13 - 9) = 24", " 4 * 9 = 36, stuck", " stuck"],
-    "mark": ["2", "5", "2", "1"],
+    "plan": by_branch(" differences first", " products first"),
+    "try": by_branch(
+        " 10 - 4 = 6, stuck", " (10 - 4) * (13 - 9) = 24", " 4 * 9 = 36, stuck", " stuck"
+    ),
+    "mark": by_branch("2", "5", "2", "1"),
     "answer": " (10 - 4) * (13 - 9)",
 }
 

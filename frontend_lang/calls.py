@@ -28,7 +28,7 @@ async def run_gen(state: Interpreter, expr: Gen[Any], variable: Variable, index:
     """Generate, append, fill the variable. Raises what the backend raises."""
     session = state.session
     streamed = False
-    record = CallRecord("gen", expr.name, str(expr.where), index)
+    record = CallRecord("gen", expr.name, str(expr.where), index, began=session.elapsed())
     state.node.calls.append(record)
     try:
         params = sampling_params(
@@ -51,6 +51,7 @@ async def run_gen(state: Interpreter, expr: Gen[Any], variable: Variable, index:
             where=str(expr.where),
             holds=state.take_holds(),
         )
+        record.prompt_tokens = state.content.tokens
         streamed = session.stream and params.n == 1
         if streamed:
             result = await _streamed(state, call, expr, variable, len(taken))
@@ -63,6 +64,8 @@ async def run_gen(state: Interpreter, expr: Gen[Any], variable: Variable, index:
         record.error = str(error) or type(error).__name__
         record.finish_reason = "error"
         raise
+    finally:
+        record.ended = session.elapsed()
     _note(record, result)
     cut = isinstance(result.matched_stop, str)
     meta = gen_meta(result, _speller(state, expr))
@@ -147,7 +150,7 @@ async def _streamed(
 async def run_select(state: Interpreter, expr: Select, variable: Variable, index: int) -> None:
     """Score the choices, append the winner, fill the variable. Raises what the backend raises."""
     session = state.session
-    record = CallRecord("select", expr.name, str(expr.where), index)
+    record = CallRecord("select", expr.name, str(expr.where), index, began=session.elapsed())
     state.node.calls.append(record)
     seed = expr.seed
     if seed is None:
@@ -169,9 +172,13 @@ async def run_select(state: Interpreter, expr: Select, variable: Variable, index
         record.error = str(error) or type(error).__name__
         record.finish_reason = "error"
         raise
+    finally:
+        record.ended = session.elapsed()
     record.count(choice.results)
     record.finish_reason = "stop"
     record.text = choice.text
+    record.choices = choice.meta["probabilities"]
+    record.prompt_tokens = state.content.tokens
     state.content.add_choice(choice.token_ids, choice.text)
     variable.feed.put(choice.text, choice.meta)
     if state.feed is not None:
@@ -245,6 +252,8 @@ def _note(record: CallRecord, result: Result) -> None:
     record.finish_reason = result.finish_reason
     record.incomplete = result.incomplete
     record.text = result.text
+    record.token_ids = result.token_ids
+    record.logprobs = result.logprobs
 
 
 def _remaining(seconds: float | None) -> float | None:

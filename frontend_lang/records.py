@@ -6,14 +6,18 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..errors import EspalierError
-from ..types import Result, Times
+from ..types import Result, Times, TokenLogprob
+from .tokens import Tokens
+
+_UNTOLD = ("times", "prompt_tokens", "token_ids", "logprobs", "choices")
 
 
 @dataclass
 class CallRecord:
     """One call and what it cost. Token counts are sums over the rows of a select.
 
-    loss: tokens that a re-rendered chat template made worthless before this call.
+    began, ended: seconds from the run's start. prompt_tokens, token_ids, logprobs, choices: what
+    was asked and said, for the page (report_page.py); no part of the data.
     """
 
     kind: Literal["gen", "select"]
@@ -32,6 +36,12 @@ class CallRecord:
     near_ties: int = 0
     text: str = ""
     error: str | None = None
+    began: float = 0.0
+    ended: float | None = None
+    prompt_tokens: Tokens | None = None
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprob] | None = None
+    choices: dict[str, float] | None = None
 
     def count(self, results: list[Result]) -> None:
         """Add up what the requests of this call report."""
@@ -48,7 +58,7 @@ class CallRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
-        data = {key: value for key, value in self.__dict__.items() if key != "times"}
+        data = {key: value for key, value in self.__dict__.items() if key not in _UNTOLD}
         data["times"] = {name: getattr(self.times, name) for name in Times.__struct_fields__}
         return data
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +30,16 @@ class Report:
         self._session = session
         self.root = root
 
+    @property
+    def program(self) -> str:
+        """The program's name."""
+        return self._session.program
+
+    def seconds(self) -> float:
+        """How long the run took, or has taken so far."""
+        ended = self._session.ended
+        return self._session.elapsed() if ended is None else ended - self._session.started
+
     def calls(self) -> Iterator[CallRecord]:
         """Every call, parents before their forks."""
         for node in _walk(self.root):
@@ -50,12 +59,10 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: program, seed, seconds, totals, and the tree."""
-        ended = self._session.ended
-        seconds = (time.monotonic() if ended is None else ended) - self._session.started
         return {
-            "program": self._session.program,
+            "program": self.program,
             "seed": self._session.seed,
-            "seconds": seconds,
+            "seconds": self.seconds(),
             "totals": self.totals(),
             "tree": self.root.to_dict(),
         }
@@ -63,6 +70,20 @@ class Report:
     def json(self, indent: int | None = 2) -> str:
         """`to_dict` as JSON text."""
         return json.dumps(self.to_dict(), ensure_ascii=False, indent=indent)
+
+    def html(self) -> str:
+        """One page that needs nothing else: the tree, each call's prompt with cached, computed and
+        generated tokens coloured, and when each ran. Probabilities are told where the run asked for
+        them (`run(..., logprobs=3)`)."""
+        from .report_page import page
+
+        return page(self, self._session.backend.tokenizer)
+
+    def _repr_html_(self) -> str:
+        """In a notebook."""
+        from .report_page import body
+
+        return body(self, self._session.backend.tokenizer)
 
     def text(self, width: int = 120) -> str:
         """The table as plain text."""

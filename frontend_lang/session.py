@@ -73,6 +73,10 @@ class Session:
         """Whether all that the run asks is to be the same to the last bit."""
         return bool(self.defaults.get("deterministic", False))
 
+    def elapsed(self) -> float:
+        """Seconds since the run's start."""
+        return time.monotonic() - self.started
+
     def content(self) -> Content:
         """An empty state's content."""
         return Content(self.machine.encoder, self.machine.chat)

@@ -41,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="sprig", help="sprig, a folder or a hub id")
     parser.add_argument("--seed", type=int, help="of the program; drawn and reported without one")
     parser.add_argument("--report", choices=["table", "json", "none"], default="table")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the report as a page")
     parser.add_argument("--text", action="store_true", help="print the whole text, not the values")
 
 
@@ -55,6 +56,9 @@ def run(args: argparse.Namespace) -> int:
             raise
         except Exception as error:  # the program's own; --debug shows its traceback
             raise program_failure(program.name, error, program.where) from error
+        if args.html is not None:
+            state.sync()
+            args.html.write_text(state.report().html(), encoding="utf-8")
         show(state, args)
     return 0
 

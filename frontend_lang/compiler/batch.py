@@ -93,10 +93,11 @@ class Batch:
         bounded = num_threads == "auto"
         capacity = backend.info().get("capacity") if bounded else None
         self._room = Room(self._limit, capacity)
-        self._needs = None
+        self._needs: Needs | None = None
         if capacity is not None:
             defaults = run_fields(self._options)
-            self._needs = Needs(compiled.ir, self._machine, defaults)
+            needs = Needs(compiled.ir, self._machine, defaults)
+            self._needs = needs if needs.known else None
         seed = options.get("seed")
         self._seed = seeds.draw() if seed is None else seeds.checked(seed)
         self._running: set[Session] = set()
@@ -175,7 +176,9 @@ class Batch:
         if self._stopped:
             state.session.cancel(_STOPPED)
         try:
-            await self._compiled.perform(state, arguments)
+            grown = await self._compiled.perform(state, arguments)
+            if self._needs is not None:
+                self._needs.learn(arguments, grown)
         except Exception as error:  # one fails alone; run_batch's caller finds it in error()
             state.finish(self._program.failure(error))
         finally:

@@ -59,6 +59,11 @@ class Execution:
         if self.failure is not None:
             raise self.failure
 
+    def grown(self) -> int:
+        """Tokens of all streams, each beyond the one that it was forked from."""
+        each = (state._interpreter for state in self._states.values())
+        return sum(len(one.content.tokens) - len(one.origin.tokens) for one in each)
+
     def fail(self, error: BaseException) -> None:
         """The program ends here, as if its function had raised. What follows from it is no other
         failure."""

@@ -4,7 +4,8 @@ The graph is walked once without arguments and once for each of them (bounds.py)
 need grows in proportion to the arguments' tokens. What a run shares with the one before it, the
 constant text up to the first argument that differs, is counted once.
 
-An argument's tokens are counted for every eighth run, and told by its length in between.
+An argument's tokens are counted for every eighth run, and told by its length in between. What gens
+and functions really said is learnt from the runs that have ended.
 """
 
 from __future__ import annotations
@@ -20,28 +21,41 @@ from .bounds import bounds
 
 _STEP = 1024
 _COUNTED = 8
+_MARGIN = 1.05
 
 
 class Needs:
-    """The needs of one batch's runs, asked in the order in which they begin."""
+    """The needs of one batch's runs, asked in the order in which they begin. known: False where a
+    function says what the only call is about: who shares what, the engine's queue finds better."""
 
     def __init__(self, graph: ir.Graph, machine: Machine, defaults: Mapping[str, Any]) -> None:
         self._encoder = machine.encoder
         self._names = [parameter.name for parameter in graph.parameters]
+        self._distinct = 0
         self._before: Mapping[str, Any] | None = None
         self._slopes: dict[str, float] = {}
         self._rates: dict[str, float] = {}
         self._runs = 0
         self._lead: list[tuple[str | None, int]] = []
         self._base = 0
+        self.known = True
+        self._predicted = self._grown = 0
         try:
             empty = bounds(graph, machine.encoder, machine.chat, None, defaults)
-            self._base, self._lead = empty.peak, empty.lead
+            self._base, self._lead, self._distinct = empty.peak, empty.lead, empty.distinct
+            told = not any(name.endswith("()") for name in empty.missing)
+            self.known = told or len(empty.calls) > 1
             for name in self._names:
                 grown = bounds(graph, machine.encoder, machine.chat, {name: _STEP}, defaults)
                 self._slopes[name] = max(0.0, (grown.peak - empty.peak) / _STEP)
         except EspalierError:  # the runs will say so themselves
             return
+
+    def learn(self, arguments: Mapping[str, Any], grown: int) -> None:
+        """A run with these arguments came to so many distinct tokens."""
+        sizes = sum(self._rate(name, str(arguments.get(name, ""))) for name in self._slopes)
+        self._predicted += self._distinct + sizes
+        self._grown += grown
 
     def of(self, arguments: Mapping[str, Any]) -> int:
         """Tokens beside those that the run before this one wants, too."""
@@ -59,6 +73,8 @@ class Needs:
                     break
         self._before = arguments
         self._runs += 1
+        if self._predicted:
+            need *= _MARGIN * self._grown / self._predicted
         return max(0, round(need) - shared)
 
     def _size(self, name: str, text: str) -> int:
@@ -66,6 +82,9 @@ class Needs:
             tokens = len(self._encoder.run(text))
             self._rates[name] = max(tokens / len(text), self._rates.get(name, 0.0))
             return tokens
+        return self._rate(name, text)
+
+    def _rate(self, name: str, text: str) -> int:
         return math.ceil(self._rates.get(name, 1.0) * len(text))
 
     def _said_before(self, name: str | None) -> list[str]:

@@ -134,13 +134,16 @@ class CompiledProgram:
                 )
         return self.program.bind_arguments(args, keywords)
 
-    async def perform(self, state: ProgramState, arguments: Mapping[str, Any]) -> None:
-        """One run on a fresh state, on the driver's loop. Raises what the program raises."""
+    async def perform(self, state: ProgramState, arguments: Mapping[str, Any]) -> int:
+        """One run on a fresh state, on the driver's loop; returns how many distinct tokens it came
+        to. Raises what the program raises."""
+        execution = Execution(self._bound, state, arguments)
         try:
-            await Execution(self._bound, state, arguments).perform()
+            await execution.perform()
         finally:
             state.session.close()
         state.finish()
+        return execution.grown()
 
     # -- looking at it -----------------------------------------------------------------------------
 

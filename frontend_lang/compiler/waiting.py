@@ -46,6 +46,8 @@ async def failures(
         for future in done:
             number = todo.pop(future)
             found = set_here[number].values()
+            for variable in found:  # a join's or a function's is filled beside its stream
+                await filled(variable)
             cause = future.result() or next((v.read_error for v in found if v.read_error), None)
             if cause is not None:
                 failed[number] = BranchError(f"branch {number} failed: {cause}", where=op.where)

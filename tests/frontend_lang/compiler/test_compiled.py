@@ -129,12 +129,29 @@ SCRIPT: dict[str | None, Any] = {
     "x": {"Ada!": 0.5, "other": 0.5}, "y": lambda asked: asked.choices[0], "z": "abc",
     "good": {"yes": 0.6, "no": 0.4},
 }  # fmt: skip
+
+
+@esp.function
+def nested(s: State) -> Any:
+    s += "a"
+    outer = s.fork(2)
+    for branch in outer:
+        inner = branch.fork(2)
+        inner += " b" + esp.gen("part", 5, temperature=1.0)
+        inner.join()
+        branch["seen"] = vote(branch["part"])
+    outer.join()
+    s += f"{s['part'][1][0]} {s['seen'][0]}"
+    return s["part"], s["seen"]
+
+
 PROGRAMS: list[tuple[esp.Program[Any], dict[str, Any]]] = [
     (chat, {"topic": "owls"}),
     (tree, {"question": "why?"}),
     (joined, {"text": "Once"}),
     (typed, {}),
     (picks, {"word": "Ada"}),
+    (nested, {}),
 ]
 
 
