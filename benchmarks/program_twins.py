@@ -64,9 +64,9 @@ def react(s: State, question: str) -> None:
 @function
 def tree_of_thought(s: State, question: str) -> None:
     s += HEAD + question
-    level = [s]
+    level: list[State] = [s]
     for depth in range(3):
-        grown = []
+        grown: list[State] = []
         for state in level:
             branches = state.fork(3)
             for number, branch in enumerate(branches):

@@ -38,6 +38,7 @@ class Bound:
                     overwrite=True,
                     text_in_logprobs=op.text_in_logprobs,
                     reasoning=reasoning_of(op),
+                    heal=op.heal,
                 )
 
 

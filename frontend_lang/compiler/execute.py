@@ -139,7 +139,8 @@ class Execution:
             case ir.Say():
                 self._say(op, where, submit)
             case ir.Generate():
-                submit(op_of(self.bound.gens[id(op)], self._declare_gen(state, op)))
+                variable = self._declare_gen(state, op)
+                submit(op_of(self.bound.gens[id(op)], variable, op.priority))
             case ir.Choose():
                 self._choose(op, where, submit, self._declare(state, op.name, op.value))
             case ir.Role():
@@ -188,10 +189,10 @@ class Execution:
 
         if any(map(fill.needs_values, op.choices)):
             queued = self._waiting(op, where, select)
-            queued.variable = variable
+            queued.variable, queued.priority = variable, op.priority
             submit(queued)
         else:
-            submit(op_of(select(), variable))
+            submit(op_of(select(), variable, op.priority))
 
     def _waiting(
         self, op: ir.Say | ir.Choose, where: Where, make: Callable[[], Text | Select]

@@ -26,6 +26,8 @@ def entry(value: Any, path: Sequence[int | str]) -> Any:
 def shown(value: Any, slot: ir.Slot, where: str) -> str:
     """The value as the slot's place writes it. Raises InvalidRequestError for what is no text where
     only text can stand."""
+    if slot.conversion == "s":
+        value = str(value)
     if slot.exact:
         if isinstance(value, str):
             return str.__str__(value)
@@ -35,9 +37,7 @@ def shown(value: Any, slot: ir.Slot, where: str) -> str:
             where=where,
             hint="Only text can be added to a state as it is. Write an f-string around the value.",
         )
-    if slot.conversion == "s":
-        value = str(value)
-    elif slot.conversion == "r":
+    if slot.conversion == "r":
         value = repr(value)
     return format(value, slot.spec)
 

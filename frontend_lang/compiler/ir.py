@@ -110,6 +110,8 @@ class Generate(_Op, frozen=True, kw_only=True, tag="gen"):
     type: str | None = None
     text_in_logprobs: bool | None = None
     reasoning: Reasoning | None = None
+    heal: bool = False
+    priority: int | None = None
 
     def __post_init__(self) -> None:
         """JSON has lists for tuples, texts for keys, and null for what bans a token."""
@@ -130,6 +132,7 @@ class Choose(_Op, frozen=True, kw_only=True, tag="select"):
     temperature: float = 0.0
     method: str | None = None
     seed: int | None = None
+    priority: int | None = None
 
 
 class Role(_Op, frozen=True, kw_only=True, tag="role"):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, cast
 
 from ...errors import InvalidRequestError, NotSupportedError
-from ..expr import Expr, Gen
+from .. import primitives
 from ..fork import Forks
 from ..interpreter import Interpreter, Op
 from ..joining import JoinMode, OnBranchError
 from ..names import Names
 from ..state import ProgramState
-from ..tools import ToolCalls
 from ..variables import Variable
 from ..where import caller
 from . import ir
@@ -89,14 +88,24 @@ class TraceState(ProgramState):
         return f"TraceState({self.recorder.stream}, variables={list(self.names)})"
 
     def _cannot(self, what: str) -> NoReturn:
-        error = NotSupportedError(
-            f"{what} cannot be compiled",
-            where=str(caller()),
-            hint="Read what has been said through variables (s.var_scope('x') names a stretch of "
-            "it), or run the program without compiling it.",
-        )
-        self.recorder.tracing.failure = error
-        raise error
+        self.recorder.tracing.cannot(what, caller())
+
+    def select(
+        self,
+        name: str | None = None,
+        choices: Sequence[str] | None = None,
+        temperature: float = 0.0,
+        choices_method: Any = None,
+        **options: Any,
+    ) -> str:
+        chosen = self.ask(primitives.select(name, choices, temperature, choices_method, **options))
+        return cast(str, chosen)  # a stand-in, which str() would make a plain text
+
+    def use_tools(self, *_args: Any, **_kwargs: Any) -> str:
+        self._cannot("s.use_tools()")
+
+    def pin(self, ttl: float | None = None) -> NoReturn:  # noqa: ARG002 (ProgramState's)
+        self._cannot("s.pin(...)")
 
     def text(self) -> str:
         self._cannot("s.text()")
@@ -123,19 +132,6 @@ class TraceState(ProgramState):
 
     def report(self) -> Any:
         self._cannot("s.report()")
-
-    def priority(self, priority: int) -> NoReturn:  # noqa: ARG002 (ProgramState's)
-        self._cannot("s.priority(...)")
-
-    def pin(self, ttl: float | None = None) -> NoReturn:  # noqa: ARG002 (ProgramState's)
-        self._cannot("s.pin(...)")
-
-    def submit(self, expr: Expr) -> Any:
-        if isinstance(expr, Gen) and isinstance(expr.dtype, ToolCalls):
-            self._cannot("gen(tools=...), which what the model wrote decides on,")
-        if isinstance(expr, Gen) and expr.heal:
-            self._cannot("gen(heal=True)")
-        return super().submit(expr)
 
     def _feed(self, name: str | None) -> Any:  # noqa: ARG002 (ProgramState's)
         self._cannot("reading a stream inside the program")

@@ -59,12 +59,16 @@ class TextSymbol(str):
         return made
 
     def __str__(self) -> str:
-        return self._trace.mark(msgspec.structs.replace(self._slot, conversion="s"))
+        """A stand-in, too: `str(x) == "yes"` looks into x."""
+        slot = msgspec.structs.replace(self._slot, conversion="s")
+        return TextSymbol(self._trace, slot, self._choices)
 
     def __repr__(self) -> str:
         return self._trace.mark(msgspec.structs.replace(self._slot, conversion="r"))
 
     def __format__(self, spec: str) -> str:
+        if not spec:
+            return str(self)
         return self._trace.mark(msgspec.structs.replace(self._slot, spec=spec))
 
     def __bool__(self) -> bool:
@@ -123,7 +127,8 @@ class ValueSymbol:
         self._choices = choices
 
     def __str__(self) -> str:
-        return self._trace.mark(msgspec.structs.replace(self._slot, conversion="s"))
+        slot = msgspec.structs.replace(self._slot, conversion="s")
+        return TextSymbol(self._trace, slot)
 
     def __repr__(self) -> str:
         return self._trace.mark(msgspec.structs.replace(self._slot, conversion="r"))

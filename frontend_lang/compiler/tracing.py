@@ -17,9 +17,11 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 
 import msgspec
 
-from ...errors import EspalierError, ProgramError
+from ...errors import EspalierError, NotSupportedError, ProgramError
+from ..choices import METHODS
 from ..expr import Gen, RoleBegin, RoleEnd, ScopeBegin, ScopeEnd, Select, Text, describe
 from ..interpreter import Op as QueuedOp
+from ..tools import ToolCalls
 from ..where import Where, caller, is_frontend
 from . import ir
 from .symbols import TextSymbol, ValueSymbol
@@ -107,6 +109,7 @@ class Tracing:
     def look(self, slot: ir.Slot, choices: tuple[Any, ...] | None, what: str) -> Any:
         if choices is None:
             self.refuse(slot, what)
+        slot = _plain(slot)
         now = self._possible.get(slot, choices)
         if len(now) > 1:
             now = self._decide(slot, tuple((value,) for value in now))
@@ -121,6 +124,7 @@ class Tracing:
     ) -> bool:
         if choices is None:
             self.refuse(slot, what)
+        slot = _plain(slot)
         now = self._possible.get(slot, choices)
         yes = tuple(value for value in now if holds(value))
         if not yes or len(yes) == len(now):
@@ -168,6 +172,17 @@ class Tracing:
             if isinstance(op, ir.Apply) and op.value == slot.value:
                 return f"what {op.function.rpartition(':')[2]} gives"
         return "a value"
+
+    def cannot(self, what: str, where: Where) -> NoReturn:
+        """Raise NotSupportedError: no graph says this."""
+        error = NotSupportedError(
+            f"{what} cannot be compiled",
+            where=str(where),
+            hint="Read what has been said through variables (s.var_scope('x') names a stretch of "
+            "it). " + _ADVICE,
+        )
+        self.failure = error
+        raise error
 
     # -- writing ops down --------------------------------------------------------------------------
 
@@ -254,6 +269,8 @@ class Tracing:
 
     def _generate(self, stream: int, expr: Gen[Any], op: QueuedOp) -> None:
         self.fixed("a variable's name", expr.name, expr.where)
+        if isinstance(expr.dtype, ToolCalls):
+            self.cannot(f"{describe(expr)} with tools, which decides what follows,", expr.where)
         for name in ("stop", "stop_regex"):
             for text in expr.params.get(name, ()):
                 self.fixed(name, text, expr.where)
@@ -274,6 +291,8 @@ class Tracing:
                 type=tp,
                 text_in_logprobs=expr.text_in_logprobs,
                 reasoning=None if expr.reasoning is None else self._reasoning(expr, op),
+                heal=expr.heal,
+                priority=op.priority,
             )
         )
         assert op.variable is not None
@@ -295,6 +314,8 @@ class Tracing:
 
     def _choose(self, stream: int, expr: Select, op: QueuedOp) -> None:
         self.fixed("a variable's name", expr.name, expr.where)
+        if expr.method is not None and METHODS.get(expr.method.name) is not expr.method:
+            self.cannot("a select by a rule of one's own", expr.where)
         value = self.value()
         choices = tuple(map(self.pieces, expr.choices))
         self.ops.append(
@@ -307,6 +328,7 @@ class Tracing:
                 temperature=expr.temperature,
                 method=None if expr.method is None else expr.method.name,
                 seed=expr.seed,
+                priority=op.priority,
             )
         )
         known = all(isinstance(piece, str) for pieces in choices for piece in pieces)
@@ -343,6 +365,11 @@ class Tracing:
     def _fill(self, op: QueuedOp, slot: ir.Slot, tp: Any) -> None:
         assert op.variable is not None
         op.variable.set(self.give(slot, tp))
+
+
+def _plain(slot: ir.Slot) -> ir.Slot:
+    """The value itself, however it is written."""
+    return msgspec.structs.replace(slot, conversion="", spec="", exact=False)
 
 
 def possibilities(tp: Any) -> tuple[Any, ...] | None:

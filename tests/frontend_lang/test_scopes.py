@@ -150,14 +150,10 @@ def test_what_is_not_compiled() -> None:
     def tooled(s: State) -> None:
         s += "a" + esp.gen("x", tools=[add])
 
-    def first(s: State) -> None:
-        with s.priority(3):
-            s += "a" + esp.gen("x")
-
     def pinned(s: State) -> None:
         s += "a"
         s.pin()
 
-    for body in (tooled, first, pinned):
+    for body in (tooled, pinned):
         with pytest.raises(esp.EspalierError, match="cannot be compiled"):
             esp.function(body).compile()

@@ -132,6 +132,14 @@ SCRIPT: dict[str | None, Any] = {
 
 
 @esp.function
+def urgent(s: State) -> None:
+    s += "a" + esp.gen("end", 3)
+    with s.priority(7):
+        if s.select("y", ["yes", "no"]) == "yes" and f"{s['y']}" == str(s["y"]):
+            s += " " + s.gen("part", 3)
+
+
+@esp.function
 def nested(s: State) -> Any:
     s += "a"
     outer = s.fork(2)
@@ -152,6 +160,7 @@ PROGRAMS: list[tuple[esp.Program[Any], dict[str, Any]]] = [
     (typed, {}),
     (picks, {"word": "Ada"}),
     (nested, {}),
+    (urgent, {}),
 ]
 
 
@@ -196,6 +205,25 @@ def test_it_says_the_same(program: esp.Program[Any], given: dict[str, Any]) -> N
     got = said(program.compile().run(**given, backend=compiled, seed=5))
     assert got == expected
     assert sorted(compiled.prompts()) == sorted(interpreted.prompts())
+
+
+def test_priorities_are_the_same() -> None:
+    """A backend is told them by its calls."""
+    told: dict[str, list[tuple[str | None, int]]] = {"run": [], "compiled": []}
+    for how, run in (("run", urgent.run), ("compiled", urgent.compile().run)):
+        backend = scripted()
+        for name in ("generate", "score"):
+            asked = getattr(backend, name)
+
+            async def note(call: Any, asked: Any = asked, how: str = how) -> Any:
+                told[how].append((call.name, call.priority))
+                return await asked(call)
+
+            setattr(backend, name, note)
+        run(backend=backend)
+    assert told["run"] == told["compiled"]
+    assert ("y", 7) in told["run"]
+    assert ("end", 0) in told["run"]
 
 
 @pytest.mark.parametrize(("program", "given"), PROGRAMS, ids=lambda v: getattr(v, "name", ""))

@@ -20,6 +20,11 @@ State = Any
 NUMBER = re.compile(r"\d+")
 
 
+def tool(a: int) -> str:
+    """A tool."""
+    return str(a)
+
+
 def branch(s: State) -> None:
     s += "a" + esp.gen("x", 5)
     if s["x"] == "yes":  # here
@@ -97,7 +102,7 @@ def named(s: State) -> None:
 
 def stops(s: State) -> None:
     s += "a" + esp.gen("x", 5)
-    s += esp.gen("y", stop=f"{s['x']}")  # here
+    s += esp.gen("y", stop=f"{s['x']}.")  # here
 
 
 def grammar(s: State, word: str) -> None:
@@ -114,6 +119,25 @@ def returns_state(s: State) -> Any:
     return s
 
 
+def asks(s: State) -> None:
+    s += "a"
+    s.use_tools("what?", [abs])  # here
+
+
+def called(s: State) -> None:
+    s += "a" + esp.gen("x", tools=[tool])  # here
+
+
+def pins(s: State) -> None:
+    s += "a"
+    s.pin(3)  # here
+
+
+def spelled(s: State) -> None:
+    s += "a" + esp.gen("x", 5)
+    s += "b" if str(s["x"]) == "yes" else "c"  # here
+
+
 def searched(s: State) -> None:
     s += "a" + esp.gen("x", 5)
     s += "d" if NUMBER.search(s["x"]) else "e"  # here
@@ -126,7 +150,7 @@ def stripped(s: State, text: str) -> None:
 
 def looked(s: State) -> None:
     s += "a" + esp.gen("x", 5)
-    if "yes" in f"{s['x']}":
+    if "yes" in f"so {s['x']}":
         s += "b"  # here
 
 
@@ -172,6 +196,10 @@ REFUSED: list[tuple[Callable[..., Any], str]] = [
     (grammar, "a grammar depends on a value"),
     (whole, "s.text() cannot be compiled"),
     (returns_state, "returns its state"),
+    (asks, "s.use_tools() cannot be compiled"),
+    (called, "with tools, which decides what follows, cannot"),
+    (pins, "s.pin(...) cannot be compiled"),
+    (spelled, "the generated value 'x'"),
     (searched, "in a way that a trace does not see"),
     (stripped, "in a way that a trace does not see"),
     (looked, "in a way that a trace does not see"),
