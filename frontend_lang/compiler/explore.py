@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ...errors import NotSupportedError, ProgramError
+from ...errors import EspalierError, NotSupportedError, ProgramError
 from ..body import program_failure
 from ..state import ProgramState
 from . import ir
 from .opaque import hints
 from .states import TraceForks, TraceState
-from .tracing import Tracing, Undecided, as_failure, current
+from .tracing import ADVICE, Tracing, Undecided, current
 
 if TYPE_CHECKING:
     from ..function import Program
@@ -165,3 +165,20 @@ def parameters(program: Program[...]) -> tuple[ir.Parameter, ...]:
             )
         )
     return tuple(found)
+
+
+def as_failure(error: BaseException, program: str, line: str) -> EspalierError:
+    """What a function raised while it was traced."""
+    if isinstance(error, ProgramError):
+        return error
+    if isinstance(error, EspalierError):
+        error.where = error.where or line
+        return error
+    failure = ProgramError(
+        f"{program} raised {type(error).__name__} while it was traced: {error}",
+        where=line,
+        hint="In a trace, arguments and generated values are stand-ins that can be put into text "
+        "and not be looked into. " + ADVICE,
+    )
+    failure.__cause__ = error
+    return failure

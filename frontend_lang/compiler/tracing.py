@@ -17,7 +17,7 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 
 import msgspec
 
-from ...errors import EspalierError, NotSupportedError, ProgramError
+from ...errors import NotSupportedError, ProgramError
 from ..choices import METHODS
 from ..expr import Gen, RoleBegin, RoleEnd, ScopeBegin, ScopeEnd, Select, Text, describe
 from ..interpreter import Op as QueuedOp
@@ -28,7 +28,7 @@ from .symbols import TextSymbol, ValueSymbol
 
 current: ContextVar[Tracing | None] = ContextVar("espalier_tracing", default=None)
 _STDLIB = sysconfig.get_paths()["stdlib"]
-_ADVICE = (
+ADVICE = (
     "Let the model choose with select, whose choices are known and are explored; put the code "
     "into a function with @esp.opaque; or run the program without compiling it."
 )
@@ -156,7 +156,7 @@ class Tracing:
                 f"the program branches on {self._called(slot)}, or looks into it ({what}), so that "
                 "what it does next is not known before the model has spoken",
                 where=self.line(),
-                hint=_ADVICE,
+                hint=ADVICE,
             )
         self.failure = error  # the program may catch what it is told
         raise error
@@ -179,7 +179,7 @@ class Tracing:
             f"{what} cannot be compiled",
             where=str(where),
             hint="Read what has been said through variables (s.var_scope('x') names a stretch of "
-            "it). " + _ADVICE,
+            "it). " + ADVICE,
         )
         self.failure = error
         raise error
@@ -206,7 +206,7 @@ class Tracing:
                 raise ProgramError(
                     "the program changes the text of a value that is not known before it runs",
                     where=self.line(),
-                    hint=_ADVICE,
+                    hint=ADVICE,
                 )
             elif part:
                 found.append(part)
@@ -261,11 +261,9 @@ class Tracing:
                 self.ops.append(ir.Scope(stream=stream, where=where, name=name, value=value))
                 self._fill(op, ir.Slot(value=value), str)
             case None:
-                raise ProgramError(f"{op.what} cannot be compiled", where=where, hint=_ADVICE)
+                raise ProgramError(f"{op.what} cannot be compiled", where=where, hint=ADVICE)
             case expr:
-                raise ProgramError(
-                    f"{describe(expr)} cannot be compiled", where=where, hint=_ADVICE
-                )
+                raise ProgramError(f"{describe(expr)} cannot be compiled", where=where, hint=ADVICE)
 
     def _generate(self, stream: int, expr: Gen[Any], op: QueuedOp) -> None:
         self.fixed("a variable's name", expr.name, expr.where)
@@ -389,20 +387,3 @@ def type_name(tp: Any) -> str:
     for part in str(name).split("."):
         found = getattr(found, part, None)
     return f"{module}:{name}" if found is tp and tp is not None else f"?{tp!r}"
-
-
-def as_failure(error: BaseException, program: str, line: str) -> EspalierError:
-    """What a function raised while it was traced."""
-    if isinstance(error, ProgramError):
-        return error
-    if isinstance(error, EspalierError):
-        error.where = error.where or line
-        return error
-    failure = ProgramError(
-        f"{program} raised {type(error).__name__} while it was traced: {error}",
-        where=line,
-        hint="In a trace, arguments and generated values are stand-ins that can be put into text "
-        "and not be looked into. " + _ADVICE,
-    )
-    failure.__cause__ = error
-    return failure

@@ -101,5 +101,3 @@ def test_what_cannot_be() -> None:
             esp.gen("x", heal=True, **options)  # type: ignore[arg-type]
     with pytest.raises(InvalidRequestError, match="takes no heal"):
         esp.gen("x", choices=["a"], heal=True)
-    with pytest.raises(esp.EspalierError, match="cannot be compiled"):
-        esp.function(lambda s: s.__iadd__("a" + esp.gen("x", heal=True))).compile()

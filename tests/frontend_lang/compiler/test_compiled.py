@@ -133,7 +133,7 @@ SCRIPT: dict[str | None, Any] = {
 
 @esp.function
 def urgent(s: State) -> None:
-    s += "a" + esp.gen("end", 3)
+    s += "a" + esp.gen("end", 3, heal=True)
     with s.priority(7):
         if s.select("y", ["yes", "no"]) == "yes" and f"{s['y']}" == str(s["y"]):
             s += " " + s.gen("part", 3)
