@@ -50,7 +50,6 @@ PROGRAMS: list[tuple[Any, esp.Program[Any], dict[str, Any]]] = [
     (react, react.react, {}),
     (self_consistency, self_consistency.solve, {"samples": 5}),
     (skeleton_of_thought, skeleton_of_thought.skeleton_of_thought, {"points": 3}),
-    (tools, tools.assist, {}),
     (tree_of_thought, tree_of_thought.tree_of_thought, {"plans": 2, "tries": 2}),
 ]
 
@@ -91,6 +90,11 @@ def test_nothing_is_wrong_with_it(
 ) -> None:
     findings = program.compile(**fixed).check(engine)
     assert [str(found) for found in findings if found.level != "note"] == []
+
+
+def test_a_loop_that_the_model_ends_is_refused_by_name() -> None:
+    with pytest.raises(esp.NotSupportedError, match=r"use_tools.*cannot be compiled.*tools\.py"):
+        tools.assist.compile()
 
 
 def test_answers(engine: esp.Engine) -> None:
