@@ -12,7 +12,6 @@ BUILT = {
     "cpu": "decoding speed on one CPU thread, beside transformers",
     "scheduler": "CPU time of a step around a model that costs nothing, as batch and queue grow",
     "grammar": "compiling and masks beside XGrammar, llguidance and outlines-core; verdicts",
-    "programs": "programs interpreted and compiled: tokens computed over the optimum, and time",
     "frontend": "forks, constants and calls of programs, beside SGLang's frontend",
     "radix": "match, insert and evict at 1e3 to 1e6 nodes of the prefix tree",
     "startup": "seconds of each phase from the command to the first token over HTTP",
@@ -20,6 +19,7 @@ BUILT = {
     "serve": "requests and tokens a second of a server under load, and how long clients wait",
 }
 LONG = {
+    "programs": "programs interpreted and compiled: tokens computed over the optimum, and time",
     "soak": "50,000 requests of mixed kinds in too little memory: is any wrong or left over?",
     "soak_server": "50,000 requests over HTTP, right, wrong and left: does a server grow or fail?",
 }

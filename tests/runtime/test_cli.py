@@ -51,7 +51,10 @@ def test_help_loads_no_torch() -> None:
         (["bench", "all", "--model", "null"], "no options with `all`, got --model null"),
         (["grammar", "check", "--inline", "[" * 100_000], "or --kind"),
         (["bench", "offline"], "NotSupportedError: the benchmark 'offline' is not built yet"),
-        (["bench", "gramar"], "startup, forks, serve, soak, soak_server, kernels, got 'gramar'"),
+        (
+            ["bench", "gramar"],
+            "startup, forks, serve, programs, soak, soak_server, kernels, got 'gramar'",
+        ),
         (["chat", "--model", "no/such/folder/at/all"], "ModelLoadError"),
         (["chat", "--temperature", "nan"], "InvalidRequestError"),
     ],
