@@ -9,7 +9,7 @@ from ..errors import EspalierError
 from ..types import Result, Times, TokenLogprob
 from .tokens import Tokens
 
-_UNTOLD = ("times", "prompt_tokens", "token_ids", "logprobs", "choices")
+_UNTOLD = ("times", "prompt_tokens", "token_ids", "logprobs", "choices", "sources")
 
 
 @dataclass
@@ -42,9 +42,14 @@ class CallRecord:
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprob] | None = None
     choices: dict[str, float] | None = None
+    sources: tuple[int, int] = (0, 0)
 
     def count(self, results: list[Result]) -> None:
-        """Add up what the requests of this call report."""
+        """Add up what the requests of this call report. sources: of the one that computed most, how
+        many tokens of its prompt were cached, and how many a neighbour computed."""
+        if results:
+            most = max(results, key=lambda result: result.computed_tokens)
+            self.sources = most.cached_tokens, most.shared_tokens
         for result in results:
             self.prompt += result.prompt_tokens
             self.cached += result.cached_tokens

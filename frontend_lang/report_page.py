@@ -103,9 +103,7 @@ class _Shown:
         if call.prompt_tokens is None:
             return ""
         ids = call.prompt_tokens.to_list()
-        if call.kind == "select":  # figures are sums over its choices
-            return self._span("cached", ids)
-        ends = call.cached, call.cached + call.shared
+        ends = call.sources[0], sum(call.sources)
         parts = [("cached", ids[: ends[0]]), ("shared", ids[ends[0] : ends[1]])]
         parts.append(("computed", ids[ends[1] :]))
         return "".join(self._span(kind, part) for kind, part in parts)
