@@ -18,7 +18,8 @@ ifeq ($(PY),.venv/bin/python)
 READY = .make/setup
 endif
 
-.PHONY: help setup fmt check test cover soak soak-server fuzz counts test-gpu bench bench-gpu demo dist clean
+.PHONY: help setup fmt check test cover soak soak-server fuzz counts test-gpu bench
+.PHONY: bench-gpu demo dist clean clients blackbox fuzz-api
 help:
 	@echo "make demo      a guided tour with the embedded model (no download), under a minute"
 	@echo "make setup     one environment under .venv, with everything the other targets need"
@@ -31,6 +32,9 @@ help:
 	@echo "make soak-server  50,000 requests over HTTP, right, wrong and left: does a server grow or fail?"
 	@echo "make fuzz      SECONDS=600 of wrong schemas, regexes and grammars for the three parsers"
 	@echo "make counts    masks, documents, strings and walks of grammars against other means, in full"
+	@echo "make clients   langchain-openai and litellm, apart, for the tests of clients"
+	@echo "make blackbox  other servers' own tests, fetched and run against ours: docs/blackbox.md"
+	@echo "make fuzz-api  SECONDS=1200 of requests made of /openapi.json, right and wrong ones"
 	@echo "make bench     the benchmarks that make README's table"
 	@echo "make test-gpu  the tests marked gpu;  make bench-gpu  the GPU benchmarks"
 	@echo "               (PY=python3 runs them, as anything else here, in your own environment)"
@@ -87,6 +91,23 @@ fuzz: $(READY)
 # A hundredth of it is one of the tests.
 counts: $(READY)
 	$(PY) -m tests.grammar.full_counts
+
+# They want an older openai than the environment has, so they lie in a folder of their own. litellm's
+# tools need mcp, which it does not bring, and which pip does not resolve beside it.
+clients: .make/clients
+.make/clients: $(READY)
+	@mkdir -p .make
+	@rm -rf .make/clients.new
+	$(PIP) --target .make/clients.new langchain-openai litellm
+	$(PIP) --target .make/clients.new mcp 2>/dev/null
+	@rm -rf .make/clients && mv .make/clients.new .make/clients
+
+blackbox: $(READY)
+	OMP_NUM_THREADS=1 $(PY) -m tools.blackbox
+
+fuzz-api: SECONDS = 1200
+fuzz-api: $(READY)
+	OMP_NUM_THREADS=1 $(PY) -m tools.blackbox.fuzz --seconds $(SECONDS)
 
 test-gpu: $(READY)
 	$(PY) -m pytest -q -m gpu $(ARGS) tests/gpu

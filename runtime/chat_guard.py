@@ -26,7 +26,8 @@ def _escaped(character: str) -> str:
 
 
 class Fence:
-    """Fences the strings `tokens` inside messages; `split` takes a rendering apart."""
+    """Fences the strings `tokens` inside messages; `split` takes a rendering apart. cut: a third
+    character that occurs nowhere in the chat."""
 
     def __init__(self, tokens: Iterable[str], chat: Any) -> None:
         longest_first = sorted(tokens, key=len, reverse=True)
@@ -34,12 +35,12 @@ class Fence:
         said = "".join(_strings(chat))
         used, spelled = set(said), set(_ESCAPE.findall(said))
         unused = (c for c in _CANDIDATES if c not in used and _escaped(c) not in spelled)
-        free = list(islice(unused, 2))
-        if len(free) < 2:
+        free = list(islice(unused, 3))
+        if len(free) < 3:
             raise InvalidRequestError(
                 "the messages use every private-use character of Unicode", where="messages"
             )
-        self._start, self._end = free
+        self._start, self._end, self.cut = free
 
     def put(self, value: Any) -> Any:
         """`value` (JSON) with every string's control tokens fenced, and every key's but those that

@@ -233,10 +233,12 @@ class Tokenizer:
         messages: Sequence[Mapping[str, Any]],
         *,
         add_generation_prompt: bool = False,
+        continue_final_message: bool = False,
         tools: Sequence[Mapping[str, Any]] | None = None,
         **variables: Any,
     ) -> list[int]:
         """Token ids of `render_chat`, in which control tokens that a message spells are text.
+        continue_final_message: they end with the last message's content, which is to go on.
 
         In the assistant's own messages those that its template writes but tokenizer.json does not
         call special (`<think>`, `<tool_call>`) are real: the model wrote them.
@@ -248,12 +250,22 @@ class Tokenizer:
             (own if message.get("role") == "assistant" else every).put(message)
             for message in messages
         ]
+        if continue_final_message:
+            fenced[-1] = {**fenced[-1], "content": fenced[-1]["content"] + every.cut}
         text = self.render_chat(
             fenced,
             add_generation_prompt=add_generation_prompt,
             tools=every.put(tools),
             **variables,
         )
+        if continue_final_message:
+            text, found, _ = text.rpartition(every.cut)
+            if not found:
+                raise NotSupportedError(
+                    "this model's chat template does not write the last message as it stands",
+                    where="continue_final_message",
+                    hint="Give the prompt to /v1/completions as text or ids.",
+                )
         ids: list[int] = []
         for piece, real in every.split(text):
             ids += self.encode(piece, allow_special=real, continues=bool(ids))

@@ -39,6 +39,8 @@ class NamedTool(Fields):
 class ChatRequest(SamplingFields):
     """A chat completion. chat_template_kwargs: further variables of the model's own template.
 
+    continue_final_message: the answer goes on where the last message, the assistant's, ends.
+
     separate_reasoning: reasoning apart from content (the default), or in it as the model wrote it.
     include_reasoning: false leaves it out. stream_reasoning: false tells it in one piece."""
 
@@ -53,6 +55,8 @@ class ChatRequest(SamplingFields):
     separate_reasoning: bool | None = None
     include_reasoning: bool | None = None
     stream_reasoning: bool | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
 
     refused: ClassVar[Refusals] = {**Fields.refused, "echo": ((None, False), "use /v1/completions")}

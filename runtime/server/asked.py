@@ -33,14 +33,15 @@ _PLAIN = (
 
 
 class StreamOptions(Fields):
-    """include_usage: a last chunk with the usage."""
+    """include_usage: a last chunk with the usage. continuous_usage_stats: with it, each chunk tells
+    the usage of its sample so far."""
 
     include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
 
     refused: ClassVar[Refusals] = {
         **Fields.refused,
         "include_obfuscation": ((None, False), "leave it out"),
-        "continuous_usage_stats": ((None, False), "use include_usage"),
     }
 
 
@@ -89,9 +90,10 @@ def sampling_of(
     max_tokens: int | None,
     logprobs: int | None,
     n: int | None = None,
+    most_logprobs: int | None = None,
 ) -> SamplingParams:
-    """The parameters. Temperature is 1 where none is given, as OpenAI has it. Raises
-    InvalidRequestError, naming the field."""
+    """The parameters. Temperature is 1 where none is given, as OpenAI has it. most_logprobs: per
+    token, where that is not OpenAI's bound. Raises InvalidRequestError, naming the field."""
     given: dict[str, Any] = {"temperature": 1.0}
     for name in _PLAIN:
         if (value := getattr(asked, name)) is not None:
@@ -107,7 +109,7 @@ def sampling_of(
     if asked.stop is not None:
         given["stop"] = asked.stop
     for name, number in (("logprobs", logprobs), ("prompt_logprobs", asked.prompt_logprobs)):
-        _bound(name, number or 0, limits.logprobs)
+        _bound(name, number or 0, most_logprobs or limits.top_logprobs)
     given["logit_bias"] = _biases(asked.logit_bias or {})
     params = SamplingParams(
         max_tokens=max_tokens,
@@ -150,14 +152,15 @@ def priority_of(request: Request, asked: int | None) -> int:
 
 
 def _biases(given: dict[str, float]) -> dict[int, float]:
-    biases = {}
-    for name, bias in given.items():
-        if not (name.isascii() and name.isdigit() and len(name) <= 18):
-            raise InvalidRequestError(
-                expected="token ids as keys", got=repr(name[:40]), where="logit_bias"
-            )
-        biases[int(name)] = bias
-    return biases
+    wrong = [n for n in given if not (n.isascii() and n.isdigit() and len(n) <= 18)]
+    if wrong:
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise InvalidRequestError(
+            expected="token ids as keys",
+            got=", ".join(repr(name[:40]) for name in wrong[:5]) + more,
+            where="logit_bias",
+        )
+    return {int(name): bias for name, bias in given.items()}
 
 
 def _bound(name: str, value: int, most: int, unit: str = "") -> None:

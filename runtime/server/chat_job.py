@@ -15,6 +15,7 @@ from .api_chat import ChatRequest
 from .asked import namespace_of, priority_of, sampling_of
 from .chat_history import history
 from .chat_stages import chat_stages
+from .dialect import Dialect
 from .jobs import Job
 from .reasoning import ReasoningPlan, is_opened, special_ids
 from .replies import ChoiceLogprobs, choice_logprobs
@@ -70,16 +71,11 @@ async def prepared(server: Server, asked: ChatRequest, request: Request) -> Chat
     tools = plan_tools(asked, dialect, limits, grammar)
     variables = _variables(asked, server)
 
-    def encode() -> list[int]:
-        messages = history(asked.messages, dialect, () if tools is None else tools.specs)
-        listed = None if tools is None else tools.for_template
-        return dialect.tokenizer.encode_chat(
-            messages, add_generation_prompt=True, tools=listed, **variables
-        )
-
-    ids = await server.beside(encode)
+    ids = await server.beside(lambda: encoded(asked, dialect, tools, **variables))
     free = grammar is None if tools is None else tools.free and grammar is None
-    reasoning = _reasoning(asked, server, ids, exact=not free)
+    reasoning = None
+    if not asked.continue_final_message:  # that one's reasoning is over
+        reasoning = _reasoning(asked, server, ids, exact=not free)
     id = f"chatcmpl-{asked.request_id or uuid4().hex}"
     job = Job(
         input_ids=ids,
@@ -94,7 +90,38 @@ async def prepared(server: Server, asked: ChatRequest, request: Request) -> Chat
     return Chat(id, int(time.time()), server, asked, job, tools, reasoning)
 
 
+def encoded(
+    asked: ChatRequest, dialect: Dialect, tools: ToolPlan | None, **variables: Any
+) -> list[int]:
+    """The prompt's token ids."""
+    messages = history(asked.messages, dialect, () if tools is None else tools.specs)
+    goes_on = bool(asked.continue_final_message)
+    if goes_on and (messages[-1]["role"] != "assistant" or messages[-1].get("tool_calls")):
+        raise InvalidRequestError(
+            expected="a last message of the assistant, without tool calls, that is to go on",
+            where="continue_final_message",
+        )
+    if goes_on and asked.add_generation_prompt:
+        raise InvalidRequestError(
+            expected="one of add_generation_prompt and continue_final_message",
+            where="continue_final_message",
+        )
+    return dialect.tokenizer.encode_chat(
+        messages,
+        add_generation_prompt=not goes_on and asked.add_generation_prompt is not False,
+        continue_final_message=goes_on,
+        tools=None if tools is None else tools.for_template,
+        **variables,
+    )
+
+
 def _check(asked: ChatRequest) -> None:
+    if asked.continue_final_message and asked.tools and asked.tool_choice != "none":
+        raise NotSupportedError(
+            "tools beside a message that goes on",
+            where="continue_final_message",
+            hint='Leave out one of them, or give tool_choice "none".',
+        )
     if asked.stream_options is not None and not asked.stream:
         raise InvalidRequestError(expected="stream: true beside it", where="stream_options")
     if asked.top_logprobs and not asked.logprobs:

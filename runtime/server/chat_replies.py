@@ -19,8 +19,8 @@ from .api_chat import (
     ToolCallReply,
 )
 from .chat_job import Chat
-from .jobs import Answer, Piece
-from .replies import CompletionTokensDetails, Usage, finish_of, usage_of
+from .jobs import Answer, Piece, generated
+from .replies import CompletionTokensDetails, Usage, finish_of, usage_of, usage_so_far
 
 
 def chat_usage(chat: Chat, results: Sequence[Result], staged: int) -> Usage:
@@ -92,6 +92,8 @@ class Telling:
         self._results: list[Result] = []
         options = chat.asked.stream_options
         self._null_usage = bool(options and options.include_usage)
+        self._so_far = self._null_usage and bool(options and options.continuous_usage_stats)
+        self._counts = [0] * count
 
     def chunk(self, choices: list[ChunkChoice]) -> ChatChunk:
         """An event."""
@@ -117,10 +119,11 @@ class Telling:
         chunks = []
         if not self._begun[index]:
             self._begun[index] = True
-            chunks.append(self._delta(index, Delta(role="assistant", content="")))
+            chunks.append(self._delta(index, Delta(role="assistant", content=None)))
         self._stages[index] = piece.stage or self._stages[index]
         if self._stages[index].kind == "reasoning":
             self._reasoned += len(piece.token_ids)
+        self._counts[index] = generated(piece, self._counts[index])
         self._logprobs[index] += piece.logprobs or []
         deltas = self._deltas(piece)
         chunks += [self._delta(index, delta) for delta in deltas]
@@ -163,7 +166,14 @@ class Telling:
             logprobs = self._chat.logprobs(self._logprobs[index])
             self._logprobs[index] = []
         choice = ChunkChoice(index=index, delta=delta, logprobs=logprobs, finish_reason=None)
-        return self.chunk([choice])
+        return self._of_sample(choice)
+
+    def _of_sample(self, choice: ChunkChoice) -> ChatChunk:
+        chunk = self.chunk([choice])
+        if self._so_far:
+            length = len(self._chat.job.input_ids)
+            chunk.usage = usage_so_far(length, self._counts[choice.index])
+        return chunk
 
     def _last(self, index: int, result: Result) -> ChatChunk:
         reason, stop_reason = finish_of(result)
@@ -180,4 +190,4 @@ class Telling:
         )
         if result.incomplete is not None:
             choice.incomplete = result.incomplete
-        return self.chunk([choice])
+        return self._of_sample(choice)

@@ -54,8 +54,6 @@ REFUSED: Refusals = {
     "bad_words": ((None, []), "use logit_bias"),
     "documents": (_NONE, "put them into a message"),
     "chat_template": (_NONE, "the model's own template is used"),
-    "continue_final_message": (_OFF, "use /v1/completions"),
-    "add_generation_prompt": (_ON, "use /v1/completions"),
     "add_special_tokens": (_NONE, "the model's tokenizer says what a text begins with"),
     "guided_decoding_backend": (_NONE, "there is one"),
     "guided_whitespace_pattern": (_NONE, "leave it out"),

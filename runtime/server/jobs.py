@@ -158,6 +158,13 @@ class Piece:
     result: Result | None = None
 
 
+def generated(piece: Piece, before: int) -> int:
+    """Tokens of a sample up to a piece: the end of a text is one too, and told with the last."""
+    if piece.result is not None:
+        return piece.result.generated_tokens
+    return before + len(piece.token_ids)
+
+
 @dataclass(frozen=True)
 class Answer:
     """A sample: its result, and the parts of its text."""

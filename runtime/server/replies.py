@@ -26,13 +26,13 @@ class CompletionTokensDetails(BaseModel):
 
 
 class Usage(BaseModel):
-    """prompt_tokens_details.cached_tokens: those that were not computed, also 0.
-    completion_tokens_details: of models that reason."""
+    """prompt_tokens_details.cached_tokens: those that were not computed, also 0; null before a
+    stream's end. completion_tokens_details: of models that reason."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
-    prompt_tokens_details: PromptTokensDetails
+    prompt_tokens_details: PromptTokensDetails | None
     completion_tokens_details: CompletionTokensDetails | None = None
 
 
@@ -59,6 +59,16 @@ def usage_of(groups: Sequence[Sequence[Result]]) -> Usage:
     cached = sum(samples[0].cached_tokens for samples in groups)
     generated = sum(result.generated_tokens for samples in groups for result in samples)
     return usage(prompt, cached, generated)
+
+
+def usage_so_far(prompt: int, generated: int) -> Usage:
+    """Of a sample that is not done; how much of its prompt was cached is told when it is."""
+    return Usage(
+        prompt_tokens=prompt,
+        completion_tokens=generated,
+        total_tokens=prompt + generated,
+        prompt_tokens_details=None,
+    )
 
 
 def usage(prompt: int, cached: int, generated: int) -> Usage:

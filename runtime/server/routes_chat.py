@@ -43,6 +43,7 @@ async def _whole(request: Request, asked: ChatRequest) -> Response:
         choices=[chat_choice(chat, number, answer) for number, answer in enumerate(answers)],
         usage=whole_usage(chat, answers),
     )
+    reply.prompt_logprobs = None
     if asked.prompt_logprobs is not None:
         reply.prompt_logprobs = prompt_logprobs(server.tokenizer, answers[0].result)
     return model_response(reply)

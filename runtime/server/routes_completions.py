@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,9 +27,9 @@ from .api_completion import (
     CompletionRequest,
 )
 from .asked import namespace_of, priority_of, sampling_of
-from .jobs import Job, Piece, pieces, run_all
+from .jobs import Job, Piece, generated, pieces, run_all
 from .merging import merged
-from .replies import finish_of, finite, prompt_logprobs, token_text, usage_of
+from .replies import finish_of, finite, prompt_logprobs, token_text, usage_of, usage_so_far
 from .stages import Stage
 from .state import Server, server_of
 from .structured import grammar_of
@@ -205,6 +206,7 @@ def _choice(asked: Asked, number: int, index: int, result: Result) -> Completion
     )
     if result.incomplete is not None:
         choice.incomplete = result.incomplete
+    choice.prompt_logprobs = None
     if body.prompt_logprobs is not None:
         choice.prompt_logprobs = prompt_logprobs(tokenizer, result)
     return choice
@@ -258,13 +260,21 @@ def _logprobs(
             made.top_logprobs.append(None)
             continue
         made.token_logprobs.append(finite(entry.logprob))
-        best = {
-            token_text(asked.server.tokenizer, other)[0]: finite(logprob)
-            for other, logprob in reversed(entry.top[:top])
-        }
-        best.setdefault(text, finite(entry.logprob))
-        made.top_logprobs.append(best)
+        made.top_logprobs.append(_by_text(asked.server.tokenizer, entry, top))
     return made
+
+
+def _by_text(tokenizer: Tokenizer, entry: TokenLogprob, top: int) -> dict[str, float]:
+    """The likeliest tokens and the chosen one. Of those that are the same text (bytes of characters
+    are), the chosen or likeliest has it, and the others stand as the vocabulary writes them."""
+    told: dict[str, float] = {}
+    chosen = (entry.token_id, entry.logprob)
+    for token, logprob in (chosen, *(one for one in entry.top[:top] if one[0] != chosen[0])):
+        text = token_text(tokenizer, token)[0]
+        if text in told:
+            text = tokenizer.raw.id_to_token(token) or f"token_id:{token}"
+        told[text] = finite(logprob)
+    return told
 
 
 # -- streamed --------------------------------------------------------------------------------------
@@ -274,6 +284,7 @@ async def _events(request: Request, body: CompletionRequest) -> AsyncGenerator[b
     server = server_of(request)
     options = body.stream_options
     wants_usage = bool(options and options.include_usage)
+    so_far = bool(options and options.continuous_usage_stats)
     results: list[list[Result]] = []
     with server.admission.entered(_weight(body)):
         asked = await _prepared(server, body, request)
@@ -282,6 +293,7 @@ async def _events(request: Request, body: CompletionRequest) -> AsyncGenerator[b
         jobs = [_unscored(job) for job in asked.jobs] if scored else asked.jobs
         places: dict[int, TextPlaces] = {}
         streams = [pieces(server, job) for job in jobs]
+        counts: Counter[int] = Counter()
         async with contextlib.aclosing(merged(streams)) as stream:
             async for number, piece in stream:
                 if piece.result is not None:
@@ -298,8 +310,10 @@ async def _events(request: Request, body: CompletionRequest) -> AsyncGenerator[b
                     scored=scored[number] if scored and first else None,
                 )
                 chunk = _chunk(asked, [choice])
+                counts[index] = generated(piece, counts[index])
                 if wants_usage:
-                    chunk.usage = None
+                    length = len(asked.jobs[number].input_ids)
+                    chunk.usage = usage_so_far(length, counts[index]) if so_far else None
                 yield event(chunk)
     if wants_usage:
         chunk = _chunk(asked, [])

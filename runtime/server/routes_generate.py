@@ -165,6 +165,7 @@ def _job(asked: Asked, ids: list[int], given: GenerateParams, request: Request, 
         limits,
         max_tokens=1 if most == 0 else _DEFAULT_TOKENS if most is None else most,
         logprobs=(body.top_logprobs_num or 0) if body.return_logprob else None,
+        most_logprobs=limits.logprobs,
     )
     start = body.logprob_start_len
     if body.return_logprob and start is not None and start >= 0:

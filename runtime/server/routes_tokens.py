@@ -10,35 +10,54 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from ...errors import InvalidRequestError
+from ..tokenizer import Tokenizer
 from .access import GuardedRoute
 from .answering import answered, model_response
+from .api_chat import ChatRequest, Tool
 from .api_completion import TokenId
 from .asked import Int32, namespace_of, priority_of
-from .chat_history import history
+from .chat_job import encoded
 from .chat_messages import MOST_MESSAGES, Message
 from .fields import Fields, Many, Refusals
 from .replies import token_text
 from .state import Server, server_of
+from .tool_plan import plan_tools
 
 router = APIRouter(route_class=GuardedRoute)
 
 
 class TokenizeRequest(Fields):
-    """A prompt, or the messages of a chat. add_special_tokens: what the tokenizer puts before a
-    plain text."""
+    """A prompt, or the messages of a chat.
+
+    add_special_tokens: what the tokenizer puts before a text; by default before a prompt alone.
+    return_token_strs: tokens as the vocabulary writes them. content, add_special (false by default)
+    and with_pieces are llama.cpp's: a prompt, and tokens with their text.
+    """
 
     model: str | None = None
     prompt: str | None = None
     messages: Annotated[Many[Message], Field(max_length=MOST_MESSAGES)] | None = None
+    tools: Many[Tool] | None = None
     add_special_tokens: bool | None = None
     add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
     return_token_strs: bool | None = None
+    content: str | None = None
+    add_special: bool | None = None
+    with_pieces: bool | None = None
+
+
+class TokenPiece(BaseModel):
+    """piece: text, or the bytes of what is none."""
+
+    id: int
+    piece: str | list[int]
 
 
 class Tokenized(BaseModel):
     count: int
     max_model_len: int
-    tokens: list[int]
+    tokens: list[int] | list[TokenPiece]
     token_strs: list[str] | None = None
 
 
@@ -49,10 +68,11 @@ class DetokenizeRequest(Fields):
 
 
 class Detokenized(BaseModel):
-    """The text, under vLLM's name and SGLang's."""
+    """The text, under vLLM's name, SGLang's and llama.cpp's."""
 
     prompt: str
     text: str
+    content: str
 
 
 class EmbeddingRequest(Fields):
@@ -99,25 +119,51 @@ async def tokenize(body: TokenizeRequest, request: Request) -> Response:
     """The token ids of a text or a chat. Special tokens that a text spells are text."""
     server = server_of(request)
     server.check_model(body.model)
-    if (body.prompt is None) == (body.messages is None):
-        raise InvalidRequestError(expected="one of prompt and messages", where="prompt")
-    tokenizer = server.tokenizer
-
-    def encode() -> list[int]:
-        if body.messages is not None:
-            return tokenizer.encode_chat(
-                history(body.messages, server.dialect),
-                add_generation_prompt=body.add_generation_prompt is not False,
-            )
-        bos = tokenizer.adds_bos and body.add_special_tokens is not False
-        return tokenizer.encode(body.prompt or "", add_bos=bos)
-
     with server.admission.entered():
-        ids = await server.beside(encode)
-    told = Tokenized(count=len(ids), max_model_len=server.engine.info.max_context, tokens=ids)
+        ids = await server.beside(lambda: _ids(server, body))
+    tokenizer = server.tokenizer
+    told = Tokenized(
+        count=len(ids),
+        max_model_len=server.engine.info.max_context,
+        tokens=[_piece(tokenizer, id) for id in ids] if body.with_pieces else ids,
+        token_strs=None,
+    )
     if body.return_token_strs:
-        told.token_strs = [token_text(tokenizer, id)[0] for id in ids]
+        told.token_strs = [tokenizer.raw.id_to_token(id) or "" for id in ids]
     return model_response(told)
+
+
+def _ids(server: Server, body: TokenizeRequest) -> list[int]:
+    given = [n for n in ("prompt", "content", "messages") if getattr(body, n) is not None]
+    if len(given) != 1:
+        raise InvalidRequestError(expected="one of prompt and messages", where="prompt")
+    if body.add_special is not None and body.add_special_tokens is not None:
+        raise InvalidRequestError(expected="add_special_tokens alone", where="add_special")
+    for name in ("tools", "add_generation_prompt", "continue_final_message"):
+        if body.messages is None and getattr(body, name) is not None:
+            raise InvalidRequestError(expected="messages beside it", where=name)
+    special = body.add_special if body.add_special_tokens is None else body.add_special_tokens
+    if special is None:
+        special = body.prompt is not None
+    tokenizer = server.tokenizer
+    special = special and tokenizer.adds_bos
+    if body.messages is None:
+        text = body.prompt if body.prompt is not None else body.content
+        return tokenizer.encode(text or "", add_bos=special)
+    asked = ChatRequest.model_construct(
+        messages=body.messages,
+        tools=body.tools,
+        add_generation_prompt=body.add_generation_prompt,
+        continue_final_message=body.continue_final_message,
+    )
+    tools = plan_tools(asked, server.dialect, server.settings.limits)
+    ids = encoded(asked, server.dialect, tools)
+    return [tokenizer.bos_id, *ids] if special and tokenizer.bos_id is not None else ids
+
+
+def _piece(tokenizer: Tokenizer, id: int) -> TokenPiece:
+    text, data = token_text(tokenizer, id)
+    return TokenPiece(id=id, piece=text if text.encode() == bytes(data) else data)
 
 
 @router.post("/detokenize", response_model=Detokenized)
@@ -136,7 +182,7 @@ async def detokenize(body: DetokenizeRequest, request: Request) -> Response:
             text = await server.beside(lambda: _with_special(server, body.tokens))
         else:
             text = await server.beside(lambda: tokenizer.decode(body.tokens))
-    return model_response(Detokenized(prompt=text, text=text))
+    return model_response(Detokenized(prompt=text, text=text, content=text))
 
 
 def _with_special(server: Server, ids: list[int]) -> str:

@@ -16,8 +16,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     body_bytes: of its body. body_seconds: until the body is there. header_bytes: of its head.
     head_seconds: from a connection's first byte, or its last answer, until a head is there.
     samples: n. prompts, stops, biases, tools: entries of these lists. grammar_chars: of a schema or
-    grammar. logprobs: alternatives per token. priority: of who is not the admin. send_seconds: how
-    long a reader may leave a piece of a stream untaken.
+    grammar. top_logprobs: alternatives per token, OpenAI's bound; logprobs: those of /generate.
+    priority: of who is not the admin. send_seconds: how long a reader may leave a piece of a stream
+    untaken.
     """
 
     body_bytes: int = 4 << 20
@@ -30,6 +31,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     biases: int = 4096
     tools: int = 256
     grammar_chars: int = 1_000_000
+    top_logprobs: int = 20
     logprobs: int = 100
     priority: int = 10
     send_seconds: float = 120.0

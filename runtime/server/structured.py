@@ -1,7 +1,7 @@
 """The many ways in which a request names a grammar, as one `GrammarSpec`.
 
 OpenAI's `response_format`; vLLM's `structured_outputs` and `guided_*`; SGLang's `regex`, `ebnf` and
-`json_schema`; and `choice`.
+`json_schema`; llama.cpp's `grammar`; and `choice`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ JSON_OBJECT = '{"type": "object"}'
 
 class JsonSchemaFormat(Fields):
     """strict: true (the default here) refuses what cannot be enforced exactly; false enforces the
-    rest."""
+    rest. name: OpenAI wants one; it says nothing here."""
 
-    name: Annotated[str, Field(max_length=256)]
+    name: Annotated[str, Field(max_length=256)] | None = None
     description: str | None = None
     schema_: dict[str, Any] | bool | None = Field(default=None, alias="schema")
     strict: bool | None = None
@@ -38,10 +38,11 @@ class StructureTag(Fields):
 
 
 class ResponseFormat(Fields):
-    """text, json_object, json_schema, or structural_tag with `structures` and `triggers`, or with
-    `format`."""
+    """text, json_object (with a `schema`, as llama.cpp has it, or without), json_schema, or
+    structural_tag with `structures` and `triggers`, or with `format`."""
 
     type: Literal["text", "json_object", "json_schema", "structural_tag"]
+    schema_: dict[str, Any] | bool | None = Field(default=None, alias="schema")
     json_schema: JsonSchemaFormat | None = None
     structures: Many[StructureTag] | None = None
     triggers: Many[str] | None = None
@@ -80,6 +81,7 @@ class StructuredFields(BaseModel):
     guided_grammar: str | None = None
     regex: str | None = None
     ebnf: str | None = None
+    grammar: str | None = None
     choice: Many[str] | None = None
     json_schema: dict[str, Any] | str | bool | None = None
     structural_tag: str | None = None
@@ -126,7 +128,7 @@ def grammar_of(asked: StructuredFields, most_chars: int) -> AskedGrammar | None:
     for name in ("guided_choice", "choice"):
         if (choices := getattr(asked, name)) is not None:
             _add(found, name, GrammarSpec.choices(choices))
-    for name in ("guided_grammar", "ebnf"):
+    for name in ("guided_grammar", "ebnf", "grammar"):
         if (text := getattr(asked, name)) is not None:
             _add(found, name, GrammarSpec.ebnf(text))
     if asked.structural_tag is not None:
@@ -163,10 +165,10 @@ def _of_format(asked: ResponseFormat) -> GrammarSpec | None:
             raise InvalidRequestError(
                 expected=f"type {kind!r} beside it",
                 got=repr(asked.type),
-                where=f"response_format.{name}",
+                where=f"response_format.{name.rstrip('_')}",
             )
     if asked.type == "json_object":
-        return GrammarSpec.json_schema(JSON_OBJECT)
+        return GrammarSpec.json_schema(JSON_OBJECT if asked.schema_ is None else asked.schema_)
     if asked.type == "json_schema":
         if asked.json_schema is None or asked.json_schema.schema_ is None:
             raise InvalidRequestError(expected="a schema", where="response_format.json_schema")
@@ -178,6 +180,7 @@ def _of_format(asked: ResponseFormat) -> GrammarSpec | None:
 
 
 _OF_KIND = {
+    "schema_": "json_object",
     "json_schema": "json_schema",
     "structures": "structural_tag",
     "triggers": "structural_tag",

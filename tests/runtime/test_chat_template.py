@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from espalier.errors import InvalidRequestError
+from espalier.errors import InvalidRequestError, NotSupportedError
 from espalier.runtime.tokenizer import Tokenizer
 from tests.tiny_tokenizers import byte_level, made, save
 
@@ -43,6 +43,21 @@ def test_chat_is_rendered_as_transformers_renders_it(tmp_path: Path) -> None:
             ours.encode_chat(messages, **options)
             == theirs(text, add_special_tokens=False).input_ids
         )
+
+
+def test_a_message_that_goes_on_is_rendered_as_transformers_renders_it(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    folder = save(tmp_path, bos_token="<s>", chat_template=TEMPLATE)
+    ours, theirs = Tokenizer.from_folder(folder), AutoTokenizer.from_pretrained(folder)
+    for said in ("Sure,", "Yes.\n\nNo", "</s> Yo"):
+        messages = [{"role": "user", "content": "Sure, go"}, {"role": "assistant", "content": said}]
+        text = theirs.apply_chat_template(messages, tokenize=False, continue_final_message=True)
+        ids = ours.encode_chat(messages, continue_final_message=True)
+        assert ours.decode(ids, skip_special=False) == text
+    silent = Tokenizer.from_folder(save(tmp_path, chat_template="{{ messages[0].content }}"))
+    with pytest.raises(NotSupportedError, match="as it stands"):
+        silent.encode_chat(messages, continue_final_message=True)
 
 
 @pytest.mark.parametrize("form", ["jinja", "json", "list"])

@@ -99,6 +99,12 @@ def test_schemas_hold(sprig: InProcess, asked: dict[str, Any]) -> None:
         ({"guided_choice": ["yes", "no"]}, {"yes", "no"}),
         ({"structured_outputs": {"choice": ["yes", "no"]}}, {"yes", "no"}),
         ({"ebnf": 'root ::= "x" | "y"'}, {"x", "y"}),
+        ({"grammar": 'root ::= "x" | "y"'}, {"x", "y"}),
+        ({"response_format": {"type": "json_object", "schema": {"const": "z"}}}, {'"z"'}),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": {"const": 1}}}},
+            {"1"},
+        ),
         ({"guided_grammar": 'start: "x" | "y"'}, {"x", "y"}),
     ],
 )
@@ -260,3 +266,28 @@ def test_a_client_that_vanishes_is_forgotten(sprig: InProcess, streamed: bool, s
 
     asyncio.run(leave_early())
     assert sprig.left_over() == (0, 0, 0)
+
+
+def test_an_answer_goes_on_where_its_message_ends(sprig: InProcess) -> None:
+    begun = [user(SUM), {"role": "assistant", "content": ANSWER[:7]}]
+    body: dict[str, Any] = {"messages": begun, "continue_final_message": True, "temperature": 0}
+    answer = sprig.ok(CHAT, **body, add_generation_prompt=False)
+    assert answer["choices"][0]["message"]["content"] == ANSWER[7:]
+    events = sprig.events(CHAT, **body)
+    assert joined(events)["content"] == ANSWER[7:]
+    for wrong in (
+        {"add_generation_prompt": True},
+        {"messages": [user(SUM)]},
+        {"tools": [{"type": "function", "function": {"name": "f"}}]},
+    ):
+        told = sprig.refused(CHAT, **{**body, **wrong})
+        assert told["param"] == "continue_final_message"
+
+
+def test_usage_so_far(sprig: InProcess) -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    *events, last = sprig.events(CHAT, messages=[user(SUM)], max_tokens=5, stream_options=options)
+    counts = [event["usage"]["completion_tokens"] for event in events]
+    assert counts == [0, 1, 2, 3, 4, 5, 5]
+    assert last["usage"]["completion_tokens"] == 5
+    assert all(event["usage"]["prompt_tokens_details"] is None for event in events)

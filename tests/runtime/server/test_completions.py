@@ -147,3 +147,37 @@ def test_an_echoed_prompt_is_scored_in_a_stream_too(
                 assert len(streamed) == len(values)
                 assert (streamed[0] is None) == (values[0] is None)
     assert sprig.left_over() == (0, 0, 0)
+
+
+def test_usage_so_far(sprig: InProcess) -> None:
+    body = {"prompt": [5, 6, 7], "max_tokens": 6, "n": 2, "ignore_eos": True}
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    *events, last = sprig.events(PATH, **body, stream_options=options)
+    counts = {0: [0], 1: [0]}
+    for event in events:
+        usage = event["usage"]
+        assert (usage["prompt_tokens"], usage["prompt_tokens_details"]) == (3, None)
+        counts[event["choices"][0]["index"]].append(usage["completion_tokens"])
+    assert all(told == sorted(set(told)) and told[-1] == 6 for told in counts.values())
+    assert last["usage"]["completion_tokens"] == 12
+    assert last["usage"]["prompt_tokens_details"] is not None
+    plain = sprig.events(PATH, **body, stream_options={"continuous_usage_stats": True})
+    assert all("usage" not in event for event in plain)
+
+
+def test_likely_tokens_of_the_same_text_are_all_told(sprig: InProcess) -> None:
+    """Pieces of characters are all the same text."""
+    tokenizer = sprig.engine.tokenizer
+    halves = [i for i in range(tokenizer.vocab_size) if tokenizer.decode([i]) == "\ufffd"][:5]
+    assert len(halves) == 5
+    biases = {str(half): 100 for half in halves}  # are chosen; the model's own best are others
+    answer = sprig.ok(PATH, prompt="a", max_tokens=3, logprobs=20, logit_bias=biases)
+    for told in answer["choices"][0]["logprobs"]["top_logprobs"]:
+        assert 20 <= len(told) <= 21
+
+
+def test_bounds_of_openai(sprig: InProcess) -> None:
+    assert sprig.refused(PATH, prompt="a", logprobs=21)["param"] == "logprobs"
+    biases = {"a": 1, "b": 2, "3": 1}
+    told = sprig.refused(PATH, prompt="a", logit_bias=biases)["message"]
+    assert "'a', 'b'" in told

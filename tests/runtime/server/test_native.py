@@ -149,8 +149,10 @@ def test_tokens(sprig: InProcess) -> None:
     told = sprig.ok("/tokenize", prompt=text, return_token_strs=True)
     assert told["tokens"] == sprig.engine.tokenizer.encode(text)
     assert (told["count"], told["max_model_len"]) == (len(told["tokens"]), 2048)
-    assert "".join(told["token_strs"]) == text
-    assert sprig.ok("/detokenize", tokens=told["tokens"]) == {"prompt": text, "text": text}
+    assert told["token_strs"] == [sprig.engine.tokenizer.raw.id_to_token(i) for i in told["tokens"]]
+    assert sprig.ok("/tokenize", prompt=text)["token_strs"] is None
+    names = ("prompt", "text", "content")
+    assert sprig.ok("/detokenize", tokens=told["tokens"]) == dict.fromkeys(names, text)
     chat = sprig.ok("/tokenize", messages=[user("Hi")])["tokens"]
     assert sprig.ok("/detokenize", tokens=chat)["text"] == "Hi"
     assert (
@@ -159,6 +161,47 @@ def test_tokens(sprig: InProcess) -> None:
     )
     assert sprig.refused("/detokenize", tokens=[10**6])["param"] == "tokens"
     assert sprig.refused("/tokenize")["param"] == "prompt"
+
+
+def test_tokens_as_llama_cpp_asks_for_them(sprig: InProcess) -> None:
+    text = "Zoë 🙂"
+    ids = sprig.engine.tokenizer.encode(text)
+    assert sprig.ok("/tokenize", content=text)["tokens"] == ids
+    pieces = sprig.ok("/tokenize", content=text, with_pieces=True)["tokens"]
+    assert [piece["id"] for piece in pieces] == ids
+    data = [p if isinstance(p, list) else list(p.encode()) for p in (q["piece"] for q in pieces)]
+    assert bytes(byte for part in data for byte in part).decode() == text
+    assert any(isinstance(piece["piece"], list) for piece in pieces)  # halves of characters
+    assert sprig.refused("/tokenize", content=text, prompt=text)["param"] == "prompt"
+
+
+def test_the_beginning_of_a_text(null: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt has it unless it is left out; a chat and a `content` when they ask for it."""
+    tokenizer = null.engine.tokenizer
+    monkeypatch.setattr(tokenizer, "adds_bos", True)
+    monkeypatch.setattr(tokenizer, "bos_id", 0)
+
+    def begins(**body: Any) -> bool:
+        return null.ok("/tokenize", **body)["tokens"][:1] == [0]
+
+    assert begins(prompt="a")
+    assert not begins(prompt="a", add_special_tokens=False)
+    assert not begins(content="a")
+    assert begins(content="a", add_special=True)
+
+
+def test_the_tokens_of_a_chat_are_those_of_its_completion(sprig: InProcess) -> None:
+    tool = {"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}
+    said = [user("Say: a b"), {"role": "assistant", "content": "a "}]
+    for body in (
+        {"messages": [user("Hi")]},
+        {"messages": [user("Hi")], "tools": [tool]},
+        {"messages": said, "continue_final_message": True, "add_generation_prompt": False},
+    ):
+        told = sprig.ok("/tokenize", **body)
+        answer = sprig.ok("/v1/chat/completions", max_tokens=1, **body)
+        assert told["count"] == answer["usage"]["prompt_tokens"]
+    assert sprig.refused("/tokenize", prompt="a", tools=[tool])["param"] == "tools"
 
 
 def test_many_special_tokens_are_written_in_linear_time(sprig: InProcess) -> None:

@@ -1,0 +1,1 @@
+"""Calls a live `espalier serve` from outside, as others' tests and tools do."""

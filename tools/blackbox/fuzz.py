@@ -1,0 +1,85 @@
+"""Calls a live server as /openapi.json says one may, and as it says one may not.
+
+`python -m tools.blackbox.fuzz --seconds 1200` starts `espalier serve` with a short context, and has
+schemathesis make requests of the schema, right and wrong ones, for a part of the time at each path.
+It fails where an answer is a 5xx, has a status or a type that the schema does not tell, or a body
+outside its model. schemathesis is looked for in the folder --packages, and installed there when it
+is missing; nothing of the environment changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from pathlib import Path
+
+from .servers import ROOT, install, served
+
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="tools.blackbox.fuzz", description=__doc__)
+    parser.add_argument("--seconds", type=int, default=1200, help="in all")
+    parser.add_argument("--model", default="sprig")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", action="append", default=[], metavar="PATH")
+    parser.add_argument("--packages", type=Path, default=ROOT / "build" / "schemathesis")
+    args = parser.parse_args()
+    install(args.packages, "schemathesis>=4", dependencies=True)
+    failed = []
+    with served([args.model, "--context-length", "256", "--log-level", "error"]) as url:
+        shares = operations(url)
+        paths = args.only or list(shares)
+        one = args.seconds / sum(shares[path] for path in paths)
+        for path in paths:
+            if not fuzz(url, path, max(1, int(one * shares[path])), args.seed, args.packages):
+                failed.append(path)
+        with urllib.request.urlopen(f"{url}/health_generate", timeout=60) as answer:
+            assert answer.status == 200
+    print(f"failed: {', '.join(failed)}" if failed else f"{len(paths)} paths: nothing found")
+    return 1 if failed else 0
+
+
+def operations(url: str) -> dict[str, int]:
+    """The paths of the schema, and how much of the time each gets: most where there is a body."""
+    with urllib.request.urlopen(f"{url}/openapi.json", timeout=60) as answer:
+        paths = json.load(answer)["paths"]
+    return {path: 4 if "requestBody" in paths[path].get("post", ()) else 1 for path in paths}
+
+
+def fuzz(url: str, path: str, seconds: int, seed: int, packages: Path) -> bool:
+    """Whether nothing was found at a path."""
+    print(f"== {path}", flush=True)
+    command = [
+        sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json",
+        "--include-path", path, "--checks", ",".join(CHECKS), "--max-time", str(seconds),
+        "--seed", str(seed), "--suppress-health-check", "all", "--request-timeout", "60",
+        "--continue-on-failure", "--warnings", "off", "--phases", "coverage,fuzzing",
+    ]  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        env = {
+            **os.environ,
+            "PYTHONPATH": f"{packages}:{Path(__file__).parent}",
+            "SCHEMATHESIS_HOOKS": "fuzz_hooks",
+        }
+        done = subprocess.run(
+            command, env=env, cwd=folder, check=False, text=True, stdout=subprocess.PIPE
+        )
+    print(done.stdout[done.stdout.find("Test Phases") :] if done.returncode == 0 else done.stdout)
+    return done.returncode == 0 and "No test cases were generated" not in done.stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main())
