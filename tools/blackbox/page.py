@@ -32,8 +32,7 @@ must pass; the bar is {bar:.0%}.
 
 {totals}
 
-A case is a test with its parameters; many cases of llama.cpp's tools differ in the name of a model
-alone, and ask the same of an external server. A test passes when all its cases that apply do.
+A case is a test with its parameters. A test passes when all its cases that apply do.
 """
 
 
@@ -57,7 +56,9 @@ class Ended(NamedTuple):
 def read(work: Path, suite: Suite, model: str) -> list[dict[str, Any]]:
     """What `suites.run` wrote down; nothing for what has not run."""
     path = work / f"{suite.name}-{model}.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def grouped(rows: Iterable[dict[str, Any]]) -> dict[str, Ended]:

@@ -16,6 +16,9 @@ import pytest
 
 from blackbox.verdicts import reason_against
 
+# Parameters by which llama.cpp's tests start a server of their own.
+THEIR_SERVER = {"hf_repo", "template_override", "template_name"}
+SAME = "asks what the case before asked: they differ in the model that the test would have started"
 _RECORD = Path(os.environ["BLACKBOX_RECORD"])
 _SUITE = os.environ["BLACKBOX_SUITE"]
 _MODEL = os.environ["BLACKBOX_MODEL"]
@@ -29,13 +32,26 @@ def _write(test: str, outcome: str, reason: str = "") -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[Any]) -> None:
     kept = []
+    asked: set[str] = set()
     for item in items:
         reason = reason_against(_SUITE, _MODEL, item.nodeid)
+        if reason is None and _asks(item) in asked:
+            reason = SAME
+        asked.add(_asks(item))
         if reason is None:
             kept.append(item)
         else:
             _write(item.nodeid, "not_applicable", reason)
     items[:] = kept
+
+
+def _asks(item: Any) -> str:
+    """What a case asks of a server that runs already."""
+    given = dict(getattr(getattr(item, "callspec", None), "params", {}))
+    if _SUITE == "llama.cpp" and not THEIR_SERVER.isdisjoint(given):
+        told = sorted((name, repr(value)) for name, value in given.items())
+        return f"{item.originalname} {[one for one in told if one[0] not in THEIR_SERVER]}"
+    return str(item.nodeid)
 
 
 def pytest_collectreport(report: Any) -> None:
