@@ -71,8 +71,19 @@ SUITES = (
         ("tests/",),
         ".",
         (
-            "tests/entrypoints/openai/chat_completion",
-            "tests/entrypoints/openai/completion",
+            *(
+                f"tests/entrypoints/openai/chat_completion/test_{name}.py"
+                for name in (
+                    "chat",
+                    "chat_completion",
+                    "chat_echo",
+                    "chat_logit_bias_validation",
+                    "completion_with_function_calling",
+                    "enable_force_include_usage",
+                )
+            ),
+            "tests/entrypoints/openai/completion/test_completion.py",
+            "tests/entrypoints/openai/completion/test_prompt_validation.py",
             "tests/entrypoints/serve/instrumentator/test_metrics.py",
             "tests/entrypoints/serve/instrumentator/test_basic.py",
             "tests/entrypoints/serve/tokenize/test_tokenization.py",
