@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 from ..errors import ProgramError
 from ..frontend_lang.backends.base import Backend, Call, Scoring
@@ -44,7 +44,7 @@ class _Silent:
 
 def cache_prefix(program: Program[Any], backend: Backend) -> int:
     """Compute the prefix; returns its tokens. Raises what the backend raises."""
-    machine = Machine(_Silent(backend))
+    machine = Machine(cast(Backend, _Silent(backend)))
     ids = [_begun(program, machine, argument) for argument in _ARGUMENTS]
     prefix = ids[0][: common_prefix(ids)]
     if prefix:

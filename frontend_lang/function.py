@@ -118,14 +118,14 @@ class Program(Generic[P]):
     def bind(self, **arguments: Any) -> Program[...]:
         """The program with some of its arguments given."""
         check_names(f"{self.name}()", arguments, self.arg_names)
-        return self._changed(arguments, {})
+        return cast("Program[...]", self._changed(arguments, {}))
 
     def using(self, **options: Unpack[RunOptions]) -> Program[P]:
         """The program with some of a run's options given."""
         check_names(f"{self.name}.using", options, RUN_NAMES)
-        return self._changed({}, options)
+        return cast("Program[P]", self._changed({}, options))
 
-    def _changed(self, arguments: Mapping[str, Any], options: Mapping[str, Any]) -> Program[Any]:
+    def _changed(self, arguments: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
         return type(self)(
             self.body,
             arguments={**self._bound, **arguments},
