@@ -4,7 +4,8 @@ Chats and completions, streamed or not, of one sample and of several, free and u
 and new; embeddings and tokens; bodies that are wrong in every way; clients that leave after their
 request, in the midst of a stream, or in the midst of their own head. Every answer must have the
 status that its request deserves. Ten times the load stands still: everything must be idle then and
-every slot free or in the tree, and the memory and open files of both processes are told.
+every slot free or in the tree, which is emptied (it may grow); then the memory and open files of
+both processes are told.
 """
 
 from __future__ import annotations
@@ -180,8 +181,9 @@ def _still(url: str) -> dict[str, float]:
         if time.monotonic() > until:
             raise EngineError(f"nobody asks, and there is {left}")
         time.sleep(0.05)
-    with urlopen(f"{url}/health_generate", timeout=30) as answer:
-        assert answer.status == 200
+    for ask in (f"{url}/health_generate", Request(f"{url}/flush_cache", method="POST")):
+        with urlopen(ask, timeout=30) as answer:
+            assert answer.status == 200
     parent, engine = _processes()
     return {
         f"{name} {what}": value

@@ -133,6 +133,7 @@ def test_a_stuck_engine_is_ended_though_many_ask_for_it(text_folder: Path) -> No
         made.fine()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signals", [1, 2])
 def test_a_server_with_a_stuck_engine_ends(text_folder: Path, signals: int) -> None:
     """After ten seconds, or at once; whoever waits for the engine is told the first time."""
@@ -171,6 +172,7 @@ def test_one_port_and_no_call_outward(server: Served) -> None:
 # -- the machine -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_no_more_files(server: Served) -> None:
     """With every descriptor taken, those who are in go on, and the others wait for a place: the
     idle are shown out."""
