@@ -43,35 +43,53 @@ def main(argv: Sequence[str]) -> int:
 def _measure(folder: Path, name: str, branches: int, prefix: int, reps: int) -> list[Row]:
     import torch
 
-    from ..kernels.attention import AttentionBatch, paged_attention
     from ..kernels.attention_plan import SharedRun
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    runs: dict[str, list[SharedRun]] = {
+        "shared": [SharedRun(tuple(range(branches)), 0, prefix)],
+        "plain": [],
+    }
+    rows = []
+    with torch.inference_mode():
+        for what, call in _calls(folder, branches, prefix).items():
+            torch.testing.assert_close(
+                call(runs["shared"]), call(runs["plain"]), rtol=0.05, atol=0.05
+            )
+            times = {who: _milliseconds(call, shared, reps) for who, shared in runs.items()}
+            title, ours = f"forks/{name}/{branches} of {prefix}/{what}", times.pop("shared")
+            rows.append(Row(name=title, value=ours, unit="CPU ms", peers=times))
+            print(f"{title}: {ours:.1f}, plain {times['plain']:.1f} CPU ms", flush=True)
+    return rows
+
+
+def _calls(folder: Path, branches: int, prefix: int) -> dict[str, Callable[[Any], Any]]:
+    """One layer's attention and a whole step, of branches that have decoded `SUFFIX` tokens; each
+    takes the runs that are shared."""
+    import torch
+
+    from ..kernels.attention import AttentionBatch, paged_attention
     from ..runtime.batch import ForwardBatch
     from ..runtime.kv_cache import KVCache
     from ..runtime.models import load_model
 
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
     model: Any = load_model(folder, progress=False)
-    slots = prefix + branches * SUFFIX
+    slots, keys = prefix + branches * SUFFIX, prefix + SUFFIX
     kv = KVCache(model.kv_layout, slots, dtype=model.dtype)
     for layer in kv.rows:
         layer.normal_()
     own = torch.arange(prefix, slots).view(SUFFIX, branches).t()  # as if decoded in step
     tables = torch.cat((torch.arange(prefix).expand(branches, -1), own), 1).contiguous()
-    keys = prefix + SUFFIX
     starts, lengths = list(range(branches + 1)), [keys] * branches
-    runs: dict[str, list[SharedRun]] = {
-        "shared": [SharedRun(tuple(range(branches)), 0, prefix)],
-        "plain": [],
-    }
     heads, width = model.config.num_heads, kv.layout.layers[0].k_width
     q = torch.randn(branches, heads, width, dtype=model.dtype)
 
-    def attention(shared: list[SharedRun]) -> Any:
+    def attention(shared: Any) -> Any:
         batch = AttentionBatch(starts, lengths, tables, shared=shared)
         return paged_attention(q, kv.k[0], kv.v[0], batch, scale=width**-0.5)
 
-    def step(shared: list[SharedRun]) -> Any:
+    def step(shared: Any) -> Any:
         batch = ForwardBatch(
             input_ids=torch.arange(branches),
             positions=torch.full((branches,), keys - 1),
@@ -84,24 +102,7 @@ def _measure(folder: Path, name: str, branches: int, prefix: int, reps: int) -> 
         )
         return model.forward(batch, kv)
 
-    rows = []
-    with torch.inference_mode():
-        for what, call in {"attention": attention, "step": step}.items():
-            torch.testing.assert_close(
-                call(runs["shared"]), call(runs["plain"]), rtol=0.05, atol=0.05
-            )
-            times = {who: _milliseconds(call, shared, reps) for who, shared in runs.items()}
-            title = f"forks/{name}/{branches} of {prefix}/{what}"
-            rows.append(
-                Row(
-                    name=title,
-                    value=times["shared"],
-                    unit="CPU ms",
-                    peers={"plain": times["plain"]},
-                )
-            )
-            print(f"{title}: {times['shared']:.1f}, plain {times['plain']:.1f} CPU ms", flush=True)
-    return rows
+    return {"attention": attention, "step": step}
 
 
 def _milliseconds(call: Callable[[Any], Any], argument: Any, reps: int) -> float:
