@@ -44,6 +44,27 @@ INLINE vec floats(const float *x) {
     return y;
 }
 
+INLINE vec load(const num *x) {
+#ifdef BF16
+    typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
+    typedef uint32_t words __attribute__((vector_size(4 * LANES)));
+    halves h;
+    memcpy(&h, x, sizeof h);
+    words w = __builtin_convertvector(h, words) << 16;
+    return (vec)w;
+#else
+    return floats(x);
+#endif
+}
+
+/* A compiler leaves a sum as it stands, one after the other: whatever is long is summed so. */
+INLINE float total(vec x) {
+    float lanes[LANES], sum = 0;
+    memcpy(lanes, &x, sizeof lanes);
+    for (int l = 0; l < LANES; l++) sum += lanes[l];
+    return sum;
+}
+
 /* The greatest of `most` and x [count]; a NaN is passed over. A compiler leaves such a loop scalar:
    it may not pass over them by itself. */
 INLINE float greatest(const float *x, int64_t count, float most) {
@@ -87,8 +108,14 @@ INLINE float exponential(float x) {
 /* The product with the weight is of numbers rounded to `num`, unless `whole`. */
 INLINE void norm_row(const num *x, const float *weight, num *out, int64_t width, float eps,
                      int whole) {
-    float sum = 0;
-    for (int64_t i = 0; i < width; i++) sum += wide(x[i]) * wide(x[i]);
+    vec squares = {0};
+    int64_t whole_lanes = width - width % LANES;
+    for (int64_t i = 0; i < whole_lanes; i += LANES) {
+        vec some = load(x + i);
+        squares += some * some;
+    }
+    float sum = total(squares);
+    for (int64_t i = whole_lanes; i < width; i++) sum += wide(x[i]) * wide(x[i]);
     float scale = 1.0f / sqrtf(sum / width + eps);
     for (int64_t i = 0; i < width; i++) {
         float scaled = wide(x[i]) * scale;
@@ -145,19 +172,6 @@ void turn_and_write(num *qkv, const num *cos, const num *sin, const int64_t *slo
 }
 
 #define BLOCK 128 /* keys whose scores are made at once */
-INLINE vec load(const num *x) {
-#ifdef BF16
-    typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
-    typedef uint32_t words __attribute__((vector_size(4 * LANES)));
-    halves h;
-    memcpy(&h, x, sizeof h);
-    words w = __builtin_convertvector(h, words) << 16;
-    return (vec)w;
-#else
-    return floats(x);
-#endif
-}
-
 #ifdef __clang__
 #define MIX(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
@@ -285,14 +299,18 @@ INLINE void weigh_all(float *sum, float (*score)[BLOCK], const num *values, int6
 /* Scores [count] become weights e^(score - most), and `most` and `mass` (the weights' sum) those of
    all keys so far. Returns what sums of earlier keys are to be multiplied by. */
 INLINE float soften(float *s, int64_t count, float softcap, float *most, float *mass) {
-    float total = 0;
     if (softcap > 0)
         for (int64_t j = 0; j < count; j++)
             s[j] = softcap * (1 - 2 / (1 + exponential(2 * s[j] / softcap)));
     float top = greatest(s, count, *most);
-    for (int64_t j = 0; j < count; j++) total += s[j] = exponential(s[j] - top);
+    for (int64_t j = 0; j < count; j++) s[j] = exponential(s[j] - top);
+    vec weights = {0};
+    int64_t j = 0;
+    for (; j + LANES <= count; j += LANES) weights += floats(s + j);
+    float more = total(weights);
+    for (; j < count; j++) more += s[j];
     float fade = *most == top ? 1.0f : exponential(*most - top);
-    *mass = *mass * fade + total;
+    *mass = *mass * fade + more;
     *most = top;
     return fade;
 }

@@ -14,6 +14,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -31,14 +32,13 @@ ASK = "ESPALIER_NATIVE"
 SOURCE = Path(__file__).with_name("native.c")
 _FLAGS = [
     "-O3",
-    "-march=native",
+    # clang on ARM knows no -march=native, and gcc takes either.
+    "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native",
     *(["-mprefer-vector-width=512"] if platform.machine() == "x86_64" else []),
-    # What changes no number but a sum's last bits: infinities and NaN keep their meaning.
+    # Sums stay in the order in which they are written: exponential() is inexact in another.
     "-ffp-contract=fast",
     "-fno-math-errno",
     "-fno-trapping-math",
-    "-fno-signed-zeros",
-    "-fassociative-math",
     "-fPIC",
     "-shared",
 ]
@@ -73,12 +73,14 @@ def operators(x: Tensor, work: int, *, threads: int = 1) -> Any | None:
 @cache
 def library(dtype: torch.dtype) -> Any | None:
     """native.c compiled for `dtype` and loaded, or None. A compiler that fails is warned of."""
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
-    if dtype not in _DEFINES or compiler is None or os.environ.get(ASK) == "0":
+    if dtype not in _DEFINES or os.environ.get(ASK) == "0" or not hasattr(os, "getuid"):
         return None
     try:
-        found = ctypes.CDLL(str(_compiled(compiler, _DEFINES[dtype])))
-    except (OSError, subprocess.SubprocessError) as error:
+        compiler = shlex.split(os.environ.get("CC", "")) or _found()
+        if compiler is None:
+            return None
+        found = _loaded([*compiler, *_FLAGS, *_DEFINES[dtype]])
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or str(error)
         warnings.warn(
             f"the C operators for a CPU were not built, torch's are taken: {said}", stacklevel=2
@@ -90,39 +92,58 @@ def library(dtype: torch.dtype) -> Any | None:
     return found
 
 
-def _compiled(compiler: str, defines: list[str]) -> Path:
-    """The path of the library, made where it is not there. What it depends on is in its name."""
-    command = [*compiler.split(), *_FLAGS, *defines]
-    version = subprocess.run([command[0], "--version"], capture_output=True, check=True).stdout
-    key = hashlib.sha256(SOURCE.read_bytes() + version + repr((command, _machine())).encode())
+def _found() -> list[str] | None:
+    path = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    return None if path is None else [path]
+
+
+def _loaded(command: list[str]) -> ctypes.CDLL:
+    """The library that `command` makes, made where it is not kept. What it depends on is in its
+    name."""
+    version = _run([command[0], "--version"])
+    key = hashlib.sha256(SOURCE.read_bytes() + repr((version, command, _machine())).encode())
+    name = f"native-{key.hexdigest()[:32]}.so"
     folder = _folder()
-    path = folder / f"native-{key.hexdigest()[:32]}.so"
-    if not path.exists():
-        with tempfile.TemporaryDirectory(dir=folder) as made:
-            fresh = Path(made) / path.name
-            subprocess.run(
-                [*command, str(SOURCE), "-o", str(fresh), "-lm"],
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=300,
-            )
-            fresh.replace(path)  # whole or not at all, for others that start at the same time
-    return path
+    if folder is not None and (folder / name).exists():
+        try:
+            return ctypes.CDLL(str(folder / name))
+        except OSError:
+            pass  # damaged, as by a machine that lost its power: made anew
+    kept = folder if folder is not None and os.access(folder, os.W_OK | os.X_OK) else None
+    with tempfile.TemporaryDirectory(prefix="espalier-", dir=kept) as made:
+        path = Path(made) / name
+        _run([*command, str(SOURCE), "-o", str(path), "-lm"])
+        if kept is not None:  # whole or not at all, for others that start at the same time
+            path = path.replace(kept / name)
+        return ctypes.CDLL(str(path))  # stays loaded without its file
 
 
-def _folder() -> Path:
-    """Where compiled code is kept: the user's own cache, or a new folder of this process where
-    that cannot be written."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "espalier"
-    try:
+def _run(command: list[str]) -> str:
+    """What it prints. Whatever it says, in whatever encoding, must not end an engine."""
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=True,
+        timeout=300,
+    )
+    return done.stdout
+
+
+def _folder() -> Path | None:
+    """Where compiled code is kept: the user's own cache; None where there is none, and where others
+    could write to it, for it is run."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    try:  # a relative path counts as none, says the XDG specification
+        base = Path(given) if os.path.isabs(given) else Path.home() / ".cache"
+        folder = base / "espalier"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK) and folder.stat().st_uid == os.getuid():
-            return folder
-    except OSError:
-        pass
-    return Path(tempfile.mkdtemp(prefix="espalier-"))
+        state = folder.stat()
+    except (OSError, RuntimeError):  # RuntimeError: a user without a home
+        return None
+    return folder if state.st_uid == os.getuid() and not state.st_mode & 0o022 else None
 
 
 def _machine() -> list[str]:

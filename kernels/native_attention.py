@@ -66,7 +66,8 @@ def attend_few(
     """`paged_attention` of the sequences of up to `FEW` rows; the other rows of the result are not
     yet written. None where native.c has nothing for these tensors, or no sequence has so few. And
     whether there are other rows."""
-    key = window, scale, softcap, q.shape, q.stride(), k_cache.stride(), v_cache.stride()
+    laid = (q.shape, q.stride(), k_cache.shape[1:], k_cache.stride(), v_cache.stride())
+    key = window, scale, softcap, q.dtype, k_cache.dtype, v_cache.dtype, laid
     plans = batch.device_plans
     if key not in plans:
         plans[key] = _plan(q, k_cache, v_cache, batch, scale, window, softcap)
@@ -74,7 +75,7 @@ def attend_few(
     if plan is None:
         return None, True
     out = q.new_empty(q.shape[0], q.shape[1], v_cache.shape[2])
-    wide = None if sinks is None else sinks.float()
+    wide = None if sinks is None else sinks.float().contiguous()
     plan.attention(
         plan.shape,
         q.data_ptr(),
@@ -114,6 +115,8 @@ def _plan(
         and heads * max(k_width, v_width) <= _MOST
         and q.stride()[1:] == k_cache.stride()[1:] == (k_width, 1)
         and v_cache.stride()[1:] == (v_width, 1)
+        and q.dtype == k_cache.dtype == v_cache.dtype
+        and (batch.slot_tables.dtype, batch.slot_tables.stride(1)) == (torch.int64, 1)
     )
     if not suits:
         return None

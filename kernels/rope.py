@@ -93,7 +93,7 @@ def turn_and_write(
         )
     parts = qkv.view(qkv.shape[0], heads + 2 * kv_heads, width)
     c = operators(qkv, qkv.numel())
-    if c is not None and qkv.is_contiguous() and cos.is_contiguous() and sin.is_contiguous():
+    if c is not None and _plain(qkv.dtype, qkv, cos, sin, rows) and _plain(torch.int64, slot_of):
         q_norm, k_norm = norms or (None, None)
         c.turn_and_write(
             qkv.data_ptr(),
@@ -121,3 +121,8 @@ def turn_and_write(
     rope_(turned if turning == width else turned[..., :turning], cos, sin)
     write_kv(rows, slot_of, qkv[:, heads * width :])
     return queries
+
+
+def _plain(dtype: torch.dtype, *tensors: Tensor) -> bool:
+    """Whether all are of the type, without gaps: as native.c reads them."""
+    return all(tensor.dtype == dtype and tensor.is_contiguous() for tensor in tensors)

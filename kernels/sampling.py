@@ -184,7 +184,7 @@ def masked_greedy(logits: Tensor, allowed: Tensor | None) -> tuple[Tensor, Tenso
     """`masked_sample` where all rows are greedy."""
     scores = logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
     c = operators(scores, scores.numel())
-    if c is not None and scores.is_contiguous():
+    if c is not None and scores.dtype == torch.float32 and scores.is_contiguous():
         rows, vocab = scores.shape
         token_ids = torch.empty(rows, dtype=torch.int64)
         near = torch.empty(rows, dtype=torch.bool)

@@ -109,7 +109,7 @@ class Linear:
 
     def of_norm(self, norm: RMSNorm, x: Tensor, plus: Tensor | None = None) -> Tensor:
         """This layer of `norm(x)`, after adding `plus` to `x` in place."""
-        c = self._fused(x, x)
+        c = self._fused(x)
         if c is None:
             return self(norm(x) if plus is None else norm.add(x, plus))
         if plus is not None:
@@ -143,24 +143,36 @@ class Linear:
         c.gated_linear(gate_up.data_ptr(), False, *pointers, rows, inputs, outputs, True)
         return residual
 
-    def _fused(self, x: Tensor, y: Tensor) -> Any | None:
-        """The functions of native.c, if they take this layer's few rows with what stands before."""
-        if not self._few or x.shape[0] > FEW or x.numel() > _ON_STACK:
+    def _fused(self, x: Tensor, y: Tensor | None = None) -> Any | None:
+        """The functions of native.c, if they take this layer's few rows with what stands before:
+        a norm, or a gate where there is a `y` to add to."""
+        rows = x.shape[0]
+        if not self._few or not 0 < rows <= FEW or x.numel() > _ON_STACK:
             return None
-        if not (x.is_contiguous() and y.is_contiguous()):
+        outputs, inputs = self.weight.shape
+        if not _lies(x, rows, inputs if y is None else 2 * inputs):
             return None
-        return operators(x, x.shape[0] * self.weight.numel())
+        if y is not None and not _lies(y, rows, outputs):
+            return None
+        return operators(x, rows * outputs * inputs)
 
     def _multiply(self, x: Tensor, y: Tensor, *, add: bool) -> bool:
         """Write the product of few rows to `y`, or add it, in C; False where that is not done."""
         rows, (outputs, inputs) = x.shape[0], self.weight.shape
+        if not (_lies(x, rows, inputs) and _lies(y, rows, outputs)):
+            return False
         c = operators(x, rows * outputs * inputs)
-        if c is None or not (x.is_contiguous() and y.is_contiguous()):
+        if c is None:
             return False
         bias = None if self.bias is None else self.bias.data_ptr()
         pointers = x.data_ptr(), self.weight.data_ptr(), bias, y.data_ptr()
         c.linear(*pointers, rows, inputs, outputs, add)
         return True
+
+
+def _lies(x: Tensor, rows: int, width: int) -> bool:
+    """Whether x is as native.c reads it, which checks nothing: beside weights in float32."""
+    return x.shape == (rows, width) and x.dtype == torch.float32 and x.is_contiguous()
 
 
 _ON_STACK = 1 << 16  # elements

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -239,9 +240,82 @@ def test_a_compiler_that_fails_is_warned_of(fresh: Path, monkeypatch: pytest.Mon
         assert native.library(torch.float32) is None
 
 
-def test_where_the_cache_cannot_be_written(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (fresh / "espalier").write_text("a file in its place")
+def test_whatever_a_compiler_says_ends_no_engine(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = fresh / "cc"
+    bad.write_text("#!/bin/sh\nprintf 'caf\\351' >&2\nexit 1\n")
+    bad.chmod(0o755)
+    for compiler in (str(bad), "gcc 'unbalanced", str(fresh / "absent")):
+        monkeypatch.setenv("CC", compiler)
+        native.library.cache_clear()
+        with pytest.warns(UserWarning, match="were not built"):
+            assert native.library(torch.float32) is None
+
+
+def _no_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")
+
+
+@pytest.mark.parametrize("why", ["a file in its place", "others may write", "no home"])
+def test_where_code_cannot_be_kept(fresh: Path, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    """It is compiled for this process alone, and nothing is left behind."""
+    folder, temporary = fresh / "espalier", fresh / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    if why == "a file in its place":
+        folder.write_text("")
+    elif why == "others may write":
+        folder.mkdir()
+        folder.chmod(0o777)
+    else:
+        monkeypatch.setenv("XDG_CACHE_HOME", "a/relative/path")
+        monkeypatch.setattr(Path, "home", _no_home)
     assert native.library(torch.float32) is not None
+    x = torch.randn(2, 16)
+    found = RMSNorm(torch.ones(16), 1e-6)(x)
+    torch.testing.assert_close(found, rms_norm_reference(x, torch.ones(16), 1e-6))
+    assert not list(temporary.iterdir())
+    assert not folder.is_dir() or not list(folder.iterdir())
+
+
+def test_a_damaged_library_is_made_anew(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert native.library(torch.float32) is not None
+    (made,) = (fresh / "espalier").iterdir()
+    other = fresh / "other" / "espalier"  # what is loaded from a path stays so for this process
+    other.mkdir(mode=0o700, parents=True)
+    (other / made.name).write_bytes(b"")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(other.parent))
+    native.library.cache_clear()
+    assert native.library(torch.float32) is not None
+    assert (other / made.name).stat().st_size > 0
+
+
+def test_what_it_would_misread_is_left_to_torch() -> None:
+    """Its functions take addresses: another width or type must never reach them."""
+    with pytest.raises(RuntimeError):
+        RMSNorm(torch.ones(64), 1e-6)(torch.randn(2, 16))
+    logits = torch.randn(2, 1 << 12).bfloat16()
+    tokens, _ = masked_greedy(logits.clone(), None)
+    assert torch.equal(tokens, logits.argmax(-1))
+    case = make_case([(1, 20), (2, 30)], widths=(16, 16))
+    options: Any = {"scale": 0.3, "window": None, "softcap": None, "sinks": None}
+    mixed, _ = attend_few(case.q.bfloat16(), case.k, case.v, case.batch, **options)
+    assert mixed is None
+    sinks = torch.randn(8)[::2]
+    options["sinks"] = sinks
+    tensors = case.q, case.k, case.v, case.batch
+    torch.testing.assert_close(
+        paged_attention(*tensors, **options), paged_attention_reference(*tensors, **options)
+    )
+
+
+def test_exponentials_are_exact() -> None:
+    """Within 2 units in the last place, whatever order a compiler would like to sum in."""
+    x = torch.linspace(-87, -0.5, 1 << 15)
+    found = silu_mul(torch.stack((x, torch.ones_like(x)), 1))[:, 0]
+    wide = x.double()
+    torch.testing.assert_close(found.double(), wide * wide.sigmoid(), rtol=3e-7, atol=0)
 
 
 def test_other_types_and_large_work_are_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
