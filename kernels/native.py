@@ -2,7 +2,7 @@
 
 torch takes four operators for a norm, eight for rotating and writing keys and values, and each is a
 call of its own that finds the caches emptied by the weights that went by: for a small batch they
-take as long as the products (docs/adr/0006). `native.c` is compiled once per element type by the
+take as long as the products (docs/adr/0007). `native.c` is compiled once per element type by the
 machine's own compiler, a few seconds' work, and kept in the user's cache folder. Where there is no
 compiler, or the environment says ESPALIER_NATIVE=0, torch's operators run instead: the callers in
 this folder have both.

@@ -113,7 +113,8 @@ class Tracing:
         now = self._possible.get(slot, choices)
         if len(now) > 1:
             now = self._decide(slot, tuple((value,) for value in now))
-        return now[0]
+        (value,) = now
+        return value
 
     def test(
         self,
