@@ -110,11 +110,10 @@ class Tracing:
         if choices is None:
             self.refuse(slot, what)
         slot = _plain(slot)
-        now = self._possible.get(slot, choices)
+        now = [*self._possible.get(slot, choices)]
         if len(now) > 1:
-            now = self._decide(slot, tuple((value,) for value in now))
-        (value,) = now
-        return value
+            now = [*self._decide(slot, tuple((value,) for value in now))]
+        return now[0]
 
     def test(
         self,
