@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..kernels.attention_plan import SharedRun
+from ..kernels.native import library
 from ..kernels.sampling import HOTTEST, mask_logits, masked_greedy, masked_sample, noise_keys
 from .batch import ForwardBatch
 from .biases import BiasTable
@@ -60,6 +61,9 @@ class TorchRunner:
         self._tables = self._tables.to(self.device)
         # On a CPU the same memory, which numpy writes in a fraction of the time.
         self._in_memory = self._tables.numpy() if self.device.type == "cpu" else None
+        if self.device.type == "cpu":  # compiled now, not when the first request waits
+            for dtype in (model.dtype, torch.float32):
+                library(dtype)
         self._last = torch.zeros(max_running, dtype=torch.int64, device=self.device)
         self._params: list[SeatParams | None] = [None] * max_running
         self._floats = np.zeros((3, max_running), dtype=np.float32)  # temperature, top_p, min_p

@@ -21,7 +21,10 @@ from espalier.kernels.attention import paged_attention, paged_attention_referenc
 from espalier.kernels.native_attention import FEW, attend_few
 from espalier.kernels.norm import RMSNorm, rms_norm_reference
 from espalier.kernels.sampling import NEAR_TIE, mask_logits, masked_greedy
+from espalier.runtime import torch_runner
+from espalier.runtime.engine import Engine
 from tests.attention_cases import make_case
+from tests.tiny_models import save_tiny
 
 pytestmark = pytest.mark.skipif(
     native.library(torch.float32) is None, reason="no C compiler: torch's operators are taken"
@@ -327,3 +330,11 @@ def test_other_types_and_large_work_are_torchs(monkeypatch: pytest.MonkeyPatch) 
     assert native.operators(x, 1 << 30) is None
     assert native.operators(x, 1 << 30, threads=4) is not None
     assert native.operators(x, 1 << 10) is not None
+
+
+def test_compiled_before_the_first_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_tiny("qwen2", tmp_path, dtype=torch.bfloat16)
+    asked: list[torch.dtype] = []
+    monkeypatch.setattr(torch_runner, "library", asked.append)
+    with Engine(model=str(tmp_path), inline=True, dtype="bfloat16"):
+        assert asked == [torch.bfloat16, torch.float32]
