@@ -71,7 +71,8 @@ def _completions() -> dict[bytes, list[str]]:
         char = chr(point)
         if 0xD800 <= point <= 0xDFFF:
             continue
-        kind = (char if char in LETTERS else "", char.isalnum(), char.isdigit(), char.isspace())
+        asked = char.isalnum(), char.isdigit(), char.isdecimal(), char.isspace()
+        kind = (char if char in LETTERS else "", *asked)
         for cut in range(1, len(char.encode())):
             kinds.setdefault(char.encode()[:cut], {}).setdefault(kind, char)
     for char in "é漢":
