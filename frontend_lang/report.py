@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from .session import Session
 
 _SUMS = ("prompt", "cached", "computed", "shared", "generated", "near_ties")
+_TIMES = 6  # the first of the three columns of times
+_FINISH = 9  # the column that may hold an error's text, which is folded
+_FOLDED = 24  # to so many characters a line, before other columns give way
+_ANY = 10_000  # columns: as wide as it comes
 
 
 class Report:
@@ -94,11 +98,24 @@ class Report:
         return out.getvalue()
 
     def print(self, console: Console | None = None) -> None:
-        """Write the table and its summary to the terminal."""
+        """Write the table and its summary to the terminal. One that is too narrow for the table
+        gets it without times, which are in `json()` and `html()`, and a line that says so."""
         from rich.console import Console
+        from rich.measure import Measurement
 
         console = console or Console()
-        console.print(self._table())
+        wide = console.options.update(max_width=_ANY)
+        finish = max((len(_row(0, call)[_FINISH]) for call in self.calls()), default=0)
+        foldable = max(0, finish - _FOLDED)
+        for table in (self._table(gap=2), self._table(gap=1)):
+            needed = Measurement.get(console, wide, table).maximum - foldable
+            if needed <= console.width:
+                console.print(table)
+                break
+        else:
+            console.print(self._table(gap=1, times=False))
+            said = f"times are left out: with them the table is {needed} columns wide"
+            console.print(said, highlight=False)
         console.print(self.summary(), highlight=False)
 
     def summary(self) -> str:
@@ -106,9 +123,9 @@ class Report:
         totals = self.totals()
         saved = 1 - totals["computed_share"] if totals["prompt"] else 0.0
         line = (
-            f"{totals['calls']} calls in {totals['states']} states: {totals['prompt']} prompt "
-            f"tokens, {totals['computed']} computed ({saved:.0%} saved by sharing), "
-            f"{totals['generated']} generated"
+            f"{_counted(totals['calls'], 'call')} in {_counted(totals['states'], 'state')}: "
+            f"{totals['prompt']} prompt tokens, {totals['computed']} computed "
+            f"({saved:.0%} saved by sharing), {totals['generated']} generated"
         )
         extra = [
             f"{totals[key]} {words}"
@@ -124,24 +141,30 @@ class Report:
     def __str__(self) -> str:
         return self.text()
 
-    def _table(self) -> Table:
+    def _table(self, gap: int, times: bool = True) -> Table:
         from rich.table import Table
 
         table = Table(title=self._session.program, title_justify="left", box=None, pad_edge=False)
+        table.padding = (0, gap, 0, 0)
         table.add_column("call", no_wrap=True)
         for name in ("prompt", "cached", "shared", "computed", "generated"):
-            table.add_column(name, justify="right")
-        for name in ("queued ms", "prefill ms", "decode ms"):
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", no_wrap=True)
+        for name in ("queued ms", "prefill ms", "decode ms") if times else ():
+            table.add_column(name, justify="right", no_wrap=True)
         table.add_column("finish")
         table.add_column("line", overflow="fold")
         for depth, node, call in _lines(self.root):
             if call is None:
                 branch = f"branch {node.path[-1]}" if node.path else "program"
-                table.add_row("  " * depth + branch, *[""] * 10)
+                table.add_row("  " * depth + branch)
             else:
-                table.add_row(*_row(depth, call))
+                row = _row(depth, call)
+                table.add_row(*(row if times else row[:_TIMES] + row[_TIMES + 3 :]))
         return table
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _walk(root: Node) -> Iterator[Node]:

@@ -34,7 +34,7 @@ ABOUT = """\
 Measures something, prints a table, and writes the figures with --json FILE.
 
 {built}
-  all        each of these, written to benchmarks/results/ (what `make bench` does)
+  all         each of the above, written to benchmarks/results/ (what `make bench` does)
 {long}
 {gpu}
 
@@ -52,7 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         for group in (BUILT, LONG, GPU)
     )
     parser.description = ABOUT.format(built=built, long=long, gpu=gpu)
-    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("name", metavar="NAME", help="one of the above, or all")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help="the benchmark's own options")
 
 

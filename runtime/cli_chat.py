@@ -7,7 +7,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Any, Protocol
 
 from ..errors import EspalierError, InvalidRequestError
@@ -95,8 +95,11 @@ class Remote:
         ask = Ask(prompts=[ids], params=sampling_params, stream=True)
         with asyncio.Runner() as runner:
             chunks = self._client.stream(ask)
-            while (chunk := runner.run(_next(chunks))) is not None:
-                yield chunk
+            try:
+                while (chunk := runner.run(_next(chunks))) is not None:
+                    yield chunk
+            finally:  # else the loop's end closes it and httpx's streams below it at the same time
+                runner.run(chunks.aclose())
 
     def stats(self) -> dict[str, Any]:
         """The counters of the engine there; its admin's key is needed where it has one."""
@@ -104,7 +107,7 @@ class Remote:
         return stats
 
 
-async def _next(chunks: AsyncIterator[Chunk]) -> Chunk | None:
+async def _next(chunks: AsyncGenerator[Chunk, None]) -> Chunk | None:
     return await anext(chunks, None)
 
 

@@ -89,5 +89,5 @@ def table(compiled: CompiledProgram, bounds: Bounds) -> str:
         f"generated; at most {bounds.peak} cached at a time"
     )
     if bounds.missing:
-        said.append("beside the text of " + ", ".join(sorted(bounds.missing)))
+        said.append("not counted, as only a run knows it: " + ", ".join(sorted(bounds.missing)))
     return "\n".join(said)

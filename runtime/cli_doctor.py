@@ -127,8 +127,9 @@ def _generate(model: str) -> str:
         (result,) = engine.generate(input_ids=[[1, 2, 3]], sampling_params=params)
         engine.check_invariants()
         info = engine.info
+    on = "" if info.device == "none" else f" on {info.device}, {info.dtype}"  # the null model
     return (
-        f"{model}: started in {started:.1f} s on {info.device}, {info.dtype}, "
+        f"{model}: started in {started:.1f} s{on}, "
         f"{info.capacity:,} slots, context {info.max_context:,}; "
         f"{result.generated_tokens} tokens generated"
     )

@@ -169,7 +169,8 @@ def plain(value: Any) -> Any:
     if dump is not None:
         return dump(mode="json")
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        shown = (field.name for field in dataclasses.fields(value) if field.repr)
+        return {name: getattr(value, name) for name in shown}
     try:
         return msgspec.to_builtins(value)
     except TypeError:

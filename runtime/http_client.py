@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,7 +66,7 @@ class HTTPClient:
             response = await _reached(client.post("/native", **self._body(ask)), self.url)
             return _told(response.status_code, response.content).results
 
-    async def stream(self, ask: Ask) -> AsyncIterator[Chunk]:
+    async def stream(self, ask: Ask) -> AsyncGenerator[Chunk, None]:
         """The chunks of a streamed call."""
         import httpx
 

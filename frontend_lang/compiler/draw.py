@@ -45,8 +45,8 @@ def text(graph: ir.Graph) -> str:
     for row in rows(graph):
         bars = "  " * row.depth + "| " * row.column
         place = row.where.rpartition("/")[2]
-        lines.append(f"{bars}{row.kind:<7} {row.text}".ljust(70) + f"  {place}".rstrip())
-    return "\n".join(lines)
+        lines.append(f"{bars}{row.kind:<7} {row.text}".ljust(70) + f"  {place}")
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def svg(graph: ir.Graph) -> str:
@@ -111,17 +111,21 @@ def _block(
     for op in block.ops:
         kind, said = _shown(op, names)
         others = tuple(columns[branch] for branch in getattr(op, "branches", ()))
-        yield Row(depth, columns[op.stream], kind, said[:_SHOWN], op.where, others)
+        yield Row(depth, columns[op.stream], kind, _cut(said), op.where, others)
     if block.switch is None:
         if not isinstance(block.returns, ir.Constant) or block.returns.data is not None:
-            yield Row(depth, 0, "returns", _data(block.returns, names)[:_SHOWN])
+            yield Row(depth, 0, "returns", _cut(_data(block.returns, names)))
         return
     switch = block.switch
     yield Row(depth, 0, "switch", _slot(switch.slot, names), switch.where)
     for case in switch.cases:
         values = " or ".join(map(repr, case.values))
-        yield Row(depth, 0, "case", values[:_SHOWN])
+        yield Row(depth, 0, "case", _cut(values))
         yield from _block(case.block, depth + 1, names, columns)
+
+
+def _cut(said: str) -> str:
+    return said if len(said) <= _SHOWN else said[: _SHOWN - 1] + "…"
 
 
 def _shown(op: ir.Op, names: dict[int, str]) -> tuple[str, str]:

@@ -6,6 +6,7 @@ import io
 import json
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 import espalier as esp
@@ -93,6 +94,26 @@ def test_it_prints_to_a_terminal() -> None:
     assert "5 calls in 4 states" in out.getvalue()
 
 
+@pytest.mark.parametrize(("width", "times"), [(140, True), (112, True), (80, False), (40, False)])
+def test_a_narrow_terminal_gets_whole_words_and_no_times(width: int, times: bool) -> None:
+    text = report().text(width)
+    head = text.splitlines()[1].split()
+    assert head[0] == "call"
+    assert ("prefill" in head) == times
+    assert ("times are left out" in text) != times
+    if width >= 80:
+        assert {"prompt", "cached", "shared", "computed", "generated", "finish"} <= set(head)
+
+
+def test_an_errors_text_takes_no_column_away() -> None:
+    @esp.function
+    def body(s: State) -> None:
+        s += "a" + esp.gen("x")
+
+    made = body.run(backend=esp.Scripted({"x": EngineError("a word " * 30)})).report()
+    assert "prefill ms" in made.text()
+
+
 def test_failures_and_losses_are_told() -> None:
     @esp.function
     def body(s: State) -> None:
@@ -121,7 +142,7 @@ def test_an_empty_program() -> None:
 
     made = body.run(backend=esp.Scripted()).report()
     assert made.totals()["prompt"] == 0
-    assert "0 calls in 1 states" in made.summary()
+    assert "0 calls in 1 state:" in made.summary()
 
 
 def test_a_record_adds_up_rows_and_keeps_the_longest_times() -> None:

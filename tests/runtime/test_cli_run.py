@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from espalier.errors import InvalidRequestError, ProgramError
+from espalier.frontend_lang.tools import ToolCall
 from espalier.runtime import cli, cli_run
 
 PROGRAM = """
@@ -95,6 +96,8 @@ def test_plain() -> None:
         a: int
 
     assert cli_run.plain(Pair(a=3)) == {"a": 3}
+    call = ToolCall("add", {"a": 1}, tool=print)
+    assert cli_run.plain(call) == {"name": "add", "arguments": {"a": 1}}
     assert cli_run.plain({1}) == [1]
     assert cli_run.plain(print) == repr(print)
 

@@ -204,11 +204,13 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     out = capsys.readouterr().out
     assert re.search(r"select verdict +\d+ +<= \d+ +judge.py:\d+", out)
     assert "3 calls" in out
-    assert "beside the text of text" in out
+    assert "only a run knows it: text" in out
     saved = tmp_path / "judge.json"
     given = ["compile", f"{JUDGE}:judge", "--arg", "text=hello", "--save", str(saved)]
     assert cli.main([*given, "--graph", "text"]) == 0
-    assert "text    Text: hello" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "text    Text: hello" in out
+    assert "food, travel, work or spor…  " in out
     assert cli.main(["compile", str(saved)]) == 0
     assert "beside" not in capsys.readouterr().out
     assert cli.main(["compile", str(saved), "--arg", "x=1"]) == 2

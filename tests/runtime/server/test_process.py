@@ -103,7 +103,10 @@ def test_sixty_four_at_once(sprig: Served) -> None:
 
 
 def test_espalier_chat_with_a_server(
-    sprig: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    sprig: Served,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lines = iter(["What is 37 + 48?", "Now add 7.", "/stats", "/exit"])
     monkeypatch.setattr("builtins.input", lambda _: next(lines))
@@ -112,6 +115,7 @@ def test_espalier_chat_with_a_server(
     assert "37+48: 7+8=15, 3+4+1=8, so 85" in out
     assert "generated_tokens" in out
     assert re.search(r"\d+ prompt tokens, [1-9]\d* of them cached", err)
+    assert "Traceback" not in err + caplog.text
     assert main(["chat", "--url", sprig.url, "--model", "sprig"]) == 2
 
 
