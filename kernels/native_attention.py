@@ -97,6 +97,19 @@ class _Plan(NamedTuple):
     kept: tuple[Any, ...]
 
 
+def _suit(q: Tensor, k_cache: Tensor, v_cache: Tensor, tables: Tensor) -> bool:
+    """Whether native.c reads tensors that lie so, of these widths and dtypes."""
+    heads, k_width, v_width = q.shape[1], k_cache.shape[2], v_cache.shape[2]
+    return (
+        k_width % _LANES == v_width % _LANES == 0
+        and heads * max(k_width, v_width) <= _MOST
+        and q.stride()[1:] == k_cache.stride()[1:] == (k_width, 1)
+        and v_cache.stride()[1:] == (v_width, 1)
+        and q.dtype == k_cache.dtype == v_cache.dtype
+        and (tables.dtype, tables.stride(1)) == (torch.int64, 1)
+    )
+
+
 def _plan(
     q: Tensor,
     k_cache: Tensor,
@@ -109,16 +122,7 @@ def _plan(
     """One for all layers alike; None where native.c has nothing for these tensors."""
     rows = _rows(batch)
     heads, (kv_heads, k_width), v_width = q.shape[1], k_cache.shape[1:], v_cache.shape[2]
-    suits = (
-        len(rows.runs) > 0
-        and k_width % _LANES == v_width % _LANES == 0
-        and heads * max(k_width, v_width) <= _MOST
-        and q.stride()[1:] == k_cache.stride()[1:] == (k_width, 1)
-        and v_cache.stride()[1:] == (v_width, 1)
-        and q.dtype == k_cache.dtype == v_cache.dtype
-        and (batch.slot_tables.dtype, batch.slot_tables.stride(1)) == (torch.int64, 1)
-    )
-    if not suits:
+    if len(rows.runs) == 0 or not _suit(q, k_cache, v_cache, batch.slot_tables):
         return None
     # torch, which gathers and pads first, needs more than two threads to be as fast.
     c = operators(q, rows.seen * kv_heads * (k_width + v_width), threads=2)
