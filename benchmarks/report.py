@@ -13,6 +13,7 @@ import importlib.util
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -74,7 +75,7 @@ def place(name: str, argv: Sequence[str]) -> Place:
         machine=machine(),
         versions={package: version for package, version in versions.items() if version},
         commit=commit(),
-        command=" ".join(["espalier", "bench", name, *kept]),
+        command=shlex.join(["espalier", "bench", name, *kept]),
     )
 
 
