@@ -62,14 +62,16 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
     return made
 
 
+_OWN = {"--json", "--svg", "--models", "--peers"}
+"""Options that name a folder of whoever ran it, and change no figure."""
+
+
 def place(name: str, argv: Sequence[str]) -> Place:
     """This run's machine, versions, commit and command."""
     versions = {"python": platform.python_version(), "espalier": __version__}
     versions |= {package: _version(package) for package in PACKAGES}
     kept = [
-        text
-        for before, text in zip(["", *argv], argv, strict=False)
-        if not {"--json", "--svg"} & {before, text}
+        text for before, text in zip(["", *argv], argv, strict=False) if not _OWN & {before, text}
     ]
     return Place(
         machine=machine(),

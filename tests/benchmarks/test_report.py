@@ -18,7 +18,9 @@ def test_finish_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[
         Row(name="a", value=1234.5, unit="tokens/s", peers={"other": 0.25}),
         Row(name="longer", value=3, unit="s"),
     ]
-    report.finish("x", ["--scale", "2", "--json", str(file), "--svg", "x.svg"], file, rows)
+    report.finish(
+        "x", ["--scale", "2", "--json", str(file), "--svg", "x.svg", "--models", "a"], file, rows
+    )
     head, first, second, last = capsys.readouterr().out.splitlines()
     assert head.split() == ["value", "other", "unit"]
     assert first.split() == ["a", "1,234", "0.250", "tokens/s"]
