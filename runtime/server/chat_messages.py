@@ -39,17 +39,20 @@ class CalledFunction(Fields):
 
 
 class ToolCall(Fields):
-    """A call that the assistant made earlier. index is what streams tell; it means nothing here."""
+    """A call that the assistant made earlier. index is what streams tell, provider_specific_fields
+    what litellm notes for itself; they mean nothing here."""
 
     id: str
     type: Literal["function"] = "function"
     function: CalledFunction
     index: int | None = None
+    provider_specific_fields: Any = None
 
 
 class Message(Fields):
     """One message. `name`, reasoning and tool calls stand where the model's template puts them.
-    parsed: what openai's client makes of `content`; it says nothing more."""
+    parsed: what openai's client makes of `content`, and provider_specific_fields, what litellm notes
+    for itself, say nothing more."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | Many[ContentPart] | None = None
@@ -59,6 +62,7 @@ class Message(Fields):
     reasoning: str | None = None
     reasoning_content: str | None = None
     parsed: Any = None
+    provider_specific_fields: Any = None
 
     refused: ClassVar[Refusals] = {
         "function_call": ((None,), "use tool_calls"),
