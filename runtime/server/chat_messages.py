@@ -51,8 +51,8 @@ class ToolCall(Fields):
 
 class Message(Fields):
     """One message. `name`, reasoning and tool calls stand where the model's template puts them.
-    parsed (what openai's client makes of `content`) and provider_specific_fields (what litellm notes
-    for itself) say nothing more."""
+    parsed (what openai's client makes of `content`) and provider_specific_fields (litellm's own
+    note) say nothing more."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | Many[ContentPart] | None = None
