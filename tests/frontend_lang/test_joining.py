@@ -91,7 +91,8 @@ def test_too_few_can_come_through() -> None:
     assert "lost" in told[1]
     state, _ = join(branches(EngineError("gone"), "1"), 2, first=2, errors="keep")
     assert isinstance(state["x"][0], BranchError)
-    assert state["x"][1] == "1"
+    # Two can no longer come: who is not done by then is cancelled.
+    assert state["x"][1] == "1" or isinstance(state["x"][1], BranchError)
 
 
 def test_in_time() -> None:

@@ -23,6 +23,11 @@ from tests.runtime.served import LONG, Served, served, start, until
 SHORT = LONG | {"max_tokens": 1}
 PATH = "/v1/completions"
 
+# Connections that these tests break off in a client's midst are left to the collector.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
+)
+
 
 @pytest.fixture(scope="module")
 def server(text_folder: Path) -> Iterator[Served]:
