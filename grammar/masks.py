@@ -232,7 +232,7 @@ class Rows:
         self._fans.clear()
         self._loops.clear()
         self._products.clear()
-        self.walker.table.reset()
+        self.walker.forget()
         self.reaches.clear()
 
     def _make_inner(self, node: Node) -> Inner:

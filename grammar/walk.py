@@ -18,6 +18,7 @@ import numpy as np
 from .arena import Arena
 from .derivatives import segments
 from .fan import Fan, Places
+from .kept import Kept
 from .node import Node
 from .state_table import StateTable
 from .trie import BROKEN_CHARS, TokenTrie
@@ -31,7 +32,10 @@ DENSE = 0.3  # share of a level (of bytes, at the root) alive from which it is t
 
 EARLIEST = 3  # level of the trie from which it may be taken whole
 ASCII = (1 << 128) - 1  # as a bit set
+KEPT = 1 << 20  # bytes of what was found below a few nodes that are kept
+PAIR = 100  # bytes of a node and a state in a key
 _Parts = list[tuple[Ints, Ints]]  # trie nodes, and the numbers of their states
+_ByState = list[tuple[Node, Ints]]  # states, and the trie nodes they reach
 _NONE = np.zeros(0, dtype=np.intp)
 
 
@@ -131,6 +135,10 @@ def exit_nodes(trie: TokenTrie, walk: Walk) -> Ints:
     return np.flatnonzero(nullable.take(walk.full) & trie.branches)
 
 
+def _by_state(nodes: dict[Node, list[int]]) -> _ByState:
+    return [(state, np.array(at, dtype=np.intp)) for state, at in nodes.items()]
+
+
 class Walker:
     def __init__(self, arena: Arena, trie: TokenTrie) -> None:
         self._arena = arena
@@ -139,7 +147,13 @@ class Walker:
         self.root = Fan(trie, Places(np.zeros(1, dtype=np.intp)))
         self._children = np.diff(trie.first)
         self._partial = arena.alphabet is not None
+        self._deep: Kept[tuple[tuple[int, Node], ...], tuple[_ByState, _ByState]] = Kept(KEPT)
         self._alive = self.grown = False
+
+    def forget(self) -> None:
+        """Drops what is kept of states, as the arena has forgotten them."""
+        self.table.reset()
+        self._deep = Kept(KEPT)
 
     def walk(self, state: Node, sources: Fan, *, alive: bool = False) -> Walk:
         """Every node strictly below a source that `state` reaches without dying. alive: that is all
@@ -293,9 +307,27 @@ class Walker:
             full[below] = self.table.within[np.repeat(states, counts), places]
 
     def _deepen(self, frontier: list[tuple[int, Node]]) -> tuple[_Parts, _Parts]:
-        """What lies below a few nodes, singly, and the tops: long tokens are mostly runs of a few
-        bytes, which a state that stays put under them takes at once."""
-        starts, tail, number = self._trie.starts, self._trie.tail, self.table.number
+        """What lies below a few nodes, singly, and the tops. The walks of states that grow into
+        each other end in the same few nodes, which are followed once."""
+        key = tuple(frontier)
+        deep = self._deep.get(key)
+        if deep is None:
+            deep = self._singly(frontier)
+            found = sum([nodes.nbytes for part in deep for _, nodes in part])
+            self._deep.put(key, deep, found + len(key) * PAIR)
+        number = self.table.number
+        singly, tops = (
+            [(nodes, np.full(nodes.size, number(state), dtype=np.int32)) for state, nodes in part]
+            for part in deep
+        )
+        for _, states in tops:
+            self.table.fill(states)
+        return singly, tops
+
+    def _singly(self, frontier: list[tuple[int, Node]]) -> tuple[_ByState, _ByState]:
+        """Long tokens are mostly runs of a few bytes, which a state that stays put under them
+        takes at once."""
+        starts, tail = self._trie.starts, self._trie.tail
         singly: dict[Node, list[int]] = {}
         tops: dict[Node, list[int]] = {}
         moving: dict[Node, int] = {}  # the bytes under which a state does not stay put
@@ -313,16 +345,7 @@ class Walker:
             frontier = self._below(others)
             for node, state in frontier:
                 singly.setdefault(state, []).append(node)
-        found = [
-            [
-                (np.array(nodes, dtype=np.intp), np.full(len(nodes), number(state), dtype=np.int32))
-                for state, nodes in by_state.items()
-            ]
-            for by_state in (singly, tops)
-        ]
-        for _, states in found[1]:
-            self.table.fill(states)
-        return found[0], found[1]
+        return _by_state(singly), _by_state(tops)
 
     def _stays(self, state: Node) -> int:
         """The ASCII bytes that lead from `state` to itself, as a bit set."""

@@ -29,6 +29,7 @@ from espalier.grammar.regex import pattern_regular, unanchored_regular
 from tests.grammar.hostile import byte_vocabulary
 
 LIMITS = Limits(source=200_000, states=3_000)
+ROUND = 50  # inputs of a kind before the next kind's turn
 SECONDS = 2.5
 """CPU time that one input may take."""
 
@@ -346,8 +347,8 @@ def main() -> int:
     rounds, tried = 0, dict.fromkeys(TARGETS, 0)
     while time.monotonic() < end:
         for target in TARGETS:
-            examples(target, args.seed + rounds, 200)
-            tried[target] += 200
+            examples(target, args.seed + rounds, ROUND)
+            tried[target] += ROUND
         rounds += 1
     codes = [process.wait() for process in beside]
     print(json.dumps({"seed": args.seed, "inputs": tried, "atheris": codes}))

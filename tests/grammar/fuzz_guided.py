@@ -55,6 +55,7 @@ def main() -> None:
     for text in TARGETS[args.target][0]:
         tried(args.target, b"\x20" + text.encode())
     settings = [f"-max_total_time={args.seconds}", "-max_len=400", "-timeout=60", "-verbosity=0"]
+    settings.append("-print_final_stats=1")
     settings.append(f"-artifact_prefix={tempfile.gettempdir()}/espalier-fuzz-")
     atheris.Setup([sys.argv[0], *settings], lambda data: tried(args.target, data))
     atheris.Fuzz()
