@@ -23,11 +23,6 @@ from tests.runtime.served import LONG, Served, served, start, until
 SHORT = LONG | {"max_tokens": 1}
 PATH = "/v1/completions"
 
-# Connections that these tests break off in a client's midst are left to the collector.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
-)
-
 
 @pytest.fixture(scope="module")
 def server(text_folder: Path) -> Iterator[Served]:
@@ -86,8 +81,10 @@ def test_sigterm_in_compile_prefill_and_decode(text_folder: Path) -> None:
         "decode": LONG,
         "stream": LONG | {"stream": True},
     }
-    with served(*flags) as made, ThreadPoolExecutor(4) as pool:
-        post = httpx.Client(base_url=made.url, timeout=30).post
+    with contextlib.ExitStack() as stack:
+        made = stack.enter_context(served(*flags))
+        post = stack.enter_context(httpx.Client(base_url=made.url, timeout=30)).post
+        pool = stack.enter_context(ThreadPoolExecutor(4))
         assert post(PATH, json=SHORT | {"regex": "a"}).status_code == 200
         [worker] = made.workers()
         worker.suspend()
