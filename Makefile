@@ -18,7 +18,7 @@ ifeq ($(PY),.venv/bin/python)
 READY = .make/setup
 endif
 
-.PHONY: help setup fmt check test cover soak soak-server fuzz counts test-gpu bench
+.PHONY: help setup fmt check test cover soak soak-server fuzz counts combinations test-gpu bench
 .PHONY: bench-gpu demo dist clean clients blackbox fuzz-api
 help:
 	@echo "make demo      a guided tour with the embedded model (no download), under a minute"
@@ -32,6 +32,7 @@ help:
 	@echo "make soak-server  50,000 requests over HTTP, right, wrong and left: does a server grow or fail?"
 	@echo "make fuzz      SECONDS=600 of wrong schemas, regexes and grammars for the three parsers"
 	@echo "make counts    masks, documents, strings and walks of grammars against other means, in full"
+	@echo "make combinations  what requests may ask together, all 1,152 ways; tests run a share of them"
 	@echo "make clients   langchain-openai and litellm, apart, for the tests of clients"
 	@echo "make blackbox  other servers' own tests, fetched and run against ours: docs/blackbox.md"
 	@echo "make fuzz-api  SECONDS=1200 of requests made of /openapi.json, right and wrong ones"
@@ -66,11 +67,11 @@ check: $(READY)
 	$(PY) -m pytest -q tests/test_house.py -k imports
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q -m "not gpu" --timeout=300 -n $(WORKERS) --dist loadfile $(ARGS) tests
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -m "not gpu and not exhaustive" --timeout=300 -n $(WORKERS) --dist loadfile $(ARGS) tests
 
 # Lines run by the tests in their own process; each of these parts has a floor of 90%.
 cover: $(READY)
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q -m "not gpu" --timeout=300 -n $(WORKERS) --dist loadfile --cov --cov-report= $(ARGS) tests
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -m "not gpu and not exhaustive" --timeout=300 -n $(WORKERS) --dist loadfile --cov --cov-report= $(ARGS) tests
 	$(PY) -m coverage report --fail-under=90 --include='radix_cache/*'
 	$(PY) -m coverage report --fail-under=90 --include='grammar/*'
 	$(PY) -m coverage report --fail-under=90 --include='frontend_lang/*'
@@ -91,6 +92,10 @@ fuzz: $(READY)
 # A hundredth of it is one of the tests.
 counts: $(READY)
 	$(PY) -m tests.grammar.full_counts
+
+# Those of which some three options meet nowhere else are among the tests.
+combinations: $(READY)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) $(ARGS) tests/runtime/server/test_interactions.py
 
 # They want an older openai than the environment has, so they lie in a folder of their own. litellm's
 # tools need mcp, which it does not bring, and which pip does not resolve beside it.

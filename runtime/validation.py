@@ -26,7 +26,7 @@ class Limits:
 def check_request(request: Request, limits: Limits) -> None:
     """Raise InvalidRequestError or NotSupportedError for what cannot run."""
     vocab_size = limits.vocab_size
-    _check_prompt(request, vocab_size, limits.max_context)
+    check_prompt(request.prompt, vocab_size, limits.max_context - (1 if request.generate else 0))
     params = request.params
     if params.deterministic and limits.mixed_rows is not None:
         raise not_deterministic(limits.mixed_rows)
@@ -63,8 +63,8 @@ def check_request(request: Request, limits: Limits) -> None:
             )
 
 
-def _check_prompt(request: Request, vocab_size: int, max_context: int) -> None:
-    prompt = request.prompt
+def check_prompt(prompt: list[int], vocab_size: int, room: int) -> None:
+    """Raise InvalidRequestError unless it is 1 to `room` token ids."""
     if not prompt:
         raise InvalidRequestError(
             expected="a prompt of at least one token", got="an empty prompt", where="prompt"
@@ -77,7 +77,6 @@ def _check_prompt(request: Request, vocab_size: int, max_context: int) -> None:
             got=str(bad),
             where=f"prompt[{prompt.index(bad)}]",
         )
-    room = max_context - (1 if request.generate else 0)
     if len(prompt) > room:
         raise InvalidRequestError(
             "the prompt is longer than the context",

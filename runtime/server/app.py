@@ -133,8 +133,7 @@ def _describe_events(app: FastAPI) -> None:
             schemas["ChatChunk"] = chunk
             for path, name in _STREAMED.items():
                 answers = schema["paths"][path]["post"]["responses"]
-                kinds = [{"$ref": f"#/components/schemas/{kind}"} for kind in (name, _FAILED)]
-                answers["200"]["content"]["text/event-stream"] = {"itemSchema": {"anyOf": kinds}}
+                answers["200"]["content"]["text/event-stream"] = {"itemSchema": _event_of(name)}
             for methods in schema["paths"].values():
                 for told in methods.values():
                     told["responses"].pop("422", None)  # what is wrong is told with 400
@@ -144,6 +143,22 @@ def _describe_events(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = described  # type: ignore[method-assign]
+
+
+def _event_of(name: str) -> dict[str, Any]:
+    """The schema of a server-sent event, as OpenAPI 3.2 has it: its data is a text that holds a
+    JSON value, or ends the stream."""
+    kinds = [{"$ref": f"#/components/schemas/{kind}"} for kind in (name, _FAILED)]
+    told = {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": {"anyOf": kinds},
+    }
+    return {
+        "type": "object",
+        "properties": {"data": {"anyOf": [{"const": "[DONE]"}, told]}},
+        "required": ["data"],
+    }
 
 
 _FAILED = ErrorResponse.__name__  # what a stream that fails on its way ends with, before `[DONE]`

@@ -14,6 +14,7 @@ import msgspec
 from ...errors import GrammarError
 from ...grammar.spec import GrammarSpec
 from ...types import Chunk, Result, SamplingParams, Times, TokenLogprob
+from ..validation import check_prompt
 from .failures import LONGEST_MESSAGE, HTTPError
 from .stages import Stage
 from .state import Server
@@ -233,6 +234,15 @@ async def _together(works: Sequence[Coroutine[Any, Any, _T]]) -> list[_T]:
 # -- streamed --------------------------------------------------------------------------------------
 
 
+def all_pieces(server: Server, jobs: Sequence[Job]) -> list[AsyncGenerator[Piece, None]]:
+    """The samples of each job as they come. Raises what is wrong with a prompt before any of them
+    begins: later there is no status to tell it by."""
+    info = server.engine.info
+    for job in jobs:
+        check_prompt(job.prompt, info.vocab_size, info.max_context - 1)
+    return [pieces(server, job) for job in jobs]
+
+
 async def pieces(server: Server, job: Job) -> AsyncGenerator[Piece, None]:
     """The samples as they come. Raises the first error."""
     with server.named.under(job.owner, job.id) as numbers:
@@ -272,7 +282,7 @@ async def _rest(
 
 async def _chunks(server: Server, job: Job, numbers: list[int]) -> AsyncGenerator[Chunk, None]:
     stream: AsyncIterator[Chunk] = server.engine.astream(
-        input_ids=job.prompt,
+        input_ids=[job.prompt],
         sampling_params=job.stage_params,
         grammar=job.grammar,
         namespace=job.namespace,

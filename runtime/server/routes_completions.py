@@ -27,7 +27,7 @@ from .api_completion import (
     CompletionRequest,
 )
 from .asked import namespace_of, priority_of, sampling_of
-from .jobs import Job, Piece, generated, pieces, run_all
+from .jobs import Job, Piece, all_pieces, generated, run_all
 from .merging import merged
 from .replies import finish_of, finite, prompt_logprobs, token_text, usage_of, usage_so_far
 from .stages import Stage
@@ -292,7 +292,7 @@ async def _events(request: Request, body: CompletionRequest) -> AsyncGenerator[b
         scored = await _scored(asked)
         jobs = [_unscored(job) for job in asked.jobs] if scored else asked.jobs
         places: dict[int, TextPlaces] = {}
-        streams = [pieces(server, job) for job in jobs]
+        streams = all_pieces(server, jobs)
         counts: Counter[int] = Counter()
         async with contextlib.aclosing(merged(streams)) as stream:
             async for number, piece in stream:

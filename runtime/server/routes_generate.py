@@ -26,7 +26,7 @@ from .api_generate import (
 )
 from .asked import SamplingFields, namespace_of, priority_of, sampling_of
 from .fields import Fields
-from .jobs import Job, Piece, pieces, run_all
+from .jobs import Job, Piece, all_pieces, run_all
 from .merging import merged
 from .replies import finish_of, finite, token_text
 from .stages import Stage
@@ -122,6 +122,10 @@ async def _prepared(server: Server, body: GenerateRequest, request: Request) -> 
         asked.jobs.append(_job(asked, ids, params, request, id))
         asked.silent.append(params.max_new_tokens == 0)
         asked.ids.append(id)
+    if body.stream and any(asked.silent):
+        raise InvalidRequestError(
+            expected="max_new_tokens >= 1 in a stream", where="max_new_tokens"
+        )
     if any(job.params.n > 1 for job in asked.jobs):
         asked.single = False
     return asked
@@ -278,7 +282,7 @@ async def _events(request: Request, body: GenerateRequest) -> AsyncGenerator[byt
     with server.admission.entered(_weight(body)):
         asked = await _prepared(server, body, request)
         so_far: dict[tuple[int, int], Generated] = {}
-        streams = [pieces(server, job) for job in asked.jobs]
+        streams = all_pieces(server, asked.jobs)
         async with contextlib.aclosing(merged(streams)) as stream:
             async for number, piece in stream:
                 told = so_far.get((number, piece.index)) or _begin(asked, number, piece)
@@ -289,10 +293,6 @@ async def _events(request: Request, body: GenerateRequest) -> AsyncGenerator[byt
 
 
 def _begin(asked: Asked, number: int, piece: Piece) -> Generated:
-    if asked.silent[number]:
-        raise InvalidRequestError(
-            expected="max_new_tokens >= 1 in a stream", where="max_new_tokens"
-        )
     meta = MetaInfo(
         id=asked.ids[number],
         finish_reason=None,

@@ -1,18 +1,22 @@
 """What schemathesis does around each call.
 
-Its bodies have nearly every field, and one that is refused ends a request: most are thinned out to
-a few, so that others than the first check are reached, and answers are made. How requests were
-answered is counted.
+Its bodies have nearly every field, and one that is refused ends a request. On the routes that
+answer with tokens most are made of parts that a server takes (fuzz_bodies.py); others are thinned
+out to a few fields, so that more than the first check is reached. How requests were answered is
+counted.
 """
 
 from __future__ import annotations
 
 import atexit
+import json
 import random
 from collections import Counter
 from typing import Any
 
+import jsonschema
 import schemathesis
+from fuzz_bodies import PARTS, near
 
 ALTERNATIVES = (("text", "input_ids"), ("prompt", "messages", "content"))
 NEEDED = (
@@ -26,30 +30,57 @@ NEEDED = (
     "kind",
     "grammar",
 )
-_rng = random.Random(0)
+EVENTS = "text/event-stream"
 _answers: Counter[int] = Counter()
 
 
 @schemathesis.hook
-def map_body(_: Any, body: Any) -> Any:
-    if not isinstance(body, dict) or _rng.random() < 0.3:
+def map_body(context: Any, body: Any) -> Any:
+    if not isinstance(body, dict):
         return body
+    rng = random.Random(repr(body))  # one body gives one body: a failure is made smaller by that
+    way = rng.random()
+    if context.operation.path in PARTS and way < 0.8:
+        return near(context.operation.path, body, rng)
+    return body if way > 0.95 else _thinned(body, rng)
+
+
+def _thinned(body: dict[str, Any], rng: random.Random) -> dict[str, Any]:
     kept = set(body) - {"model"}
     for names in ALTERNATIVES:
-        kept -= set(names) - {_rng.choice([n for n in names if n in body] or [""])}
+        kept -= set(names) - {rng.choice([n for n in names if n in body] or [""])}
     optional = sorted(kept.difference(NEEDED))
-    kept -= set(_rng.sample(optional, max(0, len(optional) - _rng.randint(0, 3))))
+    kept -= set(rng.sample(optional, max(0, len(optional) - rng.randint(0, 3))))
     body = {name: value for name, value in body.items() if name in kept}
     if isinstance(body.get("messages"), list):
-        body["messages"] = [_thinned(message) for message in body["messages"]]
+        body["messages"] = [_brief(message, rng) for message in body["messages"]]
     return body
 
 
-def _thinned(message: Any) -> Any:
+def _brief(message: Any, rng: random.Random) -> Any:
     """A message of its role and content, where it has them."""
-    if not isinstance(message, dict) or not message.get("content") or _rng.random() < 0.3:
+    if not isinstance(message, dict) or not message.get("content") or rng.random() < 0.3:
         return message
     return {name: message[name] for name in ("role", "content") if name in message}
+
+
+@schemathesis.check
+def events_conform(ctx: Any, response: Any, case: Any) -> None:  # noqa: ARG001
+    """What is in the data of a stream's events: to schemathesis that is text."""
+    document = case.operation.schema.raw_schema
+    told = case.operation.definition.raw["responses"].get(str(response.status_code), {})
+    described = told.get("content", {}).get(EVENTS, {}).get("itemSchema")
+    if not response.headers["content-type"][0].startswith(EVENTS) or described is None:
+        return
+    *events, done, rest = response.text.split("\n\n")
+    if (done, rest) != ("data: [DONE]", ""):
+        raise AssertionError(f"a stream ends in {done[-200:]!r} and {rest[-200:]!r}")
+    schema = described["properties"]["data"]["anyOf"][1]["contentSchema"]
+    whole = {**schema, "components": document["components"]}
+    validator = jsonschema.Draft202012Validator(whole)
+    for event in events:
+        if (error := next(validator.iter_errors(json.loads(event[6:])), None)) is not None:
+            raise AssertionError(f"{error.message[:500]} in {event[:500]}")
 
 
 @schemathesis.hook
@@ -59,4 +90,6 @@ def after_call(context: Any, case: Any, response: Any) -> None:  # noqa: ARG001
 
 @atexit.register
 def _tell() -> None:
-    print("answers:", ", ".join(f"{n} of {status}" for status, n in sorted(_answers.items())))
+    told = ", ".join(f"{n} of {status}" for status, n in sorted(_answers.items()))
+    taken = _answers[200] / max(1, _answers.total())
+    print(f"answers: {told}; taken: {taken:.0%} of {_answers.total()}")

@@ -106,6 +106,13 @@ def test_what_is_wrong_is_named(sprig: InProcess, wrong: dict[str, Any], param: 
     assert sprig.left_over() == (0, 0, 0)
 
 
+@pytest.mark.parametrize("prompt", ["", [], [[]], [10**6], ["x", ""]])
+def test_a_stream_is_refused_as_the_whole_is(sprig: InProcess, prompt: Any) -> None:
+    error = sprig.refused(PATH, prompt=prompt)
+    assert error["param"].startswith("prompt")
+    assert sprig.refused(PATH, prompt=prompt, stream=True) == error
+
+
 def test_a_grammar(sprig: InProcess) -> None:
     answer = sprig.ok(PATH, prompt="x", regex="[0-9]{3}", temperature=1.0)
     assert answer["choices"][0]["text"].isdigit()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import random
+import math
 import re
 from typing import Any
 
@@ -54,26 +54,35 @@ CHAT_LOGPROBS: Options = [
 PLAIN_LOGPROBS: Options = [("", {}), ("own", {"logprobs": 0}), ("top", {"logprobs": 2})]
 ECHO: Options = [("", {}), ("echo", {"echo": True})]
 BEST: Options = [("", {}), ("best", {"best_of": 4})]
-Combination = tuple[str, dict[str, Any]]
 
 
-def combinations(*options: Options) -> list[Combination]:
+def combinations(*options: Options) -> list[Any]:
+    """All of them. Those without which some three options would never meet are always run, the
+    others (marked exhaustive) by `make combinations`."""
+    every = list(itertools.product(*options))
+    names = [tuple(name for name, _ in chosen) for chosen in every]
+    always = _share(names)
     made = []
-    for chosen in itertools.product(*options):
+    for name, chosen in zip(names, every, strict=True):
         body: dict[str, Any] = {}
         for _, part in chosen:
             body |= part
-        made.append(("-".join(name for name, _ in chosen if name), body))
+        marks = [] if name in always else [pytest.mark.exhaustive]
+        made.append(pytest.param(body, id="-".join(filter(None, name)), marks=marks))
     return made
 
 
-def some(all_of_them: list[Combination], count: int) -> list[Any]:
-    """A sample of them; the others are slow."""
-    few = {name for name, _ in random.Random(5).sample(all_of_them, count)}
-    return [
-        pytest.param(body, id=name, marks=[] if name in few else [pytest.mark.slow])
-        for name, body in all_of_them
-    ]
+def _share(names: list[tuple[str, ...]]) -> set[tuple[str, ...]]:
+    """Some in which every three options meet: first those that bring the most new threes."""
+    met: set[object] = set()
+    taken = set()
+    most = math.comb(len(names[0]), 3)
+    for least, name in itertools.product(range(most, 0, -1), names):
+        threes = set(itertools.combinations(enumerate(name), 3))
+        if len(threes - met) >= least:
+            met |= threes
+            taken.add(name)
+    return taken
 
 
 def streamed(serving: InProcess, path: str, body: dict[str, Any]) -> list[dict[str, Any]] | None:
@@ -95,9 +104,7 @@ def costs(usage: dict[str, Any]) -> tuple[int, int]:
     return usage["prompt_tokens"], usage["completion_tokens"]
 
 
-@pytest.mark.parametrize(
-    "asked", some(combinations(SAMPLING, GRAMMARS, SAMPLES, CALLS, CHAT_LOGPROBS), 40)
-)
+@pytest.mark.parametrize("asked", combinations(SAMPLING, GRAMMARS, SAMPLES, CALLS, CHAT_LOGPROBS))
 def test_chats(sprig: InProcess, asked: dict[str, Any]) -> None:
     body = {"messages": [user("What is the weather in Oslo?")], "seed": 7, "max_tokens": 40}
     body |= asked
@@ -162,7 +169,7 @@ def check_text(asked: dict[str, Any], text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", some(combinations(SAMPLING, GRAMMARS, SAMPLES, ECHO, BEST, PLAIN_LOGPROBS), 40)
+    "asked", combinations(SAMPLING, GRAMMARS, SAMPLES, ECHO, BEST, PLAIN_LOGPROBS)
 )
 def test_completions(sprig: InProcess, asked: dict[str, Any]) -> None:
     body = {"prompt": ["The cat", "2 + 2"], "seed": 7, "max_tokens": 24, **asked}

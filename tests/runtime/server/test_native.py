@@ -74,6 +74,16 @@ def test_samples_of_a_stream_have_numbers_of_their_own(sprig: InProcess) -> None
     assert sorted(ended) == list(range(6))
 
 
+def test_what_is_wrong_with_any_prompt_is_told_before_a_stream(sprig: InProcess) -> None:
+    for body, param in (
+        ({"text": ["x", ""], **params()}, "prompt"),
+        ({"input_ids": [[3], [10**6]], **params()}, "prompt[0]"),
+        ({"text": ["x", "y"], "sampling_params": [{}, {"max_new_tokens": 0}]}, "max_new_tokens"),
+    ):
+        assert sprig.refused(GENERATE, stream=True, **body)["param"] == param
+    assert sprig.left_over() == (0, 0, 0)
+
+
 def test_generate_scores_a_prompt(sprig: InProcess) -> None:
     ids = sprig.engine.tokenizer.encode("What is this")
     [scored] = sprig.engine.score([ids], [1])

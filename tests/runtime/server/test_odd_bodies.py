@@ -20,6 +20,7 @@ from espalier.runtime.server.routes_tokens import (
     TokenizeRequest,
 )
 from tests.runtime.serving import InProcess, user
+from tools.blackbox.fuzz_bodies import PARTS, near
 
 ODD: list[Any] = [
     None, True, False, 0, 1, -1, 2, 2**31, 2**63, -(2**63), 10**40, 0.5, -0.0, 1e308, 1e-320, "",
@@ -123,4 +124,13 @@ def test_fields_together(sprig: InProcess, path: str, model: Any, plain: dict[st
         assert response.status_code in (200, 400), (response.text[:500], body)
         good += response.status_code == 200
     assert good > 30
+    assert sprig.left_over() == (0, 0, 0)
+
+
+@pytest.mark.parametrize("path", PARTS)
+def test_what_the_fuzzer_takes_for_right_is_taken(sprig: InProcess, path: str) -> None:
+    """Or it would try refusals alone."""
+    rng = random.Random(path)
+    answers = [sprig.post(path, near(path, {}, rng)) for _ in range(40)]
+    assert sum(answer.status_code == 200 for answer in answers) > 34
     assert sprig.left_over() == (0, 0, 0)

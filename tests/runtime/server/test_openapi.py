@@ -79,8 +79,21 @@ def test_events(
     if response.status_code != 200:
         conforms(described, told["application/json"]["schema"], response.json())
         return
+    schema = data_schema(told["text/event-stream"])
     for event in events_of(response.text):
-        conforms(described, told["text/event-stream"]["itemSchema"], event)
+        conforms(described, schema, event)
+
+
+def data_schema(stream: dict[str, Any]) -> dict[str, Any]:
+    """Of the JSON value in an event's data; that data itself is a text, or `[DONE]`."""
+    event = stream["itemSchema"]
+    for data in ("[DONE]", "{}"):
+        jsonschema.validate({"data": data}, event)
+    for wrong in ({}, {"data": {}}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, event)
+    found: dict[str, Any] = event["properties"]["data"]["anyOf"][1]["contentSchema"]
+    return found
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/models/sprig", "/health", "/server_info"])
@@ -96,7 +109,7 @@ def test_what_is_read(sprig: InProcess, described: dict[str, Any], path: str) ->
 def test_a_stream_that_fails_on_its_way(described: dict[str, Any]) -> None:
     failed = {"error": {"message": "x", "type": "server_error", "param": None, "code": None}}
     content = described["paths"][CHAT]["post"]["responses"]["200"]["content"]
-    conforms(described, content["text/event-stream"]["itemSchema"], failed)
+    conforms(described, data_schema(content["text/event-stream"]), failed)
 
 
 def test_the_document_itself(described: dict[str, Any]) -> None:
