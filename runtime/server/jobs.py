@@ -282,7 +282,7 @@ async def _rest(
 
 async def _chunks(server: Server, job: Job, numbers: list[int]) -> AsyncGenerator[Chunk, None]:
     stream: AsyncIterator[Chunk] = server.engine.astream(
-        input_ids=[job.prompt],
+        input_ids=job.prompt,
         sampling_params=job.stage_params,
         grammar=job.grammar,
         namespace=job.namespace,
