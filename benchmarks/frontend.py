@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvariantError
+from ..frontend_lang.backends.base import Call
 from ..frontend_lang.backends.scripted import Scripted
 from ..frontend_lang.function import function
 from ..frontend_lang.primitives import gen
 from ..frontend_lang.state import ProgramState
 from ..runtime.engine import Engine
+from ..types import Result
 from .plot import growth
 from .radix import Rows
 from .report import Row, finish, parser
@@ -33,6 +35,13 @@ FORKS = (10, 100, 1_000)
 PROGRAMS = (100, 1_000, 10_000)
 ROUNDS = 5
 ANSWER = " a b c d"
+
+
+class Ready(Scripted):
+    """Has one answer for every gen, and takes note of nothing."""
+
+    async def generate(self, call: Call) -> Result:
+        return Result(request_id=1, text=ANSWER, token_ids=[*ANSWER.encode()])
 
 
 @function
@@ -123,7 +132,7 @@ def sglang_per_cpu_second(count: int) -> float | None:
         print(f"no peer: SGLang's frontend cannot be imported ({error})", flush=True)
         return None
 
-    class Ready(base):  # type: ignore[misc,valid-type]  # a module that may not be there
+    class Peer(base):  # type: ignore[misc,valid-type]  # a module that may not be there
         def get_chat_template(self) -> Any:
             return templates.get_chat_template("default")
 
@@ -140,7 +149,7 @@ def sglang_per_cpu_second(count: int) -> float | None:
         s += sgl.gen("third", max_tokens=4)
 
     run_batch = sgl.function(body).run_batch
-    return best_per_cpu_second(run_batch, count, backend=Ready(), progress_bar=False)
+    return best_per_cpu_second(run_batch, count, backend=Peer(), progress_bar=False)
 
 
 def measure(
@@ -167,7 +176,7 @@ def measure(
         say("null engine done")
     gc.unfreeze()
     count = programs[-1] // 10
-    ready = best_per_cpu_second(three.run_batch, count, backend=Scripted(default=ANSWER))
+    ready = best_per_cpu_second(three.run_batch, count, backend=Ready())
     peer = sglang_per_cpu_second(count)
     found = rows.rows + rows.slopes()
     found.append(

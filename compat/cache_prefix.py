@@ -53,7 +53,7 @@ def cache_prefix(program: Program[Any], backend: Backend) -> int:
 
 
 def _begun(program: Program[Any], machine: Machine, argument: str) -> list[int]:
-    state = program.start_state({}, machine)
+    state = program.start_state(program.settings({}), machine)
     with contextlib.suppress(Exception):  # whatever the program makes of such arguments
         given = dict.fromkeys(program.arg_names, argument)
         program.call_body(state, {**given, **program._bound})

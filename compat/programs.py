@@ -10,7 +10,6 @@ from ..frontend_lang import primitives
 from ..frontend_lang.backends.default import resolve
 from ..frontend_lang.expr import Gen, Select
 from ..frontend_lang.function import Program
-from ..frontend_lang.options import run_fields
 from ..frontend_lang.session import Machine
 from ..frontend_lang.state import ProgramState
 from ..frontend_lang.typed import grammar_of, resolve_dtype
@@ -23,12 +22,17 @@ Texts = str | Sequence[str] | None
 class SglFunction(Program[Any]):
     """A program with SGLang's defaults: temperature 1, and names that may be set again."""
 
-    def start_state(self, options: Mapping[str, Any], machine: Machine) -> ProgramState:
+    def settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """What sessions take of a run's options."""
+        made = super().settings(options)
+        made["defaults"].setdefault("temperature", 1.0)
+        return made
+
+    def start_state(
+        self, settings: Mapping[str, Any], machine: Machine, seed: int | None = None
+    ) -> ProgramState:
         """A fresh state for one run."""
-        given = dict(options)
-        if "temperature" not in run_fields(given):
-            given["temperature"] = 1.0
-        state = super().start_state(given, machine)
+        state = super().start_state(settings, machine, seed)
         state.names.loops += 1
         return state
 

@@ -66,9 +66,8 @@ def check_batch(batch: object, order: object, options: Mapping[str, Any]) -> Non
 class _Runner:
     def __init__(self, program: Program[...], options: Mapping[str, Any], threads: int) -> None:
         self.program = program
-        self.options = dict(options)
         self.threads = threads
-        program.check_options(self.options)
+        self.settings = program.settings(options)
         self.machine = Machine(resolve(options.get("backend")))
         seed = options.get("seed")
         self.seed = seeds.draw() if seed is None else seeds.checked(seed)
@@ -79,7 +78,7 @@ class _Runner:
     def one(self, number: int, entry: Any) -> ProgramState:
         """One run; its failure is its state's."""
         seed = seeds.derive(self.seed, (), number)
-        state = self.program.start_state({**self.options, "seed": seed}, self.machine)
+        state = self.program.start_state(self.settings, self.machine, seed)
         try:
             arguments = self._arguments(entry)
         except InvalidRequestError as error:

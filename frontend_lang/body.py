@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import EspalierError, InvalidRequestError, ProgramError
+from ..types import check_names
 from .where import Where
+
+_OTHERS = {
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.VAR_POSITIONAL,
+    inspect.Parameter.VAR_KEYWORD,
+}
 
 
 def place_of(body: Callable[..., Any]) -> Where:
@@ -32,6 +39,30 @@ def own_signature(body: Callable[..., Any], where: Where) -> inspect.Signature:
         )
     own = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters[1:]]
     return signature.replace(parameters=own, return_annotation=inspect.Signature.empty)
+
+
+def bound(
+    name: str,
+    signature: inspect.Signature,
+    args: Sequence[Any],
+    given: Mapping[str, Any],
+    where: Where,
+) -> dict[str, Any]:
+    """The program's arguments by name, in its order. Raises InvalidRequestError."""
+    parameters = signature.parameters
+    kinds = {p.kind for p in parameters.values()}
+    if not args and not kinds & _OTHERS and given.keys() == parameters.keys():
+        return {name: given[name] for name in parameters}  # each by its name, as in most batches
+    if inspect.Parameter.VAR_KEYWORD not in kinds:
+        check_names(f"{name}()", given, parameters)
+    try:
+        found = signature.bind(*args, **given)
+    except TypeError as error:
+        raise InvalidRequestError(
+            f"{name}{signature} cannot be called so: {error}", where=str(where)
+        ) from None
+    found.apply_defaults()
+    return dict(found.arguments)
 
 
 def program_failure(name: str, error: BaseException, where: Where) -> EspalierError:

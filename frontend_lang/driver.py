@@ -10,7 +10,9 @@ import asyncio
 import atexit
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
 from typing import Any
 
 from ..errors import ProgramError
@@ -23,6 +25,8 @@ class Driver:
         self.pid = os.getpid()
         self.loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._calls: deque[tuple[Context, Callable[..., object], tuple[Any, ...]]] = deque()
+        self._woken = False
         self._thread = threading.Thread(target=self._run, name="espalier-programs", daemon=True)
         self._thread.start()
 
@@ -31,8 +35,23 @@ class Driver:
         self.loop.run_forever()
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
-        """Run `function` on the loop, soon; from any thread."""
-        self.loop.call_soon_threadsafe(function, *args)
+        """Run `function` on the loop, soon and in the caller's context; from any thread.
+
+        The loop is woken once for all who call before it looks: waking it costs a system call.
+        """
+        self._calls.append((copy_context(), function, args))
+        if not self._woken:
+            self._woken = True
+            self.loop.call_soon_threadsafe(self._run_calls)
+
+    def _run_calls(self) -> None:
+        self._woken = False  # first: who calls from now on wakes the loop again
+        for _ in range(len(self._calls)):
+            context, function, args = self._calls.popleft()
+            try:
+                context.run(function, *args)
+            except Exception as error:  # as the loop does it: the others are called
+                self.loop.call_exception_handler({"message": f"{function}", "exception": error})
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task, held until it ends. On the loop's thread only."""

@@ -170,8 +170,9 @@ def as_expr(value: object) -> Expr:
         return value
     if isinstance(value, str):
         text = str.__str__(value)  # a subclass may show itself otherwise
-        check_text(text, caller())
-        return Text(text, caller())
+        where = caller()
+        check_text(text, where)
+        return Text(text, where)
     hint = "Only text and calls such as gen(...) can be added to a state."
     if value is None:
         hint += " None came: does a function lack its return?"

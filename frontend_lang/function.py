@@ -36,15 +36,13 @@ from ..types import check_names
 from . import seeds
 from .async_state import AsyncState
 from .backends.default import resolve
-from .body import own_signature, place_of, program_failure
+from .body import bound, own_signature, place_of, program_failure
 from .interpreter import Interpreter
 from .options import (
     SAMPLING_NAMES,
     SamplingOptions,
-    check_run,
     check_spec_tokens,
-    run_fields,
-    text_in_logprobs,
+    run_settings,
 )
 from .running import call_here, execute_async, refuse_to_stream
 from .session import Machine, Session
@@ -147,7 +145,7 @@ class Program(Generic[P]):
         given = self._split(kwargs)
         arguments = self.bind_arguments(args, given["arguments"])
         options = {**self._options, **given["options"]}
-        state = self.start_state(options, Machine(resolve(options.get("backend"))))
+        state = self.begin(options)
         if options.get("stream"):
             threading.Thread(
                 target=self._run_streaming,
@@ -166,7 +164,7 @@ class Program(Generic[P]):
         arguments = self.bind_arguments(args, given["arguments"])
         options = {**self._options, **given["options"]}
         refuse_to_stream(options)
-        state = self.start_state(options, Machine(resolve(options.get("backend"))))
+        state = self.begin(options)
         await execute_async(self.body, state, *self._placed(arguments))
         return state
 
@@ -252,54 +250,42 @@ class Program(Generic[P]):
 
     def bind_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The program's arguments by name. Raises InvalidRequestError saying what is wrong."""
-        parameters = self._signature.parameters
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-            check_names(f"{self.name}()", kwargs, parameters)
-        try:
-            bound = self._signature.bind(*args, **{**self._bound, **kwargs})
-        except TypeError as error:
-            raise InvalidRequestError(
-                f"{self.name}{self._signature} cannot be called so: {error}", where=str(self.where)
-            ) from None
-        bound.apply_defaults()
-        for name, value in bound.arguments.items():
+        given = {**self._bound, **kwargs}
+        arguments = bound(self.name, self._signature, args, given, self.where)
+        for name, value in arguments.items():
             if isinstance(value, ProgramState):
                 raise InvalidRequestError(
                     f"{self.name} would run on its own, and was given a state as its {name}",
                     where=str(caller()),
                     hint=f"Call {self.name}.body(s, ...) to go on in the state s.",
                 )
-        return dict(bound.arguments)
+        return arguments
 
-    def check_options(self, options: Mapping[str, Any]) -> None:
-        """Raise InvalidRequestError for a run's option that cannot be."""
-        check_run(options)
-        run_fields(options)
-
-    def start_state(self, options: Mapping[str, Any], machine: Machine) -> ProgramState:
-        """A fresh state for one run."""
-        self.check_options(options)
+    def settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """What sessions take of a run's options, checked once for all runs of a batch. Raises
+        InvalidRequestError for one that cannot be."""
+        settings = run_settings(options)
         if options.get("stream") and self.num_api_spec_tokens is not None:
             raise NotSupportedError(
                 "a program with num_api_spec_tokens does not stream",
                 where=str(self.where),
                 hint="Drop one of the two.",
             )
-        seed = options.get("seed")
-        session = Session(
-            machine,
-            defaults=run_fields(options),
-            seed=seeds.draw() if seed is None else seeds.checked(seed),
-            namespace=options.get("namespace", ""),
-            priority=options.get("priority", 0),
-            deadline=options.get("deadline"),
-            stream=bool(options.get("stream", False)),
-            synchronous=not options.get("use_thread", True),
-            text_in_logprobs=text_in_logprobs(options),
-            spec_tokens=self.num_api_spec_tokens,
-            program=self.name,
-        )
+        return {**settings, "spec_tokens": self.num_api_spec_tokens, "program": self.name}
+
+    def start_state(
+        self, settings: Mapping[str, Any], machine: Machine, seed: int | None = None
+    ) -> ProgramState:
+        """A fresh state for one run, its seed drawn where none is given."""
+        seed = seeds.draw() if seed is None else seeds.checked(seed)
+        session = Session(machine, seed=seed, **settings)
         return ProgramState(Interpreter(session, session.root, session.content()))
+
+    def begin(self, options: Mapping[str, Any]) -> ProgramState:
+        """`start_state` for a run by itself."""
+        settings = self.settings(options)
+        machine = Machine(resolve(options.get("backend")))
+        return self.start_state(settings, machine, options.get("seed"))
 
     def call_body(self, state: ProgramState, arguments: Mapping[str, Any]) -> None:
         """Run the function itself in this thread."""

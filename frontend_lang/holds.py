@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import weakref
 from collections import deque
-from typing import Any
 
 from ..errors import EngineError
 from ..types import Hold
@@ -26,6 +24,19 @@ SECONDS = 600.0
 _numbers = itertools.count(1)  # of all runs of this process: they may share an engine
 
 
+class HoldKey:
+    """A state's number among the holds. The collector of the last one who has it notes that."""
+
+    __slots__ = ("_dead", "number")
+
+    def __init__(self, number: int, dead: deque[int]) -> None:
+        self.number = number
+        self._dead = dead
+
+    def __del__(self) -> None:
+        self._dead.append(self.number)
+
+
 class Holds:
     """The holds of one run."""
 
@@ -35,11 +46,9 @@ class Holds:
         self._dead: deque[int] = deque()
         self._closed = False
 
-    def number(self, state: Any) -> int:
-        """A number for a state, until nobody holds it any more."""
-        number = next(_numbers)
-        weakref.finalize(state, self._dead.append, number).atexit = False
-        return number
+    def key(self) -> HoldKey:
+        """A state's own key, which it keeps for as long as it lives."""
+        return HoldKey(next(_numbers), self._dead)
 
     def give(self, holds: tuple[Hold, ...]) -> tuple[Hold, ...]:
         """The holds that a call may ask for; none once the run has ended."""
@@ -62,6 +71,8 @@ class Holds:
         self._given.clear()
 
     def _release_dead(self) -> None:
+        if not self._dead:
+            return
         dead = []
         with contextlib.suppress(IndexError):
             while True:

@@ -15,7 +15,6 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 
 from ..errors import EspalierError, InvariantError, ProgramError, RequestCancelledError
@@ -30,16 +29,17 @@ from .journal import Journal, since, text_of
 from .records import Node
 from .session import Session
 from .variables import Feed, Variable
-from .where import Where
+from .where import NOWHERE, Where
 
 
-@dataclass
+@dataclass(slots=True)
 class Op:
-    """One thing to do. variable: what it fills. action: for ops that are no expression. later:
-    waits for what others give (in a failed state, too: its reads may fail the program) and gives
-    the expression; None: the action stands."""
+    """One thing to do. label: what it is called, where the expression does not say it. variable:
+    what it fills. action: for ops that are no expression. later: waits for what others give (in a
+    failed state, too: its reads may fail the program) and gives the expression; None: the action
+    stands."""
 
-    what: str
+    label: str
     where: Where
     expr: Expr | None = None
     variable: Variable | None = None
@@ -47,6 +47,11 @@ class Op:
     later: Callable[[], Awaitable[Expr | None]] | None = None
     always: bool = False
     priority: int | None = None
+
+    @property
+    def what(self) -> str:
+        """Its name for errors."""
+        return self.label if self.label or self.expr is None else describe(self.expr)
 
     @property
     def waits(self) -> bool:
@@ -76,7 +81,7 @@ class Interpreter:
         self._scopes: dict[str, Journal | None] = {}
         self._cancelled: str | None = None
         self._calling = False
-        self._number = session.holds.number(self)
+        self.hold_key = session.holds.key()
         self._above: tuple[Hold, ...] = ()
         session.add(self)
 
@@ -131,13 +136,14 @@ class Interpreter:
             if not self._busy:
                 return
         refuse_to_wait_here()
-        done: Future[None] = Future()
-        self.when_idle(lambda: done.set_result(None))
-        done.result()
+        done = threading.Lock()
+        done.acquire()
+        self.when_idle(done.release)
+        done.acquire()
 
     def when_idle(self, action: Callable[[], None]) -> None:
         """Call `action` once nothing is left to do: here and now if so, else from the loop."""
-        self.submit(Op("sync", Where("", 0), action=action, always=True))
+        self.submit(Op("sync", NOWHERE, action=action, always=True))
 
     def idle(self) -> bool:
         """Whether nothing is left to do."""
@@ -166,7 +172,7 @@ class Interpreter:
         while True:
             with self._lock:
                 if not self._queue:
-                    self._busy = False
+                    self._busy, self._task = False, None
                     return
                 op = self._queue.popleft()
             if not op.waits:
@@ -250,7 +256,7 @@ class Interpreter:
     def holds(self, tokens: int | None = None) -> tuple[Hold, ...]:
         """What its next call holds: the state's own tokens (the first `tokens`), and before its
         first call what the states above it had said, which nobody may have computed yet."""
-        return (Hold(self._number, tokens, SECONDS), *self._above)
+        return (Hold(self.hold_key.number, tokens, SECONDS), *self._above)
 
     def take_holds(self, tokens: int | None = None) -> tuple[Hold, ...]:
         """`holds`, for the call that is made now."""
@@ -315,4 +321,4 @@ def as_program_error(what: str, where: Where, error: Exception) -> EspalierError
 
 def op_of(expr: Expr, variable: Variable | None, priority: int | None = None) -> Op:
     """An expression's op."""
-    return Op(describe(expr), expr.where, expr, variable, priority=priority)
+    return Op("", expr.where, expr, variable, priority=priority)

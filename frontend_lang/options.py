@@ -157,8 +157,22 @@ def sampling_fields(given: Mapping[str, Any], where: Where | None = None) -> dic
     return {**fields, **{name: getattr(checked, name) for name in _TUPLES if name in fields}}
 
 
-def check_run(options: Mapping[str, Any]) -> None:
-    """Raise InvalidRequestError for a run option that cannot be."""
+def run_settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """A `Session`'s fields from a run's options. Raises InvalidRequestError for one that cannot
+    be."""
+    _check_run(options)
+    return {
+        "defaults": run_fields(options),
+        "namespace": options.get("namespace", ""),
+        "priority": options.get("priority", 0),
+        "deadline": options.get("deadline"),
+        "stream": bool(options.get("stream", False)),
+        "synchronous": not options.get("use_thread", True),
+        "text_in_logprobs": text_in_logprobs(options),
+    }
+
+
+def _check_run(options: Mapping[str, Any]) -> None:
     kinds: dict[str, tuple[Any, str]] = {
         "namespace": (str, "a string"),
         "priority": (int, "an integer"),

@@ -57,9 +57,12 @@ class CallRecord:
             self.shared += result.shared_tokens
             self.generated += result.generated_tokens
             self.near_ties += result.near_ties
-            for name in Times.__struct_fields__:
-                longest = max(getattr(self.times, name), getattr(result.times, name))
-                setattr(self.times, name, longest)
+        if len(results) == 1:
+            self.times = results[0].times
+        elif results:
+            of_all = [result.times for result in results]
+            longest = {n: max(getattr(t, n) for t in of_all) for n in Times.__struct_fields__}
+            self.times = Times(**longest)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from weakref import ref
 
 from ..errors import EspalierError
 from . import seeds
@@ -20,6 +20,9 @@ from .tokens import TextEncoder
 
 if TYPE_CHECKING:
     from .interpreter import Interpreter
+
+
+_LOOKED_THROUGH = 64  # so many states, and those that are gone are forgotten
 
 
 class Machine:
@@ -60,9 +63,10 @@ class Session:
         self.cancelled: str | None = None
         self.finished = not self.stream
         self.holds = Holds(self.backend)
-        self._progress = threading.Condition()
+        self._progress = threading.Condition() if self.stream else None
         self._lock = threading.Lock()
-        self._interpreters: WeakSet[Interpreter] = WeakSet()  # a busy one is held by its task
+        self._interpreters: list[ref[Interpreter]] = []  # a busy one is held by its task
+        self._many = _LOOKED_THROUGH
 
     @property
     def backend(self) -> Backend:
@@ -90,12 +94,18 @@ class Session:
     def add(self, interpreter: Interpreter) -> None:
         """A state of this run, to be waited for or cancelled with it."""
         with self._lock:
-            self._interpreters.add(interpreter)
+            self._interpreters.append(ref(interpreter))
+            if len(self._interpreters) > self._many:
+                self._interpreters = [known for known in self._interpreters if known() is not None]
+                self._many = _LOOKED_THROUGH + 2 * len(self._interpreters)
 
     # -- a streaming run's function, which runs in a thread of its own -----------------------------
 
     def said(self, change: Callable[[], None]) -> None:
         """Do what readers of other threads may be waiting for."""
+        if self._progress is None:
+            change()
+            return
         with self._progress:
             change()
             self._progress.notify_all()
@@ -103,6 +113,8 @@ class Session:
     def wait_until(self, ready: Callable[[], bool]) -> None:
         """Until `ready()` holds or the function has ended. Not for the function itself and the
         threads that it starts, for which the function might wait in turn."""
+        if self._progress is None:
+            return
         with self._progress:
             self._progress.wait_for(lambda: self.finished or ready())
 
@@ -149,4 +161,5 @@ class Session:
     def states(self) -> list[Interpreter]:
         """Every state of the run that lives."""
         with self._lock:
-            return list(self._interpreters)
+            known = self._interpreters[:]
+        return [interpreter for known in known if (interpreter := known()) is not None]

@@ -25,58 +25,62 @@ def again(error: EspalierError) -> EspalierError:
 
 
 class Feed:
-    """Pieces that come one after another, and an end. Any number of readers, from any thread."""
+    """Pieces that come one after another, and an end. Any number of readers, from any thread.
+
+    Nothing is locked: adding a piece, ending and looking are one step each. Whoever waits listens
+    first and looks then, and whoever looks asks for the end before the pieces.
+    """
+
+    __slots__ = ("_error", "_listeners", "_pieces", "closed")
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self.closed = False
         self._pieces: list[tuple[str, dict[str, Any]]] = []
         self._listeners: list[Listener] = []
-        self._closed = False
         self._error: EspalierError | None = None
 
     def put(self, text: str, meta: dict[str, Any] | None = None) -> None:
         """Add a piece."""
-        self._change(lambda: self._pieces.append((text, meta or {})))
+        self._pieces.append((text, meta or {}))
+        self._tell()
 
     def close(self, error: EspalierError | None = None) -> None:
         """The end; readers raise `error` after the last piece."""
+        if not self.closed:
+            self._error = error
+            self.closed = True
+            self._tell()
 
-        def change() -> None:
-            if not self._closed:
-                self._closed, self._error = True, error
-
-        self._change(change)
-
-    def _change(self, change: Callable[[], None]) -> None:
-        with self._changed:
-            change()
-            self._changed.notify_all()
-            listeners = list(self._listeners)
-        for listener in listeners:
+    def _tell(self) -> None:
+        for listener in self._listeners[:]:
             listener()
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` at each change, from the thread that changes."""
-        with self._changed:
-            self._listeners.append(listener)
+        self._listeners.append(listener)
 
     def unlisten(self, listener: Listener) -> None:
-        with self._changed:
-            self._listeners.remove(listener)
+        self._listeners.remove(listener)
 
     def take(self, at: int) -> tuple[list[tuple[str, dict[str, Any]]], bool]:
         """The pieces from number `at` on, and whether none will follow. Raises the end's error
         once all pieces are taken."""
-        with self._changed:
-            pieces = self._pieces[at:]
-            if not pieces and self._closed and self._error is not None:
-                raise again(self._error)
-            return pieces, self._closed
+        closed = self.closed
+        pieces = self._pieces[at:]
+        if not pieces and closed and self._error is not None:
+            raise again(self._error)
+        return pieces, closed
 
-    def wait(self, at: int) -> None:
-        """Until there is more than `at` pieces, or the end."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or len(self._pieces) > at)
+    def wait(self, at: int | None = None) -> None:
+        """Until there is more than `at` pieces (None: however many), or the end."""
+        changed = threading.Event()
+        self.listen(changed.set)
+        try:
+            while not (self.closed or (at is not None and len(self._pieces) > at)):
+                changed.wait()
+                changed.clear()
+        finally:
+            self.unlisten(changed.set)
 
 
 class Variable:
@@ -87,7 +91,7 @@ class Variable:
     gets what the model thought before it, filled by the same call.
     """
 
-    __slots__ = ("_done", "error", "feed", "meta", "name", "read_error", "reasoning", "value")
+    __slots__ = ("error", "feed", "meta", "name", "read_error", "reasoning", "value")
 
     def __init__(self, name: str | None, reasoning: Variable | None = None) -> None:
         self.name = name
@@ -96,12 +100,11 @@ class Variable:
         self.meta: dict[str, Any] = {}
         self.error: EspalierError | None = None
         self.read_error: EspalierError | None = None
-        self._done = threading.Event()
         self.feed = Feed()
 
     @property
     def done(self) -> bool:
-        return self._done.is_set()
+        return self.feed.closed
 
     def set(
         self,
@@ -111,24 +114,20 @@ class Variable:
     ) -> None:
         """Fill it."""
         self.value, self.meta, self.read_error = value, meta or {}, read_error
-        self._finish(None)
+        self.feed.close()
 
     def fail(self, error: EspalierError) -> None:
         """Fill it with the reason why it has no value."""
         if self.reasoning is not None:
             self.reasoning.fail(error)
         self.error = self.read_error = error
-        self._finish(error)
-
-    def _finish(self, error: EspalierError | None) -> None:
-        self._done.set()
         self.feed.close(error)
 
     def wait(self) -> None:
         """Until it is filled."""
-        if not self._done.is_set():
+        if not self.done:
             refuse_to_wait_here()
-            self._done.wait()
+            self.feed.wait()
 
     def read(self) -> Any:
         """Its value, once it is filled. Raises why there is none."""

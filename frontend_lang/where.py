@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from types import TracebackType
 from typing import NamedTuple
 
 from ..errors import EspalierError
@@ -28,6 +28,9 @@ class Where(NamedTuple):
         return f"{self.file}:{self.line}"
 
 
+NOWHERE = Where("", 0)
+
+
 def is_frontend(file: str) -> bool:
     """Whether the file is the frontend's own."""
     return file.startswith(_HERE)
@@ -41,14 +44,23 @@ def caller() -> Where:
     return Where(frame.f_code.co_filename, frame.f_lineno)
 
 
-@contextlib.contextmanager
-def said_at(where: Where) -> Iterator[None]:
+class said_at:  # a context manager, named as contextlib names its own
     """Errors that leave the block tell the program's line, before what they tell of their place."""
-    try:
-        yield
-    except EspalierError as error:
+
+    __slots__ = ("_where",)
+
+    def __init__(self, where: Where) -> None:
+        self._where = where
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: object, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, EspalierError):
+            return
         if error.where is None:
-            error.where = str(where)
-        elif not error.where.startswith(str(where)):
-            error.where = f"{where}, {error.where}"
-        raise
+            error.where = str(self._where)
+        elif not error.where.startswith(str(self._where)):
+            error.where = f"{self._where}, {error.where}"

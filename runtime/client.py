@@ -1,7 +1,7 @@
 """Two ways from a client to a core: in the caller's thread, or in a process of its own.
 
-Both give outputs to `on_chunk` and answer controls. `drive` is called by whoever waits: it steps an
-inline core, and only waits for the other kind.
+Both give outputs to `on_chunks` and answer controls. `drive` is called by whoever waits: it steps
+an inline core, and only waits for the other kind.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from .protocol import (
 from .request import Request
 
 _log = logging.getLogger("espalier.client")
-OnChunk = Callable[[Chunk], None]
+OnChunks = Callable[[list[Chunk]], None]
 OnDeath = Callable[[EspalierError], None]
 _SHUT_DOWN = "the engine was shut down"
 
@@ -76,11 +76,11 @@ class InlineLink:
 
     inline = True
 
-    def __init__(self, options: EngineOptions, on_chunk: OnChunk) -> None:
+    def __init__(self, options: EngineOptions, on_chunks: OnChunks) -> None:
         from .build import build
 
         self._lock = threading.RLock()
-        self._built = build(options, on_chunk, InlineGrammars())
+        self._built = build(options, lambda chunk: on_chunks([chunk]), InlineGrammars())
         self.info = self._built.info
         self.core = self._built.core
         self._closed = False
@@ -152,8 +152,8 @@ class ProcessLink:
 
     inline = False
 
-    def __init__(self, options: EngineOptions, on_chunk: OnChunk, on_death: OnDeath) -> None:
-        self._on_chunk = on_chunk
+    def __init__(self, options: EngineOptions, on_chunks: OnChunks, on_death: OnDeath) -> None:
+        self._on_chunks = on_chunks
         self._on_death = on_death
         self._calls: dict[int, _Pending] = {}
         self._numbers = itertools.count(1)
@@ -251,9 +251,14 @@ class ProcessLink:
         self._outgoing.put(data)
 
     def _write(self) -> None:
+        ended = False
         with contextlib.suppress(OSError):  # its end: `_read` sees it too, and tells those who wait
-            while (data := self._outgoing.get()) is not None:
-                self._sock.sendall(data)
+            while not ended:
+                frames = [self._outgoing.get()]
+                while not self._outgoing.empty():  # one system call for all that has queued up
+                    frames.append(self._outgoing.get())
+                ended = None in frames
+                self._sock.sendall(b"".join(data for data in frames if data is not None))
 
     def _receive(self) -> FromEngine | None:
         """The next message; None at the end."""
@@ -269,8 +274,7 @@ class ProcessLink:
         try:
             while (message := self._receive()) is not None:
                 if isinstance(message, Outputs):
-                    for chunk in message.chunks:
-                        self._on_chunk(chunk)
+                    self._on_chunks(message.chunks)
                 elif isinstance(message, Reply):
                     pending = self._calls.pop(message.id, None)
                     if pending is None:

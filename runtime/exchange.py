@@ -35,7 +35,7 @@ class Exchange:
     def run(self, groups: Groups) -> list[Result]:
         """The requests' results, in order."""
         requests = _flat(groups)
-        inbox = self._open(requests)
+        inbox = self._open(requests, on_loop=False)
         try:
             self.link.submit(requests)
             while not inbox.complete:
@@ -47,7 +47,7 @@ class Exchange:
     async def arun(self, groups: Groups) -> list[Result]:
         """`run` for asyncio; cancelling the task cancels the requests."""
         requests = _flat(groups)
-        inbox = self._open(requests, listen=True)
+        inbox = self._open(requests, on_loop=True)
         try:
             self.link.submit(requests)
             while not inbox.complete:
@@ -65,7 +65,7 @@ class Exchange:
     async def achunks(self, groups: Groups) -> AsyncGenerator[Chunk, None]:
         """`chunks` for asyncio."""
         requests = _flat(groups)
-        inbox = self._open(requests, listen=True)
+        inbox = self._open(requests, on_loop=True)
         try:
             self.link.submit(requests)
             while not inbox.drained:
@@ -96,11 +96,10 @@ class Exchange:
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _open(self, requests: list[Request], *, listen: bool = False) -> Inbox:
+    def _open(self, requests: list[Request], *, on_loop: bool) -> Inbox:
         """Where their results will arrive. `_leave` it, whatever comes: it cancels what goes on."""
         inbox = self.switchboard.open([request.id for request in requests])
-        if listen:
-            inbox.listen()
+        inbox.listen(on_loop=on_loop)
         return inbox
 
     def _leave(self, inbox: Inbox) -> None:
@@ -119,7 +118,7 @@ class Exchange:
             self.link.drive()
 
     def _chunks(self, requests: list[Request]) -> Iterator[Chunk]:
-        inbox = self._open(requests)
+        inbox = self._open(requests, on_loop=False)
         try:
             self.link.submit(requests)
             yield _BEGUN

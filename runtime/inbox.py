@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ..errors import EspalierError
 from ..types import Chunk, Result
@@ -25,9 +25,9 @@ class Inbox:
         self._open = set(ids)
         self._chunks: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
         self._results: dict[int, Result] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._news: asyncio.Event | None = None
-        self._arrived = threading.Event()
+        self._arrived: threading.Event | None = None
 
     @property
     def unfinished(self) -> list[int]:
@@ -47,21 +47,27 @@ class Inbox:
         """All results, in the order of the requests; only when complete."""
         return [self._results[i] for i in self._ids]
 
-    def listen(self) -> None:
-        """The running event loop wants to be woken by what comes."""
-        self._loop = asyncio.get_running_loop()
-        self._news = asyncio.Event()
+    def listen(self, *, on_loop: bool) -> None:
+        """Who wants to be woken by what comes: the running event loop, or this thread."""
+        if on_loop:
+            self.loop = asyncio.get_running_loop()
+            self._news = asyncio.Event()
+        else:
+            self._arrived = threading.Event()
 
     def put(self, chunk: Chunk) -> None:
-        """From any thread."""
+        """From any thread, which wakes those who wait then (`wake`)."""
         self._chunks.put(chunk)
         if chunk.result is not None:
             self._results[chunk.request_id] = chunk.result
             self._open.discard(chunk.request_id)
-        self._arrived.set()
-        if self._loop is not None and self._news is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                self._loop.call_soon_threadsafe(self._news.set)
+
+    def tell(self) -> None:
+        """Something has come: on the loop that listens, or from any thread."""
+        if self._news is not None:
+            self._news.set()
+        elif self._arrived is not None:
+            self._arrived.set()
 
     def fail(self, error: EspalierError) -> None:
         """The engine is gone: every open request ends in `error`."""
@@ -78,6 +84,7 @@ class Inbox:
 
     def wait(self) -> None:
         """Until something comes."""
+        assert self._arrived is not None
         self._arrived.wait()
         self._arrived.clear()
 
@@ -86,6 +93,24 @@ class Inbox:
         assert self._news is not None
         await self._news.wait()
         self._news.clear()
+
+
+def wake(inboxes: Iterable[Inbox]) -> None:
+    """Tell those who wait for these that something has come; each event loop is woken once."""
+    loops: dict[asyncio.AbstractEventLoop, list[Inbox]] = {}
+    for inbox in inboxes:
+        if inbox.loop is None:
+            inbox.tell()
+        else:
+            loops.setdefault(inbox.loop, []).append(inbox)
+    for loop, theirs in loops.items():
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_tell, theirs)
+
+
+def _tell(inboxes: list[Inbox]) -> None:
+    for inbox in inboxes:
+        inbox.tell()
 
 
 class Switchboard:
@@ -110,14 +135,19 @@ class Switchboard:
             for request_id in ids:
                 self._inboxes.pop(request_id, None)
 
-    def deliver(self, chunk: Chunk) -> None:
+    def deliver(self, chunks: Iterable[Chunk]) -> None:
         """From the link's thread, or whoever steps an inline core."""
+        reached: dict[Inbox, None] = {}
         with self._lock:
-            inbox = self._inboxes.get(chunk.request_id)
-            if chunk.result is not None:
-                self._inboxes.pop(chunk.request_id, None)
-        if inbox is not None:
-            inbox.put(chunk)
+            for chunk in chunks:
+                if chunk.result is None:
+                    inbox = self._inboxes.get(chunk.request_id)
+                else:
+                    inbox = self._inboxes.pop(chunk.request_id, None)
+                if inbox is not None:
+                    inbox.put(chunk)
+                    reached[inbox] = None
+        wake(reached)
 
     def fail(self, error: EspalierError) -> None:
         """The engine is gone."""
@@ -127,6 +157,7 @@ class Switchboard:
             self._dead, tell, self._tell = error, self._tell, []
         for inbox in inboxes:
             inbox.fail(error)
+        wake(inboxes)
         for watcher in tell:
             watcher(error)
 

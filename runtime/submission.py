@@ -195,28 +195,27 @@ def check_on_error(on_error: object) -> None:
 
 
 def _check(grammar: object, priority: object, namespace: object, deadline: object) -> None:
+    if grammar is not None and not isinstance(grammar, GrammarSpec):
+        raise _wrong("a GrammarSpec", grammar, "grammar")
+    if not _is_int32(priority):
+        raise _wrong("an integer of 32 bits", priority, "priority")
+    if not isinstance(namespace, str) or "\0" in namespace:
+        raise _wrong("a string without NUL", namespace, "namespace")
     number = isinstance(deadline, int | float) and not isinstance(deadline, bool)
-    wanted = {
-        "grammar": ("a GrammarSpec", grammar, grammar is None or isinstance(grammar, GrammarSpec)),
-        "priority": ("an integer of 32 bits", priority, _is_int32(priority)),
-        "namespace": (
-            "a string without NUL",
-            namespace,
-            isinstance(namespace, str) and "\0" not in namespace,
-        ),
-        "deadline": ("seconds above 0", deadline, deadline is None or number),
-    }
-    for name, (expected, value, right) in wanted.items():
-        if not right:
-            raise InvalidRequestError(expected=expected, got=repr(value), where=name)
+    if deadline is not None and not number:
+        raise _wrong("seconds above 0", deadline, "deadline")
+
+
+def _wrong(expected: str, value: object, where: str) -> InvalidRequestError:
+    return InvalidRequestError(expected=expected, got=repr(value), where=where)
 
 
 def _check_holds(holds: Sequence[Hold]) -> None:
     for i, hold in enumerate(holds):
-        where = f"holds[{i}]"
         if not isinstance(hold, Hold):
-            raise InvalidRequestError(expected="a Hold", got=repr(hold), where=where)
-        token_ids([hold.key, hold.tokens or 0], where)
+            raise _wrong("a Hold", hold, f"holds[{i}]")
+        if not (type(hold.key) is int and 0 <= hold.key < 2**63 and hold.tokens is None):
+            token_ids([hold.key, hold.tokens or 0], f"holds[{i}]")
         checked_ttl(hold.seconds)
 
 

@@ -9,7 +9,10 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from espalier import types
 from espalier.errors import EspalierError, InvalidRequestError, NotSupportedError
 from espalier.types import Chunk, Result, SamplingParams, TokenLogprob, check_names
 
@@ -145,3 +148,47 @@ def test_a_parameter_refused_on_the_wire_is_named() -> None:
         msgspec.msgpack.decode(wire, type=SamplingParams)
     assert issubclass(InvalidRequestError, EspalierError)
     assert not issubclass(NotSupportedError, ValueError)
+
+
+_ODD = [
+    None,
+    True,
+    False,
+    -1,
+    0,
+    1,
+    2,
+    2**63,
+    -(2**63),
+    0.0,
+    -0.0,
+    0.5,
+    1.0,
+    3.0,
+    math.nan,
+    math.inf,
+]
+_ODD += ["x", "", (), ("x",), ("x", ""), [], ["x"], ("x", 3), {}, {3: 1.0}, (3,), np.float64(0.5)]
+_ODD += [np.int64(3), -math.inf, -2.0, 2.5]
+
+
+@given(st.dictionaries(st.sampled_from(SamplingParams.__struct_fields__), st.sampled_from(_ODD)))
+def test_what_is_told_at_once_is_what_the_whole_check_tells(fields: dict[str, Any]) -> None:
+    def told() -> str:
+        try:
+            params = SamplingParams(**fields)
+        except InvalidRequestError as error:
+            return str(error)
+        return repr([(name, type(getattr(params, name)), getattr(params, name)) for name in fields])
+
+    with pytest.MonkeyPatch.context() as patch:
+        at_once = told()
+        patch.setattr(types, "_plainly_right", lambda _: False)
+        assert at_once == told()
+
+
+def test_no_parameter_is_the_callers_own() -> None:
+    biases: dict[int, float] = {}
+    params = SamplingParams(logit_bias=biases)
+    biases[3] = math.nan
+    assert params.logit_bias == {}

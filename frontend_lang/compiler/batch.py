@@ -21,7 +21,6 @@ from .. import seeds
 from ..backends.default import resolve
 from ..batch import progress, threads
 from ..driver import driver
-from ..options import run_fields
 from ..session import Machine, Session
 from ..state import ProgramState
 from .memo import RememberingEncoder
@@ -84,8 +83,7 @@ class Batch:
     ) -> None:
         self._compiled = compiled
         self._program = compiled.program
-        self._options = dict(options)
-        self._program.check_options(self._options)
+        self._settings = self._program.settings(options)
         backend = resolve(options.get("backend"))
         self._machine = Machine(backend)
         self._machine.encoder = RememberingEncoder(backend.tokenizer)
@@ -95,8 +93,7 @@ class Batch:
         self._room = Room(self._limit, capacity)
         self._needs: Needs | None = None
         if capacity is not None:
-            defaults = run_fields(self._options)
-            needs = Needs(compiled.ir, self._machine, defaults)
+            needs = Needs(compiled.ir, self._machine, self._settings["defaults"])
             self._needs = needs if needs.known else None
         seed = options.get("seed")
         self._seed = seeds.draw() if seed is None else seeds.checked(seed)
@@ -162,7 +159,7 @@ class Batch:
     async def _one(self, number: int, entry: Any) -> ProgramState:
         """One run; its failure is its state's."""
         seed = seeds.derive(self._seed, (), number)
-        state = self._program.start_state({**self._options, "seed": seed}, self._machine)
+        state = self._program.start_state(self._settings, self._machine, seed)
         try:
             arguments = self._arguments(entry)
         except EspalierError as error:

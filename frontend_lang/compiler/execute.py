@@ -22,12 +22,11 @@ from ..interpreter import Interpreter, Op, as_program_error, op_of
 from ..primitives import _checked_choices as checked_choices
 from ..state import ProgramState
 from ..variables import Variable, again
-from ..where import Where
+from ..where import NOWHERE, Where
 from . import fill, ir
 from .bound import Bound
 from .waiting import failures, filled
 
-NOWHERE = Where("", 0)
 Submit: TypeAlias = Callable[[Op], None]
 
 
@@ -214,7 +213,7 @@ class Execution:
         """A stream that nothing goes on from holds nothing in the cache once it has got here."""
 
         def drop() -> None:
-            interpreter.session.holds.drop(interpreter._number)
+            interpreter.session.holds.drop(interpreter.hold_key.number)
 
         interpreter.submit(Op("the end", NOWHERE, action=drop, always=True))
 

@@ -16,7 +16,6 @@ from ..backends.default import resolve
 from ..batch import check_batch
 from ..driver import driver, refuse_to_wait_here
 from ..options import run_fields
-from ..session import Machine
 from ..state import ProgramState
 from ..where import Where
 from . import draw, ir, probes
@@ -61,7 +60,7 @@ class CompiledProgram:
         keywords, options = self.given(kwargs)
         arguments = self.bind(args, keywords)
         refuse_to_wait_here()
-        state = self.program.start_state(options, Machine(resolve(options.get("backend"))))
+        state = self.program.begin(options)
         future = asyncio.run_coroutine_threadsafe(self.perform(state, arguments), driver().loop)
         if options.get("stream"):
             future.add_done_callback(lambda done: self._ended(state, done.exception()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import subprocess
 import sys
@@ -201,6 +202,40 @@ def test_one_driver_for_the_process() -> None:
     driver().call(lambda: (where.append(driver().is_here()), done.set()))
     assert done.wait(5)
     assert where == [True]
+
+
+def test_calls_of_the_driver_keep_their_order_and_their_contexts() -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+    seen: list[str] = []
+    done = threading.Event()
+    begin = threading.Event()
+
+    def fail() -> None:
+        raise ValueError
+
+    def call_all() -> None:  # while the loop is busy, so that it is woken once for all
+        driver().call(begin.wait, 5)
+        for value in "abc":
+            variable.set(value)
+            driver().call(lambda: seen.append(variable.get()))
+            driver().call(fail)
+        driver().call(done.set)
+        begin.set()
+
+    contextvars.copy_context().run(call_all)
+    assert done.wait(5)
+    assert seen == ["a", "b", "c"]
+
+
+def test_a_session_forgets_states_that_are_gone() -> None:
+    session = interpreter().session
+    kept = [Interpreter(session, Node(), session.content()) for _ in range(3)]
+    for _ in range(1000):
+        Interpreter(session, Node(), session.content())
+    assert set(kept) <= set(session.states())
+    assert len(session._interpreters) < 200
+    waited = [Interpreter(session, Node(), session.content()) for _ in range(500)]
+    assert set(session.states()) == {*kept, *waited}
 
 
 def test_a_driver_closes_with_work_left() -> None:
