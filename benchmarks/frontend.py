@@ -40,7 +40,7 @@ ANSWER = " a b c d"
 class Ready(Scripted):
     """Has one answer for every gen, and takes note of nothing."""
 
-    async def generate(self, call: Call) -> Result:
+    async def generate(self, call: Call) -> Result:  # noqa: ARG002
         return Result(request_id=1, text=ANSWER, token_ids=[*ANSWER.encode()])
 
 

@@ -89,10 +89,32 @@ def test_too_few_can_come_through() -> None:
     told = [str(error) for error in caught.value.exceptions]
     assert "gone" in told[0]
     assert "lost" in told[1]
-    state, _ = join(branches(EngineError("gone"), "1"), 2, first=2, errors="keep")
-    assert isinstance(state["x"][0], BranchError)
-    # Two can no longer come: who is not done by then is cancelled.
-    assert state["x"][1] == "1" or isinstance(state["x"][1], BranchError)
+
+
+def test_who_is_not_done_when_too_few_can_come_is_cancelled() -> None:
+    state, forks = join(branches(EngineError("gone"), late("1")), 2, first=2, errors="keep")
+    gone, cancelled = state["x"]
+    assert "gone" in str(gone)
+    assert isinstance(cancelled, BranchError)
+    assert isinstance(cancelled.__cause__.__cause__, RequestCancelledError)
+    assert forks.finished == []
+
+
+def test_who_was_done_before_too_few_could_come_is_kept() -> None:
+    @esp.function
+    def body(s: State) -> list[int]:
+        s += "a"
+        forks = s.fork(2)
+        forks += ["", esp.gen("x")]
+        forks[1].sync()
+        forks += [esp.gen("x"), ""]
+        return forks.join(first=2, errors="keep").finished
+
+    state = body.run(backend=branches(EngineError("gone"), "1"))
+    gone, kept = state["x"]
+    assert isinstance(gone, BranchError)
+    assert kept == "1"
+    assert state.ret_value == [1]
 
 
 def test_in_time() -> None:
@@ -136,7 +158,7 @@ def test_what_a_branch_had_forked_is_cancelled_with_it() -> None:
         forks[0].__iadd__("a" + esp.gen("x"))
         inner.append(forks[1].fork(2))
         inner[0].__iadd__("b" + esp.gen("y"))
-        forks[1].__iadd__(esp.gen("x"))
+        forks += ["", esp.gen("x")]
         forks.join(first=1)
         for branch in inner[0]:
             assert isinstance(branch.error().__cause__, RequestCancelledError)
