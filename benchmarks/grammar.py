@@ -1,13 +1,13 @@
 """The grammar engine beside XGrammar, llguidance and outlines-core, with Llama 3's tokenizer.
 
-Four parts, all by default. `cases`: the yardstick's grammars: CPU milliseconds to compile, and of
+Five parts, all by default. `cases`: the yardstick's grammars: CPU milliseconds to compile, and of
 a cold start (compile, first visits, a whole output); microseconds of warm masks, on documents of
 the same grammar made by random walks, later than as many others; verdicts on its texts. `suite`:
 verdicts on the JSON-Schema-Test-Suite, by keyword, `format` an annotation, properties in any order.
 `real`: schemas from the wild with their tests: verdicts, time to the first mask, mask and accept
 with first visits counted, memory; properties in any order where no object has more than eight, and
 what that costs. `decode`: what grammars cost beside a model of random weights in an engine, ours
-alone (`--shape` says of which sizes; grammar_decode.py).
+alone (`--shape` says of which sizes; grammar_decode.py). `growth`: how compiling grows, ours alone.
 
 CPU time is that of the whole process with its threads and children. Each engine runs in a process
 of its own, and a job of it that takes longer than --limit is given up. Peers that cannot be
@@ -23,15 +23,19 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from tokenizers import Tokenizer
+
+from ..grammar import GrammarCompiler, Vocabulary
 from .cpu import SHAPES
 from .grammar_decode import measure as measure_decoding
 from .grammar_engines import MODULES, OURS, missing
+from .grammar_growth import measure as measure_growth
 from .grammar_rows import case_rows, order_rows, real_rows, set_up_rows, suite_rows
 from .grammar_runs import EOS_IDS, Bench, Job, case_jobs, real_jobs, suite_jobs
 from .plot import log_log
 from .report import Row, data_file, finish, parser
 
-PARTS = ("cases", "suite", "real", "decode")
+PARTS = ("cases", "suite", "real", "decode", "growth")
 LENIENT = "llguidance lenient"
 NO_SCHEMAS = ("outlines-core",)  # too slow on them: minutes for a string of 200 characters
 
@@ -143,6 +147,9 @@ def main(argv: Sequence[str]) -> int:
     if "decode" in parts:
         with tempfile.TemporaryDirectory() as folder:
             rows += measure_decoding(args.shape, Path(folder))
+    if "growth" in parts:
+        vocabulary = Vocabulary.from_tokenizer(Tokenizer.from_file(str(tokenizer)), EOS_IDS)
+        rows += measure_growth(GrammarCompiler(vocabulary), say=progress)
     if args.svg is not None and "real" in parts:
         args.svg.write_text(plot(rows))
     finish("grammar", argv, args.json, rows)

@@ -9,6 +9,7 @@ from ..errors import GrammarError
 from .json_clauses import ANYTHING, Clause, Conj, Objects, without
 from .json_document import child
 from .json_keywords import Refusal, Schema
+from .json_rivals import rivals
 
 if TYPE_CHECKING:
     from .json_logic import Logic
@@ -52,19 +53,16 @@ def _all_of(logic: Logic, location: str, schema: Schema) -> list[Clause]:
 
 
 def _not_all_of(logic: Logic, location: str, schema: Schema) -> list[Clause]:
-    found: list[Clause] = []
-    for part in _list(logic, location, schema, "allOf"):
-        found = logic.union(found, logic.contrary(part))
-    return found
+    return logic.union(*[logic.contrary(part) for part in _list(logic, location, schema, "allOf")])
 
 
 def _any_of(logic: Logic, location: str, schema: Schema) -> list[Clause]:
+    branches = [logic.expand(part) for part in _list(logic, location, schema, "anyOf")]
+    if not logic.annotating:
+        return logic.union(*branches)
     found: list[Clause] = []
-    for part in _list(logic, location, schema, "anyOf"):
-        clauses = logic.expand(part)
-        if logic.annotating:  # all branches that hold evaluate, so sets of them are clauses too
-            clauses = logic.union(clauses, logic.product(found, clauses))
-        found = logic.union(found, clauses)
+    for clauses in branches:  # all that hold evaluate, so sets of them are clauses too
+        found = logic.union(found, clauses, logic.product(found, clauses))
     return found
 
 
@@ -89,11 +87,11 @@ def _not_not(logic: Logic, location: str, _: Schema) -> list[Clause]:
 def _one_of(logic: Logic, location: str, schema: Schema) -> list[Clause]:
     """Each branch less those it shares values with."""
     parts = _list(logic, location, schema, "oneOf")
-    found: list[Clause] = []
-    rivals = _rivals(logic, parts)
+    found: list[list[Clause]] = []
+    others = rivals(logic, parts)
     for index, part in enumerate(parts):
         alone = logic.expand(part)
-        for other in rivals[index]:
+        for other in others[index]:
             if parts[other] == part:
                 alone = []
                 break
@@ -101,20 +99,8 @@ def _one_of(logic: Logic, location: str, schema: Schema) -> list[Clause]:
                 alone = logic.product(alone, logic.contrary(parts[other]))
             except Refusal as refusal:
                 logic.drop(_overlap(location, index, other, refusal))
-        found = logic.union(found, alone)
-    return found
-
-
-def _rivals(logic: Logic, parts: list[Conj]) -> list[list[int]]:
-    """For each branch, the branches that may share values with it."""
-    expanded = [logic.expand(part) for part in parts]
-    found: list[list[int]] = [[] for _ in parts]
-    for i in range(len(parts)):
-        for j in range(i):
-            if not logic.disjoint(expanded[i], expanded[j]):
-                found[i].append(j)
-                found[j].append(i)
-    return found
+        found.append(alone)
+    return logic.union(*found)
 
 
 def _overlap(location: str, index: int, other: int, refusal: Refusal) -> Refusal:
@@ -132,12 +118,9 @@ def _not_one_of(logic: Logic, location: str, schema: Schema) -> list[Clause]:
     found = logic.expand(ANYTHING)
     for part in parts:
         found = logic.product(found, logic.contrary(part))
-    for i in range(len(parts)):
-        for j in range(i):
-            found = logic.union(
-                found, logic.product(logic.expand(parts[i]), logic.expand(parts[j]))
-            )
-    return found
+    pairs = [(i, j) for i in range(len(parts)) for j in range(i)]
+    both = [logic.product(logic.expand(parts[i]), logic.expand(parts[j])) for i, j in pairs]
+    return logic.union(found, *both)
 
 
 # -- if, dependencies ------------------------------------------------------------------------------
@@ -178,14 +161,14 @@ def _dependencies(keyword: str) -> tuple[Reading, Reading]:
         return found
 
     def fails(logic: Logic, location: str, schema: Schema) -> list[Clause]:
-        found: list[Clause] = []
+        found: list[list[Clause]] = []
         for name, value in _entries(location, schema).items():
             if isinstance(value, list):
                 broken = [Clause(objects=without(other)) for other in value]
             else:
                 broken = logic.contrary(logic.reference(child(location, keyword, name)))
-            found = logic.union(found, logic.product([_having(name)], broken))
-        return found
+            found.append(logic.product([_having(name)], broken))
+        return logic.union(*found)
 
     def _each(
         logic: Logic, location: str, schema: Schema

@@ -11,6 +11,7 @@ Work is counted in clauses made; past the budget a GrammarError names where it h
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 
 from ..errors import GrammarError
 from .json_applicators import APPLICATORS
@@ -19,6 +20,7 @@ from .json_check import member
 from .json_clauses import ANYTHING, NOTHING, TOP, Clause, Conj, Literal, negated, outside
 from .json_document import Document, child
 from .json_keywords import Refusal, Schema, refusals, refuse
+from .json_text import Const
 from .json_unevaluated import (
     unevaluated_items,
     unevaluated_members,
@@ -68,7 +70,7 @@ class Logic:
             if "$ref" not in schema or (len(schema) > 1 and not self.document.legacy(location)):
                 return ((location, True),)
             location = self.document.target(location, schema["$ref"])
-        raise _no_progress(location)
+        raise _NoProgress(location)
 
     def expand(self, conj: Conj) -> list[Clause]:
         """The clauses whose union is `conj`."""
@@ -82,9 +84,7 @@ class Logic:
 
     def contrary(self, conj: Conj) -> list[Clause]:
         """The clauses whose union is the complement of `conj`."""
-        found: list[Clause] = []
-        for literal in conj:
-            found = self.union(found, self._literal(negated(literal)))
+        found = self.union(*[self._literal(negated(literal)) for literal in conj])
         return _distinct(clause.unseen() for clause in found) if self.annotating else found
 
     # -- literals
@@ -97,7 +97,7 @@ class Logic:
         if not isinstance(place, str):
             return self._constant(literal)
         if literal in self._open:
-            raise _no_progress(place)
+            raise _NoProgress(place)
         if len(self._open) > _MAX_DEPTH:
             raise GrammarError(
                 "schemas applied in place nest too deeply",
@@ -128,12 +128,11 @@ class Logic:
         if value[0] == "nothing":
             return [] if wanted else [TOP]
         if value[0] == "either":
-            found: list[Clause] = [] if wanted else [TOP]
+            if wanted:
+                return self.union(*[self.expand(conj) for conj in value[1:]])
+            found = [TOP]
             for conj in value[1:]:
-                if wanted:
-                    found = self.union(found, self.expand(conj))
-                else:
-                    found = self.product(found, self.contrary(conj))
+                found = self.product(found, self.contrary(conj))
             return found
         clause = Clause(values=frozenset({value})).reduced()
         if wanted:
@@ -209,9 +208,9 @@ class Logic:
         self._count(len(a) * len(b))
         return _distinct(clause for x in a for y in b if (clause := x.meet(y)) is not None)
 
-    def union(self, a: list[Clause], b: list[Clause]) -> list[Clause]:
-        self._count(len(b))
-        return _distinct([*a, *b])
+    def union(self, *parts: list[Clause]) -> list[Clause]:
+        self._count(sum([len(part) for part in parts]))
+        return _distinct(chain.from_iterable(parts))
 
     def _count(self, made: int) -> None:
         self._made += made
@@ -235,8 +234,20 @@ class Logic:
         self._proving.add(conj)
         try:
             return all(self.clause_empty(clause, depth) for clause in self.expand(conj))
+        except _NoProgress:  # it is being expanded: nothing is known of it yet
+            return False
         finally:
             self._proving.discard(conj)
+
+    def constants(self, conj: Conj) -> frozenset[Const] | None:
+        """The values in `conj` where they are a list of constants; None where they are not, or
+        where that is not known yet."""
+        try:
+            sets = [clause.values for clause in self.expand(conj)]
+        except _NoProgress:
+            return None
+        known = [values for values in sets if values is not None]
+        return frozenset[Const]().union(*known) if len(known) == len(sets) else None
 
     def clause_empty(self, clause: Clause, depth: int = _OPENED) -> bool:
         """True only where no value can satisfy `clause`."""
@@ -274,9 +285,12 @@ def _distinct(clauses: Iterable[Clause]) -> list[Clause]:
     return list(dict.fromkeys(clauses))
 
 
-def _no_progress(location: str) -> GrammarError:
-    return GrammarError(
-        "the schema refers to itself in place, without a value in between",
-        where=location,
-        hint="Recursion must pass through a member or an item",
-    )
+class _NoProgress(GrammarError):
+    """A schema is asked for while it is being expanded."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__(
+            "the schema refers to itself in place, without a value in between",
+            where=location,
+            hint="Recursion must pass through a member or an item",
+        )

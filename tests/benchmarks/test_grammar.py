@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from espalier.benchmarks import grammar
+from espalier.benchmarks import grammar, grammar_growth
 from espalier.benchmarks.grammar_engines import OURS, Options, spec_of
 from espalier.benchmarks.grammar_rows import case_rows, real_rows, suite_rows, verdicts
 from espalier.benchmarks.grammar_runs import Bench, most_properties
 from espalier.benchmarks.report import Row
 from espalier.errors import InvalidRequestError
+from espalier.grammar import GrammarCompiler, Vocabulary
 from tests.tiny_tokenizers import byte_level
 
 SCHEMA = '{"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}'
@@ -137,3 +138,11 @@ def test_missing_peers_are_named(
         grammar.main(["--part", "cases"])
     said = capsys.readouterr().out
     assert "XGrammar" in said or not grammar.missing()
+
+
+def test_growth() -> None:
+    compiler = GrammarCompiler(Vocabulary([bytes([i]) for i in range(256)], [], []))
+    rows = {row.name: row.value for row in grammar_growth.measure(compiler, sizes=(3, 10, 30))}
+    assert len(rows) == len(grammar_growth.KINDS) * 2 * 4
+    assert rows["grammar/growth, enum: compile @ 30"] > 0
+    assert -1 < rows["grammar/growth, oneOf of objects: first mask: slope"] < 2.5

@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, strategies as st
 
 from espalier.errors import GrammarError
+from espalier.grammar.json_document import Document
+from espalier.grammar.json_logic import Logic
+from espalier.grammar.json_rivals import rivals
 from espalier.grammar.json_schema import json_schema_ir
 from espalier.grammar.spec import GrammarSpec
 from tests.grammar.ir_oracle import Oracle
@@ -59,6 +63,83 @@ def test_one_of_by_discriminator_is_any_of() -> None:
         ['{"kind": "a", "x": 1}', '{"kind": "b", "y": 1}', '{"kind": "a", "x": 1, "y": "free"}'],
         ['{"kind": "a", "y": 1}', '{"kind": "c", "x": 1}', "1"],
     )
+
+
+def _tagged(count: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "type": "object",
+            "properties": {"kind": {"const": f"k{i}"}, "v": {"type": "integer", "minimum": i}},
+            "required": ["v", "kind"],
+        }
+        for i in range(count)
+    ]
+
+
+def test_one_of_has_room_for_many_branches_that_constants_tell_apart() -> None:
+    texts = [{"const": f"a{i}", "title": f"{i}"} for i in range(500)]
+    schema = {"oneOf": [*texts, {"type": "integer"}, {"const": 7}, *_tagged(500)]}
+    check(
+        schema,
+        ['"a0"', '"a499"', "6", '{"v": 499, "kind": "k499"}'],
+        ['"a500"', "7", '{"v": 498, "kind": "k499"}', '{"v": 1, "kind": "k500"}'],
+    )
+
+
+def test_one_of_with_a_member_that_is_the_whole_again() -> None:
+    leaf = {"type": "object", "properties": {"op": {"const": "leaf"}}, "required": ["op"]}
+    pair = {
+        "type": "object",
+        "properties": {"left": {"$ref": "#"}, "op": {"const": "pair"}},
+        "required": ["left", "op"],
+    }
+    more = {**pair, "properties": {"left": {"$ref": "#"}, "op": {"enum": ["next", "last"]}}}
+    check(
+        {"oneOf": [pair, more, leaf]},
+        ['{"op": "leaf"}', '{"left": {"left": {"op": "leaf"}, "op": "next"}, "op": "pair"}'],
+        ['{"op": "pair"}', '{"left": 1, "op": "next"}', '{"left": {"op": "x"}, "op": "last"}'],
+    )
+
+
+_SCALARS = st.sampled_from([1, 2, "a", "b", None, True])
+_MEMBERS = st.dictionaries(
+    st.sampled_from(["kind", "x"]),
+    st.one_of(
+        st.builds(lambda value: {"const": value}, _SCALARS),
+        st.builds(lambda values: {"enum": values}, st.lists(_SCALARS, min_size=1, max_size=3)),
+        st.sampled_from([{"type": "string"}, {"type": "integer"}, {}, {"enum": [[1], {"a": 1}]}]),
+    ),
+)
+_BRANCHES = st.one_of(
+    st.builds(lambda value: {"const": value}, _SCALARS),
+    st.sampled_from([{"type": ["string", "null"]}, {"type": "integer", "minimum": 2}, {}]),
+    st.builds(
+        lambda members, bare, more: {
+            **({} if bare else {"type": "object"}),
+            "properties": members,
+            "required": sorted({*members, *more}),
+        },
+        _MEMBERS,
+        st.booleans(),
+        st.sampled_from([[], ["kind"], ["y"]]),
+    ),
+    st.just({"enum": [{"kind": "a"}, "b", 1]}),
+)
+
+
+@given(st.lists(_BRANCHES, min_size=2, max_size=7))
+def test_rivals_are_the_pairs_that_are_not_disjoint(branches: list[Any]) -> None:
+    document = Document({"oneOf": branches})
+    logic = Logic(document, assert_formats=False, ascii=False, lenient=False)
+    parts = [logic.reference(f"#/oneOf/{i}") for i in range(len(branches))]
+    found = rivals(logic, parts)
+    for i, part in enumerate(parts):
+        naive = [
+            j
+            for j, other in enumerate(parts)
+            if j != i and not logic.disjoint(logic.expand(part), logic.expand(other))
+        ]
+        assert sorted(found[i]) == naive
 
 
 def test_one_of_over_overlapping_branches_takes_exactly_one() -> None:
