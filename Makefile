@@ -18,7 +18,7 @@ ifeq ($(PY),.venv/bin/python)
 READY = .make/setup
 endif
 
-.PHONY: help setup fmt check test cover soak soak-server fuzz counts combinations test-gpu bench
+.PHONY: help setup fmt check test test-delayed cover soak soak-server fuzz counts combinations test-gpu bench
 .PHONY: bench-gpu demo dist clean clients blackbox fuzz-api
 help:
 	@echo "make demo      a guided tour with the embedded model (no download), under a minute"
@@ -27,6 +27,7 @@ help:
 	@echo "make check     format, lint, mypy --strict, pyright, import rules"
 	@echo "make test      every test that needs no GPU, in WORKERS=2 processes;"
 	@echo "               ARGS='-k radix' is handed to pytest"
+	@echo "make test-delayed  the same with results that come one step late, as a GPU's do"
 	@echo "make cover     the same, with line coverage and its floors"
 	@echo "make soak      50,000 requests of mixed kinds in too little memory, each result checked"
 	@echo "make soak-server  50,000 requests over HTTP, right, wrong and left: does a server grow or fail?"
@@ -68,6 +69,10 @@ check: $(READY)
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -m "not gpu and not exhaustive" --timeout=300 -n $(WORKERS) --dist loadfile $(ARGS) tests
+
+# tests/test_delayed.py is a share of it.
+test-delayed: $(READY)
+	ESPALIER_OVERLAP=1 OMP_NUM_THREADS=1 $(PY) -m pytest -q -m "not gpu and not exhaustive" --timeout=300 -n $(WORKERS) --dist loadfile $(ARGS) tests
 
 # Lines run by the tests in their own process; each of these parts has a floor of 90%.
 cover: $(READY)

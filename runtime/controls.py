@@ -24,7 +24,7 @@ def call(core: EngineCore, name: str, args: dict[str, Any]) -> Any:
 
 
 def _stats(core: EngineCore) -> dict[str, Any]:
-    core.pins.settle()
+    core.settle()
     return counters_of(core.scheduler) | {"held": core.pins.held}
 
 
@@ -35,13 +35,14 @@ def _check_invariants(core: EngineCore) -> None:
 def _flush_cache(core: EngineCore) -> int:
     """Drop everything cached that nobody uses, and all that the host keeps. Returns how many
     tokens of the first."""
-    core.pins.settle()
+    core.settle()
     if core.scheduler.tier is not None:
         core.scheduler.tier.reset()
     return core.scheduler.cache.reset()
 
 
 def _explain(core: EngineCore, input_ids: list[int], namespace: str) -> Any:
+    core.settle()
     key, tier = np.array(input_ids, dtype=np.int64), core.scheduler.tier
     found = core.scheduler.cache.explain(key, namespace)
     host = 0 if tier is None else tier.found(key, namespace, found.matched)
@@ -49,7 +50,7 @@ def _explain(core: EngineCore, input_ids: list[int], namespace: str) -> Any:
 
 
 def _tree(core: EngineCore, max_nodes: int, hottest: int, text_tokens: int) -> Any:
-    core.pins.settle()
+    core.settle()
     scheduler = core.scheduler
     running = [seq.node for seq in scheduler.running.values() if seq.node is not None]
     found = scheduler.cache.view(

@@ -206,6 +206,13 @@ class EngineCore:
                 self._collect()
         return True
 
+    def settle(self) -> None:
+        """Let go of what nobody uses: where all that a launched step was for has ended since, the
+        next step may be far away."""
+        if not (self.scheduler.running or self.scheduler.waiting):
+            self._collect()
+        self.pins.settle()
+
     def _sample(self, step: Step, handle: Any) -> None:
         try:
             masks = Masks()

@@ -63,9 +63,10 @@ class NullRunner:
     def sample(self, handle: tuple[Plan, dict[int, int]], masks: Masks) -> None:
         if masks.new_words is not None:
             for row, words in zip(masks.new_rows, masks.new_words, strict=True):
-                word = int(np.flatnonzero(words)[0])
-                bits = int(words[word])
-                self._pool[row] = 32 * word + (bits & -bits).bit_length() - 1
+                self._pool.pop(row, None)
+                for word in np.flatnonzero(words)[:1].tolist():  # none in a row made in vain, ahead
+                    bits = int(words[word])
+                    self._pool[row] = 32 * word + (bits & -bits).bit_length() - 1
         handle[1].update(zip(masks.samples, (self._pool[row] for row in masks.rows), strict=True))
 
     def ready(self, handle: tuple[Plan, dict[int, int]]) -> bool:  # noqa: ARG002

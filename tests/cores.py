@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from espalier.runtime.build import overlaps
 from espalier.runtime.core import EngineCore
 from espalier.runtime.model_runner import DelayedRunner
 from espalier.runtime.options import SchedulerConfig
@@ -32,8 +33,8 @@ class Clock:
 
 class Harness:
     """See the module's docstring. `wrap` puts a runner around the simulated one; with `overlap`
-    everything runs one step late, as on a GPU. host: slots of a host tier, which takes any
-    length."""
+    everything runs one step late, as on a GPU (None: as the environment has it, runtime/build.py).
+    host: slots of a host tier, which takes any length."""
 
     def __init__(
         self,
@@ -46,7 +47,7 @@ class Harness:
         headroom: int = 16,
         age_bound: int = 256,
         eviction: Literal["lru", "density"] = "density",
-        overlap: bool = False,
+        overlap: bool | None = None,
         host: int = 0,
         scored_rows: int = 2048,
         vocab: int = VOCAB,
@@ -54,6 +55,7 @@ class Harness:
         wrap: Callable[[Any], Any] = lambda runner: runner,
     ) -> None:
         self.clock = Clock()
+        overlap = overlaps(on_gpu=False) if overlap is None else overlap
         self.vocab = vocab = vocab if tokenizer is None else tokenizer.vocab_size
         config = SchedulerConfig(
             capacity=capacity,

@@ -222,7 +222,7 @@ def test_a_failure_that_is_no_requests_is_not_hidden(monkeypatch: pytest.MonkeyP
 
     harness.core._emit = emit.__get__(harness.core)  # type: ignore[attr-defined]
     with pytest.raises(RuntimeError, match="nobody to tell"):
-        harness.core.step()
+        harness.run()
 
 
 @pytest.mark.parametrize("constrained", [False, True])

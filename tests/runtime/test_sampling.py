@@ -14,6 +14,7 @@ import transformers
 from espalier.errors import EngineError, InvalidRequestError
 from espalier.runtime.client import InlineLink
 from espalier.runtime.engine import Engine
+from espalier.runtime.model_runner import DelayedRunner
 from espalier.runtime.torch_runner import TorchRunner
 from espalier.types import Result, SamplingParams
 
@@ -83,6 +84,8 @@ def test_logits_that_are_no_numbers_end_their_own_request(
     prefix, too: torch's attention multiplies what a row does not see by 0."""
     assert isinstance(engine.link, InlineLink)
     runner = engine.link.core._runner
+    if isinstance(runner, DelayedRunner):
+        runner = runner._inner
     assert isinstance(runner, TorchRunner)
     asked = {"max_tokens": 6, "ignore_eos": True, "temperature": temperature, "seed": 3}
     right = _run(engine, [5, 6, 8], **asked)

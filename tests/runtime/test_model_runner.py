@@ -1,0 +1,50 @@
+"""The runner without arithmetic, and the environment that makes every runner a late one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from espalier.runtime.build import OVERLAP
+from espalier.runtime.client import InlineLink
+from espalier.runtime.engine import Engine
+from espalier.runtime.model_runner import DelayedRunner, Masks, NullRunner
+from espalier.runtime.plan import Plan
+from espalier.types import SamplingParams
+
+
+def test_the_null_runner_takes_the_lowest_token_that_a_row_allows() -> None:
+    runner = NullRunner()
+    plan = Plan(step=0, sample_from=[0, 1, 2])
+    words = np.array([[0, 8 + 16], [1 << 31, 1], [0, 0]], dtype=np.uint32)
+    handle = runner.launch(plan)
+    # Row 9 was made while nothing else was to do, for a place that cannot be reached in time.
+    runner.sample(handle, Masks(samples=[1, 2], rows=[4, 7], new_rows=[4, 7, 9], new_words=words))
+    assert runner.collect(handle).tokens == [1, 32 + 3, 31]
+
+
+@pytest.mark.parametrize("asked", [None, False, True])
+def test_the_environment_makes_late_results_the_default(
+    asked: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which is how `make test-delayed` reaches every engine, also those of other processes."""
+    for value in ("1", "0"):
+        monkeypatch.setenv(OVERLAP, value)
+        with Engine("null", inline=True, overlap=asked) as engine:
+            assert isinstance(engine.link, InlineLink)
+            late = isinstance(engine.link.core._runner, DelayedRunner)
+            assert late == (value == "1" if asked is None else asked)
+
+
+def test_what_is_let_go_of_with_a_step_under_way_comes_back_at_once() -> None:
+    """Nobody steps an inline engine in which nothing runs."""
+    with Engine("null", inline=True, overlap=True, max_total_tokens=64) as engine:
+        params = SamplingParams(max_tokens=20, ignore_eos=True)
+        pieces = engine.stream(input_ids=[5, 6, 7], sampling_params=params)
+        next(pieces)
+        pieces.close()  # type: ignore[attr-defined]
+        stats = engine.stats()
+        assert (stats["running"], stats["waiting"]) == (0, 0)
+        assert stats["free_slots"] + stats["evictable_slots"] == stats["capacity"]
+        engine.flush_cache()
+        assert engine.stats()["free_slots"] == stats["capacity"]
