@@ -23,6 +23,7 @@ from typing import Any, TypeVar, Unpack, overload
 
 from ..errors import EspalierError, ProgramError
 from . import primitives
+from .driver import in_thread
 from .expr import Expr, Gen, Select
 from .fork import Forks
 from .interpreter import Interpreter
@@ -232,7 +233,7 @@ class AsyncState:
         """What a function that waits returns; it runs in a thread. Cancelling the task cancels the
         state's calls, which ends the wait."""
         try:
-            return await asyncio.to_thread(function)
+            return await in_thread(function)
         except asyncio.CancelledError:
             self.state.cancel("its task was cancelled")
             raise

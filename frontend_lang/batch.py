@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -92,7 +93,8 @@ class _Runner:
                 state.session.cancel(_STOPPED)
         try:
             self.program.execute(state, arguments)
-        except Exception as error:  # one fails alone; run_batch's caller finds it in error()
+        except (Exception, asyncio.CancelledError, SystemExit) as error:
+            # one fails alone; run_batch's caller finds it in error()
             state.finish(self.program.failure(error))
         finally:
             with self._lock:
@@ -116,10 +118,14 @@ class _Runner:
         raise InvalidRequestError(expected="a dict or a tuple of arguments", got=repr(entry)[:80])
 
     def _sort_key(self, entry: Any) -> list[str]:
-        """The arguments in the program's order, as text."""
-        if isinstance(entry, Mapping):
-            entry = [entry.get(name) for name in self.program.arg_names]
-        return [repr(value) for value in entry] if isinstance(entry, Sequence) else [repr(entry)]
+        """The arguments in the program's order, as text; those that have none come first."""
+        try:
+            if isinstance(entry, Mapping):
+                entry = [entry.get(name) for name in self.program.arg_names]
+            values = entry if isinstance(entry, Sequence) else [entry]
+            return [repr(value) for value in values]
+        except Exception:  # theirs: an order is no reason to fail
+            return []
 
     def at_once(self, entries: list[Any], order: str, progress_bar: bool) -> Iterator[ProgramState]:
         """All entries, started in an order of our own."""
@@ -154,16 +160,22 @@ class _Runner:
             advance = progress(stack, total, progress_bar)
             running: deque[Future[ProgramState]] = deque()
             numbered = enumerate(entries)
+            failure: Exception | None = None
             try:
                 while True:
-                    for number, entry in islice(numbered, self.threads * _WINDOW - len(running)):
-                        running.append(pool.submit(self.one, number, entry))
-                        running[-1].add_done_callback(advance)
+                    try:
+                        for at, entry in islice(numbered, self.threads * _WINDOW - len(running)):
+                            running.append(pool.submit(self.one, at, entry))
+                            running[-1].add_done_callback(advance)
+                    except Exception as error:  # the iterator's: what it gave is answered first
+                        failure, numbered = error, enumerate(())
                     if not running:
-                        return
+                        break
                     yield running.popleft().result()
             finally:
                 self.stop(pool)
+        if failure is not None:
+            raise failure
 
 
 def progress(stack: ExitStack, total: int | None, wanted: bool) -> Any:

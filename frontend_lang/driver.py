@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import ProgramError
+
+T = TypeVar("T")
 
 
 class Driver:
@@ -26,13 +29,17 @@ class Driver:
         self.loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls: deque[tuple[Context, Callable[..., object], tuple[Any, ...]]] = deque()
-        self._woken = False
+        self._woken = self._ended = False
         self._thread = threading.Thread(target=self._run, name="espalier-programs", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+        while not self._ended:
+            try:
+                self.loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):
+                continue  # of some callback: asyncio lets them out of the loop, which others need
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
         """Run `function` on the loop, soon and in the caller's context; from any thread.
@@ -42,7 +49,11 @@ class Driver:
         self._calls.append((copy_context(), function, args))
         if not self._woken:
             self._woken = True
-            self.loop.call_soon_threadsafe(self._run_calls)
+            try:
+                self.loop.call_soon_threadsafe(self._run_calls)
+            except BaseException:  # an interrupt in between: the next caller wakes it
+                self._woken = False
+                raise
 
     def _run_calls(self) -> None:
         self._woken = False  # first: who calls from now on wakes the loop again
@@ -80,9 +91,42 @@ class Driver:
 
         async def finish() -> None:
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._ended = True
             self.loop.stop()
 
         self._closing = self.loop.create_task(finish())
+
+
+async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """What the function returns or raises, run in a thread of its own: any number may wait for
+    each other, and any exception comes through, also those that a future does not carry
+    (StopIteration) or a loop ends with (SystemExit)."""
+    done: asyncio.Future[tuple[T | None, BaseException | None]]
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    context = copy_context()
+
+    def run() -> None:
+        value: T | None = None
+        failure: BaseException | None = None
+        try:
+            value = context.run(function, *args, **kwargs)
+        except BaseException as error:
+            failure = error
+        with contextlib.suppress(RuntimeError):  # closed: nobody waits any more
+            loop.call_soon_threadsafe(tell, value, failure)
+
+    def tell(value: T | None, failure: BaseException | None) -> None:
+        if not done.done():
+            done.set_result((value, failure))
+
+    threading.Thread(target=run, name="espalier-call", daemon=True).start()
+    value, failure = await done
+    if isinstance(failure, StopIteration):
+        raise ProgramError("StopIteration was raised", hint="next(..., default) does not raise.")
+    if failure is not None:
+        raise failure
+    return value  # type: ignore[return-value]  # as the function returned it
 
 
 _lock = threading.Lock()

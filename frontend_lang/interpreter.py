@@ -175,13 +175,13 @@ class Interpreter:
                     self._busy, self._task = False, None
                     return
                 op = self._queue.popleft()
-            if not op.waits:
-                self._do(op)
-                continue
-            if self.error is not None and op.later is None:
+            if self.error is not None and op.waits and op.later is None:
                 self._skip(op)
                 continue
             try:
+                if not op.waits:
+                    self._do(op)
+                    continue
                 if self._cancelled is not None or self.session.cancelled is not None:
                     raise asyncio.CancelledError
                 self._calling = True
@@ -196,7 +196,7 @@ class Interpreter:
             except asyncio.CancelledError:
                 reason = self._cancelled or self.session.cancelled or "the process is ending"
                 self._fail(op, RequestCancelledError(f"the program was cancelled: {reason}"))
-            except Exception as error:  # every failure belongs to its variable and its reader
+            except BaseException as error:  # every failure belongs to its variable and its reader
                 self._fail(op, error)
             finally:
                 self._calling = False
@@ -265,7 +265,7 @@ class Interpreter:
 
     # -- failing -----------------------------------------------------------------------------------
 
-    def fail(self, what: str, where: Where, error: Exception) -> EspalierError:
+    def fail(self, what: str, where: Where, error: BaseException) -> EspalierError:
         """The state ends here: nothing that comes after is reached. Returns the readers' error."""
         wrapped = as_program_error(what, where, error)
         if self.error is None:
@@ -275,7 +275,7 @@ class Interpreter:
                 self.feed.close(wrapped)
         return wrapped
 
-    def _fail(self, op: Op, error: Exception) -> None:
+    def _fail(self, op: Op, error: BaseException) -> None:
         wrapped = self.fail(op.what, op.where, error)
         if op.variable is not None:
             op.variable.fail(wrapped)
@@ -305,13 +305,15 @@ class Interpreter:
         self.content.check_invariants()
 
 
-def as_program_error(what: str, where: Where, error: Exception) -> EspalierError:
+def as_program_error(what: str, where: Where, error: BaseException) -> EspalierError:
     """The error a reader gets: the program's line, and the cause behind it."""
     if isinstance(error, ProgramError) and error.where is not None:
         return error
-    if isinstance(error, ProgramError):
-        error.where = str(where)
-        return error
+    if isinstance(error, ProgramError):  # a copy: it may be raised again, of another line
+        placed = type(error)(error.message)
+        vars(placed).update(vars(error), where=str(where))
+        placed.__cause__ = error.__cause__
+        return placed.with_traceback(error.__traceback__)
     message = str(error) or type(error).__name__
     kind = "" if isinstance(error, EspalierError) else f"{type(error).__name__}: "
     wrapped = ProgramError(f"{what} failed: {kind}{message}", where=str(where))

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import InvalidRequestError, ProgramError
 from .async_state import AsyncState, idle
+from .driver import in_thread
 from .session import Session
 from .state import ProgramState
 from .where import caller
@@ -59,7 +60,7 @@ async def execute_async(
         if inspect.iscoroutinefunction(body):
             state.ret_value = await call_async(body, state, args, kwargs)
         else:
-            state.ret_value = await asyncio.to_thread(body, state, *args, **kwargs)
+            state.ret_value = await in_thread(body, state, *args, **kwargs)
         await _rest(session)
     except BaseException as error:
         cancelled = isinstance(error, asyncio.CancelledError)

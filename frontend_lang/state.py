@@ -6,7 +6,6 @@ in names.py.
 
 from __future__ import annotations
 
-import asyncio
 import copy
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ..errors import EspalierError, InvalidRequestError, NotSupportedError
 from .asking import Asking
+from .driver import in_thread
 from .expr import (
     Expr,
     Gen,
@@ -293,7 +293,7 @@ class ProgramState(Asking):
         self, var_name: str | None = None, return_meta_data: bool = False
     ) -> AsyncIterator[Any]:
         """`text_iter` for asyncio; with return_meta_data, pairs of text and meta information."""
-        feed = await asyncio.to_thread(self._feed, var_name)
+        feed = await in_thread(self._feed, var_name)
         async for text, meta in follow_async(feed):
             yield (text, meta) if return_meta_data else text
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -205,3 +207,45 @@ def test_a_program_that_begins_as_the_batch_is_stopped_is_cancelled_too() -> Non
 def test_bad_batches(batch: Any, options: dict[str, Any], told: str) -> None:
     with pytest.raises(InvalidRequestError, match=told):
         ask.run_batch(batch, backend=esp.Scripted("x"), **options)
+
+
+def test_an_entry_that_is_cancelled_or_exits_fails_alone() -> None:
+    @esp.function
+    async def waits(s: State, how: str) -> None:
+        if how == "cancel":
+            raise asyncio.CancelledError
+        if how == "exit":
+            sys.exit(4)
+        await s.gen("x")
+
+    states = waits.run_batch(
+        [{"how": "go"}, {"how": "cancel"}, {"how": "exit"}, {"how": "go"}],
+        backend=esp.Scripted(default="d"),
+    )
+    assert [state.error() is None for state in states] == [True, False, False, True]
+
+
+def test_an_input_that_fails_on_its_way_loses_nothing_that_it_gave() -> None:
+    def entries() -> Iterator[dict[str, str]]:
+        yield from ({"topic": str(i)} for i in range(3))
+        raise OSError("the disk is gone")
+
+    got = []
+    with pytest.raises(OSError, match="the disk is gone"):
+        for state in ask.run_batch(
+            entries(), backend=esp.Scripted(default="d"), generator_style=True
+        ):
+            got.append(state["answer"])
+    assert got == ["d"] * 3
+
+
+def test_arguments_without_a_text_are_in_some_order() -> None:
+    class Silent:
+        def __repr__(self) -> str:
+            raise ValueError("no text")
+
+        __str__ = object.__repr__
+
+    batch = [{"topic": Silent()}, {"topic": "b"}]
+    states = ask.run_batch(batch, backend=esp.Scripted(default="d"))
+    assert [state.error() for state in states] == [None, None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -22,6 +24,7 @@ from espalier.errors import (
 )
 from espalier.frontend_lang.backends.base import Call
 from espalier.frontend_lang.backends.engine import EngineBackend
+from espalier.frontend_lang.driver import driver
 from espalier.runtime.client import ProcessLink
 from espalier.types import Chunk
 
@@ -262,3 +265,60 @@ def test_a_dead_engine(tiny: tuple[Path, Any]) -> None:
             state["x"]
         assert isinstance(caught.value.__cause__, esp.EngineDeadError)
         line_of(caught.value)
+
+
+@esp.function
+def answers(s: State) -> None:
+    s += "Q" + esp.gen("x")
+
+
+def test_an_exit_inside_a_backend_fails_its_call_alone() -> None:
+    with pytest.raises(esp.ProgramError, match="SystemExit"):
+        answers.run(backend=esp.Scripted(SystemExit(3)))["x"]
+    assert answers.run(backend=esp.Scripted("a"))["x"] == "a"
+
+
+def test_an_exit_on_the_driver_s_loop_does_not_end_it() -> None:
+    def leave() -> None:
+        raise SystemExit(3)
+
+    driver().loop.call_soon_threadsafe(leave)
+    assert answers.run(backend=esp.Scripted("a"))["x"] == "a"
+
+
+def test_a_plain_program_that_raises_stop_iteration_ends_when_awaited() -> None:
+    @esp.function
+    def seek(s: State) -> str:
+        return next(line for line in ["a"] if line == "b")
+
+    with pytest.raises(esp.ProgramError, match="StopIteration"):
+        asyncio.run(asyncio.wait_for(seek.arun(backend=esp.Scripted("a")), 30))
+
+
+def test_any_number_of_plain_programs_may_be_awaited_at_once() -> None:
+    meeting = threading.Barrier(40, timeout=30)
+
+    @esp.function
+    def meet(s: State) -> None:
+        meeting.wait()
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(meet.arun(backend=esp.Scripted("a")) for _ in range(40)))
+
+    asyncio.run(all_of_them())
+
+
+def test_an_error_that_is_raised_twice_names_each_line() -> None:
+    failure = esp.ProgramError("no more")
+
+    @esp.function
+    def other(s: State) -> None:
+        s += "Q" + esp.gen("x")
+
+    places = set()
+    for program in (answers, other):
+        error = program.run(backend=esp.Scripted(failure)).error()
+        assert error is not None
+        places.add(error.where)
+    assert len(places) == 2
+    assert failure.where is None

@@ -104,9 +104,10 @@ def test_any_exception_becomes_a_program_error_with_its_line() -> None:
     assert str(wrapped) == "gen('x') failed: ZeroDivisionError: by zero (at program.py:3)"
     assert isinstance(wrapped.__cause__, ZeroDivisionError)
     inner = ProgramError("wrong role")
-    assert as_program_error("user()", AT, inner) is inner
-    assert inner.where == "program.py:3"
-    assert as_program_error("x", Where("other.py", 9), inner).where == "program.py:3"
+    placed = as_program_error("user()", AT, inner)
+    assert (type(placed), placed.message, inner.where) == (ProgramError, "wrong role", None)
+    assert placed.where == "program.py:3"
+    assert as_program_error("x", Where("other.py", 9), placed) is placed
 
 
 def test_an_unknown_op_is_refused() -> None:
