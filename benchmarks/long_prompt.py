@@ -1,9 +1,6 @@
 """What a prompt of 100,000 tokens does to 16 requests that decode, and who waits longest.
 
-The engine's own steps, their CPU time measured, before a device that is modelled: a model of 8e9
-parameters in bfloat16, 32 layers of 4,096 with 8 KV heads of 128, at 400 TFLOP/s and 4.3 TB/s (half
-of an H200's peak, and its memory's bandwidth). A step takes what its rows compute, attention
-included, or what the weights and the keys take to be read, whichever is longer.
+The engine's own steps, their CPU time measured, before a device that is modelled (device.py).
 
 Inter-token latency is the time between two tokens of a request that decodes. `rise` is its p99
 while the prompt runs, less its p99 before, over the p99 of the same prompt's chunks alone. `passed
@@ -21,48 +18,14 @@ from typing import NamedTuple
 import numpy as np
 
 from ..runtime.core import EngineCore
-from ..runtime.model_runner import NullRunner
 from ..runtime.options import SchedulerConfig
-from ..runtime.plan import Plan
 from ..runtime.request import Request
 from ..runtime.scheduler import Scheduler
 from ..types import Chunk, SamplingParams
+from .device import Clock, Device
 from .report import Row
 
-PARAMETERS = 8.0e9
-KV_BYTES = 32 * 2 * 8 * 128 * 2  # of one token
-ATTENTION = 32 * 4 * 4096  # operations of one row with one key
-OPERATIONS, BYTES = 400e12, 4.3e12  # per second
 VOCAB = 1 << 17
-
-
-def seconds(plan: Plan) -> float:
-    """What the modelled device takes for a step."""
-    keys = sum(plan.positions) + len(plan.positions)
-    compute = (2 * PARAMETERS * len(plan.positions) + ATTENTION * keys) / OPERATIONS
-    return max(compute, (2 * PARAMETERS + KV_BYTES * sum(plan.seq_len)) / BYTES)
-
-
-class Clock:
-    """Seconds that passed: the modelled device's, and the CPU's."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Device(NullRunner):
-    """The null runner, whose steps take their time."""
-
-    def __init__(self, clock: Clock) -> None:
-        super().__init__(token=100)
-        self._clock = clock
-
-    def launch(self, plan: Plan) -> tuple[Plan, dict[int, int]]:
-        self._clock.now += seconds(plan)
-        return super().launch(plan)
 
 
 class Latency(NamedTuple):
@@ -87,7 +50,7 @@ class Line:
         self.scheduler = Scheduler(config, clock=self.clock)
         self.core = EngineCore(
             self.scheduler,
-            Device(self.clock),
+            Device(self.clock, token=100),
             deque[Chunk](maxlen=0).append,
             vocab_size=VOCAB,
             max_context=1 << 18,

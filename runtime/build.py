@@ -173,6 +173,7 @@ def _assemble(
             eviction=options.eviction,
             host_capacity=options.host_total_tokens,
             scored_rows=scored_rows(options.step_tokens, info.vocab_size),
+            policy=options.schedule_policy,
         )
     )
     on_gpu = info.device.startswith("cuda")

@@ -19,6 +19,7 @@ BUILT = {
     "serve": "requests and tokens a second of a server under load, and how long clients wait",
 }
 LONG = {
+    "ablation": "programs without cache, tree, order, parallelism, hints: what each is good for",
     "programs": "programs interpreted and compiled: tokens computed over the optimum, and time",
     "soak": "50,000 requests of mixed kinds in too little memory: is any wrong or left over?",
     "soak_server": "50,000 requests over HTTP, right, wrong and left: does a server grow or fail?",

@@ -84,9 +84,9 @@ VALUES: dict[tuple[str, ...], tuple[tuple[str, ...], str]] = {
     ("--tool-call-parser", "--reasoning-parser"): ((), _TEMPLATE),
     ("--grammar-backend", "--guided-decoding-backend"): (("auto",), "leave it out: there is one"),
     ("--attention-backend", "--sampling-backend"): ((), _KERNELS),
-    ("--schedule-policy", "--scheduling-policy"): (
-        ("lpm", "priority"),
-        "leave it out: priority of a request, then the longest cached prefix",
+    ("--scheduling-policy",): (
+        ("priority",),
+        "--schedule-policy fcfs, or leave it out: priority, then the longest cached prefix",
     ),
     ("--schedule-conservativeness",): ((), "--max-running N, or --max-total-tokens TOKENS"),
     ("--max-prefill-tokens",): ((), "--step-tokens TOKENS, or --chunk-tokens TOKENS"),

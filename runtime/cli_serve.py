@@ -77,6 +77,8 @@ def configure_engine(group: argparse._ArgumentGroup) -> None:
         help="of prompts in a step, while others decode")  # fmt: skip
     add("--page-size", "--block-size", type=count, default=1, metavar="TOKENS")
     add("--eviction", "--radix-eviction-policy", choices=["density", "lru"], default="density")
+    add("--schedule-policy", choices=["lpm", "fcfs", "random"], default="lpm",
+        help="who is next: the longest cached prefix, first come, or drawn")  # fmt: skip
     add("--overlap", "--async-scheduling", action="store_true", default=None,
         help="plan a step while the one before it runs (the default on CUDA)")  # fmt: skip
     add("--no-overlap", "--no-async-scheduling", "--disable-overlap-schedule", dest="no_overlap",
@@ -179,6 +181,7 @@ def options_of(args: argparse.Namespace, model: str) -> EngineOptions:
         chunk_tokens=args.chunk_tokens,
         page_size=args.page_size,
         eviction=args.eviction,
+        schedule_policy=args.schedule_policy,
         enable_radix_cache=not args.no_radix_cache,
         deterministic=args.deterministic,
         overlap=False if args.no_overlap else args.overlap,

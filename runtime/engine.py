@@ -74,6 +74,7 @@ class Engine:
         host_total_tokens: int = 0,
         context_length: int | None = None,
         drafts: bool = True,
+        schedule_policy: str = "lpm",
         **unknown: object,
     ) -> None:
         fields = EngineOptions.__struct_fields__
@@ -82,10 +83,9 @@ class Engine:
         given |= {"model": str(model), "namespace_shares": namespace_shares or {}}
         if isinstance(tokenizer, os.PathLike):
             given["tokenizer"] = os.fspath(tokenizer)
-        options = EngineOptions(**given)
         self._builder = RequestBuilder(seed)
-        self._encoder = PromptEncoder(options.tokenizer or options.model, beside=not inline)
-        self._exchange = Exchange(options, inline=inline)
+        self._encoder = PromptEncoder(given["tokenizer"] or given["model"], beside=not inline)
+        self._exchange = Exchange(EngineOptions(**given), inline=inline)
 
     # -- what it is --------------------------------------------------------------------------------
 

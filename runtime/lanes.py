@@ -1,8 +1,8 @@
 """Waiting requests by namespace: who is next inside one, and which namespace is next.
 
 Inside a namespace: priority first, which grows by one for every `ageing` seconds of waiting; then
-the longest cached prefix, then arrival. As all age at one rate, the order of two requests never
-changes: what counts is the span of time they arrived in, less their priority.
+a rank (the longest cached prefix first), then arrival. As all age at one rate, the order of two
+requests never changes: what counts is the span of time they arrived in, less their priority.
 
 Between namespaces the tokens served are shared by weight (start-time fair queueing; Goyal, Vin and
 Cheng, 1997): a namespace's clock runs by the tokens it is served, over its weight, and the one
@@ -53,11 +53,11 @@ class Lanes:
             self._line_up(seq.tenant, lane)
         lane.count += 1
 
-    def push(self, seq: Sequence, depth: int, number: int) -> None:
-        """Its place, with `depth` tokens cached; entries of other numbers count no more."""
+    def push(self, seq: Sequence, rank: int, number: int) -> None:
+        """Its place, lower ranks first; entries of other numbers count no more."""
         arrived = int(seq.submitted // self._ageing) - seq.priority
         lane = self._lanes[seq.tenant]
-        lane.heap.push((arrived, -depth, seq.arrival, number, seq))
+        lane.heap.push((arrived, rank, seq.arrival, number, seq))
         lane.heap.sweep(lane.count)
 
     def remove(self, seq: Sequence) -> None:

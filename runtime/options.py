@@ -9,6 +9,8 @@ import msgspec
 
 from ..errors import InvalidRequestError
 
+SchedulePolicy = Literal["lpm", "fcfs", "random"]
+
 
 class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How to start an engine.
@@ -28,6 +30,8 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     model's. A LongRoPE model's are those of its original context; asked for more, it turns all
     sequences by its factors for long ones.
     drafts: guess the tokens of what a grammar forces and verify several in one step (drafts.py).
+    schedule_policy: who is let in first among requests of one priority: "lpm" the longest cached
+    prefix, then arrival; "fcfs" arrival; "random" drawn once for each.
     """
 
     model: str = "sprig"
@@ -49,6 +53,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     host_total_tokens: int = 0
     context_length: int | None = None
     drafts: bool = True
+    schedule_policy: SchedulePolicy = "lpm"
 
     def check(self) -> None:
         """Raise for what cannot be."""
@@ -107,7 +112,8 @@ class SchedulerConfig(msgspec.Struct, frozen=True, kw_only=True):
     many as step_tokens leaves. age_bound: how often the one that has waited longest is passed over.
     ageing: seconds of waiting that count as one priority. shares: weights of namespaces, 1 where
     none is given. host_capacity: slots of the host tier, 0 for none. scored_rows: prompt tokens
-    whose log probabilities one step tells, of all requests together: each has a row of logits."""
+    whose log probabilities one step tells, of all requests together: each has a row of logits.
+    policy: as EngineOptions.schedule_policy."""
 
     capacity: int
     page_size: int = 1
@@ -122,3 +128,4 @@ class SchedulerConfig(msgspec.Struct, frozen=True, kw_only=True):
     shares: dict[str, float] = {}
     host_capacity: int = 0
     scored_rows: int = 2048
+    policy: SchedulePolicy = "lpm"

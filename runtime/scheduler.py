@@ -59,7 +59,11 @@ class Scheduler:
         )
         shared = self.cache if config.use_cache else None
         self.waiting = WaitingQueue(
-            shared, age_bound=config.age_bound, ageing=config.ageing, shares=config.shares
+            shared,
+            age_bound=config.age_bound,
+            ageing=config.ageing,
+            shares=config.shares,
+            policy=config.policy,
         )
         self.prefetch = Prefetch(self)
         self.running: dict[int, Sequence] = {}

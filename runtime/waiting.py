@@ -1,10 +1,11 @@
 """The waiting queue: who enters next.
 
 Order: retracted sequences first; then namespaces take turns by their shares, and inside each goes
-higher priority, which waiting raises, then the longest cached prefix, then arrival (lanes.py). The
-one that has waited longest is passed over at most `age_bound` times, then it goes before all but
-retracted ones, so nobody starves. Each sequence hangs on the tree node where its match ends: the
-tree reports those whose depth changed, so that a step's cost does not grow with the queue.
+higher priority, which waiting raises, then the longest cached prefix (or what the policy has in its
+place), then arrival (lanes.py). The one that has waited longest is passed over at most `age_bound`
+times, then it goes before all but retracted ones, so nobody starves. Each sequence hangs on the
+tree node where its match ends: the tree reports those whose depth changed, so that a step's cost
+does not grow with the queue.
 
 Nor with how many a change of the tree concerns: a step looks at `moves` of them at most. Beyond,
 the order lags: a sequence whose prefix grew keeps its place until it is looked at (those of one
@@ -14,12 +15,14 @@ prefix shrank until then, or until it is first and is looked at before it is bel
 
 from __future__ import annotations
 
+import random
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from .lanes import Lanes
 from .lazy_heap import LazyHeap
+from .options import SchedulePolicy
 from .sequence import Sequence
 
 if TYPE_CHECKING:
@@ -42,8 +45,10 @@ class WaitingQueue:
         ageing: float = 10.0,
         shares: dict[str, float] | None = None,
         moves: int = 256,
+        policy: SchedulePolicy = "lpm",
     ) -> None:
         self._cache = cache
+        self._policy = policy
         self._moves = self._looks = moves
         self._age_bound = age_bound
         self._live: dict[int, int] = {}  # sequence id -> number of its entry that counts
@@ -117,12 +122,19 @@ class WaitingQueue:
     def _push(self, seq: Sequence, depth: int) -> None:
         self._pushes += 1
         self._live[seq.id] = self._pushes
+        rank = self._rank(seq, depth)
         if seq.retracted:
-            entry = (-seq.priority, -depth, seq.arrival, self._pushes, seq)
+            entry = (-seq.priority, rank, seq.arrival, self._pushes, seq)
             self._returned.push(entry)
             self._returned.sweep(_RETURNED)
         else:
-            self._lanes.push(seq, depth, self._pushes)
+            self._lanes.push(seq, rank, self._pushes)
+
+    def _rank(self, seq: Sequence, depth: int) -> int:
+        """Its place among those of its priority, lower first."""
+        if self._policy == "lpm":
+            return -depth
+        return 0 if self._policy == "fcfs" else random.Random(seq.arrival).getrandbits(32)
 
     def _counts(self, entry: _Entry) -> bool:
         return self._live.get(entry[4].id) == entry[3]

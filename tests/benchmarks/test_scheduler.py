@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from espalier.benchmarks import long_prompt, report, scheduler
+from espalier.benchmarks import device, long_prompt, report, scheduler
 from espalier.runtime.options import SchedulerConfig
 from espalier.runtime.plan import Plan
 
@@ -48,9 +48,9 @@ def test_a_long_prompt_costs_those_who_decode_a_chunk_a_token() -> None:
 
 def test_the_modelled_device_reads_weights_or_computes() -> None:
     one = Plan(step=0, positions=[0], seq_len=[1])
-    assert long_prompt.seconds(one) == pytest.approx(16e9 / 4.3e12, rel=0.01)
+    assert device.seconds(one) == pytest.approx(16e9 / 4.3e12, rel=0.01)
     many = Plan(step=0, positions=list(range(2048)), seq_len=[2048])
-    assert long_prompt.seconds(many) == pytest.approx(2048 * 16e9 / 400e12, rel=0.05)
+    assert device.seconds(many) == pytest.approx(2048 * 16e9 / 400e12, rel=0.05)
 
 
 def test_the_oldest_is_passed_over_as_often_as_it_may_be_and_no_more() -> None:

@@ -44,6 +44,7 @@ def settings(*arguments: str) -> ServerSettings:
         (["--chunked-prefill-size", "64"], "chunk_tokens", 64),
         (["--block-size", "16"], "page_size", 16),
         (["--radix-eviction-policy", "lru"], "eviction", "lru"),
+        (["--schedule-policy", "fcfs"], "schedule_policy", "fcfs"),
         (["--disable-radix-cache"], "enable_radix_cache", False),
         (["--no-enable-prefix-caching"], "enable_radix_cache", False),
         (["--enable-deterministic-inference"], "deterministic", True),

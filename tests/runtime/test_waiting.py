@@ -71,6 +71,38 @@ def test_retracted_then_priority_then_prefix_then_arrival() -> None:
     assert drain(queue) == [6, 5, 3, 2, 1, 4]
 
 
+def queue_of(policy: Any, count: int = 40) -> WaitingQueue:
+    """Of prompts of which the last have the longest prefix cached."""
+    queue = WaitingQueue(cache_with(list(range(count))), policy=policy)
+    for number in range(1, count):
+        queue.add(sequence(number, [*range(number), 99]))
+    queue.add(sequence(count, [98], priority=1))
+    return queue
+
+
+def test_policies() -> None:
+    assert drain(queue_of("lpm")) == [40, *range(39, 0, -1)]
+    assert drain(queue_of("fcfs")) == [40, *range(1, 40)]
+    drawn = drain(queue_of("random"))
+    assert drawn[0] == 40
+    assert sorted(drawn) == list(range(1, 41))
+    assert drawn not in (drain(queue_of("lpm")), drain(queue_of("fcfs")))
+    assert drawn == drain(queue_of("random"))
+
+
+def test_a_place_that_was_drawn_does_not_change_with_the_tree() -> None:
+    cache = cache_with()
+    queue = WaitingQueue(cache, policy="random")
+    other = WaitingQueue(None, policy="random")
+    for number in range(1, 9):
+        for into in (queue, other):
+            into.add(sequence(number, [number] * 3))
+    _insert(cache, [3, 3])
+    _insert(cache, [7, 7, 7])
+    queue.begin_step()
+    assert drain(queue) == drain(other)
+
+
 def test_ranks_follow_the_tree() -> None:
     cache = cache_with()
     queue = WaitingQueue(cache)
