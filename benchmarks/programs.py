@@ -11,6 +11,7 @@ rounds, side by side in one process; what a model would take for the tokens save
 
 from __future__ import annotations
 
+import gc
 import random
 import time
 from collections.abc import Sequence
@@ -123,9 +124,14 @@ def once(program: Any, batch: Sequence[Any], capacity: int) -> Figures:
 def cpu_seconds(program: Any, batch: Sequence[Any], capacity: int) -> float:
     """CPU seconds of one batch, engine and all."""
     with Engine("null", tokenizer="sprig", inline=True, max_total_tokens=capacity) as engine:
-        begin = time.process_time()
-        check(program.run_batch(batch, backend=engine, seed=0))
-        return time.process_time() - begin
+        gc.collect()
+        gc.freeze()  # the collector is not to go through what earlier runs have left
+        try:
+            begin = time.process_time()
+            check(program.run_batch(batch, backend=engine, seed=0))
+            return time.process_time() - begin
+        finally:
+            gc.unfreeze()
 
 
 def check(states: Sequence[ProgramState]) -> None:

@@ -17,6 +17,7 @@ from collections import deque
 from ..errors import EngineError
 from ..types import Hold
 from .backends.base import Backend
+from .driver import driver
 
 SECONDS = 600.0
 """How long a state that calls nothing keeps its hold."""
@@ -59,10 +60,11 @@ class Holds:
         return holds
 
     def drop(self, number: int) -> None:
-        """Nobody goes on from this state."""
+        """Nobody goes on from this state. On the driver's loop, which releases at once all that
+        come to their end with it."""
         if number in self._given:
-            self._given.discard(number)
-            self._release([number])
+            self._dead.append(number)
+            driver().loop.call_soon(self._release_dead)
 
     def close(self) -> None:
         """The run has ended: release all."""

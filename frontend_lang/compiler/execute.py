@@ -54,7 +54,9 @@ class Execution:
             self.fail(error)
         while self._tasks:
             await asyncio.wait(list(self._tasks))
-        await asyncio.gather(*map(self._reached, self._states.values()))
+        for state in self._states.values():
+            if not state._interpreter.idle():
+                await self._reached(state)
         if self.failure is not None:
             raise self.failure
 

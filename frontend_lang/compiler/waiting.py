@@ -40,9 +40,10 @@ async def failures(
     """The branches that failed, or hold a value that cannot be read, once all are at rest. Raises
     ExceptionGroup where the join does not keep them; with fail_fast at the first."""
     failed: dict[int, BranchError] = {}
+    until = asyncio.FIRST_COMPLETED if op.fail_fast else asyncio.ALL_COMPLETED
     todo = {future: number for number, future in enumerate(reached)}
     while todo:
-        done, _ = await asyncio.wait(list(todo), return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(list(todo), return_when=until)
         for future in done:
             number = todo.pop(future)
             found = set_here[number].values()
