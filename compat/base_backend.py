@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import NotSupportedError
 from ..frontend_lang.backends.base import Backend, Call, Scoring, Tokenizer
 from ..frontend_lang.backends.default import as_backend
+from ..frontend_lang.clock import Clock, clock_of
 from ..types import Chunk, Result
 from .chat_template import ChatTemplate, ModelTemplate
 
@@ -91,6 +92,10 @@ class BaseBackend:
     @property
     def tokenizer(self) -> Tokenizer:
         return self.backend.tokenizer
+
+    @property
+    def clock(self) -> Clock:
+        return clock_of(self.backend)
 
     async def generate(self, call: Call) -> Result:
         return self._count(await self.backend.generate(call))

@@ -20,7 +20,11 @@ if not (_here / "runtime").is_dir() and (_here.parent / "runtime").is_dir():
 
 if TYPE_CHECKING:
     from .errors import (
+        APIError as APIError,
+        APITimeoutError as APITimeoutError,
+        AuthenticationError as AuthenticationError,
         BranchError as BranchError,
+        ContextLengthError as ContextLengthError,
         DeadlineError as DeadlineError,
         EngineDeadError as EngineDeadError,
         EngineError as EngineError,
@@ -33,7 +37,9 @@ if TYPE_CHECKING:
         NotSupportedError as NotSupportedError,
         OutOfSlotsError as OutOfSlotsError,
         ProgramError as ProgramError,
+        RateLimitError as RateLimitError,
         RequestCancelledError as RequestCancelledError,
+        ServerError as ServerError,
         VariableError as VariableError,
     )
     from .frontend_lang import (
@@ -99,9 +105,10 @@ if TYPE_CHECKING:
 
 _HOME: dict[str, str] = {}
 for _module, _names in {
-    "errors": "BranchError DeadlineError EngineDeadError EngineError EspalierError GrammarError "
-    "IncompleteError InvalidRequestError InvariantError ModelLoadError NotSupportedError "
-    "OutOfSlotsError ProgramError RequestCancelledError VariableError",
+    "errors": "APIError APITimeoutError AuthenticationError BranchError ContextLengthError "
+    "DeadlineError EngineDeadError EngineError EspalierError GrammarError IncompleteError "
+    "InvalidRequestError InvariantError ModelLoadError NotSupportedError OutOfSlotsError "
+    "ProgramError RateLimitError RequestCancelledError ServerError VariableError",
     "types": "Chunk Result SamplingParams Times TokenLogprob",
     "frontend_lang": "Anthropic AsyncForks AsyncState CompiledProgram Crusoe Forks HTTPBackend "
     "LiteLLM OpenAI Program ProgramState Reply Report Runtime RuntimeEndpoint Scripted ServerArgs "

@@ -9,7 +9,13 @@
     │   ├── EngineDeadError      the engine's process is gone
     │   ├── OutOfSlotsError      the KV cache cannot hold this request
     │   ├── RequestCancelledError
-    │   └── DeadlineError
+    │   ├── DeadlineError
+    │   └── APIError             a remote API failed this request
+    │       ├── RateLimitError
+    │       ├── AuthenticationError
+    │       ├── ContextLengthError
+    │       ├── ServerError
+    │       └── APITimeoutError
     ├── ProgramError             a DSL program failed, with the program's file and line
     │   ├── VariableError        a variable read before it exists, or set twice
     │   ├── BranchError          a fork's branch failed
@@ -113,6 +119,36 @@ class RequestCancelledError(EngineError):
 
 class DeadlineError(EngineError):
     """The deadline passed before the first token."""
+
+
+class APIError(EngineError):
+    """A remote API failed this request, or answered what it was not asked.
+
+    status: the HTTP status, where there was one. retry_after: the seconds that it asked to wait.
+    """
+
+    status: int | None = None
+    retry_after: float | None = None
+
+
+class RateLimitError(APIError):
+    """Too many requests or tokens for this key, or a quota that is used up."""
+
+
+class AuthenticationError(APIError):
+    """The API does not know the key, or does not let it do this."""
+
+
+class ContextLengthError(APIError):
+    """The prompt, or the prompt and what may follow it, is longer than the model reads."""
+
+
+class ServerError(APIError):
+    """The API failed, was overloaded or unreachable, or broke its answer off."""
+
+
+class APITimeoutError(APIError):
+    """The API did not answer in the time that its backend waits."""
 
 
 class ProgramError(EspalierError):

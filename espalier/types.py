@@ -266,6 +266,8 @@ class Result(msgspec.Struct, kw_only=True):
     prompt_tokens = cached_tokens + computed_tokens + shared_tokens, where `computed` are those
     whose KV this request's own rows computed, and `shared` those served by another row of the same
     step (the last token of a prompt that is only scored need not run, and is none of them).
+    requests: how many it took: 0 for what another one had written ahead, more than one where a
+    remote API was asked again.
     finish_reason: stop, length, deadline, abort or error. incomplete: for a constrained request
     that ended before its grammar did, the reason; None otherwise (P2).
     near_ties: tokens that might have been others, had logits moved apart by 1e-4: as far as those
@@ -284,6 +286,7 @@ class Result(msgspec.Struct, kw_only=True):
     computed_tokens: int = 0
     shared_tokens: int = 0
     generated_tokens: int = 0
+    requests: int = 1
     finish_reason: FinishReason = "stop"
     matched_stop: str | int | None = None
     incomplete: str | None = None

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from .async_state import AsyncForks, AsyncState
+from .backends.anthropic import Anthropic
 from .backends.default import flush_cache, get_server_info, set_default_backend
 from .backends.http import HTTPBackend, RuntimeEndpoint
-from .backends.later import (
-    Anthropic,
-    Crusoe,
-    LiteLLM,
-    OpenAI,
-    Runtime,
-    ServerArgs,
-    VertexAI,
-    global_config,
-)
+from .backends.later import Crusoe, LiteLLM, Runtime, ServerArgs, VertexAI, global_config
+from .backends.openai import OpenAI
 from .backends.scripted import Reply, Scripted
 from .choices import (
     greedy_token_selection,

@@ -21,6 +21,10 @@ from .backends.base import Call, check_result
 from .expr import Gen
 from .tokens import TextEncoder, tokens_within
 
+_COUNTED = (
+    "prompt_tokens", "cached_tokens", "computed_tokens", "shared_tokens", "generated_tokens",
+    "requests",
+)  # fmt: skip
 Generate = Callable[[Call], Awaitable[Result]]
 
 
@@ -31,6 +35,7 @@ class Ahead:
         self._tokens = tokens
         self._encoder = encoder
         self._text = ""
+        self._written = 0  # tokens of the whole of it, as they were counted
         self._ended = False  # the model ended the text itself
 
     def said(self, text: str) -> None:
@@ -42,7 +47,7 @@ class Ahead:
 
     def drop(self) -> None:
         """The program goes on with what cannot have been guessed."""
-        self._text, self._ended = "", False
+        self._text, self._written, self._ended = "", 0, False
 
     async def generate(self, expr: Gen[Any], call: Call, generate: Generate) -> Result:
         """The call's result: from what is written ahead, or asked for with more than it needs."""
@@ -53,15 +58,19 @@ class Ahead:
         found = self._take(params)
         if found is not None:
             return found
+        self.drop()
         most = max(self._tokens, params.max_tokens or 0)
         ahead = msgspec.structs.replace(params, stop=(), max_tokens=most)
-        result = await generate(replace(call, params=ahead))
+        result = await generate(replace(call, params=ahead, ahead=True))
         check_result(result)
-        self._text, self._ended = result.text, result.finish_reason == "stop"
+        self._text, self._written = result.text, result.generated_tokens
+        self._ended = result.finish_reason == "stop"
         own = self._take(params)
-        if own is None:  # it was cut before any stop string, and the gen may say no more
+        if own is None:
             self.drop()
-            return result
+            if not result.text or most == params.max_tokens:
+                return result  # ended where the gen does, too
+            return _both(result, await generate(call))
         ids = own.token_ids
         if own.finish_reason == "stop":  # as sampled, as far as they are its own
             ids, _ = tokens_within(self._encoder.tokenizer, result.token_ids, own.text)
@@ -75,13 +84,17 @@ class Ahead:
 
     def _take(self, params: SamplingParams) -> Result | None:
         """A gen's part of the text, up to its first stop string or its last token; None where the
-        text does not reach so far."""
+        text does not reach so far, and where it cannot be told whether that is too many tokens."""
         if not self._text:
             return None
         at, stop = _first(self._text, params.stop)
         text = self._text if at is None else self._text[:at]
         ids = self._encoder.run(text)
         long = params.max_tokens is not None and len(ids) > params.max_tokens
+        if long and not self._encoder.counts_tokens:  # bytes: as many or more than tokens
+            long = False
+            if self._written > (params.max_tokens or 0):
+                return None
         if long:
             ids = ids[: params.max_tokens]
             text, stop = self._spelled(ids, text), None
@@ -92,6 +105,7 @@ class Ahead:
             request_id=0,
             text=text,
             token_ids=ids,
+            requests=0,
             finish_reason="length" if long else "stop",
             matched_stop=stop,
             seed=params.seed or 0,
@@ -102,6 +116,12 @@ class Ahead:
         data = b"".join(self._encoder.tokenizer.token_bytes(token) for token in ids)
         spelled = data.decode("utf-8", errors="ignore")
         return spelled if text.startswith(spelled) else text
+
+
+def _both(tried: Result, result: Result) -> Result:
+    """A result that it took another request to get, which is counted with it."""
+    sums = {name: getattr(tried, name) + getattr(result, name) for name in _COUNTED}
+    return msgspec.structs.replace(result, **sums)
 
 
 def _first(text: str, stops: Sequence[str]) -> tuple[int | None, str | None]:

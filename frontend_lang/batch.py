@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InvalidRequestError, ProgramError
 from . import seeds
 from .backends.default import resolve
+from .clock import clock_of, waits
 from .session import Machine, Session
 from .state import ProgramState
 
@@ -70,14 +71,26 @@ class _Runner:
         self.threads = threads
         self.settings = program.settings(options)
         self.machine = Machine(resolve(options.get("backend")))
+        self.clock = clock_of(self.machine.backend)
         seed = options.get("seed")
         self.seed = seeds.draw() if seed is None else seeds.checked(seed)
         self._lock = threading.Lock()
         self._running: set[Session] = set()
+        self._begun = self._done = 0
         self._stopped = False
 
     def one(self, number: int, entry: Any) -> ProgramState:
         """One run; its failure is its state's."""
+        with self.clock.running():
+            with self._lock:
+                self._begun += 1
+            try:
+                return self._run(number, entry)
+            finally:
+                with self._lock:
+                    self._done += 1
+
+    def _run(self, number: int, entry: Any) -> ProgramState:
         seed = seeds.derive(self.seed, (), number)
         state = self.program.start_state(self.settings, self.machine, seed)
         try:
@@ -141,11 +154,13 @@ class _Runner:
             )
             advance = progress(stack, len(entries), progress_bar)
             futures: dict[int, Future[ProgramState]] = {}
+            stack.enter_context(self.clock.running())
             for at in started:
                 futures[at] = pool.submit(self.one, at, entries[at])
                 futures[at].add_done_callback(advance)
             try:
-                states = [futures[at].result() for at in range(len(entries))]
+                with waits(lambda: self._begun < min(len(entries), self._done + self.threads)):
+                    states = [futures[at].result() for at in range(len(entries))]
             except BaseException:
                 self.stop(pool)
                 raise

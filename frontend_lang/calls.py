@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..errors import DeadlineError, EspalierError, RequestCancelledError
-from ..types import Chunk, Result, TokenLogprob
+from ..errors import DeadlineError, EspalierError, NotSupportedError, RequestCancelledError
+from ..types import Chunk, Result, SamplingParams, TokenLogprob
 from . import seeds
 from .backends.base import Call, Tokenizer, check_result
 from .delivery import Delivery
@@ -35,9 +35,7 @@ async def run_gen(state: Interpreter, expr: Gen[Any], variable: Variable, index:
             session.defaults, expr.params, seeds.derive(session.seed, state.node.path, index)
         )
         record.seed = params.seed
-        taken = state.content.take_back() if expr.heal else ""
-        if taken and not may_heal(taken, params):
-            state.content.pending, taken = taken, ""
+        taken = _taken_back(state, params) if expr.heal else ""
         call = Call(
             input_ids=state.content.prompt(),
             params=healing_params(params) if taken else params,
@@ -50,6 +48,7 @@ async def run_gen(state: Interpreter, expr: Gen[Any], variable: Variable, index:
             index=index,
             where=str(expr.where),
             holds=state.take_holds(),
+            seeded="seed" in expr.params or "seed" in session.defaults,
         )
         record.prompt_tokens = state.content.tokens
         streamed = session.stream and params.n == 1
@@ -83,6 +82,20 @@ async def run_gen(state: Interpreter, expr: Gen[Any], variable: Variable, index:
         if state.feed is not None:
             state.feed.put(result.text)
     _fill(variable, expr, result, meta)
+
+
+def _taken_back(state: Interpreter, params: SamplingParams) -> str:
+    """The text of the last token, which a gen that heals says again; "" where it cannot."""
+    content = state.content
+    if not content.encoder.counts_tokens:
+        raise NotSupportedError(
+            "heal=True wants the model's own tokens, which this backend does not know",
+            hint="Leave it out, or run on an engine.",
+        )
+    taken = content.take_back()
+    if taken and not may_heal(taken, params):
+        content.pending, taken = taken, ""
+    return taken
 
 
 def _take_reasoning(
@@ -133,7 +146,7 @@ async def _streamed(
     result: Result | None = None
 
     def tell(chunk: Chunk) -> dict[str, Any]:
-        return _chunk_meta(chunk, call, count, speller)
+        return _chunk_meta(chunk, call, count, speller, state.content.encoder.counts_tokens)
 
     delivery = Delivery(variable, state.feed, tell, expr.reasoning, skip)
     async for chunk in state.session.backend.stream(call):
@@ -224,12 +237,12 @@ def _alone(result: Result) -> Result:
     return msgspec.structs.replace(result, samples=[])
 
 
-def _chunk_meta(chunk: Chunk, call: Call, count: int, speller: Tokenizer | None) -> dict[str, Any]:
-    meta: dict[str, Any] = {
-        "prompt_tokens": len(call.input_ids),
-        "completion_tokens": count,
-        "token_ids": list(chunk.token_ids),
-    }
+def _chunk_meta(
+    chunk: Chunk, call: Call, count: int, speller: Tokenizer | None, counted: bool
+) -> dict[str, Any]:
+    meta: dict[str, Any] = {"token_ids": list(chunk.token_ids)}
+    if counted:
+        meta |= {"prompt_tokens": len(call.input_ids), "completion_tokens": count}
     if chunk.logprobs is not None:
         meta.update(_logprobs(chunk.logprobs, speller))
         meta["output_token_logprobs_length"] = count

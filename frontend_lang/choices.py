@@ -19,8 +19,8 @@ from .where import caller
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a rule of one's own sees: logprobs[c][t] of choice c's t-th token, its ids (the last
-    len(logprobs[c]) of which were scored), and the same logprobs without the prompt if it asked."""
+    """What a rule of one's own sees: logprobs[c][t] of choice c's t-th token that was scored, those
+    tokens' ids, and the same logprobs without the prompt if it asked."""
 
     choices: tuple[str, ...]
     logprobs: list[list[float]]

@@ -21,6 +21,7 @@ from ..errors import EspalierError, InvariantError, ProgramError, RequestCancell
 from ..types import Hold
 from .ahead import Ahead
 from .calls import run_gen, run_select
+from .clock import waits
 from .content import Content
 from .driver import driver, refuse_to_wait_here
 from .expr import Expr, Gen, RoleBegin, RoleEnd, ScopeBegin, ScopeEnd, Select, Text, describe
@@ -139,7 +140,8 @@ class Interpreter:
         done = threading.Lock()
         done.acquire()
         self.when_idle(done.release)
-        done.acquire()
+        with waits(lambda: not done.locked()):
+            done.acquire()
 
     def when_idle(self, action: Callable[[], None]) -> None:
         """Call `action` once nothing is left to do: here and now if so, else from the loop."""
@@ -315,6 +317,8 @@ def as_program_error(what: str, where: Where, error: BaseException) -> EspalierE
         placed.__cause__ = error.__cause__
         return placed.with_traceback(error.__traceback__)
     message = str(error) or type(error).__name__
+    if isinstance(error, EspalierError) and error.where == str(where):
+        message = message.replace(f" (at {where})", "", 1)  # it is said once, at the end
     kind = "" if isinstance(error, EspalierError) else f"{type(error).__name__}: "
     wrapped = ProgramError(f"{what} failed: {kind}{message}", where=str(where))
     wrapped.__cause__ = error

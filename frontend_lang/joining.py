@@ -86,6 +86,7 @@ class Race:
     def __init__(self, states: Sequence[ProgramState], plan: JoinPlan) -> None:
         self._states = states
         self.plan = plan
+        self._clock = states[0].session.clock
         self._changed = threading.Condition()
         self._rested: list[int] = []
         self._sound: list[int] = []
@@ -97,13 +98,11 @@ class Race:
         """Until the join is decided and all branches are at rest."""
         if not self._decided():
             refuse_to_wait_here()
-            with self._changed:
-                self._changed.wait_for(self._decided, self.plan.timeout)
+            self._clock.wait(self._changed, self._decided, self.plan.timeout)
         stopped = self._stop()
         if not self._all():
             refuse_to_wait_here()
-            with self._changed:
-                self._changed.wait_for(self._all)
+            self._clock.wait(self._changed, self._all, None)
         return self._ended(stopped)
 
     async def wait_async(self) -> Ended:
@@ -124,7 +123,7 @@ class Race:
         self._listener = wake
         try:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self.plan.timeout):
+                async with self._clock.timeout(self.plan.timeout):
                     await until(self._decided)
         except asyncio.CancelledError:
             self._stop("its task was cancelled")

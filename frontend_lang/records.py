@@ -29,6 +29,7 @@ class CallRecord:
     computed: int = 0
     shared: int = 0
     generated: int = 0
+    requests: int = 0
     times: Times = field(default_factory=Times)
     finish_reason: str = ""
     incomplete: str | None = None
@@ -44,6 +45,11 @@ class CallRecord:
     choices: dict[str, float] | None = None
     sources: tuple[int, int] = (0, 0)
 
+    @property
+    def answered_ahead(self) -> bool:
+        """Whether it took no request, because an earlier call had its text written (ahead.py)."""
+        return self.ended is not None and self.error is None and not self.requests
+
     def count(self, results: list[Result]) -> None:
         """Add up what the requests of this call report. sources: of the one that computed most, how
         many tokens of its prompt were cached, and how many a neighbour computed."""
@@ -56,6 +62,7 @@ class CallRecord:
             self.computed += result.computed_tokens
             self.shared += result.shared_tokens
             self.generated += result.generated_tokens
+            self.requests += result.requests
             self.near_ties += result.near_ties
         if len(results) == 1:
             self.times = results[0].times

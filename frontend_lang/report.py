@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .session import Session
 
-_SUMS = ("prompt", "cached", "computed", "shared", "generated", "near_ties")
+_SUMS = ("prompt", "cached", "computed", "shared", "generated", "requests", "near_ties")
 _TIMES = 6  # the first of the three columns of times
 _FINISH = 9  # the column that may hold an error's text, which is folded
 _FOLDED = 24  # to so many characters a line, before other columns give way
@@ -50,11 +50,14 @@ class Report:
             yield from node.calls
 
     def totals(self) -> dict[str, Any]:
-        """Token counts over all calls; `computed_share` is computed over prompt tokens."""
+        """Token counts over all calls, and requests: what a remote API was asked again counts, and
+        a call that was answered ahead (num_api_spec_tokens) took none. `computed_share` is computed
+        over prompt tokens."""
         sums: dict[str, Any] = {
             name: sum(getattr(call, name) for call in self.calls()) for name in _SUMS
         }
         sums["calls"] = sum(1 for _ in self.calls())
+        sums["answered_ahead"] = sum(1 for call in self.calls() if call.answered_ahead)
         sums["failed"] = sum(1 for call in self.calls() if call.error is not None)
         sums["states"] = sum(1 for _ in _walk(self.root))
         sums["lost_tokens"] = sum(node.lost_tokens for node in _walk(self.root))
@@ -131,6 +134,7 @@ class Report:
             f"{totals[key]} {words}"
             for key, words in (
                 ("failed", "failed"),
+                ("answered_ahead", "answered by what an earlier one had written ahead"),
                 ("lost_tokens", "tokens lost to a re-rendered chat template"),
                 ("near_ties", "near ties"),
             )

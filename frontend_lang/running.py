@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import InvalidRequestError, ProgramError
 from .async_state import AsyncState, idle
+from .clock import clock_of
 from .driver import in_thread
 from .session import Session
 from .state import ProgramState
@@ -24,17 +25,18 @@ def call_here(
 ) -> Any:
     """What the function returns, run to its end in this thread."""
     if not inspect.iscoroutinefunction(body):
-        return body(state, *args, **kwargs)
+        with clock_of(state.session).running():
+            return body(state, *args, **kwargs)
     refuse_inside_a_loop()
     return asyncio.run(call_async(body, state, args, kwargs))
 
 
-def call_async(
+async def call_async(
     body: Callable[..., Any], state: ProgramState, args: list[Any], kwargs: Mapping[str, Any]
-) -> Coroutine[Any, Any, Any]:
-    """An `async def` program's coroutine."""
-    made: Coroutine[Any, Any, Any] = body(AsyncState(state), *args, **kwargs)
-    return made
+) -> Any:
+    """What an `async def` program's function returns."""
+    with clock_of(state.session).running():
+        return await body(AsyncState(state), *args, **kwargs)
 
 
 def refuse_inside_a_loop() -> None:
@@ -60,7 +62,7 @@ async def execute_async(
         if inspect.iscoroutinefunction(body):
             state.ret_value = await call_async(body, state, args, kwargs)
         else:
-            state.ret_value = await in_thread(body, state, *args, **kwargs)
+            state.ret_value = await in_thread(call_here, body, state, args, kwargs)
         await _rest(session)
     except BaseException as error:
         cancelled = isinstance(error, asyncio.CancelledError)

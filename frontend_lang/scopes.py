@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..errors import EngineError, InvalidRequestError, NotSupportedError
 from ..types import Result, SamplingParams
 from .backends.base import Backend, Call, check_result
+from .clock import waits
 from .driver import driver, refuse_to_wait_here
 from .where import Where
 
@@ -80,4 +81,6 @@ def compute_prefix(
             done.set_exception(error)
 
     driver().call(lambda: driver().start(run()))
-    check_result(done.result())
+    with waits(done.done):
+        result = done.result()
+    check_result(result)

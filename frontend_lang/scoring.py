@@ -38,6 +38,7 @@ class Choice:
 @dataclass(frozen=True)
 class _Scored:
     logprobs: list[list[float]]
+    token_ids: list[list[int]]
     sums: list[float]
     results: list[Result]
 
@@ -84,15 +85,15 @@ async def choose(
     unconditional = None
     if expr.method is not None and expr.method.needs_unconditional:
         unconditional = (await score(_without_prompt(candidates), True)).logprobs
-    winner, judged, told = _decide(expr, scored, candidates.rows, unconditional, seed)
+    winner, judged, told = _decide(expr, scored, unconditional, seed)
     meta = {
         "probabilities": dict(zip(expr.choices, softmax(scored.sums), strict=True)),
         "logprobs": dict(zip(expr.choices, scored.sums, strict=True)),
         "scores": dict(zip(expr.choices, judged, strict=True)),
         "normalized_prompt_logprobs": [mean(row) for row in scored.logprobs],
         "input_token_logprobs": [
-            list(zip(row, ids[len(ids) - len(row) :], strict=True))
-            for row, ids in zip(scored.logprobs, candidates.rows, strict=True)
+            list(zip(row, ids, strict=True))
+            for row, ids in zip(scored.logprobs, scored.token_ids, strict=True)
         ],
         "output_token_logprobs": [[] for _ in expr.choices],
         "ends_scored": bool(ends),
@@ -131,13 +132,16 @@ def _rows(given: Candidates, ends: Sequence[int]) -> tuple[list[list[int]], list
 def _gather(results: list[Result], choice_of: Sequence[int], count: int, ended: bool) -> _Scored:
     """Sum each row, and add up (in probability) the rows of one choice. Raises what failed."""
     logprobs: list[list[float]] = [[] for _ in range(count)]
+    token_ids: list[list[int]] = [[] for _ in range(count)]
     totals: list[list[float]] = [[] for _ in range(count)]
     for result, choice in zip(results, choice_of, strict=True):
         check_result(result)
-        row = [entry.logprob for entry in result.prompt_logprobs or [] if entry is not None]
-        totals[choice].append(math.fsum(row))
-        logprobs[choice] = row[:-1] if ended else row
-    return _Scored(logprobs, [_log_sum(rows) for rows in totals], results)
+        entries = [entry for entry in result.prompt_logprobs or [] if entry is not None]
+        totals[choice].append(math.fsum(entry.logprob for entry in entries))
+        kept = entries[:-1] if ended else entries
+        logprobs[choice] = [entry.logprob for entry in kept]
+        token_ids[choice] = [entry.token_id for entry in kept]
+    return _Scored(logprobs, token_ids, [_log_sum(rows) for rows in totals], results)
 
 
 def _log_sum(values: Sequence[float]) -> float:
@@ -157,13 +161,12 @@ def _without_prompt(given: Candidates) -> Candidates:
 def _decide(
     expr: Select,
     scored: _Scored,
-    rows: list[list[int]],
     unconditional: list[list[float]] | None,
     seed: int,
 ) -> tuple[int, list[float], dict[str, Any]]:
     """The winner's number, the scores, and what a rule of one's own tells."""
     if expr.method is not None and expr.method.rule is not None:
-        evidence = Evidence(expr.choices, scored.logprobs, rows, unconditional)
+        evidence = Evidence(expr.choices, scored.logprobs, scored.token_ids, unconditional)
         named, told = expr.method.rule(evidence)
         return _named(expr, named), scored.sums, told
     judged = scores(expr.method, scored.logprobs, scored.sums, unconditional)

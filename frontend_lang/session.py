@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from weakref import ref
 from ..errors import EspalierError
 from . import seeds
 from .backends.base import Backend
+from .clock import Clock, clock_of
 from .content import Content
 from .holds import Holds
 from .records import Node
@@ -58,7 +58,8 @@ class Session:
     root: Node = field(default_factory=Node)
 
     def __post_init__(self) -> None:
-        self.started = time.monotonic()
+        self.clock: Clock = clock_of(self.backend)
+        self.started = self.clock.now()
         self.ended: float | None = None
         self.cancelled: str | None = None
         self.finished = not self.stream
@@ -79,7 +80,7 @@ class Session:
 
     def elapsed(self) -> float:
         """Seconds since the run's start."""
-        return time.monotonic() - self.started
+        return self.clock.now() - self.started
 
     def content(self) -> Content:
         """An empty state's content."""
@@ -89,7 +90,7 @@ class Session:
         """Seconds until the deadline; None without one."""
         if self.deadline is None:
             return None
-        return self.deadline - (time.monotonic() - self.started)
+        return self.deadline - self.elapsed()
 
     def add(self, interpreter: Interpreter) -> None:
         """A state of this run, to be waited for or cancelled with it."""
@@ -113,10 +114,8 @@ class Session:
     def wait_until(self, ready: Callable[[], bool]) -> None:
         """Until `ready()` holds or the function has ended. Not for the function itself and the
         threads that it starts, for which the function might wait in turn."""
-        if self._progress is None:
-            return
-        with self._progress:
-            self._progress.wait_for(lambda: self.finished or ready())
+        if self._progress is not None:
+            self.clock.wait(self._progress, lambda: self.finished or ready(), None)
 
     def finish(self) -> None:
         """The function has ended, and all its calls are done."""
@@ -132,11 +131,11 @@ class Session:
         """Until every state of the run has nothing left to do."""
         for interpreter in self.states():
             interpreter.wait()
-        self.ended = time.monotonic()
+        self.ended = self.clock.now()
 
     def close(self) -> None:
         """All its states are done, and nobody goes on from them."""
-        self.ended = time.monotonic()
+        self.ended = self.clock.now()
         self.holds.close()
 
     def close_feeds(self, failure: EspalierError | None) -> None:

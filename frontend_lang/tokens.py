@@ -90,11 +90,12 @@ class Tokens:
 class TextEncoder:
     """A tokenizer, seen as what turns text runs into ids wherever they stand.
 
-    Threads may share an encoder.
+    Threads may share an encoder. counts_tokens: whether its ids are the model's own tokens.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
+        self.counts_tokens: bool = getattr(tokenizer, "counts_tokens", True)
         self._templates: dict[str, list[str | int]] = {}
         self._sorted: list[bytes] | None = None
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import EspalierError, from_wire
+from .clock import waits
 from .driver import refuse_to_wait_here
 
 Listener = Callable[[], None]
@@ -73,12 +74,17 @@ class Feed:
 
     def wait(self, at: int | None = None) -> None:
         """Until there is more than `at` pieces (None: however many), or the end."""
+
+        def ready() -> bool:
+            return self.closed or (at is not None and len(self._pieces) > at)
+
         changed = threading.Event()
         self.listen(changed.set)
         try:
-            while not (self.closed or (at is not None and len(self._pieces) > at)):
-                changed.wait()
-                changed.clear()
+            with waits(ready):
+                while not ready():
+                    changed.wait()
+                    changed.clear()
         finally:
             self.unlisten(changed.set)
 

@@ -19,7 +19,8 @@ from ...types import Chunk, Hold, Result, SamplingParams
 class Tokenizer(Protocol):
     """What the frontend needs of a tokenizer. adds_bos: a plain text begins with `bos_id`.
     chat_template: None where the model has none, and roles are refused. encode(continues=True): of
-    a text that stands behind other tokens. Threads may share it."""
+    a text that stands behind other tokens. Threads may share it. One with `counts_tokens = False`
+    does not know the model's own tokens; what is counted in tokens must come from elsewhere."""
 
     @property
     def bos_id(self) -> int | None: ...
@@ -53,7 +54,9 @@ class Call:
     input_ids: the prompt. name, path, index, where: the variable, the path of forks, the number of
     the call in its state, and the program's line; for scripts and reports, never for the model.
     deadline: seconds from now. holds: soft pins on what the call leaves cached (of n samples, the
-    first); a backend without a cache lets them be.
+    first); a backend without a cache lets them be. ahead: the answer is to go on past where the gen
+    ends (ahead.py); a backend that cannot go on with a message may ask for the whole of it and keep
+    what stands behind the prompt. seeded: the program named the seed of this call.
     """
 
     input_ids: list[int]
@@ -67,6 +70,8 @@ class Call:
     index: int = 0
     where: str = ""
     holds: tuple[Hold, ...] = ()
+    ahead: bool = False
+    seeded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +103,8 @@ class Scoring:
 
 @runtime_checkable
 class Backend(Protocol):
-    """Runs calls. Errors are raised as EspalierError; the interpreter adds the program's line."""
+    """Runs calls. Errors are raised as EspalierError; the interpreter adds the program's line. One
+    that lives by a time of its own has it as `clock` (clock.py)."""
 
     @property
     def tokenizer(self) -> Tokenizer: ...

@@ -21,7 +21,8 @@ def as_backend(value: Any) -> Backend:
     if isinstance(value, Backend):
         return value
     raise InvalidRequestError(
-        expected="a backend: esp.Engine(...), esp.HTTPBackend(url), esp.Scripted(...)",
+        expected="a backend: esp.Engine(...), esp.HTTPBackend(url), esp.OpenAI(model), "
+        "esp.Anthropic(model), esp.Scripted(...)",
         got=f"{type(value).__name__} {value!r:.80}",
         where="backend",
     )

@@ -18,34 +18,24 @@ class _Later:
         raise NotSupportedError(f"{name} {self.reason}", where=name, hint=self.hint)
 
 
-class OpenAI(_Later):
-    """An OpenAI-compatible API as a backend. Not built yet."""
-
-    hint = "Use esp.Engine(...), or esp.Scripted(...) in tests."
-
-
-class Anthropic(_Later):
-    """An Anthropic-compatible API as a backend. Not built yet."""
-
-    hint = "Use esp.Engine(...), or esp.Scripted(...) in tests."
-
-
 class LiteLLM(_Later):
     """LiteLLM's many APIs as a backend. Not built yet."""
 
-    hint = "Use esp.Engine(...), or esp.Scripted(...) in tests."
+    hint = "Use esp.OpenAI(model, base_url=...), which speaks to every server of OpenAI's API."
 
 
 class VertexAI(_Later):
     """Google's Vertex AI as a backend. Not built yet."""
 
-    hint = "Use esp.Engine(...), or esp.Scripted(...) in tests."
+    hint = "Use esp.OpenAI(model, base_url=...), which speaks to every server of OpenAI's API."
 
 
 class Crusoe(_Later):
-    """Crusoe's API as a backend. Not built yet."""
+    """Crusoe's API as a backend: it is OpenAI's."""
 
-    hint = "Use esp.Engine(...), or esp.Scripted(...) in tests."
+    reason = "is not a thing of its own here"
+
+    hint = "Use esp.OpenAI(model, base_url=...), which speaks to every server of OpenAI's API."
 
 
 class Runtime(_Later):

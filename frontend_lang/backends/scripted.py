@@ -18,16 +18,19 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar
 
-from ...errors import EngineError, InvalidRequestError
+from ...errors import DeadlineError, EngineError, InvalidRequestError
 from ...grammar.spec import GrammarSpec
-from ...types import Chunk, FinishReason, Hold, Result, SamplingParams, TokenLogprob
-from .base import Call, Scoring
-from .byte_tokenizer import ByteTokenizer, spelled
+from ...types import Chunk, FinishReason, Hold, Result, SamplingParams, Times, TokenLogprob
+from ..clock import SYSTEM, Clock
+from .base import Call, Scoring, Tokenizer
+from .byte_tokenizer import ByteTokenizer
 from .conform import conforms, first_match
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,13 @@ class Asked:
     grammar: GrammarSpec | None = None
     choices: tuple[str, ...] | None = None
     tail: str = ""
+    tokenizer: Tokenizer = field(default_factory=ByteTokenizer, repr=False, compare=False)
 
     @property
     def prompt(self) -> str:
         """The text before the answer, special tokens spelled out."""
-        return spelled(self.input_ids) + self.tail
+        data = b"".join(map(self.tokenizer.token_bytes, self.input_ids))
+        return data.decode("utf-8", errors="replace") + self.tail
 
 
 Answer: TypeAlias = "str | Reply | BaseException | Mapping[str, float] | Callable[[Asked], Any]"
@@ -69,6 +74,7 @@ class Scripted:
 
     default: the answer to calls that the script does not name. delay: seconds before each answer.
     chunk: characters per piece of a stream. check_grammar: answers must match their grammars.
+    clock: what delays, deadlines and pins go by (`espalier.testing.Clock`); None: the machine's.
     """
 
     def __init__(
@@ -79,11 +85,13 @@ class Scripted:
         delay: float = 0.0,
         chunk: int = 4,
         check_grammar: bool = True,
+        clock: Clock | None = None,
     ) -> None:
         self.tokenizer = ByteTokenizer()
+        self.clock: Clock = clock or SYSTEM
         self.asked: list[Asked] = []
-        self.pins: dict[int, list[int]] = {}
-        self.held: dict[int, Hold] = {}
+        self._pins: dict[int, tuple[list[int], float]] = {}
+        self._held: dict[int, tuple[Hold, float]] = {}
         self._script = script
         self._default = default
         self._delay = delay
@@ -97,12 +105,22 @@ class Scripted:
         """The prompts of the calls, or of those named `name`, in the order of asking."""
         return [asked.prompt for asked in self.asked if name is None or asked.name == name]
 
+    @property
+    def pins(self) -> dict[int, list[int]]:
+        """What is pinned now, by the pin's number."""
+        return {n: ids for n, (ids, until) in self._pins.items() if self.clock.now() < until}
+
+    @property
+    def held(self) -> dict[int, Hold]:
+        """What states hold now, by the hold's key."""
+        return {key: hold for key, (hold, until) in self._held.items() if self.clock.now() < until}
+
     # -- the protocol ------------------------------------------------------------------------------
 
     async def generate(self, call: Call) -> Result:
         """The scripted answers, one per sample."""
         results = [await self._sample(call, index) for index in range(call.params.n)]
-        self.held.update((hold.key, hold) for hold in call.holds)
+        self._hold(call.holds)
         if len(results) > 1:
             results[0].samples = [_copy(results[0]), *results[1:]]
         return results[0]
@@ -116,7 +134,7 @@ class Scripted:
             logprobs = None if call.params.logprobs is None else _certain(ids)
             yield Chunk(request_id=result.request_id, text=text, token_ids=ids, logprobs=logprobs)
             await asyncio.sleep(0)
-        self.held.update((hold.key, hold) for hold in call.holds)
+        self._hold(call.holds)
         yield Chunk(request_id=result.request_id, result=result)
 
     async def score(self, scoring: Scoring) -> list[Result]:
@@ -133,21 +151,21 @@ class Scripted:
         )
         weights = dict.fromkeys(scoring.choices, 1.0)
         if not scoring.unconditional:
-            weights = await self._weights(asked)
-        self.held.update((hold.key, hold) for hold in scoring.holds)
+            weights = await self._in_time(self._weights(asked), scoring.deadline)
+        self._hold(scoring.holds)
         return [self._row(scoring, row, weights) for row in range(len(scoring.input_ids))]
 
     def pin(self, input_ids: Sequence[int], namespace: str, ttl: float | None) -> int:  # noqa: ARG002
-        number = len(self.pins) + 1
-        self.pins[number] = list(input_ids)
+        number = max(self._pins, default=0) + 1
+        self._pins[number] = (list(input_ids), self._until(ttl))
         return number
 
     def unpin(self, pin: int) -> None:
-        del self.pins[pin]
+        del self._pins[pin]
 
     def release(self, holds: Sequence[int]) -> None:
         for key in holds:
-            self.held.pop(key, None)
+            self._held.pop(key, None)
 
     def flush_cache(self) -> int:
         """Nothing is cached."""
@@ -158,6 +176,12 @@ class Scripted:
 
     def stats(self) -> dict[str, Any]:
         return {"requests": len(self.asked)}
+
+    def _hold(self, holds: Sequence[Hold]) -> None:
+        self._held.update((hold.key, (hold, self._until(hold.seconds))) for hold in holds)
+
+    def _until(self, seconds: float | None) -> float:
+        return math.inf if seconds is None else self.clock.now() + seconds
 
     # -- answering ---------------------------------------------------------------------------------
 
@@ -173,7 +197,8 @@ class Scripted:
         )
         if sample == 0:
             self.asked.append(asked)
-        reply = await self._reply(asked)
+        began = self.clock.now()
+        reply = await self._in_time(self._reply(asked), call.deadline)
         text, stop = _cut(reply.text, call.params)
         incomplete = None
         if call.grammar is not None:
@@ -193,7 +218,15 @@ class Scripted:
             incomplete=incomplete,
             logprobs=None if call.params.logprobs is None else _certain(ids),
             seed=call.params.seed or 0,
+            times=Times(total=self.clock.now() - began),
         )
+
+    async def _in_time(self, answer: Awaitable[T], deadline: float | None) -> T:
+        try:
+            async with self.clock.timeout(deadline):
+                return await answer
+        except TimeoutError:
+            raise DeadlineError("the deadline passed before the answer") from None
 
     def _judge(self, grammar: GrammarSpec, text: str, asked: Asked, ended: str) -> str | None:
         """Why the answer is incomplete, or None. Raises where it cannot be the grammar's."""
@@ -221,13 +254,19 @@ class Scripted:
                 got=repr(answer)[:80],
                 where=asked.where,
             )
-        await asyncio.sleep(self._delay if answer.delay is None else answer.delay)
+        await self._wait(self._delay if answer.delay is None else answer.delay)
         return answer
+
+    async def _wait(self, seconds: float) -> None:
+        if seconds > 0:
+            await self.clock.sleep(seconds)
+        else:
+            await asyncio.sleep(0)
 
     async def _weights(self, asked: Asked) -> dict[str, float]:
         self.asked.append(asked)
         answer = self._answer(asked)
-        await asyncio.sleep(self._delay)
+        await self._wait(self._delay)
         if isinstance(answer, Reply):
             answer = answer.text
         choices = asked.choices or ()

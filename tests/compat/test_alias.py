@@ -281,7 +281,8 @@ def test_what_is_refused_says_so(sglang: ModuleType) -> None:
         lambda: sglang.RuntimeEndpoint("http://localhost:1", verify="x"),
         lambda: sglang.Runtime(model_path="sprig", port=30000),
         lambda: sglang.ServerArgs(model_path="sprig"),
-        lambda: sglang.OpenAI("gpt-4"),
+        lambda: sglang.OpenAI("gpt-4", chat_template="chatml"),
+        lambda: sglang.LiteLLM("gpt-4"),
     ):
         with pytest.raises(NotSupportedError):
             call()

@@ -17,6 +17,7 @@ from espalier.errors import (
     RequestCancelledError,
 )
 from espalier.frontend_lang.function import Program
+from espalier.testing import Clock
 
 State = Any
 
@@ -233,9 +234,27 @@ def test_the_deadline_is_the_whole_runs() -> None:
     def program(s: State) -> None:
         s += "a" + esp.gen("x") + esp.gen("y") + esp.select("z", ["a", "b"])
 
-    state = program.run(backend=esp.Scripted("a", delay=0.6), deadline=0.5)
+    state = program.run(backend=esp.Scripted("a", delay=3, clock=Clock()), deadline=5)
     assert state["x"] == "a"
-    with pytest.raises(ProgramError, match="deadline") as caught:
+    with pytest.raises(ProgramError, match="passed before the answer") as caught:
+        state["y"]
+    assert isinstance(caught.value.__cause__, DeadlineError)
+    assert state.report().seconds() == 5
+
+
+def test_no_call_begins_behind_the_deadline() -> None:
+    clock = Clock()
+
+    @esp.function
+    def program(s: State) -> None:
+        s += "a" + esp.gen("x")
+        s["x"]
+        clock.advance(3)
+        s += esp.gen("y")
+
+    state = program.run(backend=esp.Scripted("a", delay=3, clock=clock), deadline=5)
+    assert state["x"] == "a"
+    with pytest.raises(ProgramError, match="passed before this call") as caught:
         state["y"]
     assert isinstance(caught.value.__cause__, DeadlineError)
 
