@@ -56,10 +56,12 @@ class Watched(Recording):
         self.most = self._now = 0
 
     async def generate(self, call: Call) -> Result:
-        return await self._count(super().generate, self._changed(call), lambda result: [result])
+        found: Result = await self._count(super().generate, self._changed(call), lambda one: [one])
+        return found
 
     async def score(self, scoring: Scoring) -> list[Result]:
-        return await self._count(super().score, self._changed(scoring), list)
+        found: list[Result] = await self._count(super().score, self._changed(scoring), list)
+        return found
 
     def _changed(self, asked: Any) -> Any:
         if self._tables:

@@ -51,8 +51,15 @@ class GlobalConfig:
                 where=f"global_config.{name}",
                 hint=_FIXED[name][1],
             )
-        if name not in _FIXED:
+        if name == "default_backend":
             object.__setattr__(self, name, value)
+        elif name not in _FIXED:
+            raise NotSupportedError(
+                f"global_config has no {name!r}",
+                expected="one of default_backend, " + ", ".join(_FIXED),
+                where=f"global_config.{name}",
+                hint="Settings of an engine are arguments of esp.Engine.",
+            )
 
 
 def set_default_backend(backend: Any) -> None:

@@ -22,18 +22,20 @@ class Event:
 
 
 class _Text(HTMLParser):
-    """The text of a page's body; styles and scripts are none."""
+    """The text of a page's body; titles, styles and scripts are none."""
 
     def __init__(self) -> None:
         super().__init__()
         self.parts: list[str] = []
-        self._skipped = 0
+        self._skipped = ""  # the tag that began what is left out
 
     def handle_starttag(self, tag: str, attrs: object) -> None:  # noqa: ARG002 (HTMLParser's)
-        self._skipped += tag in ("head", "style", "script")
+        if not self._skipped and tag in ("title", "style", "script"):
+            self._skipped = tag
 
     def handle_endtag(self, tag: str) -> None:
-        self._skipped -= tag in ("head", "style", "script")
+        if tag == self._skipped:
+            self._skipped = ""
 
     def handle_data(self, data: str) -> None:
         if not self._skipped:

@@ -41,6 +41,7 @@ def retrieve(question: str, count: int) -> list[str]:
 
 @esp.function
 def answer(s: esp.ProgramState, question: str = "What is my dog called?", notes: int = 2) -> str:
+    notes = min(notes, len(NOTES))
     found = retrieve(question, notes)
     for at in range(notes):
         s += esp.user(f"{found[at]}") + esp.assistant("OK.")

@@ -38,13 +38,15 @@ def calculate(expression: str) -> str:
     def value(node: ast.expr) -> float:
         if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
             return node.value
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            return -value(node.operand)
         if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
             return OPERATORS[type(node.op)](value(node.left), value(node.right))
         raise ValueError(f"no arithmetic: {ast.unparse(node)}")
 
     try:
-        return f"{value(ast.parse(expression.strip(), mode='eval').body):g}"
-    except (RecursionError, SyntaxError, ValueError, ZeroDivisionError) as error:
+        return str(value(ast.parse(expression.strip(), mode="eval").body))
+    except (ArithmeticError, RecursionError, SyntaxError, ValueError) as error:
         return f"error: {error}"
 
 

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, cast, overload
 
 from ..errors import InvalidRequestError
 from . import primitives
@@ -43,6 +43,24 @@ class Asking(ABC):
         name: str | None = None,
         max_tokens: int | None = None,
         *,
+        tools: Sequence[Callable[..., Any]],
+        **options: Unpack[TextOptions],
+    ) -> Any: ...
+    @overload
+    def gen(  # type: ignore[overload-overlap]  # 1 is an int, and one value
+        self,
+        name: str | None = None,
+        max_tokens: int | None = None,
+        *,
+        n: Literal[1],
+        **options: Unpack[TextOptions],
+    ) -> str: ...
+    @overload
+    def gen(
+        self,
+        name: str | None = None,
+        max_tokens: int | None = None,
+        *,
         n: int,
         **options: Unpack[TextOptions],
     ) -> list[str]: ...
@@ -54,6 +72,10 @@ class Asking(ABC):
         **options: Unpack[TextOptions],
     ) -> str: ...
     @overload
+    def gen(  # type: ignore[overload-overlap]  # 1 is an int, and one value
+        self, name: str | None, dtype: type[T], /, *, n: Literal[1], **options: Unpack[ValueOptions]
+    ) -> T: ...
+    @overload
     def gen(
         self, name: str | None, dtype: type[T], /, *, n: int, **options: Unpack[ValueOptions]
     ) -> list[T]: ...
@@ -63,6 +85,10 @@ class Asking(ABC):
     def gen(
         self, name: str | None = None, *, dtype: type[T], **options: Unpack[ValueOptions]
     ) -> T: ...
+    @overload
+    def gen(
+        self, name: str | None = None, *, dtype: object, **options: Unpack[ValueOptions]
+    ) -> Any: ...
     @overload
     def gen(self, name: str | None, dtype: object, /, **options: Unpack[ValueOptions]) -> Any: ...
     def gen(self, *args: Any, **options: Any) -> Any:
@@ -128,6 +154,13 @@ class Asking(ABC):
             raise InvalidRequestError(
                 expected="a number of calls >= 0", got=repr(max_calls), where=f"{where}, max_calls"
             )
+        if options.get("n", 1) != 1:
+            raise InvalidRequestError(
+                expected="one answer",
+                got=f"n={options['n']!r}",
+                where=f"{where}, n",
+                hint="Fork the state, and let each branch use tools.",
+            )
         state = cast("ProgramState", self)
         state.user(f"{tool_list(tools)}\n{question}")
         for number in range(max_calls):
@@ -159,6 +192,6 @@ class Asking(ABC):
 
     def pin(self, ttl: float | None = None) -> PrefixPin:
         """Keep what has been said so far in the cache: computed now, evicted last, for `ttl`
-        seconds or until the pin is released (`with s.pin(): ...` does that at its end). Soft:
-        losing it costs computation."""
+        seconds or until the pin is released (`with s.pin(): ...` does that at its end); without a
+        ttl until the run's end at the latest. Soft: losing it costs computation."""
         return pin_state(cast("ProgramState", self), ttl, caller())

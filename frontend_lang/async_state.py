@@ -19,7 +19,7 @@ import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar, Unpack, overload
+from typing import Any, Literal, TypeVar, Unpack, overload
 
 from ..errors import EspalierError, ProgramError
 from . import primitives
@@ -59,6 +59,24 @@ class AsyncState:
         name: str | None = None,
         max_tokens: int | None = None,
         *,
+        tools: Sequence[Callable[..., Any]],
+        **options: Unpack[TextOptions],
+    ) -> Coroutine[Any, Any, Any]: ...
+    @overload
+    def gen(  # type: ignore[overload-overlap]  # 1 is an int, and one value
+        self,
+        name: str | None = None,
+        max_tokens: int | None = None,
+        *,
+        n: Literal[1],
+        **options: Unpack[TextOptions],
+    ) -> Coroutine[Any, Any, str]: ...
+    @overload
+    def gen(
+        self,
+        name: str | None = None,
+        max_tokens: int | None = None,
+        *,
         n: int,
         **options: Unpack[TextOptions],
     ) -> Coroutine[Any, Any, list[str]]: ...
@@ -69,6 +87,10 @@ class AsyncState:
         max_tokens: int | None = None,
         **options: Unpack[TextOptions],
     ) -> Coroutine[Any, Any, str]: ...
+    @overload
+    def gen(  # type: ignore[overload-overlap]  # 1 is an int, and one value
+        self, name: str | None, dtype: type[T], /, *, n: Literal[1], **options: Unpack[ValueOptions]
+    ) -> Coroutine[Any, Any, T]: ...
     @overload
     def gen(
         self, name: str | None, dtype: type[T], /, *, n: int, **options: Unpack[ValueOptions]
@@ -81,6 +103,10 @@ class AsyncState:
     def gen(
         self, name: str | None = None, *, dtype: type[T], **options: Unpack[ValueOptions]
     ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def gen(
+        self, name: str | None = None, *, dtype: object, **options: Unpack[ValueOptions]
+    ) -> Coroutine[Any, Any, Any]: ...
     @overload
     def gen(
         self, name: str | None, dtype: object, /, **options: Unpack[ValueOptions]

@@ -15,6 +15,7 @@ from ..errors import InvalidRequestError, ProgramError
 from . import seeds
 from .backends.default import resolve
 from .clock import clock_of, waits
+from .options import run_seed
 from .session import Machine, Session
 from .state import ProgramState
 
@@ -72,7 +73,7 @@ class _Runner:
         self.settings = program.settings(options)
         self.machine = Machine(resolve(options.get("backend")))
         self.clock = clock_of(self.machine.backend)
-        seed = options.get("seed")
+        seed = run_seed(options)
         self.seed = seeds.draw() if seed is None else seeds.checked(seed)
         self._lock = threading.Lock()
         self._running: set[Session] = set()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..errors import DeadlineError, EspalierError, NotSupportedError, RequestCancelledError
+from ..errors import EspalierError, NotSupportedError, RequestCancelledError
 from ..types import Chunk, Result, SamplingParams, TokenLogprob
 from . import seeds
 from .backends.base import Call, Tokenizer, check_result
@@ -42,7 +42,7 @@ async def run_gen(state: Interpreter, expr: Gen[Any], variable: Variable, index:
             grammar=healing_grammar(taken, expr.grammar) if taken else expr.grammar,
             namespace=session.namespace,
             priority=state.priority,
-            deadline=_remaining(session.remaining()),
+            deadline=session.time_left(),
             name=expr.name,
             path=state.node.path,
             index=index,
@@ -177,7 +177,7 @@ async def run_select(state: Interpreter, expr: Select, variable: Variable, index
             seed,
             state.node.path,
             index,
-            _remaining(session.remaining()),
+            session.time_left(),
             state.take_holds,
             state.priority,
         )
@@ -267,9 +267,3 @@ def _note(record: CallRecord, result: Result) -> None:
     record.text = result.text
     record.token_ids = result.token_ids
     record.logprobs = result.logprobs
-
-
-def _remaining(seconds: float | None) -> float | None:
-    if seconds is not None and seconds <= 0:
-        raise DeadlineError("the run's deadline had passed before this call")
-    return seconds

@@ -29,7 +29,7 @@ class Driver:
         self.loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls: deque[tuple[Context, Callable[..., object], tuple[Any, ...]]] = deque()
-        self._woken = self._ended = False
+        self._woken = self._stopping = self._ended = False
         self._thread = threading.Thread(target=self._run, name="espalier-programs", daemon=True)
         self._thread.start()
 
@@ -84,7 +84,12 @@ class Driver:
         if not self._thread.is_alive():
             self.loop.close()
 
+    def cancelled_by(self) -> str:
+        """Who cancels a call that no program cancelled."""
+        return "the process is ending" if self._stopping else "its backend cancelled it"
+
     def _stop(self) -> None:
+        self._stopping = True
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

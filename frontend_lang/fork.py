@@ -22,19 +22,19 @@ from .where import Where, caller
 def fork_states(parent: ProgramState, size: int) -> list[ProgramState]:
     """`size` branches of `parent`."""
     source = parent._interpreter
-    number = source.forks
+    number, where = source.forks, caller()
     source.forks += 1
     children: list[Interpreter] = []
     for branch in range(size):
         node = Node(path=(*source.node.path, number, branch))
         source.node.children.append(node)
-        children.append(Interpreter.waiting(source.session, node))
+        children.append(Interpreter.waiting(source.session, node, where))
 
     def hand_over() -> None:
         for child in children:
             _begin(child, source, op)
 
-    op = Op(f"fork({size})", caller(), action=hand_over, always=True)
+    op = Op(f"fork({size})", where, action=hand_over, always=True)
     source.submit(op)
     states = [ProgramState(child, parent.names.branch()) for child in children]
     for state in states:
@@ -194,6 +194,9 @@ class Forks:
             for addition in said:
                 parent.content.add(addition)
 
+        for branch in sorted(ended.finished):  # joined again, it brings what it said since
+            interpreter = self.states[branch]._interpreter
+            interpreter.origin = interpreter.content.snapshot()
         parent.submit(Op("join('concate_and_append')", where, action=append))
 
 

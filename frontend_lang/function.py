@@ -42,6 +42,7 @@ from .options import (
     SAMPLING_NAMES,
     SamplingOptions,
     check_spec_tokens,
+    run_seed,
     run_settings,
 )
 from .running import call_here, execute_async, refuse_to_stream
@@ -164,6 +165,12 @@ class Program(Generic[P]):
         arguments = self.bind_arguments(args, given["arguments"])
         options = {**self._options, **given["options"]}
         refuse_to_stream(options)
+        if options.get("use_thread") is False and inspect.iscoroutinefunction(self.body):
+            raise NotSupportedError(
+                "an `async def` program that is awaited cannot do each call before it goes on",
+                where=f"{caller()}, use_thread",
+                hint="It waits for each call that it awaits; leave use_thread out.",
+            )
         state = self.begin(options)
         await execute_async(self.body, state, *self._placed(arguments))
         return state
@@ -285,7 +292,7 @@ class Program(Generic[P]):
         """`start_state` for a run by itself."""
         settings = self.settings(options)
         machine = Machine(resolve(options.get("backend")))
-        return self.start_state(settings, machine, options.get("seed"))
+        return self.start_state(settings, machine, run_seed(options))
 
     def call_body(self, state: ProgramState, arguments: Mapping[str, Any]) -> None:
         """Run the function itself in this thread."""
@@ -367,7 +374,7 @@ def function(
 @overload
 def function(
     *, num_api_spec_tokens: int | None = None
-) -> Callable[[Callable[Concatenate[ProgramState, P], Any]], Program[P]]: ...
+) -> Callable[[Callable[Concatenate[Any, P], Any]], Program[P]]: ...
 def function(func: Any = None, num_api_spec_tokens: int | None = None) -> Any:
     """Make a function of a state (and arguments) a program.
 
@@ -381,5 +388,11 @@ def function(func: Any = None, num_api_spec_tokens: int | None = None) -> Any:
     if not inspect.isfunction(func):
         raise InvalidRequestError(
             expected="a function whose first argument is the state", got=repr(func)[:80]
+        )
+    if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
+        raise InvalidRequestError(
+            expected="a function that does not yield",
+            got=repr(func)[:80],
+            hint="Stream with run(stream=True), and text_iter() of its state.",
         )
     return Program(func, num_api_spec_tokens=num_api_spec_tokens)

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import threading
 from collections import deque
+from typing import Protocol
 
 from ..errors import EngineError
 from ..types import Hold
@@ -23,6 +25,10 @@ SECONDS = 600.0
 """How long a state that calls nothing keeps its hold."""
 
 _numbers = itertools.count(1)  # of all runs of this process: they may share an engine
+
+
+class Releasable(Protocol):
+    def release(self) -> None: ...
 
 
 class HoldKey:
@@ -46,6 +52,8 @@ class Holds:
         self._given: set[int] = set()
         self._dead: deque[int] = deque()
         self._closed = False
+        self._pins: list[Releasable] = []
+        self._lock = threading.Lock()
 
     def key(self) -> HoldKey:
         """A state's own key, which it keeps for as long as it lives."""
@@ -59,6 +67,14 @@ class Holds:
         self._release_dead()
         return holds
 
+    def keep(self, pin: Releasable) -> None:
+        """A pin without a time of its own: it is released when the run ends, at the latest."""
+        with self._lock:
+            if not self._closed:
+                self._pins.append(pin)
+                return
+        pin.release()  # who asked for it is gone
+
     def drop(self, number: int) -> None:
         """Nobody goes on from this state. On the driver's loop, which releases at once all that
         come to their end with it."""
@@ -68,7 +84,11 @@ class Holds:
 
     def close(self) -> None:
         """The run has ended: release all."""
-        self._closed = True
+        with self._lock:
+            self._closed = True
+            pins, self._pins = self._pins, []
+        for pin in pins:
+            pin.release()
         self._release([*self._given])
         self._given.clear()
 

@@ -82,19 +82,26 @@ class Interpreter:
         self._scopes: dict[str, Journal | None] = {}
         self._cancelled: str | None = None
         self._calling = False
+        self._awaited: Where | None = None  # where it was forked, until it begins
         self.hold_key = session.holds.key()
         self._above: tuple[Hold, ...] = ()
         session.add(self)
 
     @classmethod
-    def waiting(cls, session: Session, node: Node) -> Interpreter:
+    def waiting(cls, session: Session, node: Node, where: Where) -> Interpreter:
         """A branch's interpreter: it queues what it is given until `begin`."""
         made = cls(session, node, session.content())
         made._busy = True
+        made._awaited = where
         return made
 
     def begin(self, content: Content, above: tuple[Hold, ...] = ()) -> None:
-        """The branch's content is there: work off what has queued up. above: for `holds`."""
+        """The branch's content is there: work off what has queued up. above: for `holds`. Where
+        it was cancelled before, that is over already."""
+        with self._lock:
+            if self._awaited is None:
+                return
+            self._awaited = None
         self.content = content
         self._above = above
         self.origin = content.snapshot()
@@ -163,7 +170,13 @@ class Interpreter:
             if not self._busy:
                 return
             self._cancelled = reason
-        driver().call(stop)
+            awaited, self._awaited = self._awaited, None
+        if awaited is None:
+            driver().call(stop)
+            return
+        error = RequestCancelledError(f"the program was cancelled: {reason}")
+        self.fail("a branch that had not begun", awaited, error)
+        self._release()
 
     # -- working the queue off ---------------------------------------------------------------------
 
@@ -196,7 +209,7 @@ class Interpreter:
                 else:
                     self._apply(op)
             except asyncio.CancelledError:
-                reason = self._cancelled or self.session.cancelled or "the process is ending"
+                reason = self._cancelled or self.session.cancelled or driver().cancelled_by()
                 self._fail(op, RequestCancelledError(f"the program was cancelled: {reason}"))
             except BaseException as error:  # every failure belongs to its variable and its reader
                 self._fail(op, error)

@@ -95,7 +95,8 @@ class Names:
 
     def here(self) -> dict[str, Variable]:
         """What this state set itself, after it was forked."""
-        return {n: v for n, v in self._known.items() if self._inherited.get(n) is not v}
+        known = list(self._known.items())  # a thread may still be saying something here
+        return {n: v for n, v in known if self._inherited.get(n) is not v}
 
     def read_failure(self) -> EspalierError | None:
         """Of a typed value that was set here and cannot be read."""

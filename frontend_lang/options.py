@@ -226,21 +226,24 @@ def run_fields(options: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(given, Mapping):
         check_names("sampling_params", given, [*SAMPLING_NAMES, "seed"])
         base = sampling_fields(given)
-        if given.get("seed") is not None:
-            base["seed"] = given["seed"]
     elif given is not None:
         if not isinstance(given, SamplingParams):
             raise InvalidRequestError(
                 expected="SamplingParams or a dict", got=repr(given), where="sampling_params"
             )
-        base = {
-            name: getattr(given, name)
-            for name in given.__struct_fields__
-            if name != "seed" or given.seed is not None
-        }
+        base = {name: getattr(given, name) for name in given.__struct_fields__ if name != "seed"}
     fields = {**base, **sampling_fields(options)}
     check_fields(fields)
     return fields
+
+
+def run_seed(options: Mapping[str, Any]) -> int | None:
+    """The program's seed, from which those of its calls are drawn: a run's own argument, or that
+    of its `sampling_params`."""
+    given = options.get("sampling_params")
+    base = given.get("seed") if isinstance(given, Mapping) else getattr(given, "seed", None)
+    own = options.get("seed")
+    return base if own is None else own
 
 
 def sampling_params(run: Mapping[str, Any], call: Mapping[str, Any], seed: int) -> SamplingParams:

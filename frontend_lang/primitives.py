@@ -184,9 +184,17 @@ def select(
                 got=repr(temperature),
                 where="temperature",
             )
+        checked = _checked_choices(choices, where)
+        if "" in checked and method is not None and method.rule is None:
+            raise InvalidRequestError(
+                expected=f"choices with a token each, of which {method.name} takes the mean",
+                got="an empty choice",
+                where=str(where),
+                hint="choices_method=None weighs where a choice ends, too.",
+            )
         return Select(
             name,
-            _checked_choices(choices, where),
+            checked,
             where,
             temperature=temperature,
             method=method,

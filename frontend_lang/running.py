@@ -26,9 +26,20 @@ def call_here(
     """What the function returns, run to its end in this thread."""
     if not inspect.iscoroutinefunction(body):
         with clock_of(state.session).running():
-            return body(state, *args, **kwargs)
+            return checked(body(state, *args, **kwargs))
     refuse_inside_a_loop()
     return asyncio.run(call_async(body, state, args, kwargs))
+
+
+def checked(returned: Any) -> Any:
+    """What a plain function returned. Raises ProgramError where that is its work, still undone."""
+    if inspect.iscoroutine(returned) or inspect.isgenerator(returned):
+        returned.close()
+        raise ProgramError(
+            f"the program returned a {type(returned).__name__}: it has not run",
+            hint="A wrapper around an `async def` must be one itself; a program cannot yield.",
+        )
+    return returned
 
 
 async def call_async(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from ..errors import EspalierError
+from ..errors import DeadlineError, EspalierError
 from . import seeds
 from .backends.base import Backend
 from .clock import Clock, clock_of
 from .content import Content
+from .driver import driver
 from .holds import Holds
 from .records import Node
 from .roles import ChatFormat
@@ -68,6 +70,7 @@ class Session:
         self._lock = threading.Lock()
         self._interpreters: list[ref[Interpreter]] = []  # a busy one is held by its task
         self._many = _LOOKED_THROUGH
+        self._beside: dict[Future[Any], Callable[[], object]] = {}
 
     @property
     def backend(self) -> Backend:
@@ -91,6 +94,13 @@ class Session:
         if self.deadline is None:
             return None
         return self.deadline - self.elapsed()
+
+    def time_left(self) -> float | None:
+        """`remaining` for a call that begins now. Raises DeadlineError where nothing does."""
+        seconds = self.remaining()
+        if seconds is not None and seconds <= 0:
+            raise DeadlineError("the run's deadline had passed before this call")
+        return seconds
 
     def add(self, interpreter: Interpreter) -> None:
         """A state of this run, to be waited for or cancelled with it."""
@@ -144,9 +154,19 @@ class Session:
             if interpreter.feed is not None:
                 interpreter.feed.close(interpreter.error or failure)
 
+    def on_cancel(self, work: Future[Any], cancel: Callable[[], object]) -> None:
+        """Cancel this with the run, on the driver's loop, where this is called. work: when it is
+        done there is nothing to cancel."""
+        self._beside[work] = cancel
+        work.add_done_callback(lambda _: self._beside.pop(work, None))
+        if self.cancelled is not None:
+            cancel()
+
     def cancel(self, reason: str) -> None:
         """Cancel every state's calls, also those that are still to come."""
         self.cancelled = reason
+        for cancel in list(self._beside.values()):
+            driver().call(cancel)
         for interpreter in self.states():
             interpreter.cancel(reason)
 

@@ -105,9 +105,11 @@ class ProgramState(Asking):
         check_name(name, where)
         self.names.check_free(name, begin, overwrite)
         self._interpreter.submit(op_of(begin, None))
-        with self.names.scope(name):
-            yield
-        self.submit(ScopeEnd(name, where))
+        try:
+            with self.names.scope(name):
+                yield
+        finally:
+            self.submit(ScopeEnd(name, where))
 
     @overload
     def system(self, expr: None = None) -> AbstractContextManager[None]: ...
@@ -145,8 +147,10 @@ class ProgramState(Asking):
     @contextmanager
     def _role_scope(self, begin: RoleBegin, end: RoleEnd) -> Iterator[None]:
         self.submit(begin)
-        yield
-        self.submit(end)
+        try:
+            yield
+        finally:  # who catches what was raised here goes on behind the message
+            self.submit(end)
 
     # -- branching ---------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ model's output would be, but max_tokens does not cut it; a cut is scripted with
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -92,6 +93,7 @@ class Scripted:
         self.asked: list[Asked] = []
         self._pins: dict[int, tuple[list[int], float]] = {}
         self._held: dict[int, tuple[Hold, float]] = {}
+        self._pin_numbers = itertools.count(1)
         self._script = script
         self._default = default
         self._delay = delay
@@ -156,7 +158,7 @@ class Scripted:
         return [self._row(scoring, row, weights) for row in range(len(scoring.input_ids))]
 
     def pin(self, input_ids: Sequence[int], namespace: str, ttl: float | None) -> int:  # noqa: ARG002
-        number = max(self._pins, default=0) + 1
+        number = next(self._pin_numbers)
         self._pins[number] = (list(input_ids), self._until(ttl))
         return number
 

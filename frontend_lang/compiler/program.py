@@ -7,7 +7,7 @@ import importlib
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ...errors import InvalidRequestError, NotSupportedError, ProgramError
 from ...types import check_names
@@ -79,6 +79,28 @@ class CompiledProgram:
         if error is not None:
             state.finish(self.program.failure(error))
 
+    @overload
+    def run_batch(
+        self,
+        batch: Iterable[Any],
+        *,
+        progress_bar: bool = ...,
+        num_threads: int | Literal["auto"] = ...,
+        order: Literal["prefix", "given"] = ...,
+        generator_style: Literal[False] = ...,
+        **options: Any,
+    ) -> list[ProgramState]: ...
+    @overload
+    def run_batch(
+        self,
+        batch: Iterable[Any],
+        *,
+        progress_bar: bool = ...,
+        num_threads: int | Literal["auto"] = ...,
+        order: Literal["prefix", "given"] = ...,
+        generator_style: Literal[True],
+        **options: Any,
+    ) -> Iterator[ProgramState]: ...
     def run_batch(
         self,
         batch: Iterable[Any],

@@ -230,13 +230,11 @@ def test_an_input_that_fails_on_its_way_loses_nothing_that_it_gave() -> None:
         yield from ({"topic": str(i)} for i in range(3))
         raise OSError("the disk is gone")
 
-    got = []
+    backend = esp.Scripted(default="d")
+    states = ask.run_batch(entries(), backend=backend, generator_style=True)
+    assert [next(states)["answer"] for _ in range(3)] == ["d"] * 3
     with pytest.raises(OSError, match="the disk is gone"):
-        for state in ask.run_batch(
-            entries(), backend=esp.Scripted(default="d"), generator_style=True
-        ):
-            got.append(state["answer"])
-    assert got == ["d"] * 3
+        next(states)
 
 
 def test_arguments_without_a_text_are_in_some_order() -> None:

@@ -155,10 +155,10 @@ def test_options_that_cannot_be(options: dict[str, Any]) -> None:
 def test_sampling_params_as_defaults() -> None:
     for given in (esp.SamplingParams(max_tokens=7, seed=3), {"max_tokens": 7, "seed": 3}):
         backend = esp.Scripted("x")
-        greet.run(name="a", backend=backend, sampling_params=given, temperature=0.25)
+        state = greet.run(name="a", backend=backend, sampling_params=given, temperature=0.25)
         params = backend.asked[0].params
         assert params is not None
-        assert (params.max_tokens, params.temperature, params.seed) == (7, 0.25, 3)
+        assert (params.max_tokens, params.temperature, state.seed) == (7, 0.25, 3)
 
 
 def test_functions_that_are_no_programs() -> None:

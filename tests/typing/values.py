@@ -34,6 +34,10 @@ def plain(s: esp.ProgramState, topic: str, times: int = 1) -> None:
     assert_type(s.gen("g", int, max_tokens=3), int)
     assert_type(s.gen("h", list[Person]), list[Person])
     assert_type(s.gen("i", dict[str, int]), dict[str, int])
+    assert_type(s.gen("q", n=1), str)
+    assert_type(s.gen("r", Person, n=1), Person)
+    assert_type(s.gen("t", tools=[make]), Any)
+    assert_type(s.gen("u", dtype="int"), Any)
     assert_type(s.select("j", ["x", "y"]), str)
     assert_type(s.select("k", ["x", "y"], seed=3), str)
     assert_type(s["a"], Any)
@@ -42,6 +46,17 @@ def plain(s: esp.ProgramState, topic: str, times: int = 1) -> None:
     s.gen("n", temperature="hot")  # type: ignore[call-overload]
     s.gen("o", Person, regex="[a-z]")  # type: ignore[call-overload]
     s.select("p", ["x"], colour="red")  # type: ignore[call-arg]
+
+
+def make(size: int) -> str:
+    return str(size)
+
+
+@esp.function(num_api_spec_tokens=3)
+async def guessing(s: esp.AsyncState, topic: str) -> None:
+    assert_type(await s.gen("a", n=1), str)
+    assert_type(await s.gen("b", Person, n=1), Person)
+    assert_type(await s.gen("c", tools=[make]), Any)
 
 
 @esp.function
@@ -72,4 +87,8 @@ def expressions() -> None:
     plain.using(temperature=0.5, stop=["a"])
     plain.using(temprature=0.5)  # type: ignore[call-arg]
     assert_type(plain.run_batch([{"topic": "x"}]), list[esp.ProgramState])
+    compiled = plain.compile()
+    assert_type(compiled.run_batch([{"topic": "x"}]), list[esp.ProgramState])
+    guessing("tea")
+    guessing(3)  # type: ignore[arg-type]
     print(mode)
