@@ -10,6 +10,7 @@ hold no trigger before. So nothing hangs on how the trigger is cut into tokens.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -80,33 +81,34 @@ def source_of(
                 )
         made.append(Tag(tag["begin"], content, tag["end"]))
     said = Tags(tuple(made), tuple(triggers), at_least_one, stop_after_first)
-    _check(said)
+    check([tag.begin for tag in said.tags], said.triggers)
     return encoded("structural_tag", said)
 
 
-def _check(said: Tags) -> None:
-    if not said.tags or not said.triggers:
+def check(begins: Sequence[str], triggers: Sequence[str]) -> None:
+    """Raise GrammarError, naming the tag or trigger that does not fit the others."""
+    if not begins or not triggers:
         raise GrammarError(expected="at least one tag and one trigger", where="structural_tag")
-    for number, trigger in enumerate(said.triggers):
+    for number, trigger in enumerate(triggers):
         where = f"triggers[{number}]"
         if not isinstance(trigger, str) or not trigger:
             raise GrammarError(expected="a trigger of some text", got=repr(trigger), where=where)
-        for other in said.triggers[:number]:
+        for other in triggers[:number]:
             if trigger in other or other in trigger:
                 raise GrammarError(
                     expected="triggers of which none is part of another",
                     got=f"{other!r} and {trigger!r}",
                     where=where,
                 )
-        if not any(tag.begin.startswith(trigger) for tag in said.tags):
+        if not any(begin.startswith(trigger) for begin in begins):
             raise GrammarError(
                 expected="a tag that begins with the trigger", got=repr(trigger), where=where
             )
-    for number, tag in enumerate(said.tags):
-        if not tag.begin.startswith(said.triggers):
+    for number, begin in enumerate(begins):
+        if not begin.startswith(tuple(triggers)):
             raise GrammarError(
                 expected="a begin that starts with one of the triggers",
-                got=repr(tag.begin),
+                got=repr(begin),
                 where=f"tags[{number}].begin",
             )
 
@@ -119,28 +121,45 @@ def structural_ir(source: str) -> GrammarIR:
         raise GrammarError(
             "no structural tags as JSON", got=str(error)[:200], where="structural_tag"
         ) from None
-    _check(said)
+    check([tag.begin for tag in said.tags], said.triggers)
     building = Building({})
-    any_trigger = _any_of([Lit(trigger) for trigger in said.triggers])
+    behind: list[tuple[str, Expr]] = []
+    for number, tag in enumerate(said.tags):
+        content = building.spec(tag.content, f"tags[{number}]")
+        behind.append((tag.begin, Seq((content, Term(Lit(tag.end))))))
+    start = tagged(
+        behind,
+        said.triggers,
+        at_least_one=said.at_least_one,
+        stop_after_first=said.stop_after_first,
+    )
+    return building.grammar(start, {})
+
+
+def tagged(
+    tags: Sequence[tuple[str, Expr]],
+    triggers: Sequence[str],
+    *,
+    at_least_one: bool,
+    stop_after_first: bool,
+) -> Expr:
+    """Free text with tags in it: of each its begin, and what follows that."""
+    any_trigger = _any_of([Lit(trigger) for trigger in triggers])
     twice = Cat((_SOME, any_trigger, Chars(ANY), _SOME))  # a trigger, and more after it
     ways: list[Expr] = []
-    for trigger in said.triggers:
-        found: list[Expr] = []
-        for number, tag in enumerate(said.tags):
-            if tag.begin.startswith(trigger):
-                begin = Term(Lit(tag.begin[len(trigger) :]))
-                content = building.spec(tag.content, f"tags[{number}]")
-                found.append(Seq((begin, content, Term(Lit(tag.end)))))
+    for trigger in triggers:
+        found = [
+            Seq((Term(Lit(begin[len(trigger) :])), behind))
+            for begin, behind in tags
+            if begin.startswith(trigger)
+        ]
         up_to = Term(And((Cat((_SOME, Lit(trigger))), Not(twice))))
         ways.append(Seq((up_to, found[0] if len(found) == 1 else Choice(tuple(found)))))
-    tagged = ways[0] if len(ways) == 1 else Choice(tuple(ways))
+    way = ways[0] if len(ways) == 1 else Choice(tuple(ways))
     free = Term(Not(Cat((_SOME, any_trigger, _SOME))))
-    low = int(said.at_least_one)
-    if said.stop_after_first:
-        start: Expr = tagged if low else Choice((tagged, free))
-    else:
-        start = Seq((Loop(tagged, low, None), free))
-    return building.grammar(start, {})
+    if stop_after_first:
+        return way if at_least_one else Choice((way, free))
+    return Seq((Loop(way, int(at_least_one), None), free))
 
 
 def _any_of(items: list[Regular]) -> Regular:

@@ -14,6 +14,7 @@ worked out where grammars are compiled (`terms_ir`), not where it is written.
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Sequence_
 from typing import Any
 
 import msgspec
@@ -73,7 +74,24 @@ class Rule(Term, frozen=True):
     name: str
 
 
-AnyTerm = Text | Pattern | Sequence | OneOf | Repeat | Json | Rule
+class Tag(msgspec.Struct, frozen=True):
+    """begin, and what `content` says behind it, its end included."""
+
+    begin: str
+    content: AnyTerm
+
+
+class Tags(Term, frozen=True):
+    """Free text with tags in it, as structural.py has it. Its terms are nested as they stand: as
+    texts inside of texts they would grow with each level, four times over."""
+
+    tags: tuple[Tag, ...]
+    triggers: tuple[str, ...]
+    at_least_one: bool = False
+    stop_after_first: bool = False
+
+
+AnyTerm = Text | Pattern | Sequence | OneOf | Repeat | Json | Rule | Tags
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -126,6 +144,22 @@ def json_of(schema: Any, **options: Any) -> Term:
     if isinstance(schema, dict | bool | str):
         return Json(GrammarSpec.json_schema(schema, **options))
     return Json(GrammarSpec.python_type(schema, **options))
+
+
+def tags(
+    items: Sequence_[tuple[str, Term | str]],
+    triggers: Sequence_[str],
+    *,
+    at_least_one: bool = False,
+    stop_after_first: bool = False,
+) -> Term:
+    """Free text in which tags follow where a trigger stands; items: the begin of each, and what
+    comes behind it. As `GrammarSpec.structural_tag`, which says more."""
+    from .structural import check
+
+    made = tuple(Tag(begin, _term(content, "tags")) for begin, content in items)
+    check([tag.begin for tag in made], triggers)
+    return Tags(made, tuple(triggers), at_least_one, stop_after_first)
 
 
 def ref(name: str) -> Term:
@@ -203,6 +237,8 @@ class Building:
                     hint="Give it to grammar(start, name=term).",
                 )
             return Ref(f"rule {term.name}")
+        if isinstance(term, Tags):
+            return self._tags(term, depth)
         if isinstance(term, Repeat):
             _check_counts(term.low, term.high)
             item = self.expr(term.item, depth + 1)
@@ -216,6 +252,18 @@ class Building:
             return Seq(items)
         regular = tuple(item.regular for item in items if isinstance(item, Terminal))
         return Terminal(Alt(regular)) if len(regular) == len(items) else Choice(items)
+
+    def _tags(self, term: Tags, depth: int) -> Expr:
+        from .structural import check, tagged
+
+        check([tag.begin for tag in term.tags], term.triggers)
+        behind = [(tag.begin, self.expr(tag.content, depth + 1)) for tag in term.tags]
+        return tagged(
+            behind,
+            term.triggers,
+            at_least_one=term.at_least_one,
+            stop_after_first=term.stop_after_first,
+        )
 
     def grammar(self, start: Expr, rules: dict[str, Expr]) -> GrammarIR:
         """The grammar of `start`, some rules, and all that was made here."""

@@ -101,11 +101,15 @@ for _kind in (SequenceOf, OneOf, TagFormat):
 
 
 def grammar_of_format(asked: StructuralFormat) -> GrammarSpec:
-    """Raises InvalidRequestError or GrammarError, naming what is wrong."""
-    return t.grammar(_term(asked))
+    """Its size is linear in that of the format. Raises InvalidRequestError or GrammarError, naming
+    what is wrong."""
+    rules: dict[str, t.Term] = {}
+    start = _term(asked, rules)
+    return t.grammar(start, **rules)
 
 
-def _term(asked: Any) -> t.Term:
+def _term(asked: Any, rules: dict[str, t.Term]) -> t.Term:
+    """rules: of what stands in more than one place."""
     if isinstance(asked, ConstString):
         return t.text(asked.value)
     if isinstance(asked, AnyText):
@@ -117,42 +121,39 @@ def _term(asked: Any) -> t.Term:
     if isinstance(asked, Grammar):
         return t.Json(GrammarSpec.ebnf(asked.grammar))
     if isinstance(asked, SequenceOf):
-        return t.sequence(*map(_term, _some(asked.elements, "elements")))
+        return t.sequence(*_terms(asked.elements, "elements", rules))
     if isinstance(asked, OneOf):
-        return t.choice(*map(_term, _some(asked.elements, "elements")))
+        return t.choice(*_terms(asked.elements, "elements", rules))
     if isinstance(asked, TagFormat):
-        return asked.begin + _behind_begin(asked)
+        return asked.begin + _behind_begin(asked, rules)
     if isinstance(asked, TriggeredTags):
-        return t.Json(_triggered(asked))
+        return t.tags(
+            [(tag.begin, _behind_begin(tag, rules)) for tag in asked.tags],
+            asked.triggers,
+            at_least_one=asked.at_least_one,
+            stop_after_first=asked.stop_after_first,
+        )
     assert isinstance(asked, TagsWithSeparator)
-    tag = t.choice(*map(_term, _some(asked.tags, "tags")))
-    tags = tag if asked.stop_after_first else tag + t.repeat(asked.separator + tag)
-    return tags if asked.at_least_one else t.optional(tags)
+    tag = t.choice(*_terms(asked.tags, "tags", rules))
+    if not asked.stop_after_first:
+        name = f"tag {len(rules)}"
+        rules[name], one = tag, t.ref(name)
+        tag = one + t.repeat(asked.separator + one)
+    return tag if asked.at_least_one else t.optional(tag)
 
 
-def _behind_begin(tag: TagFormat) -> t.Term:
+def _behind_begin(tag: TagFormat, rules: dict[str, t.Term]) -> t.Term:
     """A tag's content and end."""
     ends = [tag.end] if isinstance(tag.end, str) else list(_some(tag.end, "end"))
     if not isinstance(tag.content, AnyText):
-        return _term(tag.content) + t.choice(*ends)
+        return _term(tag.content, rules) + t.choice(*ends)
     if not all(ends):
         return t.regex(_ANY)  # it ends with the text
-    nothing = GrammarSpec.choices([""])
-    tags = [{"begin": end, "content": nothing, "end": ""} for end in ends]
-    return t.Json(GrammarSpec.structural_tag(tags, ends, at_least_one=True, stop_after_first=True))
+    return t.tags([(end, "") for end in ends], ends, at_least_one=True, stop_after_first=True)
 
 
-def _triggered(asked: TriggeredTags) -> GrammarSpec:
-    tags = [
-        {"begin": tag.begin, "content": t.grammar(_behind_begin(tag)), "end": ""}
-        for tag in asked.tags
-    ]
-    return GrammarSpec.structural_tag(
-        tags,
-        asked.triggers,
-        at_least_one=asked.at_least_one,
-        stop_after_first=asked.stop_after_first,
-    )
+def _terms(items: Any, name: str, rules: dict[str, t.Term]) -> list[t.Term]:
+    return [_term(item, rules) for item in _some(items, name)]
 
 
 def _some(items: Any, name: str) -> Any:

@@ -129,3 +129,41 @@ def test_a_format_nested_too_deeply(sprig: InProcess, depth: int) -> None:
         body = more | (field if path != "/generate" else {"sampling_params": field})
         response = sprig.post(path, body)
         assert response.status_code == (200 if depth == 50 else 400), response.text[:200]
+
+
+@pytest.mark.parametrize("kind", ["triggered_tags", "tags_with_separator", "tag"])
+def test_a_format_is_as_long_as_what_it_says(kind: str) -> None:
+    """A level costs what it says, however deep it stands: neither quotes that are quoted again, nor
+    tags that are written twice."""
+
+    def size(depth: int) -> int:
+        nested: dict[str, Any] = {"type": "regex", "pattern": '"[a-z]+"'}
+        for _ in range(depth):
+            tag = {"type": "tag", "begin": "<a>", "content": nested, "end": "</a>"}
+            nested = {
+                "tag": tag,
+                "triggered_tags": {"type": kind, "triggers": ["<a>"], "tags": [tag]},
+                "tags_with_separator": {"type": kind, "separator": ",", "tags": [tag]},
+            }[kind]
+        said = {"type": "structural_tag", "format": nested}
+        found = grammar_of(StructuredFields(structural_tag=json.dumps(said)), 1_000_000)
+        assert found is not None
+        return found.spec.size
+
+    level = size(2) - size(1)
+    assert size(12) - size(2) <= 11 * level
+
+
+def test_tags_inside_of_tags() -> None:
+    inner = {"type": "tag", "begin": '"', "content": BOOLEAN, "end": '"'}
+    many = {"type": "tags_with_separator", "tags": [inner], "separator": ","}
+    outer = {"type": "tag", "begin": "<a>", "content": many, "end": "</a>"}
+    asked = {"type": "triggered_tags", "triggers": ["<a>"], "tags": [outer]}
+    said = json.dumps({"type": "structural_tag", "format": asked})
+    found = grammar_of(StructuredFields(structural_tag=said), 10_000)
+    assert found is not None
+    compiled = GrammarCompiler(VOCABULARY).compile(found.spec)
+    for text in ("free", 'x<a>"true"</a>y', '<a></a><a>"true","false"</a>'):
+        assert compiled.explain(text).accepted, text
+    for text in ('<a>"true"', '<a>"true""false"</a>', "<a>true</a>"):
+        assert not compiled.explain(text).accepted, text
