@@ -37,6 +37,7 @@ class Ahead:
         self._text = ""
         self._written = 0  # tokens of the whole of it, as they were counted
         self._ended = False  # the model ended the text itself
+        self._params = SamplingParams()  # what it was written with, as its gen asked
 
     def said(self, text: str) -> None:
         """The program goes on with constant text."""
@@ -55,7 +56,7 @@ class Ahead:
         if not _speculable(expr, params):
             self.drop()
             return await generate(call)
-        found = self._take(params)
+        found = self._take(params) if self._as_asked(expr, params) else None
         if found is not None:
             return found
         self.drop()
@@ -64,6 +65,7 @@ class Ahead:
         result = await generate(replace(call, params=ahead, ahead=True))
         check_result(result)
         self._text, self._written = result.text, result.generated_tokens
+        self._params = params
         self._ended = result.finish_reason == "stop"
         own = self._take(params)
         if own is None:
@@ -80,6 +82,16 @@ class Ahead:
             token_ids=ids,
             finish_reason=own.finish_reason,
             matched_stop=own.matched_stop,
+        )
+
+    def _as_asked(self, expr: Gen[Any], params: SamplingParams) -> bool:
+        """Whether the text was written as this gen asks for it: stop strings and the number of
+        tokens apart, and the seed where the gen does not name one."""
+        written = self._params
+        if "seed" in expr.params and params.seed != written.seed:
+            return False
+        return params == msgspec.structs.replace(
+            written, stop=params.stop, max_tokens=params.max_tokens, seed=params.seed
         )
 
     def _take(self, params: SamplingParams) -> Result | None:
@@ -108,7 +120,7 @@ class Ahead:
             requests=0,
             finish_reason="length" if long else "stop",
             matched_stop=stop,
-            seed=params.seed or 0,
+            seed=self._params.seed or 0,
         )
 
     def _spelled(self, ids: Sequence[int], text: str) -> str:

@@ -164,7 +164,7 @@ def test_settings_have_one_value(sglang: ModuleType) -> None:
     assert config.enable_parallel_encoding is False
     config.enable_parallel_encoding = False
     config.verbosity = 0
-    for name, value in (("enable_parallel_encoding", True), ("verbosity", 2)):
+    for name, value in (("enable_parallel_encoding", True), ("verbosity", 2), ("verbosty", 0)):
         with pytest.raises(NotSupportedError, match=name):
             setattr(config, name, value)
     with pytest.raises(AttributeError, match="no 'colour'"):

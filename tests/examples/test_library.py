@@ -138,7 +138,15 @@ def test_what_the_branches_send() -> None:
 
 @pytest.mark.parametrize(
     ("expression", "value"),
-    [("2 * (3 + 4)", "14"), ("1 / 4", "0.25"), ("1 / 0", "error: "), ("__import__('os')", "error")],
+    [
+        ("2 * (3 + 4)", "14"),
+        ("1 / 4", "0.25"),
+        ("717710 + 291940", "1009650"),
+        ("-5 + 3", "-2"),
+        (f"1{'0' * 400} / 3.0", "error: "),
+        ("1 / 0", "error: "),
+        ("__import__('os')", "error"),
+    ],
 )
 def test_the_calculator_only_calculates(expression: str, value: str) -> None:
     assert react.calculate(expression).startswith(value)
@@ -147,6 +155,11 @@ def test_the_calculator_only_calculates(expression: str, value: str) -> None:
 def test_the_retriever_wants_rare_words() -> None:
     assert rag.retrieve("What is my favorite color?", 1) == ["My favorite color is green."]
     assert json_from_page.text_of("<p>a&nbsp;<script>b</script> c</p>") == "a c"
+    assert json_from_page.text_of("<style>x</style><p>a</p></head></style> b") == "a b"
+
+
+def test_more_notes_than_there_are() -> None:
+    assert rag.answer.run(notes=99, backend=esp.Scripted("Rex"))["answer"] == "Rex"
 
 
 @pytest.mark.parametrize("program", EXAMPLES)

@@ -106,3 +106,20 @@ def test_options() -> None:
             esp.function(num_api_spec_tokens=wrong)  # type: ignore[call-overload]
     with pytest.raises(NotSupportedError, match="does not stream"):
         ahead.run(backend=esp.Scripted(told), stream=True)
+
+
+def test_a_gen_that_asks_for_other_sampling_asks_for_itself() -> None:
+    backend = esp.Scripted(["one\ntwo\nthree\nfour\n", "other\n"] + ["seeded\n"])
+
+    @esp.function(num_api_spec_tokens=20)
+    def lines(s: State) -> None:
+        s += "Q:" + esp.gen("a", stop="\n") + "\n" + esp.gen("b", stop="\n") + "\n"
+        s += esp.gen("c", stop="\n", temperature=1.5) + "\n"
+        s += esp.gen("d", stop="\n", temperature=1.5, seed=7)
+
+    state = lines.run(backend=backend)
+    assert [state[name] for name in "abcd"] == ["one", "two", "other", "seeded"]
+    assert [asked.params.temperature for asked in backend.asked if asked.params] == [0, 1.5, 1.5]
+    told = [state.get_meta_info(name)["seed"] for name in "abcd"]
+    assert told[0] == told[1]  # the one it was written with
+    assert told[3] == 7
