@@ -126,7 +126,7 @@ class Batch:
         self._args = args
         self._output = output
         self._done = done
-        self._failed = 0
+        self._answers = 0
 
     async def answer_all(self, bar: tqdm[Any]) -> None:
         """Until the file is answered. Raises EspalierError where nobody can answer."""
@@ -148,7 +148,7 @@ class Batch:
 
         model = self._args.model or "sprig"
         names = tuple(self._args.served_model_name or [name_of(model)])
-        return own(options_of(self._args, model), names, self._args.concurrency)
+        return own(options_of(self._args, model), names)
 
     async def _work(self, client: httpx.AsyncClient, left: Iterator[Entry], bar: tqdm[Any]) -> None:
         for entry in left:
@@ -159,12 +159,14 @@ class Batch:
             bar.update()
 
     async def _asked(self, client: httpx.AsyncClient, entry: Entry) -> httpx.Response:
-        """The answer. A server that is busy, restarting or away is asked again, with patience."""
+        """The answer. A server that is busy, restarting or away is asked again, with patience, and
+        for as long as others of ours are answered."""
         import httpx
 
         body = json.dumps(entry.body).encode()  # in ASCII: half a surrogate pair crosses too
         failure = ""
-        for attempt in range(_PATIENCE):
+        attempt, answers = 0, self._answers
+        while attempt < _PATIENCE:
             try:
                 response = await client.post(entry.url, content=body, headers=_JSON)
             except httpx.TransportError as error:
@@ -174,11 +176,14 @@ class Batch:
                 if response.status_code == 401:
                     raise InvalidRequestError("the server knows no such key", where="--api-key")
                 if response.status_code not in (429, 503):
+                    self._answers += 1
                     return response
                 failure = f"the server answers {response.status_code}: {_message(response)}"
                 told = response.headers.get("retry-after", "")
                 wait = float(told) if told.isdigit() else 0.2 * 2**attempt
             await asyncio.sleep(min(wait, _LONGEST))
+            attempt = attempt + 1 if answers == self._answers else 0
+            answers = self._answers
         raise EspalierError(failure, where=entry.url)
 
 

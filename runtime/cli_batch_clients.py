@@ -13,6 +13,7 @@ from .server.app import make_app
 from .server.settings import ServerSettings
 from .server.state import Server
 
+_UNBOUNDED = 2**31  # our own requests alone are in work, and `connections` bounds them
 _CONNECT = 20.0  # seconds; an answer may take as long as it takes
 
 
@@ -32,12 +33,10 @@ async def remote(url: str, key: str | None, connections: int) -> AsyncIterator[h
 
 
 @contextlib.asynccontextmanager
-async def own(
-    options: EngineOptions, names: tuple[str, ...], connections: int
-) -> AsyncIterator[httpx.AsyncClient]:
+async def own(options: EngineOptions, names: tuple[str, ...]) -> AsyncIterator[httpx.AsyncClient]:
     """An engine of its own, behind the server's application, without a socket: what a body means
     is what it means there."""
-    settings = ServerSettings(served_model_names=names, max_inflight=128 * connections)
+    settings = ServerSettings(served_model_names=names, max_inflight=_UNBOUNDED)
     given = {name: getattr(options, name) for name in EngineOptions.__struct_fields__}
     app = make_app(Server(settings, lambda: Engine(**given)))
     async with app.router.lifespan_context(app):

@@ -22,6 +22,8 @@ from ..errors import InvalidRequestError
 if TYPE_CHECKING:
     import httpx
 
+_ID = "batch_req_"
+_BEGIN = f'{{"id": "{_ID}'  # of every line of answers
 URLS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 
 
@@ -58,7 +60,7 @@ def entries(name: str) -> Iterator[Entry]:
 
 
 def _entry(number: int, line: bytes) -> Entry:
-    id = f"batch_req_{number}_{hashlib.sha256(line).hexdigest()[:16]}"
+    id = f"{_ID}{number}_{hashlib.sha256(line).hexdigest()[:16]}"
     said: Any = None
     why: str | None
     try:
@@ -122,6 +124,7 @@ class Output:
         """The ids of what is answered already. What was cut off in the midst of a line is dropped,
         and with retry_failed what failed. Raises InvalidRequestError for a file that holds anything
         but answers to these requests."""
+        self._check_rest()
         known = set(ids)
         done: set[str] = set()
         kept: list[bytes] = []
@@ -147,6 +150,20 @@ class Output:
         else:
             self._file.truncate(whole)
         return done
+
+    def _check_rest(self) -> None:
+        """Raise InvalidRequestError where what stands behind the last whole line is not the
+        beginning of an answer: it would be cut off."""
+        with open(self._name, "rb") as file:
+            rest = next((line for line in file if not line.endswith(b"\n")), b"")
+        begin = _BEGIN.encode()
+        if not begin.startswith(rest[: len(begin)]):
+            raise InvalidRequestError(
+                "the file ends in what is no answer of a batch",
+                got=repr(rest[:40]),
+                where=self._name,
+                hint="Name another file, or remove this one.",
+            )
 
     def _lines(self) -> Iterator[bytes]:
         """The whole ones."""
@@ -183,7 +200,7 @@ class Output:
     def write(self, entry: Entry, response: httpx.Response | None) -> None:
         """Add an answer; without a response, the entry's own fault. Raises InvalidRequestError
         where it cannot be written, and leaves no part of it."""
-        told: dict[str, Any] = {"id": entry.id, "custom_id": entry.custom_id}
+        told: dict[str, Any] = {"id": entry.id, "custom_id": entry.custom_id}  # as in _BEGIN
         if response is None:
             assert entry.fault is not None
             message, code = entry.fault

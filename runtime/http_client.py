@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import random
+import ssl
 import tempfile
 from collections.abc import AsyncGenerator
 from functools import cached_property
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
     import httpx
 
 _CONNECT_SECONDS = 10.0
+_PATIENCE_SECONDS = 300.0
+_LONGEST_SECONDS = 10.0
 
 
 class HTTPClient:
@@ -62,29 +68,35 @@ class HTTPClient:
 
     async def run(self, ask: Ask) -> list[Result]:
         """The results of a call. Raises the first error."""
-        async with self._client() as client:
-            response = await _reached(client.post("/native", **self._body(ask)), self.url)
-            return _told(response.status_code, response.content).results
+        waited = Patience()
+        while True:
+            async with self._client() as client:
+                response = await _reached(client.post("/native", **self._body(ask)), self.url)
+            if not await waited.for_room(response):
+                return _told(response.status_code, response.content).results
 
     async def stream(self, ask: Ask) -> AsyncGenerator[Chunk, None]:
         """The chunks of a streamed call."""
         import httpx
 
-        frames = Frames()
+        waited, ended, asked = Patience(), False, False
         async with self._client() as client:
             try:
-                async with client.stream("POST", "/native", **self._body(ask)) as response:
-                    if response.status_code != 200:
-                        _told(response.status_code, await response.aread())
-                    async for data in response.aiter_bytes():
-                        for body in frames.feed(data):
-                            answer = read_answer(body)
-                            if isinstance(answer, Piece):
-                                yield answer.chunk
-                            elif answer.error is not None:
-                                raise answer.error
+                while not asked:
+                    async with client.stream("POST", "/native", **self._body(ask)) as response:
+                        if response.status_code != 200:
+                            body = await response.aread()
+                            if await waited.for_room(response):
+                                continue
+                            _told(response.status_code, body)
+                        asked = True
+                        async for chunk in _chunks(response):
+                            ended = ended or chunk.result is not None
+                            yield chunk
             except httpx.TransportError as error:
                 raise _unreachable(self.url, error) from error
+        if not ended:
+            raise EngineError("the server's answer ended before its result")
 
     def get(self, path: str) -> bytes:
         """A GET; its body."""
@@ -119,11 +131,54 @@ class HTTPClient:
             base_url=self.url,
             headers=self._headers,
             transport=self._transport,
+            verify=_certificates() if self.url.startswith("https") else False,
             timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
         )
 
     def _body(self, ask: Ask) -> dict[str, Any]:
         return {"content": encode(ask), "headers": {"content-type": CONTENT_TYPE}}
+
+
+class Patience:
+    """A server that is full, or restarts, is asked again when it says so, for some minutes in all:
+    beside an engine of its own a program's calls wait in its queue."""
+
+    def __init__(self) -> None:
+        self._left = _PATIENCE_SECONDS
+        self._next = 0.1
+
+    async def for_room(self, response: httpx.Response) -> bool:
+        """Whether to ask again, after a while."""
+        if response.status_code not in (429, 503):
+            return False
+        told = response.headers.get("retry-after", "")
+        wait = float(told) if told.isdigit() else self._next
+        wait *= random.uniform(0.5, 1.0)  # who was refused together does not come back together
+        if wait > self._left:
+            return False
+        self._left -= wait
+        self._next = min(2 * self._next, _LONGEST_SECONDS)
+        await asyncio.sleep(wait)
+        return True
+
+
+@functools.cache
+def _certificates() -> ssl.SSLContext:
+    """Reading them takes 25 ms, so once for all clients."""
+    import httpx
+
+    return httpx.create_ssl_context()
+
+
+async def _chunks(response: httpx.Response) -> AsyncGenerator[Chunk, None]:
+    frames = Frames()
+    async for data in response.aiter_bytes():
+        for body in frames.feed(data):
+            answer = read_answer(body)
+            if isinstance(answer, Piece):
+                yield answer.chunk
+            elif answer.error is not None:
+                raise answer.error
 
 
 async def _reached(call: Any, url: str) -> Any:

@@ -109,7 +109,7 @@ def test_options() -> None:
 
 
 def test_a_gen_that_asks_for_other_sampling_asks_for_itself() -> None:
-    backend = esp.Scripted(["one\ntwo\nthree\nfour\n", "other\n"] + ["seeded\n"])
+    backend = esp.Scripted(["one\ntwo\nthree\nfour\n", "other\n", "seeded\n"])
 
     @esp.function(num_api_spec_tokens=20)
     def lines(s: State) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,23 @@ def test_a_busy_server_is_asked_again(here: Here) -> None:
     assert len(here.asked) == 40
 
 
+def test_a_busy_server_is_asked_as_long_as_others_of_ours_are_answered(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli_batch, "_PATIENCE", 6)
+    asked: Counter[int] = Counter()
+
+    def full(body: dict[str, Any]) -> httpx.Response:
+        asked[body["n"]] += 1
+        if body["n"] == 0 and sum(asked.values()) - asked[0] < 19:
+            return httpx.Response(429, headers={"retry-after": "0"}, json={})
+        return httpx.Response(200, json={})
+
+    here.answer = full
+    assert here.run("--concurrency", "2") == 0
+    assert asked[0] > 6
+
+
 @pytest.mark.parametrize(
     ("answer", "code", "words"),
     [
@@ -209,6 +227,7 @@ def test_odd_texts_cross(here: Here) -> None:
             "answers no",
         ),
         ("something else\n", "is no answer of a batch"),
+        ('{"precious": "no newline"}', "ends in what is no answer"),
     ],
 )
 def test_another_file_is_not_written_over(

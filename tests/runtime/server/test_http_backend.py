@@ -7,14 +7,21 @@ import dataclasses
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 import espalier as esp
-from espalier.errors import EngineDeadError, GrammarError, InvalidRequestError, NotSupportedError
+from espalier.errors import (
+    EngineDeadError,
+    EngineError,
+    GrammarError,
+    InvalidRequestError,
+    NotSupportedError,
+)
 from espalier.runtime.engine import Engine
 from espalier.runtime.http_client import HTTPClient
 from espalier.runtime.http_protocol import Ask, encode, read_answer
-from espalier.types import SamplingParams
+from espalier.types import Chunk, SamplingParams
 from tests.runtime.serving import InProcess
 
 
@@ -142,6 +149,48 @@ def test_keys_and_bad_bodies(sprig_engine: Engine) -> None:
         assert isinstance(read_answer(answer.content).error, InvalidRequestError)  # type: ignore[union-attr]
     del headers["content-type"]
     assert locked.request("POST", "/native", content=b"x", headers=headers).status_code == 415
+
+
+class Full(httpx.AsyncBaseTransport):
+    """A server that is full at first, then answers as the one behind it does."""
+
+    def __init__(self, behind: httpx.AsyncBaseTransport, status: int, times: int) -> None:
+        self._behind = behind
+        self._status = status
+        self.left = times
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self.left:
+            self.left -= 1
+            return httpx.Response(self._status, headers={"retry-after": "0"}, json={})
+        return await self._behind.handle_async_request(request)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_full_server_is_asked_again(sprig: InProcess, status: int) -> None:
+    full = Full(httpx.ASGITransport(sprig.app), status, 5)  # type: ignore[arg-type]
+    ask = Ask(prompts=[[5, 6]], params=SamplingParams(max_tokens=2, ignore_eos=True))
+    made = HTTPClient("http://localhost", transport=full)
+    assert len(asyncio.run(made.run(ask))[0].token_ids) == 2
+    full.left = 3
+
+    async def streamed() -> list[Chunk]:
+        return [chunk async for chunk in made.stream(msgspec.structs.replace(ask, stream=True))]
+
+    assert asyncio.run(streamed())[-1].result is not None
+    assert full.left == 0
+
+
+def test_an_answer_that_ends_early_is_an_error() -> None:
+    cut = httpx.MockTransport(lambda _: httpx.Response(200, content=b""))
+    made = HTTPClient("http://localhost", transport=cut)
+
+    async def streamed() -> None:
+        async for _ in made.stream(Ask(prompts=[[1]], params=SamplingParams(), stream=True)):
+            pass
+
+    with pytest.raises(EngineError, match="before its result"):
+        asyncio.run(streamed())
 
 
 def test_nobody_there() -> None:
