@@ -20,6 +20,7 @@ from torch import Tensor
 
 from .attention_plan import SharedRun
 from .device import uses_triton
+from .kv_quant import KVScales, dequantise
 from .native_attention import FEW, attend_few
 
 TOGETHER = 32
@@ -43,6 +44,8 @@ class Workspace:
     def gather(self, name: str, cache: Tensor, slots: Tensor) -> Tensor:
         """cache [slots, heads, D] at `slots` [n] -> [n, heads, D], valid until the next gather of
         the same name."""
+        if cache.dtype == torch.float8_e4m3fn:  # which torch does not gather
+            return self.gather(name, cache.view(torch.uint8), slots).view(cache.dtype)
         if cache.device.type != "cpu":
             return cache.index_select(0, slots)
         heads, width = cache.shape[1:]
@@ -219,19 +222,26 @@ def paged_attention_reference(
     window: int | None = None,
     softcap: float | None = None,
     sinks: Tensor | None = None,
+    scales: KVScales | None = None,
 ) -> Tensor:
     """q [T, Hq, Dk], k_cache [slots, Hkv, Dk], v_cache [slots, Hkv, Dv] -> [T, Hq, Dv].
 
     Query head h reads KV head h // (Hq / Hkv). softcap: scores become softcap * tanh(s / softcap).
-    sinks [Hq]: one score more per head, whose value is zero. Softmax in float32.
+    sinks [Hq]: one score more per head, whose value is zero. scales: of caches that are quantised
+    (`kv_quant.py`). Softmax in float32.
     """
     out = torch.empty(q.shape[0], q.shape[1], v_cache.shape[2], dtype=q.dtype, device=q.device)
     group = q.shape[1] // k_cache.shape[1]
     for b, keys in enumerate(batch.seq_len):
         first, last = batch.query_start[b], batch.query_start[b + 1]
         slots = batch.slot_tables[batch.table_of[b], :keys]
-        k = k_cache[slots].float().repeat_interleave(group, dim=1)
-        v = v_cache[slots].float().repeat_interleave(group, dim=1)
+        k, v = k_cache[slots], v_cache[slots]
+        if scales is not None:
+            k, v = (
+                dequantise(part, scale[slots], torch.float32)
+                for part, scale in zip((k, v), scales, strict=True)
+            )
+        k, v = (part.float().repeat_interleave(group, dim=1) for part in (k, v))
         score = torch.einsum("qhd,khd->hqk", q[first:last].float(), k) * scale
         if softcap is not None:
             score = softcap * torch.tanh(score / softcap)
@@ -255,20 +265,20 @@ def paged_attention(
     window: int | None = None,
     softcap: float | None = None,
     sinks: Tensor | None = None,
+    scales: KVScales | None = None,
 ) -> Tensor:
     """See `paged_attention_reference`."""
+    options: dict[str, Any] = {"scale": scale, "window": window, "softcap": softcap, "sinks": sinks}
     if uses_triton(q):
         from . import triton_attention
 
         return triton_attention.paged_attention(
-            q, k_cache, v_cache, batch, scale=scale, window=window, softcap=softcap, sinks=sinks
+            q, k_cache, v_cache, batch, scales=scales, **options
         )
     scored = softcap is not None or sinks is not None
     out, beyond = None, 0
-    if q.is_cpu:
-        out, others = attend_few(
-            q, k_cache, v_cache, batch, scale=scale, window=window, softcap=softcap, sinks=sinks
-        )
+    if q.is_cpu and scales is None:
+        out, others = attend_few(q, k_cache, v_cache, batch, **options)
         if out is not None:
             if not others:
                 return out
@@ -277,6 +287,14 @@ def paged_attention(
 
     def attend(q: Tensor, part: _Part) -> Tensor:
         k, v = _gather(k_cache, v_cache, part, batch.workspace)
+        if scales is not None:
+            k_scale, v_scale = _gather(
+                scales.k.unsqueeze(-1), scales.v.unsqueeze(-1), part, batch.workspace, "scales"
+            )
+            k, v = (
+                dequantise(x, scale.squeeze(-1), q.dtype)
+                for x, scale in ((k, k_scale), (v, v_scale))
+            )
         if scored:
             return _attend_scored(q, k, v, part, scale, softcap, sinks)
         return _attend(q, k, v, part, scale)
@@ -292,13 +310,14 @@ def paged_attention(
 
 
 def _gather(
-    k_cache: Tensor, v_cache: Tensor, part: _Part, workspace: Workspace
+    k_cache: Tensor, v_cache: Tensor, part: _Part, workspace: Workspace, what: str = ""
 ) -> tuple[Tensor, Tensor]:
     """Keys and values [count, kv_heads, keys, D] of a part, in place where they lie in order."""
     count, keys, slots = part.count, part.keys, part.slots
     if isinstance(slots, int):
         return _in_place(k_cache, slots, keys), _in_place(v_cache, slots, keys)
-    k, v = workspace.gather("k", k_cache, slots), workspace.gather("v", v_cache, slots)
+    k = workspace.gather(f"{what}k", k_cache, slots)
+    v = workspace.gather(f"{what}v", v_cache, slots)
     kv_heads = k_cache.shape[1]
     return (
         k.view(count, keys, kv_heads, -1).transpose(1, 2),

@@ -55,6 +55,61 @@ class AttentionPlan:
     partials: int
 
 
+def aligned(count: int) -> int:
+    """The next multiple of 4."""
+    return -(-count // 4) * 4
+
+
+class PlanRoom(NamedTuple):
+    """How much of a plan a packed form of it has room for. Its parts begin at multiples of 4 ints,
+    whatever is in them: a GPU's kernels are compiled anew for addresses that are aligned otherwise.
+    """
+
+    items: int
+    listed: int
+    rows: int
+    merged: int
+    partials: int
+
+    @classmethod
+    def of(cls, plan: AttentionPlan) -> PlanRoom:
+        """Just enough for `plan`."""
+        sizes = len(plan.items), len(plan.rows), len(plan.position), len(plan.merged)
+        return cls(*sizes, plan.partials)
+
+    def holds(self, plan: AttentionPlan) -> bool:
+        """Whether `plan` fits."""
+        return all(have >= need for have, need in zip(self, PlanRoom.of(plan), strict=True))
+
+    def sections(self) -> list[tuple[int, int]]:
+        """Where the count of items, position, first, merged, the lists of rows and the items lie:
+        of each the first int and the one after its last. Items come last: they are seldom as many
+        as there is room for."""
+        sizes = [1, self.rows, self.rows, 3 * self.merged, self.listed, ITEM_WIDTH * self.items]
+        found, at = [], 0
+        for size in sizes:
+            found.append((at, at + size))
+            at += aligned(size)
+        return found
+
+    @property
+    def size(self) -> int:
+        """Ints of the packed form."""
+        return aligned(self.sections()[-1][1])
+
+    def pack(self, plan: AttentionPlan, out: Ints) -> int:
+        """Writes `plan`, which fits, to `out`; returns how many ints of it matter. What is merged
+        beyond the plan's is nothing."""
+        count = np.array([len(plan.items)], dtype=np.int32)
+        sections = self.sections()
+        (start, stop) = sections[3]
+        out[start + plan.merged.size : stop] = 0
+        parts = [count, plan.position, plan.first, plan.merged, plan.rows, plan.items]
+        for (start, _), part in zip(sections, parts, strict=True):
+            out[start : start + part.size] = part.ravel()
+        return sections[-1][0] + plan.items.size
+
+
 def plan_attention(
     query_start: Sequence[int],
     seq_len: Sequence[int],

@@ -1,11 +1,17 @@
-"""Which implementation an operator takes: torch's, or Triton's on a CUDA device where asked for."""
+"""Which implementation an operator takes: torch's, or Triton's on a CUDA device where asked for.
+And how what the host knows comes to a device."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 ASK = "ESPALIER_TRITON"
@@ -29,3 +35,17 @@ def _triton_compiles() -> bool:
 def power_of_2(count: int) -> int:
     """The least power of two that is not below `count`."""
     return 1 << max(0, count - 1).bit_length()
+
+
+def put(array: NDArray[Any], device: torch.device) -> Tensor:
+    """A copy of `array` on `device` that waits for nothing: to a GPU through pinned memory, which
+    torch keeps until the copy is made. On a CPU it may share the array's memory."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def put_ints(numbers: Sequence[int], device: torch.device) -> Tensor:
+    """`put` of int64."""
+    return put(np.array(numbers, dtype=np.int64), device)

@@ -103,7 +103,7 @@ def _loaded(command: list[str]) -> ctypes.CDLL:
     version = _run([command[0], "--version"])
     key = hashlib.sha256(SOURCE.read_bytes() + repr((version, command, _machine())).encode())
     name = f"native-{key.hexdigest()[:32]}.so"
-    folder = _folder()
+    folder = cache_folder()
     if folder is not None and (folder / name).exists():
         try:
             return ctypes.CDLL(str(folder / name))
@@ -132,9 +132,9 @@ def _run(command: list[str]) -> str:
     return done.stdout
 
 
-def _folder() -> Path | None:
-    """Where compiled code is kept: the user's own cache; None where there is none, and where others
-    could write to it, for it is run."""
+def cache_folder() -> Path | None:
+    """The user's own cache; None where there is none, and where others could write to it: what lies
+    there is run."""
     given = os.environ.get("XDG_CACHE_HOME", "")
     try:  # a relative path counts as none, says the XDG specification
         base = Path(given) if os.path.isabs(given) else Path.home() / ".cache"

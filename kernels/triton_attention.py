@@ -7,7 +7,6 @@ of two; what was cut in pieces is merged by the logarithms of the sums.
 """
 
 import math
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,24 +16,12 @@ import triton.language as tl
 from torch import Tensor
 
 from .attention import AttentionBatch
-from .attention_plan import ITEM_WIDTH, AttentionPlan, plan_attention
-from .device import power_of_2
+from .attention_plan import ITEM_WIDTH, PlanRoom, plan_attention
+from .device import power_of_2, put
+from .kv_quant import KVScales
+from .tuned import Tiles, tiles_for
 
 LOG2_E = math.log2(math.e)
-
-
-class Tiles(NamedTuple):
-    """split: keys of a piece. keys: keys read at once. few, many: packed query rows of a program
-    where every sequence has one row, and elsewhere. merged: partial results read at once."""
-
-    split: int = 256
-    keys: int = 64
-    few: int = 16
-    many: int = 64
-    merged: int = 16
-
-
-DEFAULT = Tiles()
 
 
 _MEMORY = 48 << 10
@@ -51,28 +38,44 @@ def block_sizes(tiles: Tiles, k_width: int, v_width: int, dtype: torch.dtype) ->
     return {"KEYS": keys, "BLOCK_K": block_k, "BLOCK_V": block_v}
 
 
-@dataclass(frozen=True)
-class _DevicePlan:
-    """An `AttentionPlan` as one buffer on the device, and views of it."""
+class DevicePlan(NamedTuple):
+    """A packed `AttentionPlan` on the device, and how to launch it: `programs` take its items in
+    turns, `packed` query rows each. room: of it; total [1]: how many items there are."""
 
-    plan: AttentionPlan
+    room: PlanRoom
     packed: int
-    items: Tensor
-    rows: Tensor
+    programs: int
+    total: Tensor
     position: Tensor
     first: Tensor
     merged: Tensor
+    rows: Tensor
+    items: Tensor
+
+    @classmethod
+    def of(cls, whole: Tensor, room: PlanRoom, packed: int, programs: int) -> "DevicePlan":
+        """Views of the packed form `whole`, int32."""
+        views = [whole[start:stop] for start, stop in room.sections()]
+        return cls(room, packed, programs, *views)
 
 
-def _device_plan(
-    batch: AttentionBatch, group: int, window: int | None, tiles: Tiles
-) -> _DevicePlan:
+def packed_rows(tiles: Tiles, group: int, *, lone: bool) -> int:
+    """Packed query rows of a program. lone: each sequence has one row, and nothing is shared."""
+    return max(tiles.few if lone else tiles.many, power_of_2(group))
+
+
+def plan_key(group: int, window: int | None, tiles: Tiles) -> tuple[int, int | None, Tiles]:
+    """What layers have in common that run from the same plan, in `AttentionBatch.device_plans`."""
+    return group, window, tiles
+
+
+def _device_plan(batch: AttentionBatch, group: int, window: int | None, tiles: Tiles) -> DevicePlan:
     """The plan of `batch` for layers with this window, copied to the device once."""
-    key = (group, window, tiles)
-    found = batch.device_plans.get(key)
+    key = plan_key(group, window, tiles)
+    found: DevicePlan | None = batch.device_plans.get(key)
     if found is None:
         lone = batch.query_start[-1] == len(batch.seq_len) and not batch.shared
-        packed = max(tiles.few if lone else tiles.many, power_of_2(group))
+        packed = packed_rows(tiles, group, lone=lone)
         plan = plan_attention(
             batch.query_start,
             batch.seq_len,
@@ -82,20 +85,22 @@ def _device_plan(
             window=window,
             shared=batch.shared,
         )
-        parts = [plan.items, plan.rows, plan.position, plan.first, plan.merged]
-        whole = torch.from_numpy(np.concatenate([part.ravel() for part in parts]))
-        views = whole.to(batch.slot_tables.device).split([part.size for part in parts])
-        found = batch.device_plans[key] = _DevicePlan(plan, packed, *views)
+        room = PlanRoom.of(plan)
+        whole = np.empty(room.size, dtype=np.int32)
+        room.pack(plan, whole)
+        there = put(whole, batch.slot_tables.device)
+        found = batch.device_plans[key] = DevicePlan.of(there, room, packed, len(plan.items))
     return found
 
 
 # fmt: off
 @triton.jit
 def _mix(
-    query, place, k, v, table_at, begin, end, scale, softcap, window, k_slot, v_slot,
+    query, place, k, v, k_scales, v_scales, table_at, begin, end, scale, softcap, window,
+    k_slot, v_slot, scale_slot,
     K_WIDTH: tl.constexpr, V_WIDTH: tl.constexpr, PACKED: tl.constexpr, KEYS: tl.constexpr,
     BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, HAS_CAP: tl.constexpr, HAS_WINDOW: tl.constexpr,
-    LOG2_E: tl.constexpr,
+    HAS_SCALES: tl.constexpr, LOG2_E: tl.constexpr,
 ):
     """The mean of the values of keys begin <= n < end that each packed row sees, and the logarithm
     of the sum of its weights, of base 2."""
@@ -111,7 +116,9 @@ def _mix(
             k + slot[None, :] * k_slot + wide_k[:, None],
             mask=inside[None, :] & (wide_k < K_WIDTH)[:, None], other=0.0,
         )
-        score = tl.dot(query, key, input_precision="ieee") * scale
+        score = tl.dot(query, key.to(query.dtype), input_precision="ieee") * scale
+        if HAS_SCALES:
+            score *= tl.load(k_scales + slot * scale_slot, mask=inside, other=0.0)[None, :]
         if HAS_CAP:
             score = softcap * LOG2_E * (1.0 - 2.0 / (tl.exp(2.0 / softcap * score) + 1.0))
         else:
@@ -129,23 +136,25 @@ def _mix(
             v + slot[:, None] * v_slot + wide_v[None, :],
             mask=inside[:, None] & (wide_v < V_WIDTH)[None, :], other=0.0,
         )
+        if HAS_SCALES:
+            weight *= tl.load(v_scales + slot * scale_slot, mask=inside, other=0.0)[None, :]
         mixed = mixed * fade[:, None]
-        mixed += tl.dot(weight.to(value.dtype), value, input_precision="ieee")
+        mixed += tl.dot(weight.to(query.dtype), value.to(query.dtype), input_precision="ieee")
         top = higher
     return mixed / tl.where(total == 0.0, 1.0, total)[:, None], top + tl.log2(total)
 
 
 @triton.jit
-def _attend_kernel(
-    q, k, v, out, partial, partial_sum, tables, items, listed, position, first, sinks,
-    scale, softcap, window, split,
-    q_row, q_head, k_slot, k_head, v_slot, v_head, table_row,
+def _attend(
+    q, k, v, k_scales, v_scales, out, partial, partial_sum, tables, item, listed, position, first,
+    sinks, scale, softcap, window, split,
+    q_row, q_head, k_slot, k_head, v_slot, v_head, scale_slot, table_row,
     HEADS: tl.constexpr, GROUP: tl.constexpr, K_WIDTH: tl.constexpr, V_WIDTH: tl.constexpr,
     PACKED: tl.constexpr, KEYS: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
-    ITEM: tl.constexpr, HAS_CAP: tl.constexpr, HAS_SINKS: tl.constexpr, HAS_WINDOW: tl.constexpr,
-    LOG2_E: tl.constexpr,
+    HAS_CAP: tl.constexpr, HAS_SINKS: tl.constexpr, HAS_WINDOW: tl.constexpr,
+    HAS_SCALES: tl.constexpr, LOG2_E: tl.constexpr,
 ):
-    item = items + tl.program_id(0) * ITEM
+    """One item, of one KV head."""
     kv_head = tl.program_id(1)
     rows_at, rows, table = tl.load(item), tl.load(item + 1), tl.load(item + 2)
     begin, end, piece = tl.load(item + 3), tl.load(item + 4), tl.load(item + 5)
@@ -162,8 +171,11 @@ def _attend_kernel(
     )
     mixed, summed = _mix(  # pyright: ignore[reportGeneralTypeIssues]
         query, place, k + kv_head * k_head, v + kv_head * v_head,
-        tables + table.to(tl.int64) * table_row, begin, end, scale, softcap, window, k_slot, v_slot,
-        K_WIDTH, V_WIDTH, PACKED, KEYS, BLOCK_K, BLOCK_V, HAS_CAP, HAS_WINDOW, LOG2_E,
+        k_scales + kv_head if HAS_SCALES else k_scales,
+        v_scales + kv_head if HAS_SCALES else v_scales,
+        tables + table.to(tl.int64) * table_row, begin, end, scale, softcap, window,
+        k_slot, v_slot, scale_slot,
+        K_WIDTH, V_WIDTH, PACKED, KEYS, BLOCK_K, BLOCK_V, HAS_CAP, HAS_WINDOW, HAS_SCALES, LOG2_E,
     )
     has = (wide_v < V_WIDTH)[None, :]
     if piece < 0:
@@ -180,6 +192,28 @@ def _attend_kernel(
         at = (tl.load(first + row, mask=real, other=0) + piece).to(tl.int64) * HEADS + head
         tl.store(partial + at[:, None] * V_WIDTH + wide_v[None, :], mixed, mask=sees[:, None] & has)
         tl.store(partial_sum + at, summed, mask=sees)
+
+
+@triton.jit
+def _attend_kernel(
+    q, k, v, k_scales, v_scales, out, partial, partial_sum, tables,
+    count, items, listed, position, first,
+    sinks, scale, softcap, window, split,
+    q_row, q_head, k_slot, k_head, v_slot, v_head, scale_slot, table_row,
+    HEADS: tl.constexpr, GROUP: tl.constexpr, K_WIDTH: tl.constexpr, V_WIDTH: tl.constexpr,
+    PACKED: tl.constexpr, KEYS: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr,
+    ITEM: tl.constexpr, HAS_CAP: tl.constexpr, HAS_SINKS: tl.constexpr, HAS_WINDOW: tl.constexpr,
+    HAS_SCALES: tl.constexpr, LOG2_E: tl.constexpr,
+):
+    # Programs take turns: in a CUDA graph there are as many, however many items there are.
+    for at in range(tl.program_id(0), tl.load(count), tl.num_programs(0)):
+        _attend(
+            q, k, v, k_scales, v_scales, out, partial, partial_sum, tables,
+            items + at * ITEM, listed, position, first, sinks, scale, softcap, window, split,
+            q_row, q_head, k_slot, k_head, v_slot, v_head, scale_slot, table_row,
+            HEADS, GROUP, K_WIDTH, V_WIDTH, PACKED, KEYS, BLOCK_K, BLOCK_V,
+            HAS_CAP, HAS_SINKS, HAS_WINDOW, HAS_SCALES, LOG2_E,
+        )  # fmt: skip
 # fmt: on
 
 
@@ -200,6 +234,8 @@ def _merge_kernel(
     entry = merged + tl.program_id(0) * 3
     head = tl.program_id(1)
     row, first, count = tl.load(entry), tl.load(entry + 1), tl.load(entry + 2)
+    if count == 0:
+        return
     wide = tl.arange(0, BLOCK_V)
     has = wide < V_WIDTH
     top = float("-inf")
@@ -238,35 +274,44 @@ def paged_attention(
     window: int | None = None,
     softcap: float | None = None,
     sinks: Tensor | None = None,
-    tiles: Tiles = DEFAULT,
+    scales: KVScales | None = None,
+    tiles: Tiles | None = None,
 ) -> Tensor:
     """See `attention.paged_attention_reference`. `batch.shared` is read once for all who share it.
-    The last dimension of q and of the caches lies in order."""
+    The last dimension of q and of the caches lies in order. tiles: None takes those that were
+    measured to be the fastest on this device (`tuned.py`)."""
     heads, kv_heads = q.shape[1], k_cache.shape[1]
     v_width = v_cache.shape[2]
     group = heads // kv_heads
+    if tiles is None:
+        tiles = tiles_for(q, k_cache, v_cache)
     plan = _device_plan(batch, group, window, tiles)
     out = torch.empty((q.shape[0], heads, v_width), dtype=q.dtype, device=q.device)
-    partials = plan.plan.partials
+    partials = plan.room.partials
     partial = torch.empty((partials, heads, v_width), dtype=torch.float32, device=q.device)
     partial_sum = torch.empty((partials, heads), dtype=torch.float32, device=q.device)
     assert q.stride(2) == k_cache.stride(2) == v_cache.stride(2) == 1
-    sizes = block_sizes(tiles, q.shape[2], v_width, k_cache.dtype)
+    if scales is not None:
+        assert scales.k.stride() == scales.v.stride()
+        assert scales.k.stride(1) == 1
+    k_scales, v_scales = (None, None) if scales is None else scales
+    sizes = block_sizes(tiles, q.shape[2], v_width, q.dtype)
     launch: Any = _attend_kernel
-    launch[(len(plan.plan.items), kv_heads)](
-        q, k_cache, v_cache, out, partial, partial_sum, batch.slot_tables,
-        plan.items, plan.rows, plan.position, plan.first, sinks,
+    launch[(plan.programs, kv_heads)](
+        q, k_cache, v_cache, k_scales, v_scales, out, partial, partial_sum, batch.slot_tables,
+        plan.total, plan.items, plan.rows, plan.position, plan.first, sinks,
         scale, softcap or 1.0, window or 0, tiles.split,
         *q.stride()[:2], *k_cache.stride()[:2], *v_cache.stride()[:2],
-        batch.slot_tables.stride(0),
+        0 if scales is None else scales.k.stride(0), batch.slot_tables.stride(0),
         HEADS=heads, GROUP=group, K_WIDTH=q.shape[2], V_WIDTH=v_width,
         PACKED=plan.packed, ITEM=ITEM_WIDTH,
         HAS_CAP=softcap is not None, HAS_SINKS=sinks is not None,
-        HAS_WINDOW=window is not None, LOG2_E=LOG2_E, **sizes,
+        HAS_WINDOW=window is not None, HAS_SCALES=scales is not None, LOG2_E=LOG2_E,
+        num_warps=tiles.warps, num_stages=tiles.stages, **sizes,
     )  # fmt: skip
     if partials:
         launch = _merge_kernel
-        launch[(len(plan.plan.merged), heads)](
+        launch[(plan.room.merged, heads)](
             partial, partial_sum, plan.merged, out, sinks,
             HEADS=heads, V_WIDTH=v_width, BLOCK_V=sizes["BLOCK_V"], MERGED=tiles.merged,
             HAS_SINKS=sinks is not None, LOG2_E=LOG2_E,

@@ -10,7 +10,8 @@ that another sequence's row fills in the same step.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +27,8 @@ class ForwardBatch:
     the last row of the sequence sees; its rows are the last of these positions. slot_tables
     [.., >= max(seq_len)] int64: slot of each position; entries from seq_len on may be any valid
     slot. table_of (B host ints): the sequences' rows of it; None: 0, 1, ... logits_at [N] int64:
-    rows of T. shared: runs of positions that sequences have in the same slots.
+    rows of T. shared: runs of positions that sequences have in the same slots. attention_plans:
+    `AttentionBatch.device_plans`, where a CUDA graph has them on the device already.
     """
 
     input_ids: Tensor
@@ -40,6 +42,7 @@ class ForwardBatch:
     hidden_at: Tensor | None = None
     hidden: Tensor | None = None
     shared: Sequence[SharedRun] = ()
+    attention_plans: dict[Any, Any] = field(default_factory=dict)
 
     @classmethod
     def from_host(

@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ..kernels.device import put, put_ints, uses_triton
 from .plan import SeatParams
 
 _MOST = 1e28
@@ -50,14 +52,18 @@ class BiasTable:
             banned = [token for token, value in bias if value == -math.inf]
             self._bans[seat] = self._changes(banned, [_BANNED] * len(banned))
         if params.banned:
-            held = self._changes(params.banned, [_HELD] * len(params.banned))
+            tokens = list(dict.fromkeys(params.banned))
+            held = self._changes(tokens, [_HELD] * len(tokens))
             self._held[seat] = held._replace(before=params.first + params.min_tokens)
 
-    def _changes(self, tokens: list[int] | tuple[int, ...], values: list[float]) -> _Changes:
-        return _Changes(
-            torch.tensor(tokens, dtype=torch.int64, device=self._device),
-            torch.tensor(values, device=self._device),
-        )
+    def _changes(self, tokens: list[int], values: list[float]) -> _Changes:
+        given = np.array(values, dtype=np.float32)
+        return _Changes(put_ints(tokens, self._device), put(given, self._device))
+
+    def asked(self, seats: list[int]) -> bool:
+        """Whether any of the seats has a bias, a ban or tokens held back."""
+        tables = self._biases, self._bans, self._held
+        return any(seat in table for table in tables if table for seat in seats)
 
     def bias(self, logits: Tensor, seats: list[int]) -> None:
         """Add the seats' biases, in place. logits [S, V]."""
@@ -82,7 +88,19 @@ class BiasTable:
         if not table:
             return False
         found = [(i, table[seat]) for i, seat in enumerate(seats) if seat in table]
-        for i, (tokens, values, before) in found:
-            if before is None or positions is None or positions[i] < before:
-                logits[i].index_add_(0, tokens, values)
+        holding = [
+            (i, change)
+            for i, change in found
+            if change.before is None or positions is None or positions[i] < change.before
+        ]
+        if holding and uses_triton(logits):  # one kernel, however many rows
+            from ..kernels import triton_sampling
+
+            rows = np.repeat([i for i, _ in holding], [len(c.tokens) for _, c in holding])
+            tokens = torch.cat([change.tokens for _, change in holding])
+            values = torch.cat([change.values for _, change in holding])
+            triton_sampling.add(logits, put(rows, logits.device), tokens, values)
+        else:
+            for i, change in holding:
+                logits[i].index_add_(0, change.tokens, change.values)
         return bool(found)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..errors import ModelLoadError
+from ..errors import ModelLoadError, NotSupportedError
 from ..types import Chunk
 from .capacity import choose_context, choose_slots, scored_rows, step_bytes
 from .core import EngineCore
@@ -23,7 +23,10 @@ from .tokenizer import Tokenizer
 from .validation import not_deterministic
 
 if TYPE_CHECKING:
+    import torch
+
     from ..grammar.compiler import GrammarCompiler
+    from .decode_graphs import GraphOptions
     from .kv_cache import HostKV, KVCache
     from .models import CausalLM
 
@@ -52,6 +55,9 @@ def build(options: EngineOptions, emit: Callable[[Chunk], None], grammars: Gramm
 def _build_null(
     options: EngineOptions, emit: Callable[[Chunk], None], grammars: GrammarService
 ) -> Built:
+    if options.kv_dtype != "auto" or options.cuda_graphs:
+        asked = "cuda_graphs" if options.cuda_graphs else "kv_dtype"
+        raise NotSupportedError('model "null" computes nothing', where=asked)
     tokenizer = load_tokenizer(options)
     capacity = options.max_total_tokens or _NULL_CAPACITY // options.page_size * options.page_size
     vocab = options.vocab_size if tokenizer is None else tokenizer.vocab_size
@@ -72,6 +78,7 @@ def _build_model(
 ) -> Built:
     import torch
 
+    from .dtypes import resolve_kv_dtype
     from .kv_cache import KVCache
     from .models import load_model
     from .torch_runner import TorchRunner
@@ -86,15 +93,17 @@ def _build_model(
     tokenizer = load_tokenizer(options)
     loaded = time.perf_counter()
     config, dtype = model.config, model.dtype
+    kept = resolve_kv_dtype(options.kv_dtype, dtype)
     capacity, line = choose_slots(
         options.max_total_tokens,
-        model.kv_layout.bytes_per_token(dtype),
+        model.kv_layout.bytes_per_token(kept),
         options.page_size,
         torch.device(device),
         work=_work(options, model) if device.startswith("cuda") else 0,
     )
     context = choose_context(options.context_length, config.context_length, capacity)
-    kv = KVCache(model.kv_layout, capacity, device, dtype)
+    kv = KVCache(model.kv_layout, capacity, device, kept)
+    graphs = graph_options(options, kv.device)
     host, lines = _host_kv(options, kv)
     pages = -(-context // options.page_size)  # a table holds whole pages
     runner = TorchRunner(
@@ -104,6 +113,7 @@ def _build_model(
         max_context=pages * options.page_size,
         deterministic=options.deterministic,
         host=host,
+        graphs=graphs,
     )
     info = EngineInfo(
         model=options.model,
@@ -113,7 +123,7 @@ def _build_model(
         page_size=options.page_size,
         device=str(device),
         dtype=str(dtype).removeprefix("torch."),
-        kv_cache=". ".join([line, *lines]),
+        kv_cache=". ".join([line + (f", as {options.kv_dtype}" if kv.quantised else ""), *lines]),
     )
     built = _assemble(
         options,
@@ -127,6 +137,32 @@ def _build_model(
     )
     info.seconds = {"model": loaded - started, "engine": time.perf_counter() - loaded}
     return built
+
+
+def graph_options(options: EngineOptions, device: torch.device) -> GraphOptions | None:
+    """How to capture decode steps, if that is asked for. Raises NotSupportedError where it cannot
+    be."""
+    if not options.cuda_graphs:
+        return None
+    import torch
+
+    from ..kernels.device import ASK, uses_triton
+
+    if device.type != "cuda":
+        raise NotSupportedError(
+            "CUDA graphs run on a GPU", got=f"device={device}", where="cuda_graphs"
+        )
+    if not uses_triton(torch.empty(0, device=device)):
+        raise NotSupportedError(
+            "CUDA graphs hold Triton's kernels",
+            got=f"{ASK} unset, or no triton",
+            where="cuda_graphs",
+            hint=f"Set {ASK}=1 in the engine's environment.",
+        )
+    from .decode_graphs import CudaCapture, GraphOptions
+
+    processors = torch.cuda.get_device_properties(device).multi_processor_count
+    return GraphOptions(options.page_size, 8 * processors, CudaCapture())
 
 
 def _host_kv(options: EngineOptions, kv: KVCache) -> tuple[HostKV | None, list[str]]:
@@ -213,13 +249,23 @@ def _work(options: EngineOptions, model: CausalLM) -> int:
     slots for each sequence."""
     config = model.config
     context = options.context_length or config.context_length
-    return options.max_running * context * 8 + step_bytes(
+    sizes = {
+        "hidden_size": config.hidden_size,
+        "vocab_size": config.vocab_size,
+        "itemsize": model.dtype.itemsize,
+    }
+    held = options.max_running * context * 8
+    if options.cuda_graphs:
+        from .decode_graphs import CapturableLM, graph_bytes
+
+        if isinstance(model, CapturableLM):
+            heads, v_width = model.config.num_heads, model.kv_layout.layers[0].v_width
+            held += graph_bytes(seats=options.max_running, heads=heads, v_width=v_width, **sizes)
+    return held + step_bytes(
         rows=options.step_tokens,
         samples=options.max_running,
         scored=scored_rows(options.step_tokens, config.vocab_size),
-        hidden_size=config.hidden_size,
-        vocab_size=config.vocab_size,
-        itemsize=model.dtype.itemsize,
+        **sizes,
     )
 
 

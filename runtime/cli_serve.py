@@ -65,6 +65,8 @@ def configure_engine(group: argparse._ArgumentGroup) -> None:
     add("--tokenizer", "--tokenizer-path", metavar="FOLDER")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N")
     add("--dtype", default="auto", type=_dtype, choices=["auto", "float32", "bfloat16", "float16"])
+    add("--kv-dtype", "--kv-cache-dtype", default="auto", type=_kv_dtype,
+        choices=["auto", "fp8_e4m3", "int8"], help="of the KV cache; auto: as --dtype")  # fmt: skip
     add("--context-length", "--max-model-len", type=count, metavar="TOKENS",
         help="that a sequence may have; 8K is 8192")  # fmt: skip
     add("--max-total-tokens", type=count, metavar="TOKENS", help="slots of the KV cache")
@@ -83,6 +85,8 @@ def configure_engine(group: argparse._ArgumentGroup) -> None:
         help="plan a step while the one before it runs (the default on CUDA)")  # fmt: skip
     add("--no-overlap", "--no-async-scheduling", "--disable-overlap-schedule", dest="no_overlap",
         action="store_true")  # fmt: skip
+    add("--cuda-graphs", action="store_true",
+        help="for steps that only decode; needs ESPALIER_TRITON=1")  # fmt: skip
     add("--no-radix-cache", "--disable-radix-cache", "--no-enable-prefix-caching",
         action="store_true", help="share no prefixes")  # fmt: skip
     add("--deterministic", "--enable-deterministic-inference", action="store_true")
@@ -148,6 +152,8 @@ def check(args: argparse.Namespace) -> None:
         ("--overlap", "--no-overlap"): bool(args.overlap) and args.no_overlap,
         ("--enable-prefix-caching", "--no-radix-cache"): args.no_radix_cache
         and cli_others.asked(args, "--enable-prefix-caching"),
+        ("--cuda-graphs", "--enforce-eager"): args.cuda_graphs
+        and cli_others.asked(args, "--enforce-eager"),
         ("--host-total-tokens", "--no-radix-cache"): args.no_radix_cache
         and args.host_total_tokens > 0,
     }
@@ -173,6 +179,8 @@ def options_of(args: argparse.Namespace, model: str) -> EngineOptions:
         tokenizer=args.tokenizer,
         device=args.device,
         dtype=args.dtype,
+        kv_dtype=args.kv_dtype,
+        cuda_graphs=args.cuda_graphs,
         context_length=args.context_length,
         max_total_tokens=args.max_total_tokens,
         host_total_tokens=args.host_total_tokens,
@@ -236,6 +244,11 @@ def name_of(model: str) -> str:
 def _dtype(text: str) -> str:
     """A number type, also as torch's users call it."""
     return {"half": "float16", "float": "float32"}.get(text, text)
+
+
+def _kv_dtype(text: str) -> str:
+    """A number type of the cache, also as vLLM calls it."""
+    return {"fp8": "fp8_e4m3"}.get(text, text)
 
 
 def _keys(file: str | None, flag: str, variable: str) -> list[str]:

@@ -31,6 +31,14 @@ def resolve_dtype(
     return chosen
 
 
+_KV_DTYPES = {"fp8_e4m3": torch.float8_e4m3fn, "int8": torch.int8}
+
+
+def resolve_kv_dtype(kv_dtype: str, computed: torch.dtype) -> torch.dtype:
+    """What keys and values are kept in: "auto" is what the model computes in."""
+    return _KV_DTYPES.get(kv_dtype, computed)
+
+
 def native_on_cpu(dtype: torch.dtype) -> bool:
     """Whether this CPU has instructions for `dtype`; without them it is slower than float32."""
     if dtype == torch.float32:

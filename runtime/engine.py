@@ -1,7 +1,6 @@
-"""`espalier.Engine`: what users hold. Needs no torch in the caller's process.
-
-The engine itself lives in a child process (docs/adr/0003), or with `inline=True` in the caller's
-thread, where whoever waits for a result also does the steps.
+"""`espalier.Engine`: what users hold. Needs no torch in the caller's process: the engine itself
+lives in a child process (docs/adr/0003), or with `inline=True` in the caller's thread, where
+whoever waits for a result also does the steps.
 """
 
 from __future__ import annotations
@@ -40,8 +39,8 @@ class Engine:
     """A running model. A context manager; also closed when collected.
 
     model: "sprig" (embedded), "null" (no arithmetic), a folder, or a hub id. inline: run in this
-    thread instead of a child process. seed: draws the seeds of requests that bring none.
-    The other options are those of `EngineOptions`.
+    thread instead of a child process. seed: draws the seeds of requests that bring none. The other
+    options are those of `EngineOptions`.
 
         with Engine("sprig") as engine:
             [result] = engine.generate("Once", SamplingParams(max_tokens=8))
@@ -75,14 +74,15 @@ class Engine:
         context_length: int | None = None,
         drafts: bool = True,
         schedule_policy: str = "lpm",
+        kv_dtype: str = "auto",
+        cuda_graphs: bool = False,
         **unknown: object,
     ) -> None:
         fields = EngineOptions.__struct_fields__
         given = {name: value for name, value in locals().items() if name in fields}
         check_names("Engine", unknown, fields)
         given |= {"model": str(model), "namespace_shares": namespace_shares or {}}
-        if isinstance(tokenizer, os.PathLike):
-            given["tokenizer"] = os.fspath(tokenizer)
+        given["tokenizer"] = None if tokenizer is None else os.fspath(tokenizer)
         self._builder = RequestBuilder(seed)
         self._encoder = PromptEncoder(given["tokenizer"] or given["model"], beside=not inline)
         self._exchange = Exchange(EngineOptions(**given), inline=inline)

@@ -29,6 +29,10 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     when they are evicted; 0: none. context_length: tokens that a sequence may have; None: the
     model's. A LongRoPE model's are those of its original context; asked for more, it turns all
     sequences by its factors for long ones.
+    kv_dtype: what keys and values are kept in: "auto", as the model computes; "fp8_e4m3" or "int8":
+    half of bfloat16's memory, with a scale per token and head (docs/serve.md says what it costs).
+    cuda_graphs: run steps that only decode as CUDA graphs (decode_graphs.py), on a GPU and by
+    Triton's kernels (ESPALIER_TRITON=1).
     drafts: guess the tokens of what a grammar forces and verify several in one step (drafts.py).
     schedule_policy: who is let in first among requests of one priority: "lpm" the longest cached
     prefix, then arrival; "fcfs" arrival; "random" drawn once for each.
@@ -54,6 +58,8 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     context_length: int | None = None
     drafts: bool = True
     schedule_policy: SchedulePolicy = "lpm"
+    kv_dtype: Literal["auto", "fp8_e4m3", "int8"] = "auto"
+    cuda_graphs: bool = False
 
     def check(self) -> None:
         """Raise for what cannot be."""

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..kernels.device import put, uses_triton
 from ..kernels.sampling import penalise
 from .plan import SeatParams
 
@@ -39,10 +40,10 @@ class PenaltyTable:
         repetition = min(max(asked.repetition, 1 / _MOST), _MOST)  # never infinity times zero
         self._factors[:, seat] = repetition, asked.frequency, asked.presence
         self._seen[row] = False
-        self._seen[row, torch.from_numpy(asked.prompt).to(self._seen.device)] = True
+        self._seen[row, put(asked.prompt, self._seen.device)] = True
         generated = torch.from_numpy(asked.generated)
         counts = torch.bincount(generated, minlength=self._counts.shape[1])
-        self._counts[row] = counts.to(self._counts)
+        self._counts[row] = put(counts.int().numpy(), self._counts.device)
 
     def _take_row(self) -> int:
         if not self._free:
@@ -62,17 +63,17 @@ class PenaltyTable:
         asking, rows = self._asking(seats)
         if not len(asking):
             return
-        put = torch.from_numpy
         device = logits.device
-        factors = put(self._factors[:, np.array(seats)[asking]]).to(device)
-        which, rows_there = put(asking).to(device), put(rows).to(device)
+        repetition, frequency, presence = put(self._factors[:, np.array(seats)[asking]], device)
+        given = {"repetition": repetition, "frequency": frequency, "presence": presence}
+        which, rows_there = put(asking, device), put(rows, device)
+        if uses_triton(logits):
+            from ..kernels import triton_sampling
+
+            triton_sampling.penalise(logits, which, self._counts, self._seen, rows_there, **given)
+            return
         logits[which] = penalise(
-            logits[which],
-            self._counts[rows_there],
-            self._seen[rows_there],
-            repetition=factors[0],
-            frequency=factors[1],
-            presence=factors[2],
+            logits[which], self._counts[rows_there], self._seen[rows_there], **given
         )
 
     def count(self, tokens: Tensor, seats: list[int]) -> None:
@@ -80,9 +81,12 @@ class PenaltyTable:
         asking, rows = self._asking(seats)
         if not len(asking):
             return
-        device = tokens.device
-        chosen = tokens[torch.from_numpy(asking).to(device)]
-        self._counts[torch.from_numpy(rows).to(device), chosen] += 1
+        chosen = tokens[put(asking, tokens.device)]
+        self._counts[put(rows, tokens.device), chosen] += 1
+
+    def asked(self, seats: list[int]) -> bool:
+        """Whether any of the seats asks for penalties."""
+        return len(self._asking(seats)[0]) > 0
 
     def _asking(self, seats: list[int]) -> tuple[np.ndarray, np.ndarray]:
         """Which of the samples ask for penalties, and the rows of their seats."""

@@ -98,6 +98,11 @@ class Rotary:
         self._cos = torch.cat((cos, cos), dim=1).unsqueeze(1).to(self._device, self._dtype)
         self._sin = torch.cat((-sin, sin), dim=1).unsqueeze(1).to(self._device, self._dtype)
 
+    def reserve(self, positions: int) -> None:
+        """Make the table as long as that now."""
+        if positions > len(self._cos):
+            self._grow(positions)
+
     def __call__(self, positions: Tensor, end: int) -> tuple[Tensor, Tensor]:
         """cos and sin [T, 1, D] of `positions` [T], all of which are below `end`."""
         if end > len(self._cos):

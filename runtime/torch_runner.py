@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -11,17 +11,19 @@ import torch
 from torch import Tensor
 
 from ..kernels.attention_plan import SharedRun
+from ..kernels.device import put, put_ints
 from ..kernels.native import library
-from ..kernels.sampling import HOTTEST, mask_logits, masked_greedy, masked_sample, noise_keys
 from .batch import ForwardBatch
-from .biases import BiasTable
 from .fixed_shapes import BLOCK, forward_mixed
 from .kv_cache import HostKV, KVCache
 from .model_runner import Masks
 from .models import CausalLM
-from .penalties import PenaltyTable
 from .plan import Plan, SeatParams, StepOutput, TableGrowth
 from .pooling import sum_rows
+from .sampler import Sampled, Sampler
+
+if TYPE_CHECKING:
+    from .decode_graphs import DecodeGraphs, GraphOptions, Ready
 
 _SCORED = 64  # rows whose log probabilities are made at once: they are copies of the logits
 
@@ -29,12 +31,18 @@ _SCORED = 64  # rows whose log probabilities are made at once: they are copies o
 class _Launched(msgspec.Struct):
     plan: Plan
     logits: Tensor | None
-    tokens: Tensor | None = None
-    near: Tensor | None = None
-    banned: Tensor | None = None
-    broken: Tensor | None = None
+    sampled: Sampled | None = None
     pooled: Tensor | None = None
-    sampled: torch.cuda.Event | None = None
+    read: _Read | None = None
+    ready: Any = None  # of decode_graphs.py, where a graph runs the step
+
+
+class _Read(msgspec.Struct):
+    """What was sampled on its way to the host's pinned memory `numbers` [4, S]; complete when
+    `there` has come."""
+
+    numbers: Tensor
+    there: torch.cuda.Event
 
 
 class TorchRunner:
@@ -49,6 +57,7 @@ class TorchRunner:
         max_context: int,
         deterministic: bool = False,
         host: HostKV | None = None,
+        graphs: GraphOptions | None = None,
     ) -> None:
         self.model = model
         self.kv = kv
@@ -57,21 +66,23 @@ class TorchRunner:
         # The seats whose rows run in fixed shapes; all of them in an engine that promises it.
         self._fixed = set(range(max_running)) if deterministic else set[int]()
         self._always_fixed = deterministic
-        self._tables = torch.zeros((max_running, max_context + BLOCK), dtype=torch.int64)
+        seats = max_running if graphs is None else max_running + 1  # one that nobody has
+        self._tables = torch.zeros((seats, max_context + BLOCK), dtype=torch.int64)
         self._tables = self._tables.to(self.device)
         # On a CPU the same memory, which numpy writes in a fraction of the time.
         self._in_memory = self._tables.numpy() if self.device.type == "cpu" else None
         if self.device.type == "cpu":  # compiled now, not when the first request waits
             for dtype in (model.dtype, torch.float32):
                 library(dtype)
-        self._last = torch.zeros(max_running, dtype=torch.int64, device=self.device)
+        self._last = torch.zeros(seats, dtype=torch.int64, device=self.device)
         self._params: list[SeatParams | None] = [None] * max_running
-        self._floats = np.zeros((3, max_running), dtype=np.float32)  # temperature, top_p, min_p
-        self._ints = np.zeros((3, max_running), dtype=np.int64)  # top_k, seed, index
-        self._warm = set[int]()  # seats with a temperature
-        self._pool = torch.zeros((0, 0), dtype=torch.int32, device=self.device)
-        self._penalties = PenaltyTable(max_running, model.config.vocab_size, self.device)
-        self._biases = BiasTable(self.device)
+        self._sampler = Sampler(seats, model.config.vocab_size, self.device)
+        self._graphs: DecodeGraphs | None = None
+        if graphs is not None:
+            from .decode_graphs import DecodeGraphs
+
+            parts = model, kv, self._sampler, self._tables, self._last
+            self._graphs = DecodeGraphs(*parts, graphs)
 
     @torch.inference_mode()
     def launch(self, plan: Plan) -> _Launched:
@@ -81,9 +92,12 @@ class TorchRunner:
         for params in plan.new_seats:
             self._sit(params)
         for delta in plan.deltas:
-            slots = torch.from_numpy(delta.slots)
             stop = delta.start + len(delta.slots)
-            self._tables[delta.seat, delta.start : stop] = slots.to(self.device)
+            self._tables[delta.seat, delta.start : stop] = put(delta.slots, self.device)
+        if self._graphs is not None and self._fixed.isdisjoint(plan.seats):
+            ready = self._graphs.takes(plan)
+            if ready is not None:
+                return self._launch_graph(self._graphs, ready, plan)
         if plan.growth is not None:
             self._grow(plan.growth)
         if not plan.positions:
@@ -98,76 +112,29 @@ class TorchRunner:
     @torch.inference_mode()
     def sample(self, handle: _Launched, masks: Masks) -> None:
         plan = handle.plan
-        self._update_pool(masks)
+        self._sampler.update_pool(masks)
         if not plan.sample_from:
             return
         assert handle.logits is not None
-        logits = handle.logits.index_select(0, self._index(plan.sample_from))
-        handle.broken = logits.sum(dim=-1).isnan()
-        seats = plan.sample_seats
-        self._biases.bias(logits, seats)
-        self._penalties.apply(logits, seats)
-        bans = self._biases.ban(logits, seats, plan.sample_positions)
-        if masks.samples:  # these logits are a copy of this step's
-            mask_logits(logits, self._pool, self._index(masks.rows), self._index(masks.samples))
-        alone = [i for i, seat in enumerate(seats) if seat in self._fixed] if self._fixed else []
-        if not alone:
-            handle.tokens, handle.near = self._choose(logits, plan)
-        else:
-            groups = [[i] for i in alone]
-            if len(alone) < len(seats):
-                groups.append([i for i, seat in enumerate(seats) if seat not in self._fixed])
-            handle.tokens = torch.empty(len(seats), dtype=torch.int64, device=self.device)
-            handle.near = torch.empty(len(seats), dtype=torch.bool, device=self.device)
-            for group in groups:
-                at = self._index(group)
-                handle.tokens[at], handle.near[at] = self._choose(logits[at], plan, group)
-        if bans:
-            chosen = logits.gather(1, handle.tokens.unsqueeze(1)).squeeze(1)
-            handle.banned = self._biases.refused(chosen)
-        self._last[self._index(seats)] = handle.tokens
-        self._penalties.count(handle.tokens, seats)
+        found = None
+        if handle.ready is not None and self._graphs is not None:
+            found = self._graphs.sample(handle.ready, plan, masks)
+        if found is None:
+            found = self._sampler.sample(handle.logits, plan, masks, self._fixed)
+            self._last[self._index(plan.sample_seats)] = found.tokens
+        handle.sampled = found
         if self.device.type == "cuda":
-            handle.sampled = torch.cuda.Event()
-            handle.sampled.record()
+            handle.read = _read(found)
 
     def ready(self, handle: _Launched) -> bool:
-        return handle.sampled is None or handle.sampled.query()
-
-    def _choose(
-        self, logits: Tensor, plan: Plan, which: list[int] | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Tokens and near ties of the samples `which` (None: all), whose masked logits these
-        are."""
-        samples = range(len(plan.sample_seats)) if which is None else which
-        seats = [plan.sample_seats[i] for i in samples]
-        if self._warm.isdisjoint(seats):
-            return masked_greedy(logits, None)
-        temperature, top_p, min_p = self._floats[:, seats]
-        top_k, seeds, indices = self._ints[:, seats]
-        positions = np.array([plan.sample_positions[i] for i in samples], dtype=np.int64)
-        keys = noise_keys(*(self._put(x) for x in (seeds, indices, positions)))
-        return masked_sample(
-            logits,
-            temperature=self._put(temperature),
-            top_k=self._put(top_k),
-            top_p=self._put(top_p),
-            min_p=self._put(min_p),
-            keys=keys,
-            filtered=bool(top_k.any() or (top_p < 1).any() or min_p.any()),
-        )
+        return handle.read is None or handle.read.there.query()
 
     @torch.inference_mode()
     def collect(self, handle: _Launched) -> StepOutput:
         plan = handle.plan
         out = StepOutput(tokens=[])
-        if handle.tokens is not None and handle.near is not None:
-            out.tokens = handle.tokens.tolist()
-            out.near_ties = handle.near.tolist()
-            if handle.banned is not None:
-                out.banned = handle.banned.nonzero().flatten().tolist()
-            if handle.broken is not None:
-                out.broken = handle.broken.nonzero().flatten().tolist()
+        if handle.sampled is not None:
+            _tell(handle.sampled, handle.read, out)
             for i, seat in enumerate(plan.sample_seats):
                 params = self._params[seat]
                 if params is not None and params.logprobs is not None:
@@ -182,14 +149,17 @@ class TorchRunner:
 
     # -- inside ------------------------------------------------------------------------------------
 
+    def _launch_graph(self, graphs: DecodeGraphs, ready: Ready, plan: Plan) -> _Launched:
+        logits = graphs.forward(ready, plan)
+        params = [self._params[seat] for seat in plan.seats]
+        if any(each is not None and each.logprobs is not None for each in params):
+            logits = logits.clone()  # they are asked for after the next step has begun
+        return _Launched(plan=plan, logits=logits, ready=ready)
+
     def _sit(self, params: SeatParams) -> None:
         seat = params.seat
         self._params[seat] = params
-        self._floats[:, seat] = min(params.temperature, HOTTEST), params.top_p, params.min_p
-        self._ints[:, seat] = params.top_k, params.seed, params.index
-        (self._warm.add if params.temperature else self._warm.discard)(seat)
-        self._penalties.sit(params)
-        self._biases.sit(params)
+        self._sampler.sit(params)
         if params.deterministic:
             self._fixed.add(seat)
         elif not self._always_fixed:
@@ -201,7 +171,7 @@ class TorchRunner:
             columns = first + np.arange(growth.slots.shape[1])
             self._in_memory[np.array(growth.seats)[:, None], columns] = growth.slots
             return
-        slots = self._put(growth.slots)
+        slots = put(growth.slots, self.device)
         seats, starts = self._index(growth.seats), self._index(growth.starts)
         where = starts[:, None] + torch.arange(slots.shape[1], device=self.device)
         self._tables[seats[:, None], where] = slots
@@ -233,26 +203,7 @@ class TorchRunner:
         )
 
     def _index(self, numbers: Sequence[int]) -> Tensor:
-        return torch.from_numpy(np.array(numbers, dtype=np.int64)).to(self.device)
-
-    def _put(self, array: Any) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
-
-    def _update_pool(self, masks: Masks) -> None:
-        if masks.new_words is None or not masks.new_rows:
-            return
-        needed = max(masks.new_rows) + 1
-        if needed > len(self._pool):
-            grown = torch.zeros(
-                (max(needed, 2 * len(self._pool)), masks.new_words.shape[1]),
-                dtype=torch.int32,
-                device=self.device,
-            )
-            if len(self._pool):
-                grown[: len(self._pool)] = self._pool
-            self._pool = grown
-        words = torch.from_numpy(masks.new_words.view(np.int32))
-        self._pool[self._index(masks.new_rows)] = words.to(self.device)
+        return put_ints(numbers, self.device)
 
     def _logprobs(
         self, handle: _Launched, rows: list[int], tokens: list[int], top: int
@@ -276,3 +227,24 @@ class TorchRunner:
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         alternatives = [list(zip(ids, values, strict=True)) for ids, values in pairs]
         return list(zip(own, alternatives, strict=True))
+
+
+def _read(found: Sampled) -> _Read:
+    """Starts the copy of what was sampled to the host."""
+    there = torch.empty(found.numbers.shape, dtype=torch.int64, pin_memory=True)
+    there.copy_(found.numbers, non_blocking=True)
+    event = torch.cuda.Event()
+    event.record()
+    return _Read(there, event)
+
+
+def _tell(found: Sampled, read: _Read | None, out: StepOutput) -> None:
+    """Puts what was sampled into `out`, waiting for it where it is on its way."""
+    numbers = found.numbers
+    if read is not None:
+        read.there.synchronize()  # the one wait of a step
+        numbers = read.numbers
+    out.tokens, near, broken, *banned = numbers.tolist()
+    out.near_ties = [bool(tie) for tie in near]
+    out.broken = [i for i, nan in enumerate(broken) if nan]
+    out.banned = [i for each in banned for i, left_out in enumerate(each) if left_out]

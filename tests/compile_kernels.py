@@ -17,6 +17,7 @@ from triton.compiler import ASTSource
 from espalier.kernels import (
     triton_activation,
     triton_attention,
+    triton_filters,
     triton_norm,
     triton_rope,
     triton_sampling,
@@ -50,22 +51,28 @@ SHAPES = (
 
 
 def _attention() -> list[Build]:
-    floats = dict.fromkeys(("partial", "partial_sum", "sinks"), "*fp32")
-    ints = dict.fromkeys(("items", "listed", "position", "first", "merged"), "*i32")
+    floats = dict.fromkeys(("partial", "partial_sum", "sinks", "k_scales", "v_scales"), "*fp32")
+    ints = dict.fromkeys(("count", "items", "listed", "position", "first", "merged"), "*i32")
     others = floats | ints | {"tables": "*i64", "scale": "fp32", "softcap": "fp32"}
     made = []
     for k_width, v_width, group, dtype in SHAPES:
         types = dict.fromkeys(("q", "k", "v", "out"), POINTER[dtype]) | others
         sizes = triton_attention.block_sizes(DEFAULT, k_width, v_width, dtype)
         both = (False, True) if group == 4 else (True,)
-        for packed, extras in itertools.product((DEFAULT.few, DEFAULT.many), both):
+        kept = (None, "*fp8e4nv", "*i8") if group == 4 else (None,)
+        for packed, extras, cache in itertools.product((DEFAULT.few, DEFAULT.many), both, kept):
+            if cache is not None and extras:
+                continue
             constants = sizes | {
                 "HEADS": 8 * group, "GROUP": group, "K_WIDTH": k_width, "V_WIDTH": v_width,
                 "PACKED": packed, "ITEM": triton_attention.ITEM_WIDTH,
                 "HAS_CAP": extras, "HAS_SINKS": extras, "HAS_WINDOW": extras,
-                "LOG2_E": triton_attention.LOG2_E,
+                "HAS_SCALES": cache is not None, "LOG2_E": triton_attention.LOG2_E,
             }  # fmt: skip
-            made.append(Build(triton_attention._attend_kernel, types, constants))
+            read = dict.fromkeys(("k", "v"), cache) if cache else {}
+            if cache is None:
+                constants |= {"k_scales": None, "v_scales": None}
+            made.append(Build(triton_attention._attend_kernel, types | read, constants))
     for sinks in (False, True):
         made.append(Build(triton_attention._merge_kernel, types, {
             "HEADS": 32, "V_WIDTH": 128, "BLOCK_V": 128, "MERGED": DEFAULT.merged,
@@ -91,12 +98,25 @@ def _layers() -> list[Build]:
             types,
             heads | {"HAS_NORMS": False, "q_norm": None, "k_norm": None},
         ),
-        Build(
-            triton_sampling._sample_kernel,
-            {"logits": "*fp32", "pool": "*i32", "rows": "*i64", "temperature": "*fp32"}
-            | {"keys": "*i32", "tokens": "*i64", "near": "*i1"},
-            {"COLDEST": 1e-30, "HOTTEST": 1e30, "NEAR_TIE": 1e-4, "ROUNDING": 4e-6, "BLOCK": 4096},
-        ),
+        *_sampling(),
+    ]
+
+
+def _sampling() -> list[Build]:
+    floats = ("logits", "temperatures", "top_ps", "min_ps", "near", "found", "borders", "values")
+    floats += ("repetitions", "frequencies", "presences")
+    longs = ("rows", "top_ks", "seats", "seeds", "indices", "positions", "tokens", "which")
+    types = dict.fromkeys(floats, "*fp32") | dict.fromkeys(longs, "*i64")
+    types |= {"pool": "*i32", "counts": "*i32", "seen": "*u8"}
+    given = {"COLDEST": 1e-30, "HOTTEST": 1e30, "NEAR_TIE": 1e-4, "ROUNDING": 4e-6, "BLOCK": 4096}
+    borders = given | {"MASS_ROUNDING": 1e-6, "NEAREST": triton_filters.NEAREST}
+    chosen = types | {"near": "*i1"}
+    return [
+        Build(triton_filters.borders_kernel, types, borders),
+        Build(triton_sampling._sample_kernel, chosen, given | {"FILTERED": True}),
+        Build(triton_sampling._sample_kernel, chosen, given | {"FILTERED": False, "borders": None}),
+        Build(triton_sampling._penalise_kernel, types, {"BLOCK": 4096}),
+        Build(triton_sampling._add_kernel, types, {"BLOCK": 256}),
     ]
 
 

@@ -19,7 +19,6 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from ...errors import EngineError
 from ...kernels.attention import AttentionBatch, paged_attention
-from ...kernels.rope import write_kv
 from ..kv_cache import KVCache, LayerKV
 
 NAME = "espalier"
@@ -166,9 +165,9 @@ class PagedStep:
             what = asked.unknown[0] if asked.unknown else "a mask of its own"
             raise EngineError(f"layer {layer} gives attention {what}, which is not computed")
         both = torch.cat((k.flatten(1), v.flatten(1)), dim=1)
-        write_kv(kv.rows[layer], self._slot_of, both.to(kv.dtype))
+        kv.write(layer, self._slot_of, both)
         mixed = paged_attention(
-            q.to(kv.dtype),
+            q if kv.quantised else q.to(kv.dtype),
             kv.k[layer],
             kv.v[layer],
             self._attention,
@@ -176,6 +175,7 @@ class PagedStep:
             window=asked.window,
             softcap=asked.softcap,
             sinks=asked.sinks,
+            scales=kv.scales[layer],
         )
         return mixed.to(q.dtype)
 

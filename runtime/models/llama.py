@@ -26,7 +26,8 @@ from ..rotary import Rotary
 @dataclass(slots=True)
 class Step:
     """What every layer of one forward reads. cos, sin: of the rows' positions; local_cos,
-    local_sin: for the layers with a window."""
+    local_sin: for the layers with a window. in_order: 0, 1, ... T - 1, where the cache has 8 bits.
+    """
 
     kv: KVCache
     slot_of: Tensor
@@ -35,6 +36,7 @@ class Step:
     sin: Tensor
     local_cos: Tensor
     local_sin: Tensor
+    in_order: Tensor | None = None
 
 
 class Angles:
@@ -48,6 +50,11 @@ class Angles:
             self._local = Rotary(config.local_rope, config, device, dtype)
         self._workspace = Workspace()
 
+    def reserve(self, positions: int) -> None:
+        """The tables stay where they are for as many positions."""
+        for rotary in (self._rotary, self._local):
+            rotary.reserve(positions)
+
     def step(self, batch: ForwardBatch, kv: KVCache) -> Step:
         """What the layers read of `batch`."""
         rows = AttentionBatch(
@@ -58,10 +65,14 @@ class Angles:
             batch.table_of,
             batch.shared,
         )
+        rows.device_plans |= batch.attention_plans
         end = max(batch.seq_len)
         cos, sin = self._rotary(batch.positions, end)
         local = (cos, sin) if self._local is self._rotary else self._local(batch.positions, end)
-        return Step(kv, batch.slot_of, rows, cos, sin, *local)
+        in_order = None
+        if kv.quantised:
+            in_order = torch.arange(len(batch.slot_of), device=batch.slot_of.device)
+        return Step(kv, batch.slot_of, rows, cos, sin, *local, in_order)
 
 
 def rms_norm(config: ModelConfig, weights: Weights, name: str, width: int) -> RMSNorm:
@@ -112,25 +123,32 @@ class Attention:
         qkv = self.qkv.of_norm(norm, x)
         local = self.window is not None
         cos, sin = (step.local_cos, step.local_sin) if local else (step.cos, step.sin)
+        kv, slot_of = step.kv, step.slot_of
+        rows = kv.rows[self.layer]
+        if step.in_order is not None:  # wide at first, and quantised from there
+            slot_of, rows = step.in_order, qkv.new_empty(len(qkv), 2 * self.kv_heads * self.width)
         queries = turn_and_write(
             qkv,
             cos,
             sin,
-            step.slot_of,
-            step.kv.rows[self.layer],
+            slot_of,
+            rows,
             heads=self.heads,
             kv_heads=self.kv_heads,
             width=self.width,
             norms=self.norms,
         )
+        if step.in_order is not None:
+            kv.write(self.layer, step.slot_of, rows)
         mixed = paged_attention(
             queries,
-            step.kv.k[self.layer],
-            step.kv.v[self.layer],
+            kv.k[self.layer],
+            kv.v[self.layer],
             step.attention,
             scale=self.scale,
             window=self.window,
             softcap=self.softcap,
+            scales=kv.scales[self.layer],
         )
         return mixed.view(x.shape[0], -1)
 

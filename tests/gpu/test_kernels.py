@@ -14,7 +14,7 @@ from espalier.kernels.attention_plan import SharedRun
 from espalier.kernels.device import uses_triton
 from espalier.kernels.norm import RMSNorm, rms_norm_reference
 from espalier.kernels.rope import turn_and_write, turn_and_write_reference
-from espalier.kernels.sampling import masked_sample, noise_keys, unpack_mask
+from espalier.kernels.sampling import masked_sample, noise_keys, penalise, unpack_mask
 from tests.attention_cases import Case, make_case
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("triton")]
@@ -165,8 +165,19 @@ def test_turn_and_write(
     _near(cache, expected)
 
 
+FILTERS: dict[str, tuple[int, float, float]] = {
+    "none": (0, 1.0, 0.0),
+    "top-k": (40, 1.0, 0.0),
+    "top-p": (0, 0.95, 0.0),
+    "min-p": (0, 1.0, 0.05),
+    "all": (50, 0.9, 0.02),
+    "many": (9000, 0.999, 0.0),
+}
+
+
+@pytest.mark.parametrize("filters", FILTERS)
 @pytest.mark.parametrize("vocab", [50, 128_256, 151_936])
-def test_masked_sampling(device: str, vocab: int) -> None:
+def test_masked_sampling(device: str, vocab: int, filters: str) -> None:
     """Rows with a mask and without, greedy and not; tokens differ only where told."""
     if device == "cpu":
         pytest.skip("the sampler has no path of its own on a CPU")
@@ -179,15 +190,47 @@ def test_masked_sampling(device: str, vocab: int) -> None:
     allowed = unpack_mask(pool[rows.clamp(min=0)], vocab) | (rows < 0).unsqueeze(1)
     number = torch.arange(70, device=device)
     temperature = (number % 4).float() * 0.6
-    keys = noise_keys(number * 12345, number % 2, number)
+    top_k, top_p, min_p = FILTERS[filters]
     free = torch.zeros(70, device=device)
+    given = {"top_k": free.long() + top_k, "top_p": free + top_p, "min_p": free + min_p}
+    seed, index = number * 12345, number % 2
     wanted, wanted_near = masked_sample(
-        logits, temperature=temperature, top_k=free.long(), top_p=free + 1, min_p=free,
-        keys=keys, allowed=allowed, filtered=False,
+        logits, temperature=temperature, keys=noise_keys(seed, index, number), allowed=allowed,
+        filtered=filters != "none", **given,
     )  # fmt: skip
     found, near = triton_sampling.masked_sample(
-        logits, temperature=temperature, keys=keys, pool=pool, rows=rows
+        logits,
+        tables=triton_sampling.SeatTables(temperature, seed=seed, sample_index=index, **given),
+        seats=number,
+        positions=number,
+        pool=pool,
+        rows=rows,
+        filtered=filters != "none",
     )
     assert all(a == b or tie for a, b, tie in zip(found, wanted, near | wanted_near, strict=True))
     assert (near != wanted_near).sum() <= 1
     assert (found == wanted).float().mean() > 0.9
+
+
+def test_penalties_and_biases(device: str) -> None:
+    if device == "cpu":
+        pytest.skip("the sampler has no path of its own on a CPU")
+    from espalier.kernels import triton_sampling
+
+    torch.manual_seed(0)
+    vocab = 151_936
+    logits = torch.randn(9, vocab, device=device) * 4
+    counts = torch.randint(0, 3, (6, vocab), device=device).int()
+    seen = torch.rand(6, vocab, device=device) > 0.9
+    which, rows = (torch.tensor(x, device=device) for x in ([7, 0, 3], [5, 1, 1]))
+    factors = {
+        name: torch.rand(3, device=device) + 0.5 for name in ("repetition", "frequency", "presence")
+    }
+    wanted = logits.clone()
+    wanted[which] = penalise(logits[which], counts[rows], seen[rows], **factors)
+    places = torch.randperm(9 * vocab, device=device)[:5000]
+    at, tokens, values = places // vocab, places % vocab, torch.randn(5000, device=device)
+    wanted[at, tokens] += values
+    triton_sampling.penalise(logits, which, counts, seen, rows, **factors)
+    triton_sampling.add(logits, at, tokens, values)
+    torch.testing.assert_close(logits, wanted, rtol=1e-6, atol=1e-5)

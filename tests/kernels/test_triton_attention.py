@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
 from espalier.kernels.attention import paged_attention_reference
-from espalier.kernels.attention_plan import SharedRun
+from espalier.kernels.attention_plan import PlanRoom, SharedRun, plan_attention
 from tests.attention_cases import Case, make_case
 from tests.triton_interpreter import interpreted
 
@@ -142,3 +143,34 @@ def test_strided_queries() -> None:
     wide[:, :4] = case.q
     case.q = wide[:, :4]
     _compare(case)
+
+
+@pytest.mark.parametrize("programs", [1, 2, 50])
+def test_more_room_than_the_plan_needs_and_other_numbers_of_programs(programs: int) -> None:
+    """As a CUDA graph runs it: the launch is the same whatever the plan; what lies past it is
+    poison."""
+    case = make_case([(1, 70), (1, 3), (1, 33)], shared=[SharedRun((0, 2), 0, 32)], scattered=True)
+    wanted = _run(case)
+    tiles, batch, group, packed = SMALL, case.batch, 2, SMALL.many
+    plan = plan_attention(
+        batch.query_start, batch.seq_len, batch.table_of,
+        tile=packed // group, split=tiles.split, shared=batch.shared,
+    )  # fmt: skip
+    room = PlanRoom(items=90, listed=30, rows=3, merged=3, partials=40)
+    assert room.holds(plan)
+    assert not room._replace(items=len(plan.items) - 1).holds(plan)
+    assert not room._replace(partials=plan.partials - 1).holds(plan)
+    whole = np.full(room.size, 2**31 - 1, dtype=np.int32)
+    used = room.pack(plan, whole)
+    assert used < room.size
+    assert (whole[used:] == 2**31 - 1).all()
+    there = triton_attention.DevicePlan.of(torch.from_numpy(whole), room, packed, programs)
+    batch.device_plans = {triton_attention.plan_key(group, None, tiles): there}
+    assert torch.equal(_run(case), wanted)
+
+
+def test_parts_of_a_plan_are_aligned() -> None:
+    """A kernel is compiled anew for an address that is no multiple of 16 bytes."""
+    for rows in range(1, 9):
+        room = PlanRoom(items=3, listed=rows, rows=rows, merged=rows, partials=1)
+        assert all(start % 4 == 0 for start, _ in room.sections())

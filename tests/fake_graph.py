@@ -1,0 +1,133 @@
+"""What CUDA graphs do, on a CPU: torch's operators and interpreted kernels are recorded once, with
+the memory they read and write, and done again on the same memory.
+
+As on a GPU, whatever the host decided while it was recorded stays so. What no GPU could record is
+an error here: a tensor that the host makes meanwhile, and a question whose answer the host waits
+for.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_flatten
+
+_WAITS = {torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.equal}
+
+
+class CannotCapture(RuntimeError):
+    """What a CUDA graph cannot hold."""
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def _tensors(*values: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_flatten(values)[0] if isinstance(leaf, Tensor)]
+
+
+class Recording(TorchDispatchMode):
+    """The operators that run inside, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.work: list[Callable[[], None]] = []
+        self.kept: list[Any] = []  # memory of its own, as a graph's private pool
+        self.fresh: list[Tensor] = []
+        gc.collect()
+        self.known = {
+            _storage(found) for found in gc.get_objects() if issubclass(type(found), torch.Tensor)
+        }
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func.overloadpacket in _WAITS:
+            raise CannotCapture(f"{func} waits for the device")
+        for given in _tensors(args, kwargs):
+            if _storage(given) not in self.known:
+                raise CannotCapture(f"{func} reads a tensor of the host's: {given}")
+        found = func(*args, **kwargs)
+        outs = _tensors(found)
+        self.kept.append((args, kwargs, outs))
+        self.known.update(map(_storage, outs))
+        inputs = {_storage(given) for given in _tensors(args, kwargs)}
+        fresh = [out for out in outs if _storage(out) not in inputs]
+        writes = any(
+            a.alias_info is not None and a.alias_info.is_write for a in func._schema.arguments
+        )
+        self.fresh += fresh
+        if fresh or writes:
+            self.work.append(lambda: _again(func, args, kwargs, fresh))
+        return found
+
+    def launched(self, launch: Callable[[], None], given: list[Tensor]) -> None:
+        """A kernel of Triton's."""
+        for tensor in given:
+            if _storage(tensor) not in self.known:
+                raise CannotCapture(f"a kernel reads a tensor of the host's: {tensor}")
+        self.kept.append(given)
+        self.work.append(launch)
+
+
+def _again(func: Any, args: Any, kwargs: Any, fresh: list[Tensor]) -> None:
+    inputs = {_storage(given) for given in _tensors(args, kwargs)}
+    found = [out for out in _tensors(func(*args, **kwargs)) if _storage(out) not in inputs]
+    for to, out in zip(fresh, found, strict=True):
+        to.copy_(out)
+
+
+class FakeCapture:
+    """`decode_graphs.Capture`. graphs, replays: how many there were."""
+
+    def __init__(self) -> None:
+        self.graphs = 0
+        self.replays = 0
+        self.failing = False
+
+    def __call__(self, work: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
+        from triton.runtime import interpreter
+
+        if self.failing:
+            raise CannotCapture("no more memory")
+        self.graphs += 1
+        recording = Recording()
+        launch = interpreter.GridExecutor.__call__
+
+        def noted(executor: Any, *args: Any, **kwargs: Any) -> None:
+            def once() -> None:
+                with _disable_current_modes():
+                    launch(executor, *args, **kwargs)
+
+            recording.launched(once, _tensors(args, kwargs))
+            once()
+
+        interpreter.GridExecutor.__call__ = noted
+        try:
+            with recording:
+                out = work()
+        finally:
+            interpreter.GridExecutor.__call__ = launch
+        for made in recording.fresh:
+            _poison(made)
+
+        def replay() -> None:
+            self.replays += 1
+            for each in recording.work:
+                each()
+
+        return out, replay
+
+
+def _poison(made: Tensor) -> None:
+    """What was computed while it was recorded must not be read: on a GPU, nothing was."""
+    if made.dtype == torch.bool:
+        made.logical_not_()
+    else:
+        made.fill_(math.nan if made.is_floating_point() else 2**7 - 1)
