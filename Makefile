@@ -132,7 +132,7 @@ bench: $(READY)
 	$(PY) -m espalier.benchmarks.readme_table
 
 bench-gpu: $(READY)
-	$(PY) -m espalier.runtime.cli bench kernels --json benchmarks/results/gpu-kernels.json
+	$(PY) -m espalier.runtime.cli bench gpu $(ARGS)
 
 dist: $(READY)
 	rm -rf dist

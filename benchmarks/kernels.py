@@ -8,17 +8,19 @@ paged cache never has. `paged` is our kernel without what is told of shared pref
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ..errors import NotSupportedError
+from .devices import need_triton
 from .report import Row, finish, parser
+from .tune import fastest
 
 UNIT = "us"
 RUN = 16  # slots that lie together, of a cache in use
 DECODE = ((1, 32768), (8, 2048), (64, 512), (64, 2048), (256, 2048))
 """Sequences, and the keys of each."""
+TUNED = ((1, 8192), (16, 2048), (64, 2048))
+"""Tiles are chosen by these, and a prompt."""
 PROMPT, BRANCHES, PREFIX, SUFFIX = 2048, 64, 8192, 64
 
 
@@ -48,12 +50,19 @@ def main(argv: Sequence[str]) -> int:
     options.add_argument(
         "--bandwidth", type=float, default=4.3, help="TB/s, for the bound (default: an H200's)"
     )
+    options.add_argument(
+        "--tune", type=float, nargs="?", const=120.0, metavar="SECONDS",
+        help="first look for the fastest tiles of attention for so long (120), and keep them",
+    )  # fmt: skip
     args = options.parse_args(argv)
-    _need_a_gpu(args.device)
+    need_triton("kernels", args.device)
     import torch
 
     rows: list[Row] = []
     with torch.inference_mode():
+        if args.tune is not None:
+            for shape in SHAPES:
+                rows.append(_tune(shape, torch.device(args.device), args.tune / len(SHAPES)))
         for shape in SHAPES:
             for name, moved, calls in _measured(shape, torch.device(args.device)):
                 times = {who: _microseconds(call) for who, call in calls.items()}
@@ -73,25 +82,50 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _need_a_gpu(device: str) -> None:
+def _tune(shape: Shape, device: Any, seconds: float) -> Row:
+    """Finds the shape's tiles, and keeps them for engines and for what is measured here next."""
     import torch
 
-    from ..kernels.device import ASK, uses_triton
+    from ..kernels.triton_attention import paged_attention
+    from ..kernels.tuned import DEFAULT, Tiles, keep_tiles, shape_of, tiles_file
 
-    os.environ.setdefault(ASK, "1")
-    if torch.device(device).type == "cuda" and torch.cuda.is_available():
-        if uses_triton(torch.empty(1, device=device)):
-            return
-        why = "triton is not installed, or ESPALIER_TRITON or TRITON_INTERPRET turns it off"
-    else:
-        why = "no CUDA device"
-    raise NotSupportedError(
-        "espalier bench kernels times Triton kernels",
-        expected="a CUDA device, and triton",
-        got=why,
-        where=f"--device {device}",
-        hint="On a CPU, `espalier bench cpu` measures decoding.",
-    )
+    cases = [_batch(shape, count, keys, device) for count, keys in TUNED]
+    cases.append(_batch(shape, 1, PROMPT, device, rows=PROMPT))
+
+    def cost(tiles: Tiles) -> float:
+        """The sum of the times, each as a part of what the first tiles take."""
+        total = 0.0
+        for number, (drawn, rows) in enumerate(cases):
+            rows.device_plans.clear()
+            time = _microseconds(
+                lambda drawn=drawn, rows=rows: paged_attention(
+                    drawn.q, drawn.k, drawn.v, rows, scale=0.09, tiles=tiles
+                )
+            )
+            total += time / first.setdefault(number, time)
+        return total / len(cases)
+
+    first: dict[int, float] = {}
+    print(f"{shape.name}: tiles of attention, for {seconds:.0f} s", flush=True)
+    best, least = fastest(cost, seconds)
+    drawn = cases[0][0]
+    path = tiles_file()
+    if path is not None:
+        keep_tiles(torch.device(device), shape_of(drawn.q, drawn.k, drawn.v), best, path)
+    print(f"{shape.name}: {best} takes {least:.2f} of what {DEFAULT} takes; kept in {path}")
+    name = f"{shape.name} tuned tiles: " + " ".join(f"{k} {v}" for k, v in best._asdict().items())
+    return Row(name=name, value=least, unit="of the default's time")
+
+
+def _batch(
+    shape: Shape, sequences: int, keys: int, device: Any, rows: int = 1
+) -> tuple[Drawn, Any]:
+    """Sequences of `rows` rows each over `keys` keys each."""
+    from ..kernels.attention import AttentionBatch
+
+    drawn = _drawn(shape, sequences * rows, sequences, keys, device)
+    starts = [rows * number for number in range(sequences + 1)]
+    return drawn, AttentionBatch(starts, [keys] * sequences, drawn.tables)
 
 
 def _microseconds(call: Callable[[], Any]) -> float:
@@ -154,10 +188,9 @@ def _dense(shape: Shape, q: Any, sequences: int, keys: int, causal: bool) -> Cal
 
 
 def _decode(shape: Shape, batch: int, keys: int, device: Any) -> Measured:
-    from ..kernels.attention import AttentionBatch, paged_attention
+    from ..kernels.attention import paged_attention
 
-    drawn = _drawn(shape, batch, batch, keys, device)
-    rows = AttentionBatch(list(range(batch + 1)), [keys] * batch, drawn.tables)
+    drawn, rows = _batch(shape, batch, keys, device)
     return (
         f"decode {batch} x {keys}",
         batch * keys * shape.kv_bytes,
@@ -170,10 +203,9 @@ def _decode(shape: Shape, batch: int, keys: int, device: Any) -> Measured:
 
 def _prefill(shape: Shape, rows: int, device: Any) -> Measured:
     """Its bound is of bytes alone: the arithmetic takes longer."""
-    from ..kernels.attention import AttentionBatch, paged_attention
+    from ..kernels.attention import paged_attention
 
-    drawn = _drawn(shape, rows, 1, rows, device)
-    batch = AttentionBatch([0, rows], [rows], drawn.tables)
+    drawn, batch = _batch(shape, 1, rows, device, rows=rows)
     return (
         f"prefill {rows}",
         rows * (shape.kv_bytes + 4 * shape.heads * shape.width),

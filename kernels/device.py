@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -35,6 +36,11 @@ def _triton_compiles() -> bool:
 def power_of_2(count: int) -> int:
     """The least power of two that is not below `count`."""
     return 1 << max(0, count - 1).bit_length()
+
+
+def current_device(device: torch.device) -> AbstractContextManager[object]:
+    """Within it, kernels are launched on this GPU; nothing for other devices."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def put(array: NDArray[Any], device: torch.device) -> Tensor:

@@ -28,7 +28,7 @@ class ForwardBatch:
     [.., >= max(seq_len)] int64: slot of each position; entries from seq_len on may be any valid
     slot. table_of (B host ints): the sequences' rows of it; None: 0, 1, ... logits_at [N] int64:
     rows of T. shared: runs of positions that sequences have in the same slots. attention_plans:
-    `AttentionBatch.device_plans`, where a CUDA graph has them on the device already.
+    `AttentionBatch.device_plans`, which a CUDA graph has on the device before it runs.
     """
 
     input_ids: Tensor

@@ -49,7 +49,13 @@ def build(options: EngineOptions, emit: Callable[[Chunk], None], grammars: Gramm
     options.check()
     if options.model == "null":
         return _build_null(options, emit, grammars)
-    return _build_model(options, emit, grammars)
+    import torch
+
+    from ..kernels.device import current_device
+
+    device = _device(options.device)
+    with current_device(torch.device(device)):
+        return _build_model(options, device, emit, grammars)
 
 
 def _build_null(
@@ -74,7 +80,7 @@ def _build_null(
 
 
 def _build_model(
-    options: EngineOptions, emit: Callable[[Chunk], None], grammars: GrammarService
+    options: EngineOptions, device: str, emit: Callable[[Chunk], None], grammars: GrammarService
 ) -> Built:
     import torch
 
@@ -84,7 +90,6 @@ def _build_model(
     from .torch_runner import TorchRunner
 
     started = time.perf_counter()
-    device = _device(options.device)
     model = load_model(
         options.model, device=device, dtype=options.dtype, context_length=options.context_length
     )

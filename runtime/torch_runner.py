@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..kernels.attention_plan import SharedRun
-from ..kernels.device import put, put_ints
+from ..kernels.device import current_device, put, put_ints
 from ..kernels.native import library
 from .batch import ForwardBatch
 from .fixed_shapes import BLOCK, forward_mixed
@@ -25,6 +26,7 @@ from .sampler import Sampled, Sampler
 if TYPE_CHECKING:
     from .decode_graphs import DecodeGraphs, GraphOptions, Ready
 
+P, R = ParamSpec("P"), TypeVar("R")
 _SCORED = 64  # rows whose log probabilities are made at once: they are copies of the logits
 
 
@@ -43,6 +45,19 @@ class _Read(msgspec.Struct):
 
     numbers: Tensor
     there: torch.cuda.Event
+
+
+def _on_device(
+    part: Callable[Concatenate[TorchRunner, P], R],
+) -> Callable[Concatenate[TorchRunner, P], R]:
+    """For inference, with the runner's GPU as the current one: kernels are launched there."""
+
+    @functools.wraps(part)
+    def run(self: TorchRunner, *args: P.args, **kwargs: P.kwargs) -> R:
+        with current_device(self.device), torch.inference_mode():
+            return part(self, *args, **kwargs)
+
+    return run
 
 
 class TorchRunner:
@@ -84,7 +99,7 @@ class TorchRunner:
             parts = model, kv, self._sampler, self._tables, self._last
             self._graphs = DecodeGraphs(*parts, graphs)
 
-    @torch.inference_mode()
+    @_on_device
     def launch(self, plan: Plan) -> _Launched:
         for move in plan.moves:
             assert self._host is not None
@@ -109,7 +124,7 @@ class TorchRunner:
             launched.pooled = torch.stack(sums)
         return launched
 
-    @torch.inference_mode()
+    @_on_device
     def sample(self, handle: _Launched, masks: Masks) -> None:
         plan = handle.plan
         self._sampler.update_pool(masks)
@@ -129,7 +144,7 @@ class TorchRunner:
     def ready(self, handle: _Launched) -> bool:
         return handle.read is None or handle.read.there.query()
 
-    @torch.inference_mode()
+    @_on_device
     def collect(self, handle: _Launched) -> StepOutput:
         plan = handle.plan
         out = StepOutput(tokens=[])

@@ -65,7 +65,7 @@ class Angles:
             batch.table_of,
             batch.shared,
         )
-        rows.device_plans |= batch.attention_plans
+        rows.device_plans = batch.attention_plans
         end = max(batch.seq_len)
         cos, sin = self._rotary(batch.positions, end)
         local = (cos, sin) if self._local is self._rotary else self._local(batch.positions, end)
