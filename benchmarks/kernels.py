@@ -9,6 +9,7 @@ paged cache never has. `paged` is our kernel without what is told of shared pref
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from .devices import need_triton
@@ -97,11 +98,8 @@ def _tune(shape: Shape, device: Any, seconds: float) -> Row:
         total = 0.0
         for number, (drawn, rows) in enumerate(cases):
             rows.device_plans.clear()
-            time = _microseconds(
-                lambda drawn=drawn, rows=rows: paged_attention(
-                    drawn.q, drawn.k, drawn.v, rows, scale=0.09, tiles=tiles
-                )
-            )
+            given = drawn.q, drawn.k, drawn.v, rows
+            time = _microseconds(partial(paged_attention, *given, scale=0.09, tiles=tiles))
             total += time / first.setdefault(number, time)
         return total / len(cases)
 

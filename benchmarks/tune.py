@@ -24,12 +24,13 @@ def fastest(
     """The best found within so many seconds, and its cost. cost: raises for tiles that the device
     cannot run (too much shared memory, say), which then are not the best."""
     end = time.monotonic() + seconds
-    best, least = start, cost(start)
+    best, least, seen = start, cost(start), {start}
     for name, values in CHOICES.items():
         for value in values:
             tiles = best._replace(**{name: value})
-            if tiles == best or not tiles.fits or time.monotonic() >= end:
+            if tiles in seen or not tiles.fits or time.monotonic() >= end:
                 continue
+            seen.add(tiles)
             try:
                 found = cost(tiles)
             except Exception as error:

@@ -32,10 +32,8 @@ def quantise(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     wide = x.float()
     greatest = wide.abs().amax(-1)
     scale = torch.where(greatest == 0, 1.0, greatest / GREATEST[dtype])
-    part = wide / scale.unsqueeze(-1)
-    if dtype == torch.int8:
-        part = part.round().nan_to_num_(0.0)  # the scale is NaN, which says it for all of them
-    return part.to(dtype), scale
+    part = (wide / scale.unsqueeze(-1)).nan_to_num_(0.0)  # the scale says it: NaN, for all of them
+    return (part.round() if dtype == torch.int8 else part).to(dtype), scale
 
 
 def dequantise(x: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:

@@ -24,6 +24,10 @@ from .tuned import Tiles, tiles_for
 LOG2_E = math.log2(math.e)
 
 
+MOST_PARTIAL = 1 << 29
+"""Bytes of partial results. Where many sequences are so long that they would be more, pieces are
+longer: their results differ in the last bits then."""
+
 _MEMORY = 48 << 10
 """Bytes of keys and values that a program reads at once: some three times as much lies in shared
 memory, of which the smaller GPUs have 99 KB."""
@@ -40,11 +44,13 @@ def block_sizes(tiles: Tiles, k_width: int, v_width: int, dtype: torch.dtype) ->
 
 class DevicePlan(NamedTuple):
     """A packed `AttentionPlan` on the device, and how to launch it: `programs` take its items in
-    turns, `packed` query rows each. room: of it; total [1]: how many items there are."""
+    turns, `packed` query rows each. room: of it; split: keys of a piece; total [1]: how many items
+    there are."""
 
     room: PlanRoom
     packed: int
     programs: int
+    split: int
     total: Tensor
     position: Tensor
     first: Tensor
@@ -53,10 +59,12 @@ class DevicePlan(NamedTuple):
     items: Tensor
 
     @classmethod
-    def of(cls, whole: Tensor, room: PlanRoom, packed: int, programs: int) -> "DevicePlan":
+    def of(
+        cls, whole: Tensor, room: PlanRoom, packed: int, programs: int, split: int
+    ) -> "DevicePlan":
         """Views of the packed form `whole`, int32."""
         views = [whole[start:stop] for start, stop in room.sections()]
-        return cls(room, packed, programs, *views)
+        return cls(room, packed, programs, split, *views)
 
 
 def packed_rows(tiles: Tiles, group: int, *, lone: bool) -> int:
@@ -69,27 +77,37 @@ def plan_key(group: int, window: int | None, tiles: Tiles) -> tuple[int, int | N
     return group, window, tiles
 
 
-def _device_plan(batch: AttentionBatch, group: int, window: int | None, tiles: Tiles) -> DevicePlan:
-    """The plan of `batch` for layers with this window, copied to the device once."""
+def _device_plan(
+    batch: AttentionBatch, group: int, window: int | None, tiles: Tiles, row_bytes: int
+) -> DevicePlan:
+    """The plan of `batch` for layers with this window, copied to the device once. row_bytes: of one
+    row's partial results of one piece."""
     key = plan_key(group, window, tiles)
     found: DevicePlan | None = batch.device_plans.get(key)
-    if found is None:
-        lone = batch.query_start[-1] == len(batch.seq_len) and not batch.shared
-        packed = packed_rows(tiles, group, lone=lone)
+    if found is not None:
+        return found
+    lone = batch.query_start[-1] == len(batch.seq_len) and not batch.shared
+    packed = packed_rows(tiles, group, lone=lone)
+    split = tiles.split
+    while True:
         plan = plan_attention(
             batch.query_start,
             batch.seq_len,
             batch.table_of,
             tile=packed // group,
-            split=tiles.split,
+            split=split,
             window=window,
             shared=batch.shared,
         )
-        room = PlanRoom.of(plan)
-        whole = np.empty(room.size, dtype=np.int32)
-        room.pack(plan, whole)
-        there = put(whole, batch.slot_tables.device)
-        found = batch.device_plans[key] = DevicePlan.of(there, room, packed, len(plan.items))
+        if plan.partials * row_bytes <= MOST_PARTIAL or split >= max(batch.seq_len):
+            break
+        split *= 2
+    room = PlanRoom.of(plan)
+    whole = np.empty(room.size, dtype=np.int32)
+    room.pack(plan, whole)
+    there = put(whole, batch.slot_tables.device)
+    found = DevicePlan.of(there, room, packed, len(plan.items), split)
+    batch.device_plans[key] = found
     return found
 
 
@@ -285,7 +303,7 @@ def paged_attention(
     group = heads // kv_heads
     if tiles is None:
         tiles = tiles_for(q, k_cache, v_cache)
-    plan = _device_plan(batch, group, window, tiles)
+    plan = _device_plan(batch, group, window, tiles, heads * v_width * 4)
     out = torch.empty((q.shape[0], heads, v_width), dtype=q.dtype, device=q.device)
     partials = plan.room.partials
     partial = torch.empty((partials, heads, v_width), dtype=torch.float32, device=q.device)
@@ -300,7 +318,7 @@ def paged_attention(
     launch[(plan.programs, kv_heads)](
         q, k_cache, v_cache, k_scales, v_scales, out, partial, partial_sum, batch.slot_tables,
         plan.total, plan.items, plan.rows, plan.position, plan.first, sinks,
-        scale, softcap or 1.0, window or 0, tiles.split,
+        scale, softcap or 1.0, window or 0, plan.split,
         *q.stride()[:2], *k_cache.stride()[:2], *v_cache.stride()[:2],
         0 if scales is None else scales.k.stride(0), batch.slot_tables.stride(0),
         HEADS=heads, GROUP=group, K_WIDTH=q.shape[2], V_WIDTH=v_width,

@@ -13,6 +13,17 @@ from .kv_quant import GREATEST, KVScales
 
 # fmt: off
 @triton.jit
+def _to_e4m3(x):
+    """The nearest number that e4m3 has, of two as near the even one; |x| <= 448. Rounded here,
+    so that it does not depend on how a device converts."""
+    bits = x.to(tl.int32, bitcast=True)
+    bits = (bits + 0x7FFFF + ((bits >> 20) & 1)) & -0x100000  # three bits behind the first
+    tiny = (x + 24576.0) - 24576.0  # below 2^-6 in steps of 2^-9
+    near = tl.where(tl.abs(x) < 0.015625, tiny, bits.to(tl.float32, bitcast=True))
+    return tl.where(x == x, near, 0.0)
+
+
+@triton.jit
 def _write_kernel(
     both, slot_of, k, v, k_scales, v_scales, both_row, k_slot, k_head, v_slot, v_head, scale_slot,
     HEADS: tl.constexpr, K_WIDTH: tl.constexpr, V_WIDTH: tl.constexpr, BLOCK: tl.constexpr,
@@ -33,7 +44,9 @@ def _write_kernel(
     greatest = tl.where(tl.sum((x != x).to(tl.int32), 0) > 0, float("nan"), tl.max(size, 0))
     scale = tl.where(greatest == 0.0, 1.0, greatest / GREATEST)
     part = x / scale
-    if WHOLE:
+    if not WHOLE:
+        part = _to_e4m3(part)
+    else:
         part = tl.where(part == part, part + 12582912.0 - 12582912.0, 0.0)  # to the nearest, even
     kept = part.to(k.dtype.element_ty)
     if is_value:

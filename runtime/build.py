@@ -84,12 +84,11 @@ def _build_model(
 ) -> Built:
     import torch
 
-    from .dtypes import resolve_kv_dtype
-    from .kv_cache import KVCache
     from .models import load_model
     from .torch_runner import TorchRunner
 
     started = time.perf_counter()
+    graphs = graph_options(options, torch.device(device))
     model = load_model(
         options.model, device=device, dtype=options.dtype, context_length=options.context_length
     )
@@ -98,17 +97,9 @@ def _build_model(
     tokenizer = load_tokenizer(options)
     loaded = time.perf_counter()
     config, dtype = model.config, model.dtype
-    kept = resolve_kv_dtype(options.kv_dtype, dtype)
-    capacity, line = choose_slots(
-        options.max_total_tokens,
-        model.kv_layout.bytes_per_token(kept),
-        options.page_size,
-        torch.device(device),
-        work=_work(options, model) if device.startswith("cuda") else 0,
-    )
+    kv, line = _kv_cache(options, model, torch.device(device))
+    capacity = kv.num_slots
     context = choose_context(options.context_length, config.context_length, capacity)
-    kv = KVCache(model.kv_layout, capacity, device, kept)
-    graphs = graph_options(options, kv.device)
     host, lines = _host_kv(options, kv)
     pages = -(-context // options.page_size)  # a table holds whole pages
     runner = TorchRunner(
@@ -128,7 +119,7 @@ def _build_model(
         page_size=options.page_size,
         device=str(device),
         dtype=str(dtype).removeprefix("torch."),
-        kv_cache=". ".join([line + (f", as {options.kv_dtype}" if kv.quantised else ""), *lines]),
+        kv_cache=". ".join([line, *lines]),
     )
     built = _assemble(
         options,
@@ -142,6 +133,23 @@ def _build_model(
     )
     info.seconds = {"model": loaded - started, "engine": time.perf_counter() - loaded}
     return built
+
+
+def _kv_cache(options: EngineOptions, model: CausalLM, device: torch.device) -> tuple[KVCache, str]:
+    """The KV cache, and the line that tells its size."""
+    from .dtypes import resolve_kv_dtype
+    from .kv_cache import KVCache
+
+    kept = resolve_kv_dtype(options.kv_dtype, model.dtype)
+    slots, line = choose_slots(
+        options.max_total_tokens,
+        model.kv_layout.bytes_per_token(kept),
+        options.page_size,
+        device,
+        work=_work(options, model) if device.type == "cuda" else 0,
+    )
+    kv = KVCache(model.kv_layout, slots, device, kept)
+    return kv, line + (f", as {options.kv_dtype}" if kv.quantised else "")
 
 
 def graph_options(options: EngineOptions, device: torch.device) -> GraphOptions | None:
@@ -252,6 +260,10 @@ def _fixed_rows(device: str) -> int:
 def _work(options: EngineOptions, model: CausalLM) -> int:
     """Bytes that steps need of a GPU beside the model and its KV: what they compute, and a table of
     slots for each sequence."""
+    import torch
+
+    from ..kernels.device import uses_triton
+
     config = model.config
     context = options.context_length or config.context_length
     sizes = {
@@ -260,11 +272,16 @@ def _work(options: EngineOptions, model: CausalLM) -> int:
         "itemsize": model.dtype.itemsize,
     }
     held = options.max_running * context * 8
+    if uses_triton(torch.empty(0, device=model.device)):
+        from ..kernels.triton_attention import MOST_PARTIAL
+
+        held += MOST_PARTIAL
     if options.cuda_graphs:
         from .decode_graphs import CapturableLM, graph_bytes
 
-        if isinstance(model, CapturableLM):
-            heads, v_width = model.config.num_heads, model.kv_layout.layers[0].v_width
+        given: object = model
+        if isinstance(given, CapturableLM):
+            heads, v_width = given.config.num_heads, model.kv_layout.layers[0].v_width
             held += graph_bytes(seats=options.max_running, heads=heads, v_width=v_width, **sizes)
     return held + step_bytes(
         rows=options.step_tokens,

@@ -144,22 +144,23 @@ class DecodeGraphs:
         last: Tensor,
         options: GraphOptions,
     ) -> None:
-        if not isinstance(model, CapturableLM):
+        given: object = model
+        if not isinstance(given, CapturableLM):
             raise NotSupportedError(
                 "CUDA graphs need one of our own definitions of models",
                 got=type(model).__name__,
                 where="cuda_graphs",
                 hint="Start the engine without cuda_graphs.",
             )
-        self._model, self._kv, self._sampler = model, kv, sampler
+        self._model, self._kv, self._sampler = given, kv, sampler
         self._tables, self._last = tables, last
         self._options, self._capture = options, options.capture
         self._buckets: dict[tuple[int, bool], Bucket] = {}
         seats = len(tables) - 1
         self._sizes = [size for size in BUCKETS if size < seats] + [min(seats, BUCKETS[-1])]
         # Everything that grows has to be there: what was captured reads the old one.
-        model.angles.reserve(tables.shape[1])
-        shape = self._sizes[-1], model.config.vocab_size
+        given.angles.reserve(tables.shape[1])
+        shape = self._sizes[-1], given.config.vocab_size
         self._logits = torch.zeros(shape, device=kv.device)
 
     def takes(self, plan: Plan) -> Ready | None:
@@ -298,7 +299,7 @@ class DecodeGraphs:
             part = there[at : at + room.size]
             programs = max(1, self._options.programs // config.num_kv_heads)
             key = plan_key(group, window, tiles)
-            plans[key] = DevicePlan.of(part, room, packed, programs)
+            plans[key] = DevicePlan.of(part, room, packed, programs, tiles.split)
         batch = ForwardBatch(
             input_ids=inputs.input_ids,
             positions=inputs.positions,

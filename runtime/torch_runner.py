@@ -26,7 +26,8 @@ from .sampler import Sampled, Sampler
 if TYPE_CHECKING:
     from .decode_graphs import DecodeGraphs, GraphOptions, Ready
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 _SCORED = 64  # rows whose log probabilities are made at once: they are copies of the logits
 
 
@@ -53,7 +54,7 @@ def _on_device(
     """For inference, with the runner's GPU as the current one: kernels are launched there."""
 
     @functools.wraps(part)
-    def run(self: TorchRunner, *args: P.args, **kwargs: P.kwargs) -> R:
+    def run(self: TorchRunner, /, *args: P.args, **kwargs: P.kwargs) -> R:
         with current_device(self.device), torch.inference_mode():
             return part(self, *args, **kwargs)
 

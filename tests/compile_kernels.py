@@ -18,7 +18,9 @@ from espalier.kernels import (
     triton_activation,
     triton_attention,
     triton_filters,
+    triton_kv_quant,
     triton_norm,
+    triton_prepare,
     triton_rope,
     triton_sampling,
 )
@@ -99,6 +101,7 @@ def _layers() -> list[Build]:
             heads | {"HAS_NORMS": False, "q_norm": None, "k_norm": None},
         ),
         *_sampling(),
+        *_decoding(),
     ]
 
 
@@ -118,6 +121,22 @@ def _sampling() -> list[Build]:
         Build(triton_sampling._penalise_kernel, types, {"BLOCK": 4096}),
         Build(triton_sampling._add_kernel, types, {"BLOCK": 256}),
     ]
+
+
+def _decoding() -> list[Build]:
+    types = {"rows": "*i32", "growth": "*i32"}
+    longs = ("last", "tables", "input_ids", "positions", "slot_of", "seats", "sample_positions")
+    names = ("TOKEN", "LAST", "POSITION", "SLOT", "SEAT", "SAMPLED")
+    columns = {name: number for number, name in enumerate(names)}
+    prepare = triton_prepare._prepare_rows_kernel
+    made = [Build(prepare, types | dict.fromkeys(longs, "*i64"), columns | {"BLOCK": 256})]
+    for kept, whole in (("*fp8e4nv", False), ("*i8", True)):
+        types = {"both": "*bf16", "slot_of": "*i64", "k": kept, "v": kept}
+        types |= {"k_scales": "*fp32", "v_scales": "*fp32"}
+        sizes = {"HEADS": 8, "K_WIDTH": 128, "V_WIDTH": 128, "BLOCK": 128}
+        sizes |= {"GREATEST": 127.0 if whole else 448.0, "WHOLE": whole}
+        made.append(Build(triton_kv_quant._write_kernel, types, sizes))
+    return made
 
 
 def compile_for(build: Build, capability: int) -> Any:

@@ -80,8 +80,8 @@ def grammar_of(case: Case) -> GrammarSpec:
 class Constrained:
     """Greedy answers of the engine, each under its case's grammar."""
 
-    def __init__(self, folder: Path) -> None:
-        self.engine = Engine(str(folder), inline=True, dtype="float32")
+    def __init__(self, folder: Path, kv_dtype: str = "auto") -> None:
+        self.engine = Engine(str(folder), inline=True, dtype="float32", kv_dtype=kv_dtype)
 
     def answers(self, found: list[Case]) -> list[str]:
         """One answer per case."""

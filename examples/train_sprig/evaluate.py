@@ -123,11 +123,15 @@ def write_docs(text: str) -> None:
 
 def models(options: argparse.Namespace) -> dict[str, Answers]:
     """The ways of answering that are asked for."""
-    found: dict[str, Answers] = {"free-running": Greedy(options.folder)}
-    if options.grammar:
+    found: dict[str, Answers] = {}
+    if not options.kv_dtype:
+        found["free-running"] = Greedy(options.folder)
+    if options.grammar or options.kv_dtype:
         from .constrained import Constrained
 
-        found["under grammar"] = Constrained(options.folder)
+        for kv_dtype in options.kv_dtype or ["auto"]:
+            way = "under grammar" + (f", KV {kv_dtype}" if options.kv_dtype else "")
+            found[way] = Constrained(options.folder, kv_dtype)
     return found
 
 
@@ -156,6 +160,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--train", action="store_true", help="score training-side chats instead")
     parser.add_argument("--grammar", action="store_true", help="also by espalier.Engine, masked")
+    parser.add_argument(
+        "--kv-dtype", nargs="+", help="by espalier.Engine, masked, alone: with each KV cache"
+    )
     parser.add_argument("--docs", action="store_true", help="write the table into docs/sprig.md")
     parser.add_argument("--skills", nargs="*", default=[*SKILLS, "tool_answer"])
     parser.add_argument("--threads", type=int, default=1)

@@ -12,7 +12,9 @@ from espalier.kernels.activation import silu_mul, silu_mul_reference
 from espalier.kernels.attention import paged_attention, paged_attention_reference
 from espalier.kernels.attention_plan import SharedRun
 from espalier.kernels.device import uses_triton
+from espalier.kernels.kv_quant import KVScales, dequantise, quantise, write_quantised
 from espalier.kernels.norm import RMSNorm, rms_norm_reference
+from espalier.kernels.prepare import RowInputs, prepare, prepare_reference
 from espalier.kernels.rope import turn_and_write, turn_and_write_reference
 from espalier.kernels.sampling import masked_sample, noise_keys, penalise, unpack_mask
 from tests.attention_cases import Case, make_case
@@ -163,6 +165,47 @@ def test_turn_and_write(
     found = _poisoned(lambda: turn_and_write(qkv, cos, sin, slots, cache, **options))
     _near(found, wanted)
     _near(cache, expected)
+
+
+@pytest.mark.parametrize("kept", [torch.float8_e4m3fn, torch.int8])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("widths", [(128, 128), (192, 128), (96, 80)])
+def test_keys_and_values_in_8_bits(
+    device: str, widths: tuple[int, int], dtype: torch.dtype, kept: torch.dtype
+) -> None:
+    """Written, and attended to; what torch writes, but where a quotient rounds otherwise."""
+    case = make_case(SHAPES["mixed"], widths=widths, dtype=dtype, device=device)
+    both = torch.cat((case.k.flatten(1), case.v.flatten(1)), 1).nan_to_num()
+    slots = torch.randperm(len(both), device=device)
+    k, v = (torch.empty(x.shape, dtype=kept, device=device) for x in (case.k, case.v))
+    scales = KVScales(*(torch.empty(x.shape[:2], device=device) for x in (k, v)))
+    write_quantised(both, slots, k, v, scales)
+    for cache, scale, part in ((k, scales.k, case.k), (v, scales.v, case.v)):
+        wanted, by = quantise(part.nan_to_num(), kept)
+        torch.testing.assert_close(scale[slots], by, rtol=1e-6, atol=0.0)
+        found = dequantise(cache.view(torch.uint8)[slots].view(kept), by, torch.float32)
+        off = (found - dequantise(wanted, by, torch.float32)).abs()
+        assert (off > 1e-6 * by.unsqueeze(-1)).float().mean() < 1e-3
+    case.k, case.v = k, v
+    case.batch.slot_tables = slots[case.batch.slot_tables.clamp(max=len(slots) - 1)]
+    _compare(case, scales=scales)
+
+
+def test_prepare(device: str) -> None:
+    torch.manual_seed(0)
+    rows = torch.randint(0, 9, (6, 300), device=device).int()
+    rows[1] -= 5
+    growth = torch.stack(
+        (torch.arange(40) % 9, torch.arange(40) // 9 + 3, torch.arange(40) + 100)
+    ).int()
+    last = torch.arange(9, device=device) + 1000
+    found = []
+    for run in (prepare, prepare_reference):
+        out = RowInputs(*(torch.full((300,), -1, device=device) for _ in range(5)))
+        tables = torch.zeros(9, 20, dtype=torch.int64, device=device)
+        run(rows, growth.to(device), last, tables, out)
+        found.append([*out, tables])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 FILTERS: dict[str, tuple[int, float, float]] = {

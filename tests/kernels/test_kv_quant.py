@@ -11,7 +11,13 @@ from hypothesis import given, settings, strategies as st
 
 from espalier.kernels import attention
 from espalier.kernels.attention import paged_attention, paged_attention_reference
-from espalier.kernels.kv_quant import GREATEST, KVScales, dequantise, quantise
+from espalier.kernels.kv_quant import (
+    GREATEST,
+    KVScales,
+    dequantise,
+    quantise,
+    write_quantised,
+)
 from tests.attention_cases import Case, make_case
 from tests.triton_interpreter import interpreted
 
@@ -102,6 +108,46 @@ def test_triton_reads_them(
         )
     wanted = paged_attention_reference(*arguments, scale=0.3, scales=scales, **options)
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+@given(
+    dtype=st.sampled_from(DTYPES),
+    wide=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
+    heads=st.sampled_from([1, 3]),
+    widths=st.sampled_from([(8, 8), (5, 12), (16, 1)]),
+    rows=st.integers(1, 3),
+    seed=st.integers(0, 999),
+)
+@settings(max_examples=12)
+def test_triton_writes_what_torch_does(
+    dtype: torch.dtype,
+    wide: torch.dtype,
+    heads: int,
+    widths: tuple[int, int],
+    rows: int,
+    seed: int,
+) -> None:
+    """To the last bit, and nowhere else."""
+    pytest.importorskip("triton", reason="triton is not installed here")
+    from espalier.kernels import triton_kv_quant
+
+    torch.manual_seed(seed)
+    both = (torch.randn(rows, heads * sum(widths)) * 3).to(wide)
+    both[0, : widths[0]] = 0
+    if rows > 2:
+        both[2, 0] = math.nan
+    slots = torch.randperm(6)[:rows]
+    found = []
+    for write in (write_quantised, triton_kv_quant.write_quantised):
+        k, v = (torch.full((6, heads, width), 7.0).to(dtype) for width in widths)
+        scales = KVScales(torch.full((6, heads), 9.0), torch.full((6, heads), 9.0))
+        with interpreted():
+            write(both, slots, k, v, scales)
+        found.append((k.float(), v.float(), *scales))
+    for ours, theirs in zip(found[1][:2], found[0][:2], strict=True):
+        assert torch.equal(ours, theirs)
+    for ours, theirs in zip(found[1][2:], found[0][2:], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=0.0, equal_nan=True)
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float8_e4m3fn, 0.05), (torch.int8, 0.012)])

@@ -164,7 +164,9 @@ def test_more_room_than_the_plan_needs_and_other_numbers_of_programs(programs: i
     used = room.pack(plan, whole)
     assert used < room.size
     assert (whole[used:] == 2**31 - 1).all()
-    there = triton_attention.DevicePlan.of(torch.from_numpy(whole), room, packed, programs)
+    there = triton_attention.DevicePlan.of(
+        torch.from_numpy(whole), room, packed, programs, tiles.split
+    )
     batch.device_plans = {triton_attention.plan_key(group, None, tiles): there}
     assert torch.equal(_run(case), wanted)
 
@@ -174,3 +176,16 @@ def test_parts_of_a_plan_are_aligned() -> None:
     for rows in range(1, 9):
         room = PlanRoom(items=3, listed=rows, rows=rows, merged=rows, partials=1)
         assert all(start % 4 == 0 for start, _ in room.sections())
+
+
+def test_pieces_are_longer_where_partial_results_would_be_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = make_case([(1, 300), (1, 290), (2, 150)])
+    wanted = _run(case)
+    case.batch.device_plans.clear()
+    monkeypatch.setattr(triton_attention, "MOST_PARTIAL", 12 * 4 * 8 * 4)
+    torch.testing.assert_close(_run(case), wanted, rtol=1e-5, atol=1e-5)
+    [plan] = case.batch.device_plans.values()
+    assert plan.split == 128
+    assert plan.room.partials <= 12

@@ -65,8 +65,7 @@ def _steps(made: sampler.Sampler, params: list[dict[str, Any]]) -> list[Any]:
         )
         out = made.sample(logits, plan, masks, set())
         assert torch.equal(logits, kept)
-        banned = [] if out.banned is None else out.banned.tolist()
-        found.append((out.tokens.tolist(), out.near.tolist(), out.broken.tolist(), banned))
+        found.append(out.numbers.tolist())
     return found
 
 

@@ -1,0 +1,126 @@
+"""Decode steps as CUDA graphs, and a loop that waits for nothing but the tokens."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+pytest.importorskip("msgspec", reason="the engine needs msgspec, which is not installed here")
+pytest.importorskip("lark", reason="the engine needs lark, which is not installed here")
+
+from espalier.grammar import GrammarSpec
+from espalier.runtime.engine import Engine
+from espalier.types import Result, SamplingParams
+
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("triton")]
+Make = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def on_a_gpu(device: str) -> None:
+    if device == "cpu":
+        pytest.skip("CUDA graphs run on a GPU")
+
+
+def _prompts(count: int = 9) -> list[list[int]]:
+    rng = random.Random(3)
+    stem = [rng.randrange(3, 199) for _ in range(40)]
+    return [stem[: 3 * n + 2] + [rng.randrange(3, 199) for _ in range(n + 1)] for n in range(count)]
+
+
+def _params(count: int = 9) -> list[SamplingParams]:
+    more = [{}, {"top_k": 20}, {"top_p": 0.9, "min_p": 0.01}]
+    return [
+        SamplingParams(
+            max_tokens=20 + 5 * n, ignore_eos=True, temperature=n % 2 * 0.9, seed=n, **more[n % 3]
+        )
+        for n in range(count)
+    ]
+
+
+def _same(ours: list[Result], others: list[Result]) -> None:
+    told = [bool(one.near_ties or other.near_ties) for one, other in zip(ours, others, strict=True)]
+    assert sum(told) <= len(told) // 3
+    for one, other, tie in zip(ours, others, told, strict=True):
+        assert tie or one.token_ids == other.token_ids
+
+
+@pytest.mark.parametrize("kind", ["llama3", "qwen3", "mistral", "gemma2"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"overlap": False}, {"page_size": 16}, {"kv_dtype": "fp8_e4m3"}, {"kv_dtype": "int8"}],
+    ids=str,
+)
+def test_the_same_tokens_as_without(
+    tiny_model: Make, device: str, kind: str, options: dict[str, Any]
+) -> None:
+    found = []
+    for graphs in (False, True):
+        given: dict[str, Any] = {"dtype": "float32", "max_total_tokens": 4096} | options
+        with Engine(
+            str(tiny_model(kind).folder), inline=True, device=device, cuda_graphs=graphs, **given
+        ) as engine:
+            for _ in range(2):  # with what was captured from its first step on
+                results = engine.generate(input_ids=_prompts(), sampling_params=_params())
+            engine.check_invariants()
+            found.append(results)
+    _same(*found)
+
+
+@contextmanager
+def _never_waiting() -> Iterator[None]:
+    import torch
+
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+@pytest.mark.parametrize("overlap", [False, True])
+def test_the_loop_waits_for_nothing_but_the_tokens(
+    tiny_model: Make, device: str, overlap: bool, graphs: bool
+) -> None:
+    """Which an event says are there. Prompts, chunks, decoding, masks, penalties and biases."""
+    folder = tiny_model("llama3", text=True).folder
+    params = _params(6)
+    params[1] = SamplingParams(max_tokens=20, repetition_penalty=1.2, seed=1, temperature=0.8)
+    params[2] = SamplingParams(max_tokens=20, logit_bias={9: 1.0, 11: -float("inf")})
+    grammars = [None] * 4 + [GrammarSpec.regex("[ab]{3,9}"), GrammarSpec.regex("(?:yes|no)")]
+    with Engine(
+        str(folder), inline=True, device=device, overlap=overlap, cuda_graphs=graphs,
+        step_tokens=48, max_total_tokens=4096,
+    ) as engine:  # fmt: skip
+        given: dict[str, Any] = {"sampling_params": params, "grammar": grammars}
+        for _ in range(3):  # compiles and captures
+            engine.generate(input_ids=_prompts(6), **given)
+        with _never_waiting():
+            results = engine.generate(input_ids=_prompts(6), **given)
+    assert re.fullmatch("[ab]{3,9}", results[4].text)
+
+
+def test_graphs_take_no_more_than_was_said(tiny_model: Make, device: str) -> None:
+    """What capturing adds to what torch has reserved."""
+    import torch
+
+    from espalier.runtime.decode_graphs import BUCKETS, graph_bytes
+
+    folder = str(tiny_model("qwen3").folder)
+    with Engine(folder, inline=True, device=device, cuda_graphs=True, max_running=64) as engine:
+        before = torch.cuda.memory_reserved()
+        for count in (1, 2, 4, 8, 16, 24, 32, 48, 64):
+            params = SamplingParams(max_tokens=12, ignore_eos=True)
+            engine.generate(input_ids=[[3, 4, n + 5] for n in range(count)], sampling_params=params)
+        said = graph_bytes(
+            seats=64, vocab_size=engine.info.vocab_size, heads=4, v_width=64, hidden_size=512,
+            itemsize=4,
+        )  # fmt: skip
+        rounded = 2 * len(BUCKETS) * (4 << 20)  # torch reserves in pieces
+        assert torch.cuda.memory_reserved() - before < said + rounded
