@@ -21,15 +21,13 @@ BUILT = {
     "serve": "requests and tokens a second of a server under load, and how long clients wait",
 }
 LONG = {
+    "gpu": "all that a GPU can be asked, within nine minutes (what `make bench-gpu` does)",
     "ablation": "programs without cache, tree, order, parallelism, hints: what each is good for",
     "programs": "programs interpreted and compiled: tokens computed over the optimum, and time",
     "soak": "50,000 requests of mixed kinds in too little memory: is any wrong or left over?",
     "soak_server": "50,000 requests over HTTP, right, wrong and left: does a server grow or fail?",
 }
-GPU = {
-    "kernels": "times of the Triton kernels on a GPU, beside torch's and what bandwidth allows",
-    "gpu": "all that a GPU can be asked, within nine minutes (what `make bench-gpu` does)",
-}
+GPU = {"kernels": "times of the Triton kernels on a GPU, beside torch's and what bandwidth allows"}
 KNOWN = BUILT | LONG | GPU
 
 ABOUT = """\

@@ -102,6 +102,12 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
                     got=str(slots),
                     where=name,
                 )
+        if self.cuda_graphs and self.deterministic:
+            raise InvalidRequestError(
+                expected="cuda_graphs or deterministic, whose rows run in shapes of their own",
+                got="both",
+                where="cuda_graphs",
+            )
         if self.host_total_tokens and not self.enable_radix_cache:
             raise InvalidRequestError(
                 expected="enable_radix_cache=True: what is evicted from it goes to the host",

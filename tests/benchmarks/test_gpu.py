@@ -23,16 +23,18 @@ def test_what_can_run_is_written_and_what_cannot_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = _page(tmp_path)
-    given = ["--device", "cpu", "--tiny", "--only", "kernels", "--only", "forks"]
-    code = gpu.main([*given, "--results", str(tmp_path), "--page", str(page)])
+    given = ["--device", "cpu", "--tiny", "--models", str(tmp_path), "--results", str(tmp_path)]
+    code = gpu.main([*given, "--page", str(page)])
     assert code == 1
-    assert "without: kernels" in capsys.readouterr().out
+    assert "without: kernels\n" in capsys.readouterr().out
     rows = json.loads((tmp_path / "gpu-forks.json").read_text())
     assert [row["name"].rpartition("/")[2] for row in rows] == ["attention", "step"]
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith(gpu.END + "after\n")
     assert "| forks/tiny bf16/4 of 96/step |" in text
+    assert "| offline/tiny/mean 8 in, 4 out/tokens out @ 3 |" in text
+    assert "| latency/tiny/8 in, 4 out/first token, p50 @ 2 |" in text
     assert "old" not in text
 
 

@@ -53,7 +53,7 @@ def test_help_loads_no_torch() -> None:
         (["bench", "offline", "--requests", "0"], "InvalidRequestError: expected integers >= 1"),
         (
             ["bench", "gramar"],
-            "offline, latency, serve, programs, soak, soak_server, kernels, got 'gramar'",
+            "latency, serve, gpu, ablation, programs, soak, soak_server, kernels, got 'gramar'",
         ),
         (["chat", "--model", "no/such/folder/at/all"], "ModelLoadError"),
         (["chat", "--temperature", "nan"], "InvalidRequestError"),

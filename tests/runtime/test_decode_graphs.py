@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from espalier.errors import NotSupportedError
+from espalier.errors import InvalidRequestError, NotSupportedError
 from espalier.grammar import GrammarSpec
 from espalier.kernels import activation, attention, kv_quant, native, norm, prepare, rope
 from espalier.kernels.attention_plan import PlanRoom
@@ -87,11 +87,11 @@ def test_the_same_tokens_as_without(
     """Sequences come and go: buckets of 4, 2 and 1, with padding; windows and soft caps."""
     folder = tiny_model(kind).folder
     monkeypatch.setattr(decode_graphs, "EAGER", 1)
-    found = _run(folder, 4, _params(4, 4), overlap=overlap)
+    found = _run(folder, 4, _params(4, 6), overlap=overlap)
     assert capture.graphs == 6
-    assert capture.replays > capture.graphs
+    assert capture.replays >= capture.graphs
     monkeypatch.undo()  # torch's operators, and no graphs
-    _same(found, _run(folder, 4, _params(4, 4), overlap=False))
+    _same(found, _run(folder, 4, _params(4, 6), overlap=False))
 
 
 def test_pages_and_8_bits(
@@ -266,3 +266,5 @@ def test_where_there_are_no_graphs() -> None:
         Engine("sprig", inline=True, device="cpu", cuda_graphs=True)
     with pytest.raises(NotSupportedError, match="cuda_graphs"):
         Engine("null", inline=True, cuda_graphs=True)
+    with pytest.raises(InvalidRequestError, match="cuda_graphs"):
+        Engine("sprig", inline=True, device="cpu", cuda_graphs=True, deterministic=True)
