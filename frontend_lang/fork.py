@@ -19,10 +19,10 @@ from .state import ProgramState
 from .where import Where, caller
 
 
-def fork_states(parent: ProgramState, size: int) -> list[ProgramState]:
-    """`size` branches of `parent`."""
+def fork_states(parent: ProgramState, size: int, where: Where | None = None) -> list[ProgramState]:
+    """`size` branches of `parent`. where: the program's line, if it is not the caller's."""
     source = parent._interpreter
-    number, where = source.forks, caller()
+    number, where = source.forks, where or caller()
     source.forks += 1
     children: list[Interpreter] = []
     for branch in range(size):

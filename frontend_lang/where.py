@@ -27,6 +27,12 @@ class Where(NamedTuple):
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
 
+    @classmethod
+    def of(cls, text: str) -> Where:
+        """The place that was printed so; line 0 where it tells none."""
+        file, _, line = text.rpartition(":")
+        return cls(file, int(line) if line.isascii() and line.isdigit() and len(line) < 10 else 0)
+
 
 NOWHERE = Where("", 0)
 

@@ -63,6 +63,11 @@ class HTTPBackend:
             )
         )
 
+    def run_program(self, body: dict[str, Any]) -> dict[str, Any]:
+        """POST /v1/programs: a compiled program in one request (compiler/remote.py)."""
+        answer: dict[str, Any] = self.client.post_json("/v1/programs", body)
+        return answer
+
     def _ask(self, call: Call, *, stream: bool = False) -> Any:
         from ...runtime.http_protocol import Ask
 

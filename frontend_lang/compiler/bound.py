@@ -26,8 +26,7 @@ class Bound:
         self.gens: dict[int, Gen[Any]] = {}
         self.where: dict[str, Where] = {}
         for op in ir.ops(graph.block):
-            file, _, line = op.where.rpartition(":")
-            self.where[op.where] = Where(file, int(line) if line.isdigit() else 0)
+            self.where[op.where] = Where.of(op.where)
             if isinstance(op, ir.Generate):
                 self.gens[id(op)] = Gen(
                     op.name,

@@ -13,6 +13,7 @@ from typing import Literal
 from ...errors import EspalierError
 from ...grammar.spec import GrammarSpec
 from ..scoring import has_prefix_pair
+from ..where import Where
 from . import ir
 from .bounds import Bounds
 
@@ -51,12 +52,7 @@ def check(
             found.extend(_select(op))
     if bounds is not None and context is not None:
         found.extend(_lengths(bounds, context))
-    return sorted(dict.fromkeys(found), key=lambda finding: _place(finding.where))
-
-
-def _place(where: str) -> tuple[str, int]:
-    file, _, line = where.rpartition(":")
-    return file, int(line) if line.isdigit() else 0
+    return sorted(dict.fromkeys(found), key=lambda finding: Where.of(finding.where))
 
 
 def _roles(chain: Sequence[ir.Op]) -> Iterator[Finding]:

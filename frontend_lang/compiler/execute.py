@@ -79,8 +79,7 @@ class Execution:
         switch = block.switch
         if switch is None:
             await self._have(ir.slots(block.returns))
-            where = self.bound.graph.where
-            self.state.ret_value = fill.data(block.returns, self._lookup, where)
+            self.state.ret_value = self._data(block.returns, self.bound.graph.where)
             return None
         await self._have([switch.slot])
         value = self._lookup(switch.slot)
@@ -114,8 +113,11 @@ class Execution:
     def _text(self, pieces: Sequence[ir.Piece], where: str) -> str:
         return fill.text(pieces, self._lookup, where)
 
-    def _data(self, data: ir.Data, op: ir.Op) -> Any:
-        return fill.data(data, self._lookup, op.where)
+    def _data(self, data: ir.Data, where: str) -> Any:
+        return fill.data(data, self._lookup, where)
+
+    def _set(self, variable: Variable, value: Any, where: str) -> None:  # noqa: ARG002 (hosted.py's)
+        variable.set(value, {"text": value if isinstance(value, str) else repr(value)})
 
     def _declare(self, state: ProgramState, name: str | None, number: int) -> Variable:
         variable = self._values[number] = Variable(name)
@@ -151,7 +153,7 @@ class Execution:
             case ir.Scope(value=int(value)):
                 submit(op_of(ScopeEnd(op.name, where), self._declare(state, op.name, value)))
             case ir.Fork():
-                made = fork_states(state, len(op.branches))
+                made = fork_states(state, len(op.branches), where)
                 self._states.update(zip(op.branches, made, strict=True))
             case ir.Join(mode="gather_variable"):
                 self._gather(op, state)
@@ -159,10 +161,10 @@ class Execution:
                 self._append(op, where, submit)
             case ir.Assign():
                 variable = self._declare(state, op.name, op.value)
-                self._start(self._assign(op, variable), [variable])
+                self._start(op, lambda: self._assign(op, variable), [variable])
             case ir.Apply():
                 variable = self._values[op.value] = Variable(op.function.rpartition(":")[2])
-                self._start(self._call(op, variable), [variable])
+                self._start(op, lambda: self._call(op, variable), [variable])
         for stream in self.bound.last.get(id(op), ()):
             self._let_go(self._states[stream]._interpreter)
 
@@ -221,31 +223,41 @@ class Execution:
 
     # -- what waits beside the streams -------------------------------------------------------------
 
-    def _start(self, work: Coroutine[Any, Any, None], fills: Sequence[Variable]) -> None:
+    def _start(
+        self, op: ir.Op, work: Callable[[], Coroutine[Any, Any, None]], fills: Sequence[Variable]
+    ) -> None:
         """Work that fills these variables, or fails the run."""
+        where = self.bound.where[op.where]
 
         async def guarded() -> None:
             try:
-                await work
+                await work()
             except BaseException as error:  # it belongs to the run and to who waits for a variable
-                failure = as_program_error("a value", NOWHERE, _plain(error))
-                for variable in fills:
-                    variable.fail(failure)
+                unfilled(error)
                 self.fail(error)
+
+        def unfilled(error: BaseException) -> None:
+            failure = as_program_error("a value", where, _plain(error))
+            for variable in fills:
+                if not variable.done:
+                    variable.fail(failure)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            unfilled(asyncio.CancelledError())  # of a task that never began
 
         task = asyncio.get_running_loop().create_task(guarded())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(ended)
 
     async def _assign(self, op: ir.Assign, variable: Variable) -> None:
         await self._have(ir.slots(op.data))
-        value = self._data(op.data, op)
-        variable.set(value, {"text": value if isinstance(value, str) else repr(value)})
+        self._set(variable, self._data(op.data, op.where), op.where)
 
     async def _call(self, op: ir.Apply, variable: Variable) -> None:
         await self._have(ir.slots_of(op))
-        arguments = [self._data(item, op) for item in op.arguments]
-        keywords = {name: self._data(item, op) for name, item in op.keywords.items()}
+        arguments = [self._data(item, op.where) for item in op.arguments]
+        keywords = {name: self._data(item, op.where) for name, item in op.keywords.items()}
         function = self.bound.functions[op.function]
         variable.set(await asyncio.to_thread(function, *arguments, **keywords))
 
@@ -264,9 +276,9 @@ class Execution:
                     each = found.get(name)
                     bad = each is None or each.read_error is not None
                     values.append(failed.get(number) if bad or each is None else each.value)
-                variable.set(values, {"text": repr(values)})
+                self._set(variable, values, op.where)
 
-        self._start(gather(), list(made.values()))
+        self._start(op, gather, list(made.values()))
 
     def _append(self, op: ir.Join, where: Where, submit: Submit) -> None:
         """What the branches said is appended in the parent's queue, once they are done."""

@@ -184,6 +184,8 @@ class Apply(_Op, frozen=True, kw_only=True, tag="call"):
     keywords: dict[str, Data] = {}
 
 
+Kind = Literal["gen", "reasoning", "select", "scope", "join", "set"]
+"""Of values: what gives them."""
 Op: TypeAlias = Say | Generate | Choose | Role | Scope | Fork | Join | Assign | Apply
 
 
@@ -278,17 +280,30 @@ def _check_constant(value: Any, where: str, what: str) -> None:
 def decode(data: bytes | str) -> Graph:
     """A graph from JSON. Raises InvalidRequestError for what is none, naming the place."""
     try:
-        head = msgspec.json.decode(data, type=_Head)
-        if head.format == FORMAT and head.version == VERSION:
-            return msgspec.json.decode(data, type=Graph)
+        parsed = msgspec.json.decode(data)
     except (ValueError, RecursionError) as error:  # msgspec's own is a ValueError
-        raise InvalidRequestError(
-            expected="a compiled program as JSON", got=str(error)[:200] or "nothing"
-        ) from error
+        raise _none(error) from error
+    return convert(parsed)
+
+
+def convert(data: Any) -> Graph:
+    """`decode`, of JSON that is parsed already."""
+    try:
+        head = msgspec.convert(data, type=_Head)
+        if head.format == FORMAT and head.version == VERSION:
+            return msgspec.convert(data, type=Graph)
+    except (ValueError, RecursionError) as error:
+        raise _none(error) from error
     raise InvalidRequestError(
         expected=f"{FORMAT} of version {VERSION}",
         got=f"{head.format!r:.40} of version {head.version}",
         hint="Compile the program again with this version.",
+    )
+
+
+def _none(error: Exception) -> InvalidRequestError:
+    return InvalidRequestError(
+        expected="a compiled program as JSON", got=str(error)[:200] or "nothing"
     )
 
 
@@ -355,3 +370,23 @@ def slots_of(op: Op) -> Iterator[Slot]:
     """The slots that an op waits for."""
     for data in data_of(op):
         yield from slots(data)
+
+
+def gives(op: Op) -> Iterator[tuple[int, Kind]]:
+    """The numbers of the values that an op gives; an @opaque function's is nobody's to read."""
+    match op:
+        case Generate(value=value, reasoning=reasoning):
+            yield value, "gen"
+            if reasoning is not None:
+                yield reasoning.value, "reasoning"
+        case Choose(value=value):
+            yield value, "select"
+        case Scope(value=int(value)):
+            yield value, "scope"
+        case Join(names=names):
+            for value in names.values():
+                yield value, "join"
+        case Assign(value=value):
+            yield value, "set"
+        case _:
+            pass

@@ -28,6 +28,7 @@ from .validate import validated
 
 if TYPE_CHECKING:
     from ..function import Program
+    from .remote import RemoteRun
 
 
 class CompiledProgram:
@@ -40,7 +41,7 @@ class CompiledProgram:
     def __init__(self, program: Program[...], traced: Traced) -> None:
         self.program = program
         self.ir = traced.graph
-        self._bound = Bound(traced.graph, traced.types, traced.functions)
+        self.bound = Bound(traced.graph, traced.types, traced.functions)
 
     @property
     def name(self) -> str:
@@ -78,6 +79,32 @@ class CompiledProgram:
         """A streaming run has: its readers get what it raised."""
         if error is not None:
             state.finish(self.program.failure(error))
+
+    def run_remote(self, *args: Any, **kwargs: Any) -> RemoteRun:
+        """Run it on the server of an `HTTPBackend`, in one request: keywords are those of `run`.
+
+        The calls are made there, beside the cache, and nothing crosses between them. The server
+        runs no Python of the program's: an @opaque function, and text that uses a value of a class,
+        are refused with their line. A program that fails on its way is told by the run's `error()`.
+        """
+        from ..backends.http import HTTPBackend
+        from .remote import RemoteRun, request
+
+        keywords, options = self.given(kwargs)
+        arguments = self.bind(args, keywords)
+        self.program.check_options(options)
+        backend = resolve(options.get("backend"))
+        if not isinstance(backend, HTTPBackend):
+            raise InvalidRequestError(
+                expected="backend=esp.HTTPBackend(url)", got=repr(backend)[:80], where="backend"
+            )
+        if options.get("stream"):
+            raise NotSupportedError(
+                "run_remote does not stream",
+                where="stream",
+                hint='Read the events of POST /v1/programs with `"stream": true` (docs/serve.md).',
+            )
+        return RemoteRun(self, arguments, backend.run_program(request(self, arguments, options)))
 
     @overload
     def run_batch(
@@ -158,7 +185,7 @@ class CompiledProgram:
     async def perform(self, state: ProgramState, arguments: Mapping[str, Any]) -> int:
         """One run on a fresh state, on the driver's loop; returns how many distinct tokens it came
         to. Raises what the program raises."""
-        execution = Execution(self._bound, state, arguments)
+        execution = Execution(self.bound, state, arguments)
         try:
             await execution.perform()
         finally:
@@ -277,19 +304,30 @@ def shell(graph: ir.Graph) -> Program[...]:
             hint="Run the compiled program.",
         )
 
-    kinds = inspect.Parameter
-    parameters = [kinds("s", kinds.POSITIONAL_ONLY)]
-    for each in graph.parameters:
-        parameters.append(
-            kinds(
-                each.name,
-                kinds.KEYWORD_ONLY if each.keyword_only else kinds.POSITIONAL_OR_KEYWORD,
-                default=each.default if each.optional else kinds.empty,
-            )
-        )
     body.__name__ = graph.name
-    body.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    body.__signature__ = signature(graph)  # type: ignore[attr-defined]
     program: Program[...] = Program(body)
-    file, _, line = graph.where.rpartition(":")
-    program.where = Where(file, int(line) if line.isdigit() else 0)
+    program.where = Where.of(graph.where)
     return program
+
+
+def signature(graph: ir.Graph) -> inspect.Signature:
+    """The function's, its state first. Raises InvalidRequestError for what no function has."""
+    kinds = inspect.Parameter
+    state = "s"
+    while state in {each.name for each in graph.parameters}:
+        state += "_"
+    parameters = [kinds(state, kinds.POSITIONAL_ONLY)]
+    try:
+        for each in graph.parameters:
+            kind = kinds.KEYWORD_ONLY if each.keyword_only else kinds.POSITIONAL_OR_KEYWORD
+            default = each.default if each.optional else kinds.empty
+            parameters.append(kinds(each.name, kind, default=default))
+        return inspect.Signature(parameters)
+    except ValueError as error:
+        raise InvalidRequestError(
+            "the compiled program makes no sense",
+            expected="the parameters of a function",
+            got=str(error)[:200],
+            where=graph.where,
+        ) from None

@@ -22,7 +22,7 @@ def validated(graph: ir.Graph) -> ir.Graph:
     for block in ir.blocks(graph.block):
         if block.switch is not None and not block.switch.cases:
             raise _wrong(block.switch.where, "a switch with cases", "none")
-    for chain, switches, returns in _ways(graph.block):
+    for chain, switches, returns in whole_ways(graph.block):
         seen = _Seen(arguments)
         for at, op in enumerate(chain):
             for switch in switches.get(at, ()):
@@ -32,13 +32,15 @@ def validated(graph: ir.Graph) -> ir.Graph:
             seen.slot(switch.slot, switch.where)
         for slot in ir.slots(returns):
             seen.slot(slot, graph.where)
+        _tables(returns, graph.where)
     return graph
 
 
-def _ways(
+def whole_ways(
     block: ir.Block,
 ) -> Sequence[tuple[list[ir.Op], dict[int, list[ir.Switch]], ir.Data]]:
-    """The ops of each way, the switches by how many ops stand before them, and what it returns."""
+    """The ops of each way to its end, the switches by how many ops stand before them, and what it
+    returns."""
     found = []
     todo: list[tuple[list[ir.Op], dict[int, list[ir.Switch]], ir.Block]] = [([], {}, block)]
     while todo:
@@ -58,6 +60,7 @@ class _Seen:
     def __init__(self, arguments: set[str]) -> None:
         self._arguments = arguments
         self._streams = {0}
+        self._forked_from: dict[int, int] = {}
         self._values: set[int] = set()
         self._scopes: set[tuple[int, str]] = set()
 
@@ -74,13 +77,28 @@ class _Seen:
             raise _wrong(op.where, "a stream that is there", f"stream {op.stream}")
         for slot in ir.slots_of(op):
             self.slot(slot, op.where)
+        for data in ir.data_of(op):
+            _tables(data, op.where)
         try:
             self._check(op)
         except EspalierError as error:
-            raise InvalidRequestError(error.message or str(error), where=op.where) from error
+            inner = error.where
+            raise InvalidRequestError(
+                error.message,
+                expected=error.expected,
+                got=error.got,
+                where=op.where if inner in (None, op.where) else f"{op.where}, {inner}",
+                hint=error.hint,
+            ) from error
         value = getattr(op, "value", None)
         if value is not None:
-            self._values.add(value)
+            self._give(value, op)
+
+    def _give(self, value: int, op: ir.Op) -> None:
+        """A value has one giver: who waits for one that comes later might wait for itself."""
+        if value in self._values:
+            raise _wrong(op.where, "a value that is new", f"value {value}")
+        self._values.add(value)
 
     def _check(self, op: ir.Op) -> None:
         match op:
@@ -88,7 +106,7 @@ class _Seen:
                 check_names("gen", params, _PARAMS)
                 check_fields(params)
                 if reasoning is not None:
-                    self._values.add(reasoning.value)
+                    self._reasoning(reasoning, op)
             case ir.Choose(choices=choices, method=method, temperature=temperature, seed=seed):
                 texts = ["".join(map(str, pieces)) for pieces in choices]
                 checked_choices(texts, Where("", 0))
@@ -106,15 +124,41 @@ class _Seen:
             case ir.Fork(branches=branches):
                 if not branches or self._streams & set(branches):
                     raise _wrong(op.where, "streams that are new", repr(branches))
+                if len(set(branches)) < len(branches):
+                    raise _wrong(op.where, "streams that are new, each once", repr(branches))
                 self._streams.update(branches)
-            case ir.Join(branches=branches, keeps=keeps, names=names):
-                if not branches or not set(branches) <= self._streams - {op.stream}:
-                    raise _wrong(op.where, "streams that are there", repr(branches))
-                if not set(keeps) <= set(range(len(branches))):
-                    raise _wrong(op.where, "branches of the join", repr(keeps))
-                self._values.update(names.values())
+                self._forked_from.update(dict.fromkeys(branches, op.stream))
+            case ir.Join():
+                self._join(op)
             case _:
                 pass
+
+    def _join(self, op: ir.Join) -> None:
+        own = {branch for branch in op.branches if self._forked_from.get(branch) == op.stream}
+        if not own or len(own) < len(op.branches):
+            raise _wrong(op.where, "streams that this one forked, each once", repr(op.branches))
+        if not set(op.keeps) <= set(range(len(op.branches))):
+            raise _wrong(op.where, "branches of the join", repr(op.keeps))
+        for value in op.names.values():
+            self._give(value, op)
+
+    def _reasoning(self, form: ir.Reasoning, op: ir.Generate) -> None:
+        if not form.start or not form.end or form.tool == "":
+            raise _wrong(op.where, "marks of reasoning that are not empty", repr(form))
+        if op.name is None:
+            raise _wrong(op.where, "a name for a value with reasoning", "none")
+        self._give(form.value, op)
+
+
+def _tables(data: ir.Data, where: str) -> None:
+    """Raise for a dict that none can be made of."""
+    if isinstance(data, ir.Table):
+        plain = all(key is None or type(key) in (bool, int, float, str) for key in data.keys)
+        if not plain or len(data.keys) != len(data.items):
+            raise _wrong(where, "a dict's keys, and a value for each", repr(data.keys))
+    if isinstance(data, ir.Items | ir.Table):
+        for item in data.items:
+            _tables(item, where)
 
 
 def _wrong(where: str, expected: str, got: str) -> InvalidRequestError:

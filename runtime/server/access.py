@@ -40,6 +40,7 @@ ACCESS: dict[str, Access] = {
     "/v1/completions": "user",
     "/v1/embeddings": "user",
     "/generate": "user",
+    "/v1/programs": "user",
     "/abort_request": "user",
     "/tokenize": "user",
     "/detokenize": "user",

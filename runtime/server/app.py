@@ -23,10 +23,12 @@ from . import (
     routes_models,
     routes_native,
     routes_page,
+    routes_programs,
     routes_tokens,
 )
 from .access import GuardedRoute
 from .api_chat import ChatChunk
+from .api_programs import ProgramEvent
 from .failures import ErrorResponse, HTTPError
 from .fields import validation_failure
 from .guard import Guard
@@ -37,6 +39,7 @@ ROUTERS = (
     routes_chat.router,
     routes_completions.router,
     routes_generate.router,
+    routes_programs.router,
     routes_tokens.router,
     routes_cache.router,
     routes_native.router,
@@ -128,9 +131,10 @@ def _describe_events(app: FastAPI) -> None:
         if app.openapi_schema is None:
             schema = make()
             schemas = schema["components"]["schemas"]
-            chunk = ChatChunk.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas.update(chunk.pop("$defs", {}))
-            schemas["ChatChunk"] = chunk
+            for kind in (ChatChunk, ProgramEvent):  # which no route gives whole
+                chunk = kind.model_json_schema(ref_template="#/components/schemas/{model}")
+                schemas.update(chunk.pop("$defs", {}))
+                schemas[kind.__name__] = chunk
             for path, name in _STREAMED.items():
                 answers = schema["paths"][path]["post"]["responses"]
                 answers["200"]["content"]["text/event-stream"] = {"itemSchema": _event_of(name)}
@@ -166,4 +170,5 @@ _STREAMED = {
     "/v1/chat/completions": "ChatChunk",
     "/v1/completions": "Completion",
     "/generate": "Generated",
+    "/v1/programs": "ProgramEvent",
 }

@@ -110,7 +110,7 @@ def sampling_of(
         given["stop"] = asked.stop
     for name, number in (("logprobs", logprobs), ("prompt_logprobs", asked.prompt_logprobs)):
         _bound(name, number or 0, most_logprobs or limits.top_logprobs)
-    given["logit_bias"] = _biases(asked.logit_bias or {})
+    given["logit_bias"] = biases_of(asked.logit_bias or {})
     params = SamplingParams(
         max_tokens=max_tokens,
         logprobs=logprobs,
@@ -151,7 +151,8 @@ def priority_of(request: Request, asked: int | None) -> int:
     return asked or 0
 
 
-def _biases(given: dict[str, float]) -> dict[int, float]:
+def biases_of(given: dict[str, float]) -> dict[int, float]:
+    """logit_bias by token id. Raises InvalidRequestError for what is none."""
     wrong = [n for n in given if not (n.isascii() and n.isdigit() and len(n) <= 18)]
     if wrong:
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""

@@ -2,40 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from ..engine import Engine
 
 
+@dataclass(eq=False)
+class Work:
+    """numbers: the engine's of what runs. stop: what ends work that would ask for more."""
+
+    numbers: list[int] = field(default_factory=list)
+    stop: Callable[[], None] | None = None
+
+
 class Named:
-    """The engine's numbers of requests, by their owner's namespace and their id."""
+    """Requests in work, by their owner's namespace and their id."""
 
     def __init__(self) -> None:
-        self._numbers: dict[tuple[str, str], list[list[int]]] = {}
+        self._works: dict[tuple[str, str], list[Work]] = {}
 
     @contextmanager
-    def under(self, owner: str, id: str) -> Iterator[list[int]]:
+    def under(
+        self, owner: str, id: str, stop: Callable[[], None] | None = None
+    ) -> Iterator[list[int]]:
         """A list for the numbers of a request, which may be aborted while the block runs."""
-        numbers: list[int] = []
-        together = self._numbers.setdefault((owner, id), [])
-        together.append(numbers)
+        work = Work(stop=stop)
+        together = self._works.setdefault((owner, id), [])
+        together.append(work)
         try:
-            yield numbers
+            yield work.numbers
         finally:
-            together[:] = [other for other in together if other is not numbers]
+            together.remove(work)
             if not together:
-                self._numbers.pop((owner, id), None)
+                self._works.pop((owner, id), None)
 
     def abort(self, engine: Engine, owner: str, id: str) -> int:
         """End the owner's request of this id. How many there were: none, or one."""
-        together = self._numbers.get((owner, id))
+        together = self._works.get((owner, id))
         if together is None:
             return 0
-        for number in [number for numbers in together for number in numbers]:
-            engine.abort(number)
+        for work in together:
+            if work.stop is not None:
+                work.stop()
+            else:
+                for number in list(work.numbers):
+                    engine.abort(number)
         return 1
 
     def abort_all(self, engine: Engine) -> int:
         """End everybody's."""
-        return sum(self.abort(engine, owner, id) for owner, id in list(self._numbers))
+        return sum(self.abort(engine, owner, id) for owner, id in list(self._works))

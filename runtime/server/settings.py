@@ -18,7 +18,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     samples: n. prompts, stops, biases, tools: entries of these lists. grammar_chars: of a schema or
     grammar. top_logprobs: alternatives per token, OpenAI's bound; logprobs: those of /generate.
     priority: of who is not the admin. send_seconds: how long a reader may leave a piece of a stream
-    untaken.
+    untaken. program_*: of a compiled program (frontend_lang/compiler/limits.py says what they are).
     """
 
     body_bytes: int = 4 << 20
@@ -35,6 +35,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: int = 100
     priority: int = 10
     send_seconds: float = 120.0
+    program_nodes: int = 50_000
+    program_ops: int = 4_096
+    program_streams: int = 256
+    program_scopes: int = 64
+    program_tokens: int = 65_536
+    program_characters: int = 1_000_000
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):

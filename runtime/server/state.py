@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,6 +22,10 @@ from .named import Named
 from .probe import Probe
 from .settings import ServerSettings
 from .supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from ...frontend_lang.roles import ChatFormat
+    from ...frontend_lang.tokens import TextEncoder
 
 _T = TypeVar("_T")
 
@@ -40,6 +44,7 @@ class Server:
         self.probe = Probe()
         self.started = int(time.time())
         self._dialect: Dialect | None = None
+        self.programs: tuple[TextEncoder, ChatFormat] | None = None  # of a tokenizer
         # One thread: a tokenizer encodes one text at a time, and requests keep their order.
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="espalier-encoder")
         self._controls = ThreadPoolExecutor(4, thread_name_prefix="espalier-control")

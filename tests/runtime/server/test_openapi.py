@@ -8,13 +8,34 @@ from typing import Any
 import jsonschema
 import pytest
 
+import espalier as esp
 from tests.runtime.serving import InProcess, events_of, user
 
-CHAT, PLAIN = "/v1/chat/completions", "/v1/completions"
+CHAT, PLAIN, PROGRAMS = "/v1/chat/completions", "/v1/completions", "/v1/programs"
 SCHEMA = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
 TOOLS = [{"type": "function", "function": {"name": "add", "parameters": SCHEMA}}]
 HELLO = {"messages": [user("Hello!")], "max_tokens": 6}
+
+
+@esp.function
+def program(s: Any, text: str) -> Any:
+    s += esp.user(text) + esp.assistant(esp.gen("x", max_tokens=3, logprobs=1, regex="[a-z]{9}"))
+    with s.var_scope("all"):
+        s += "y" + esp.separate_reasoning(esp.gen("z", max_tokens=2), model_type="qwen3")
+    forks = s.fork(2)
+    forks += lambda i: "no " * (2000 * i) + esp.gen("n", max_tokens=2, n=2)
+    forks.join(errors="keep")
+    s.set_var("told", [s["z"]])
+    s += esp.select("which", ["a", "b"])
+    return {"told": s["told"]}
+
+
+GRAPH = json.loads(program.compile().to_json())
 REQUESTS: list[tuple[str, dict[str, Any]]] = [
+    (PROGRAMS, {"program": GRAPH, "arguments": {"text": "a"}}),
+    (PROGRAMS, {"program": GRAPH, "arguments": {"text": "no " * 2000}, "seed": 1}),
+    (PROGRAMS, {"program": GRAPH}),
+    (PROGRAMS, {"program": {}}),
     (CHAT, HELLO),
     (CHAT, {**HELLO, "logprobs": True, "top_logprobs": 2, "n": 2, "seed": 1}),
     (CHAT, {**HELLO, "prompt_logprobs": 1}),
@@ -42,7 +63,8 @@ REQUESTS: list[tuple[str, dict[str, Any]]] = [
     ("/flush_cache", {}),
     ("/abort_request", {"rid": "x"}),
 ]
-STREAMED = [(path, body) for path, body in REQUESTS if path in (CHAT, PLAIN, "/generate")]
+STREAMS = (CHAT, PLAIN, "/generate", PROGRAMS)
+STREAMED = [(path, body) for path, body in REQUESTS if path in STREAMS]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +81,7 @@ def conforms(described: dict[str, Any], schema: dict[str, Any], value: Any) -> N
     jsonschema.Draft202012Validator(whole).validate(value)
 
 
-@pytest.mark.parametrize(("path", "body"), REQUESTS, ids=str)
+@pytest.mark.parametrize(("path", "body"), REQUESTS, ids=lambda value: str(value)[:80])
 def test_answers(
     sprig: InProcess, described: dict[str, Any], path: str, body: dict[str, Any]
 ) -> None:
@@ -69,11 +91,12 @@ def test_answers(
     conforms(described, schema, response.json())
 
 
-@pytest.mark.parametrize(("path", "body"), STREAMED, ids=str)
+@pytest.mark.parametrize(("path", "body"), STREAMED, ids=lambda value: str(value)[:80])
 def test_events(
     sprig: InProcess, described: dict[str, Any], path: str, body: dict[str, Any]
 ) -> None:
-    options = {} if path == "/generate" else {"stream_options": {"include_usage": True}}
+    plain = path in ("/generate", PROGRAMS)
+    options = {} if plain else {"stream_options": {"include_usage": True}}
     response = sprig.post(path, {**body, "stream": True, **options})
     told = described["paths"][path]["post"]["responses"][str(response.status_code)]["content"]
     if response.status_code != 200:

@@ -130,6 +130,9 @@ def test_a_program_over_the_wire(sprig: Served) -> None:
     assert {state["sum"] for state in states} == {"37+48: 7+8=15, 3+4+1=8, so 85"}
     streamed = sums.run(backend=backend, stream=True)
     assert "".join(streamed.text_iter("sum")) == states[0]["sum"]
+    run = sums.compile().run_remote(backend=backend)
+    assert (run["sum"], run.text()) == (states[0]["sum"], states[0].text())
+    assert run.usage["prompt_tokens_details"]["cached_tokens"] > 0
 
 
 def test_a_dead_engine_is_told_and_replaced(text_folder: Path) -> None:

@@ -1,0 +1,384 @@
+"""A compiled program's run beside the cache: made of a request, followed, and told.
+
+The run is the frontend's own (compiler/hosted.py); its calls go straight to the engine's client. It
+lives on the programs' loop; whoever asked follows it from the server's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from fastapi import Request
+
+from ...errors import (
+    BranchError,
+    EngineDeadError,
+    EspalierError,
+    IncompleteError,
+    InvalidRequestError,
+    ProgramError,
+)
+from ...frontend_lang.backends.base import Call
+from ...frontend_lang.backends.engine import EngineBackend
+from ...frontend_lang.compiler import ir
+from ...frontend_lang.compiler.explore import Traced
+from ...frontend_lang.compiler.hosted import Given, HostedExecution
+from ...frontend_lang.compiler.limits import PLAIN, Cost, ProgramLimits, cost, limited, params_of
+from ...frontend_lang.compiler.program import CompiledProgram, shell
+from ...frontend_lang.options import run_fields
+from ...frontend_lang.session import Machine
+from ...types import Chunk, Result, SamplingParams
+from .api_programs import (
+    ProgramEnd,
+    ProgramLogprob,
+    ProgramParams,
+    ProgramRequest,
+    ProgramSample,
+    ProgramText,
+    ProgramTold,
+    ProgramValue,
+)
+from .asked import biases_of, check_limits, namespace_of, priority_of
+from .failures import ErrorBody, HTTPError, as_http
+from .replies import finite, usage
+from .structured import check_size
+
+if TYPE_CHECKING:
+    from .metrics import Metrics
+    from .state import Server
+
+
+class CountedEngine(EngineBackend):
+    """The engine, whose results the server counts."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server.engine)
+        self._metrics: Metrics = server.metrics
+        self._loop = asyncio.get_running_loop()
+
+    async def generate(self, call: Call) -> Result:
+        result = await super().generate(call)
+        for sample in result.samples or [result]:
+            self._count(sample)
+        return result
+
+    async def stream(self, call: Call) -> AsyncIterator[Chunk]:
+        async with contextlib.aclosing(super().stream(call)) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                if chunk.result is not None:
+                    self._count(chunk.result)
+                yield chunk
+
+    def _count(self, result: Result) -> None:
+        with contextlib.suppress(RuntimeError):  # the server's loop is gone
+            self._loop.call_soon_threadsafe(self._metrics.ended, result)
+
+
+class Prepared:
+    """A program that may run here, and what was asked of it. Raises EspalierError for one that may
+    not. Made beside the event loop: a big program takes a while to read."""
+
+    def __init__(self, server: Server, body: ProgramRequest, request: Request) -> None:
+        limits = server.settings.limits
+        bounds = ProgramLimits(
+            nodes=limits.program_nodes,
+            ops=limits.program_ops,
+            streams=limits.program_streams,
+            scopes=limits.program_scopes,
+            tokens=limits.program_tokens,
+            characters=limits.program_characters,
+        )
+        self._server = server
+        self.characters = bounds.characters
+        graph = limited(body.program, bounds)
+        asked = (op.type for op in ir.ops(graph.block) if isinstance(op, ir.Generate) and op.type)
+        types = {name: PLAIN.get(name) for name in asked}  # None: the text alone
+        self.compiled = CompiledProgram(shell(graph), Traced(graph, types))
+        self.arguments = self.compiled.bind((), body.arguments or {})
+        self.options: dict[str, Any] = {
+            "sampling_params": _fields(body.sampling_params),
+            "seed": body.seed,
+            "namespace": namespace_of(request, body.cache_salt),
+            "priority": priority_of(request, body.priority),
+            "deadline": body.deadline,
+            "stream": bool(body.stream),
+        }
+        self.compiled.program.check_options(self.options)
+        defaults = run_fields(self.options)
+        for op in ir.ops(graph.block):
+            with _at(op.where):
+                priority_of(request, getattr(op, "priority", None))
+                if isinstance(op, ir.Generate):
+                    check_limits(params_of(op, defaults), limits)
+                    if (op.params.get("logprobs") or 0) > limits.top_logprobs:
+                        raise InvalidRequestError(
+                            expected=f"at most {limits.top_logprobs}", where="logprobs"
+                        )
+                    if op.grammar is not None:
+                        check_size(op.grammar, "grammar", limits.grammar_chars)
+        check_limits(SamplingParams(**{"max_tokens": None, **defaults}), limits)
+        self.cost: Cost = cost(graph, defaults, server.engine.info.max_context)
+        if self.cost.tokens > bounds.tokens:
+            raise InvalidRequestError(
+                expected=f"a program that generates at most {bounds.tokens:,} tokens",
+                got=f"{self.cost.tokens:,}",
+                where="program",
+                hint="Give its calls a smaller max_tokens, or run it in parts.",
+            )
+
+    def start(self) -> Run:
+        """Begin. On the server's loop."""
+        return Run(self._server, self)
+
+
+class Run:
+    """A run that has begun. Everything is asked from the server's loop."""
+
+    def __init__(self, server: Server, prepared: Prepared) -> None:
+        compiled, options = prepared.compiled, prepared.options
+        machine = Machine(CountedEngine(server))
+        if server.programs is None or server.programs[0].tokenizer is not server.tokenizer:
+            server.programs = machine.encoder, machine.chat
+        machine.encoder, machine.chat = server.programs  # which is probed once
+        self.state = compiled.program.start_state(options, machine)
+        self.given: dict[int, Given] = {}
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        self._marks: deque[int] = deque()
+        self._streams = bool(options["stream"])
+        self._execution = HostedExecution(
+            compiled.bound, self.state, prepared.arguments, prepared.characters, self._give
+        )
+        self._future: Future[None] = self._execution.start()
+        self._future.add_done_callback(lambda _: self._wake())
+
+    # -- from the programs' loop -------------------------------------------------------------------
+
+    def _give(self, given: Given) -> None:
+        self.given[given.number] = given
+        if self._streams:
+            mark = self._marker(given.number)
+            given.variable.feed.listen(mark)
+            mark()
+
+    def _marker(self, number: int) -> Callable[[], None]:
+        def mark() -> None:
+            self._marks.append(number)
+            self._wake()
+
+        return mark
+
+    def _wake(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the server's loop is gone
+            self._loop.call_soon_threadsafe(self._changed.set)
+
+    # -- from the server's -------------------------------------------------------------------------
+
+    def cancel(self, reason: str) -> None:
+        """End it: its requests leave the engine within one step."""
+        self.state.session.cancel(reason)
+
+    async def ended(self) -> None:
+        """Until nothing of it runs any more."""
+        while not self._future.done():
+            await self._changed.wait()
+            self._changed.clear()
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What the program raised, once it has ended. Raises EngineDeadError where the engine died
+        on its way: nothing can be told then but to come again."""
+        error = self._future.exception()
+        errors = [each.variable.error for each in self.given.values()]
+        for each in (error, *errors):
+            if each is not None and isinstance(root := root_of(each), EngineDeadError):
+                raise root
+        return error
+
+    async def news(self) -> AsyncGenerator[ProgramText | ProgramTold, None]:
+        """Texts that grow and values that end, as they do. Raises what `failure` raises."""
+        at: dict[int, int] = {}
+        told: set[int] = set()
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            over = self._future.done()
+            marks: dict[int, None] = {}
+            while self._marks:
+                marks[self._marks.popleft()] = None
+            for number in marks:
+                given = self.given[number]
+                if number in told:
+                    continue
+                text = self._grown(given, at)
+                if text:
+                    yield ProgramText(event="text", text=text, **_named(given))
+                if given.variable.done:
+                    told.add(number)
+                    yield ProgramTold(event="value", **value_told(given))
+            if over:
+                _ = self.failure
+                return
+
+    def _grown(self, given: Given, at: dict[int, int]) -> str:
+        """What is new of a value's text since it was last asked."""
+        if given.kind not in ("gen", "reasoning") or _samples(given) != 1:
+            return ""
+        begun = at.get(given.number, 0)
+        try:
+            pieces, _ = given.variable.feed.take(begun)
+        except EspalierError:  # its end, which the value tells
+            return ""
+        at[given.number] = begun + len(pieces)
+        return "".join(text for text, _ in pieces)
+
+    def values(self) -> list[ProgramValue]:
+        """All values, once the run has ended."""
+        found = [self.given[number] for number in sorted(self.given)]
+        return [ProgramValue(**value_told(given)) for given in found if given.variable.done]
+
+    def end(self) -> ProgramEnd:
+        """How it ended."""
+        error = self.failure
+        totals = self.state.report().totals()
+        return ProgramEnd(
+            text=self._execution.text,
+            returned=None if error is not None else _plain(self.state.ret_value),
+            error=None if error is None else error_told(error),
+            seconds=self.state.report().seconds(),
+            usage=usage(totals["prompt"], totals["cached"], totals["generated"]),
+        )
+
+
+# -- what is told ----------------------------------------------------------------------------------
+
+
+def value_told(given: Given) -> dict[str, Any]:
+    """A value that has ended, as the fields of `ProgramValue`."""
+    variable, meta = given.variable, given.variable.meta
+    told = _named(given)
+    error = variable.read_error
+    if error is not None:
+        told["error"] = error_told(error)
+    else:
+        told["value"] = _plain(variable.value)
+    if given.kind == "gen" and "token_ids" in meta:
+        told["samples"] = [_sample(each) for each in meta.get("samples") or [meta]]
+        told["usage"] = usage(
+            meta["prompt_tokens"],
+            meta["cached_tokens"],
+            sum(each["completion_tokens"] for each in meta.get("samples") or [meta]),
+        )
+    elif given.kind == "select" and "probabilities" in meta:
+        told["probabilities"] = dict(meta["probabilities"])
+    return told
+
+
+def _named(given: Given) -> dict[str, Any]:
+    return {
+        "number": given.number,
+        "kind": given.kind,
+        "name": given.variable.name,
+        "branch": list(given.branch),
+    }
+
+
+def _sample(meta: Mapping[str, Any]) -> ProgramSample:
+    sample = ProgramSample(
+        text=meta["text"],
+        token_ids=meta["token_ids"],
+        finish_reason=meta["finish_reason"]["type"],
+        matched_stop=meta["finish_reason"]["matched"],
+        incomplete=meta["incomplete"],
+        seed=meta["seed"],
+    )
+    if "output_token_logprobs" in meta:
+        each = zip(meta["output_token_logprobs"], meta["output_top_logprobs"], strict=True)
+        sample.logprobs = [
+            ProgramLogprob(
+                token_id=token,
+                logprob=finite(logprob),
+                top=[(other, finite(value)) for value, other, _ in top],
+            )
+            for (logprob, token, _), top in each
+        ]
+    return sample
+
+
+def _samples(given: Given) -> int:
+    return int(given.op.params.get("n", 1)) if isinstance(given.op, ir.Generate) else 1
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it; an error that a join keeps as an error's answer."""
+    if isinstance(value, BranchError):
+        return {"error": error_told(value).model_dump()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value
+
+
+def root_of(error: BaseException) -> BaseException:
+    """What began it, behind what the program made of it."""
+    while True:
+        if isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        elif isinstance(error, ProgramError) and error.__cause__ is not None:
+            error = error.__cause__
+        else:
+            return error
+
+
+def error_told(error: BaseException) -> ErrorBody:
+    """What a program's failure says: its line and the call in its own words, what began it in those
+    that a client may see."""
+    root = root_of(error)
+    if isinstance(root, ProgramError):
+        cut = isinstance(root, IncompleteError)
+        found = HTTPError(
+            400,
+            str(error if isinstance(error, EspalierError) else root),
+            kind="program_error",
+            code="incomplete_value" if cut else "program_failed",
+            param=root.where,
+        )
+    else:
+        found = as_http(root)
+    message, where = found.message, found.param
+    if error is not root and not isinstance(root, ProgramError):
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        if isinstance(error, EspalierError):
+            where = error.where
+            call = error.message.partition(" failed: ")[0].removesuffix(" failed")
+            message = f"{call} failed: {message} (at {where})"
+    return ErrorBody(message=message[:2_000], type=found.kind, param=where, code=found.code)
+
+
+# -- what is asked ---------------------------------------------------------------------------------
+
+
+def _fields(given: ProgramParams | None) -> dict[str, Any]:
+    if given is None:
+        return {}
+    fields = given.model_dump(exclude_none=True)
+    if given.logit_bias is not None:
+        fields["logit_bias"] = biases_of(given.logit_bias)
+    return fields
+
+
+@contextlib.contextmanager
+def _at(where: str) -> Iterator[None]:
+    """What is wrong with an op is told with its line."""
+    try:
+        yield
+    except EspalierError as error:
+        error.where = where if error.where is None else f"{where}, {error.where}"
+        raise
