@@ -25,7 +25,11 @@ def call(core: EngineCore, name: str, args: dict[str, Any]) -> Any:
 
 def _stats(core: EngineCore) -> dict[str, Any]:
     core.settle()
-    return counters_of(core.scheduler) | {"held": core.pins.held}
+    return counters_of(core.scheduler) | {
+        "held": core.pins.held,
+        "compiling": len(core._grammars.waiting),
+        "pace": core.pace.told(),
+    }
 
 
 def _check_invariants(core: EngineCore) -> None:

@@ -27,6 +27,7 @@ from .drafts import Drafts
 from .grammars import Grammars
 from .masking import Masking
 from .model_runner import Masks, Runner
+from .pace import Pace
 from .pins import Pins
 from .plan import StepOutput
 from .progress import Progress
@@ -93,6 +94,7 @@ class EngineCore:
             self._drafts = Drafts(tokenizer, vocab_size, fixed_rows)
         self._searches = Searches()
         self.pins = Pins(scheduler)
+        self.pace = Pace()
 
     # -- requests ----------------------------------------------------------------------------------
 
@@ -275,7 +277,7 @@ class EngineCore:
         scores = iter(output.scores)
         for seq, count in step.scored:
             seq.score(list(itertools.islice(scores, count)))
-        live, near, logprobs, taken = self._live, output.near_ties, output.logprobs, 0
+        live, near, logprobs, now = self._live, output.near_ties, output.logprobs, self.clock()
         wrong = step.verify(output.tokens)
         for i, (seq, token) in enumerate(zip(step.samples, output.tokens, strict=True)):
             progress = live.get(seq.id)
@@ -291,12 +293,12 @@ class EngineCore:
                 continue
             if i in logprobs:
                 progress.logprobs.append(TokenLogprob(token, *logprobs[i]))
-            taken += 1
+            self.pace.took(progress, now)
             try:
                 self._take_token(progress, token)
             except Exception as error:  # its matcher's or its text's, and so its own (P4)
                 self._fail_one(progress, error)
-        self.scheduler.counters.generated_tokens += taken
+        self.scheduler.counters.generated_tokens += self.pace.committed(step, now)
         self._pool(step, output)
         self.scheduler.retire(step)
         if self._drafts is not None:
@@ -380,6 +382,7 @@ class EngineCore:
             self._grammars.leave(seq.request.grammar, progress)
         self.scheduler.finish(seq)
         self.pins.ended(seq, reason)
+        self.pace.ended(progress)
         result = progress.result(reason, self.clock(), error)
         self._emit(progress.chunk(result))
 

@@ -38,6 +38,7 @@ class Progress:
         self.matcher: Matcher | None = None
         self.logprobs: list[TokenLogprob] = []
         self.near_ties = 0
+        self.token_at: float | None = None  # when its last tokens came (pace.py)
         self.matched_stop: str | int | None = None
         params = seq.request.params
         # A penalty depends on the tokens before, which a draft does not know yet.

@@ -118,6 +118,7 @@ class Scheduler:
     def plan(self) -> Step | None:
         """Decide the next step; None when no row can run now."""
         step = Step(self._steps, self.config.capacity)
+        before = self.counters.computed_tokens
         budget = self.config.step_tokens
         decoding: list[Sequence] = []
         prefilling: list[Sequence] = []
@@ -137,6 +138,7 @@ class Scheduler:
         if self.tier is not None:
             self.prefetch.fill(admission, step)
             step.plan.moves = self.tier.drain()
+        step.computed = self.counters.computed_tokens - before
         self._steps += 1
         self.counters.steps += 1
         self.counters.rows += len(step.plan.positions)

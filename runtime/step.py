@@ -33,7 +33,7 @@ class Step:
 
     named: sequences whose slots, KV, tokens or scores depend on this step, by id. samples: the
     sequence of each sampled token, in the plan's order. scored: sequence and count, in the plan's
-    order.
+    order. computed: prompt tokens that it computes for the first time.
     """
 
     def __init__(self, number: int, trash_slot: int) -> None:
@@ -43,6 +43,7 @@ class Step:
         self.scored: list[tuple[Sequence, int]] = []
         self.pooled: list[tuple[Sequence, int]] = []
         self.drafts: list[Draft] = []
+        self.computed = 0
         self._trash_slot = trash_slot
         self._row_of_prefix: dict[tuple[str, bytes] | Node, int] = {}
         self._logits_row: dict[int, int] = {}

@@ -20,6 +20,8 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Receive, Scope, Send
 
 from ...errors import EspalierError
 from .failures import HTTPError
@@ -164,6 +166,13 @@ class GuardedRoute(APIRoute):
     def access(self) -> Access:
         return ACCESS.get(self.path, "admin")
 
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return super().matches(_as_get(scope))
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """HEAD is GET without the body, which the connection leaves out."""
+        await super().handle(_as_get(scope), receive, send)
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         inner = super().get_route_handler()
         access = self.access
@@ -190,6 +199,10 @@ class GuardedRoute(APIRoute):
                 return answer
 
         return handle
+
+
+def _as_get(scope: Scope) -> Scope:
+    return {**scope, "method": "GET"} if scope.get("method") == "HEAD" else scope
 
 
 def log_failure(error: Exception, path: str) -> None:

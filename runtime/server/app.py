@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
@@ -103,15 +105,33 @@ async def _not_ours(request: Request, error: Exception) -> Response:
     """No such path, or no such method of one."""
     assert isinstance(error, HTTPException)
     codes = {404: "not_found", 405: "method_not_allowed"}
+    told = str(error.detail)
+    if error.status_code in codes:
+        told += f": {near(request.method, request.url.path)}"
     return server_of(request).refusal(
         HTTPError(
             error.status_code,
-            str(error.detail),
+            told,
             kind="invalid_request_error",
             code=codes.get(error.status_code, "http_error"),
             headers=error.headers,
         )
     )
+
+
+def near(method: str, path: str) -> str:
+    """Which routes are like the one that is not there."""
+    known: dict[str, list[str]] = {}
+    for router in (*ROUTERS, _openapi):
+        for route in router.routes:
+            if isinstance(route, APIRoute):
+                known.setdefault(route.path, []).extend(sorted(route.methods))
+    found = difflib.get_close_matches(path[:200].lower(), known, n=3, cutoff=0.6)
+    wanted = ", ".join(f"{'/'.join(known[each])} {each}" for each in found)
+    asked = f"{method[:20]} {path[:200]!r}"
+    if not found:
+        return f"there is no {asked} here; GET /openapi.json tells all routes"
+    return f"there is no {asked} here, but {wanted}"
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

@@ -179,6 +179,7 @@ class Answer:
 
 async def run(server: Server, job: Job) -> list[Answer]:
     """All samples. Raises the first error."""
+    server.metrics.asked(job.params)
     with server.named.under(job.owner, job.id) as numbers:
         first = await _called(server, job, numbers)
         samples = first.samples or [first]
@@ -245,6 +246,7 @@ def all_pieces(server: Server, jobs: Sequence[Job]) -> list[AsyncGenerator[Piece
 
 async def pieces(server: Server, job: Job) -> AsyncGenerator[Piece, None]:
     """The samples as they come. Raises the first error."""
+    server.metrics.asked(job.params)
     with server.named.under(job.owner, job.id) as numbers:
         going_on: list[Result] = []
         async with contextlib.aclosing(_chunks(server, job, numbers)) as chunks:

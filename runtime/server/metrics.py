@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import bisect
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ...types import Result
+from ...types import Result, SamplingParams
+from ..pace import Histogram
 
 CLIENT_GONE = "client_gone"  # nobody was there any more to be answered
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 50_000, 100_000)
+_SAMPLES = (1, 2, 5, 10, 20, 50, 100)
 
 # name: what it tells, and its buckets.
 HISTOGRAMS: dict[str, tuple[str, tuple[float, ...]]] = {
     "vllm:time_to_first_token_seconds": ("from submission to the first token", _SECONDS),
     "vllm:e2e_request_latency_seconds": ("from submission to the end", _SECONDS),
     "vllm:request_queue_time_seconds": ("waiting for a place", _SECONDS),
+    "vllm:request_inference_time_seconds": ("from a place to the last token", _SECONDS),
     "vllm:request_prefill_time_seconds": ("from a place to the first token", _SECONDS),
     "vllm:request_decode_time_seconds": ("from the first token to the last", _SECONDS),
     "vllm:request_time_per_output_token_seconds": ("between tokens, on average", _SECONDS),
+    "vllm:request_prefill_kv_computed_tokens": ("tokens of prompts that were computed", _TOKENS),
+    "vllm:request_params_max_tokens": ("max_tokens of requests that gave it", _TOKENS),
+    "vllm:request_params_n": ("n of requests", _SAMPLES),
     "vllm:request_prompt_tokens": ("tokens of prompts", _TOKENS),
     "vllm:request_generation_tokens": ("tokens of answers", _TOKENS),
     "espalier:grammar_seconds": ("making a grammar ready", _SECONDS),
@@ -29,9 +34,9 @@ HISTOGRAMS: dict[str, tuple[str, tuple[float, ...]]] = {
 # name: (kind, what it tells, the engine's counter)
 STATS: dict[str, tuple[str, str, str]] = {
     "vllm:num_requests_running": ("gauge", "sequences that run", "running"),
-    "vllm:num_requests_waiting": ("gauge", "sequences that wait", "waiting"),
     "vllm:prompt_tokens_total": ("counter", "tokens of prompts", "prompt_tokens"),
     "vllm:generation_tokens_total": ("counter", "tokens generated", "generated_tokens"),
+    "vllm:prompt_tokens_cached_total": ("counter", "prompt tokens found cached", "cached_tokens"),
     "vllm:prefix_cache_queries_total": ("counter", "prompt tokens looked up", "prompt_tokens"),
     "vllm:prefix_cache_hits_total": ("counter", "prompt tokens found cached", "cached_tokens"),
     "vllm:num_preemptions_total": ("counter", "sequences retracted", "retractions"),
@@ -64,23 +69,18 @@ STATS: dict[str, tuple[str, str, str]] = {
 }
 
 
-class Histogram:
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self._sum = 0.0
-
-    def add(self, value: float) -> None:
-        self._counts[bisect.bisect_left(self._bounds, value)] += 1
-        self._sum += value
-
-    def lines(self, name: str) -> Iterator[str]:
-        total = 0
-        for bound, count in zip((*self._bounds, "+Inf"), self._counts, strict=True):
-            total += count
-            yield f'{name}_bucket{{le="{bound}"}} {total}'
-        yield f"{name}_sum {self._sum:.6f}"
-        yield f"{name}_count {total}"
+# What the engine keeps (pace.py). name: (what it tells, the engine's histogram)
+PACE: dict[str, tuple[str, str]] = {
+    "vllm:iteration_tokens_total": (
+        "prompt tokens computed and generated, per step",
+        "step_tokens",
+    ),
+    "vllm:inter_token_latency_seconds": (
+        "between the steps that gave a request tokens",
+        "token_gap_seconds",
+    ),
+    "vllm:request_num_preemptions": ("how often a request was retracted", "retractions"),
+}
 
 
 class Metrics:
@@ -91,6 +91,12 @@ class Metrics:
         self._ended: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
 
+    def asked(self, params: SamplingParams) -> None:
+        """A request begins."""
+        self._add("vllm:request_params_n", params.n)
+        if params.max_tokens is not None:
+            self._add("vllm:request_params_max_tokens", params.max_tokens)
+
     def ended(self, result: Result) -> None:
         """A sample came to its end."""
         self._ended[result.finish_reason] += 1
@@ -98,9 +104,11 @@ class Metrics:
         first = times.grammar + times.queued + times.prefill
         self._add("vllm:e2e_request_latency_seconds", times.total)
         self._add("vllm:request_queue_time_seconds", times.queued)
+        self._add("vllm:request_inference_time_seconds", times.prefill + times.decode)
         self._add("vllm:request_prefill_time_seconds", times.prefill)
         self._add("vllm:request_decode_time_seconds", times.decode)
         self._add("vllm:request_prompt_tokens", result.prompt_tokens)
+        self._add("vllm:request_prefill_kv_computed_tokens", result.computed_tokens)
         self._add("vllm:request_generation_tokens", result.generated_tokens)
         if result.generated_tokens:
             self._add("vllm:time_to_first_token_seconds", first)
@@ -117,13 +125,17 @@ class Metrics:
     def _add(self, name: str, value: float) -> None:
         self._histograms[name].add(value)
 
-    def text(self, stats: Mapping[str, Any], own: Mapping[str, float]) -> str:
-        """All of it. stats: the engine's. own: gauges and counters of the server."""
-        lines: list[str] = []
+    def text(
+        self, stats: Mapping[str, Any], own: Mapping[str, float], cache: Mapping[str, str]
+    ) -> str:
+        """All of it. stats: the engine's. own: gauges and counters of the server. cache: how the
+        cache was set up."""
+        lines = _cache_info(cache)
         for name, (kind, what, counter) in STATS.items():
             lines += [*_head(name, kind, what), f"{name} {stats[counter]}"]
         capacity = max(1, stats["capacity"])
         used = (capacity - stats["free_slots"] - stats["evictable_slots"]) / capacity
+        lines += _waiting(stats["waiting"], stats["compiling"])
         name = "vllm:kv_cache_usage_perc"
         lines += [*_head(name, "gauge", "share of slots in use, 1 being all"), f"{name} {used:.6f}"]
         for name, value in own.items():
@@ -136,9 +148,45 @@ class Metrics:
         lines += _head(name, "counter", "requests that ended in an error, by its code")
         lines += [f'{name}{{code="{code}"}} {n}' for code, n in sorted(self._failed.items())]
         for name, (what, _) in HISTOGRAMS.items():
-            lines += [*_head(name, "histogram", what), *self._histograms[name].lines(name)]
+            kept = self._histograms[name]
+            lines += [*_head(name, "histogram", what)]
+            lines += _buckets(name, kept.bounds, kept.counts, kept.sum)
+        for name, (what, kept_as) in PACE.items():
+            told = stats["pace"][kept_as]
+            lines += [*_head(name, "histogram", what)]
+            lines += _buckets(name, told["bounds"], told["counts"], told["sum"])
         return "\n".join(lines) + "\n"
 
 
 def _head(name: str, kind: str, what: str) -> list[str]:
     return [f"# HELP {name} {what}", f"# TYPE {name} {kind}"]
+
+
+def _cache_info(cache: Mapping[str, str]) -> list[str]:
+    name = "vllm:cache_config_info"
+    labels = ",".join(f'{label}="{value}"' for label, value in cache.items())
+    return [*_head(name, "gauge", "how the cache was set up"), f"{name}{{{labels}}} 1"]
+
+
+def _waiting(for_room: int, for_grammars: int) -> list[str]:
+    """Sequences that wait: for a place among those that run, or for their grammar."""
+    name = "vllm:num_requests_waiting"
+    by = f"{name}_by_reason"
+    return [
+        *_head(name, "gauge", "sequences that wait"),
+        f"{name} {for_room + for_grammars}",
+        *_head(by, "gauge", "capacity: for a place; deferred: until their grammar is compiled"),
+        f'{by}{{reason="capacity"}} {for_room}',
+        f'{by}{{reason="deferred"}} {for_grammars}',
+    ]
+
+
+def _buckets(
+    name: str, bounds: Sequence[float], counts: Sequence[int], total: float
+) -> Iterator[str]:
+    so_far = 0
+    for bound, count in zip((*bounds, "+Inf"), counts, strict=True):
+        so_far += count
+        yield f'{name}_bucket{{le="{bound}"}} {so_far}'
+    yield f"{name}_sum {total:.6f}"
+    yield f"{name}_count {so_far}"

@@ -62,21 +62,23 @@ class CountedEngine(EngineBackend):
         self._loop = asyncio.get_running_loop()
 
     async def generate(self, call: Call) -> Result:
+        self._count(self._metrics.asked, call.params)
         result = await super().generate(call)
         for sample in result.samples or [result]:
-            self._count(sample)
+            self._count(self._metrics.ended, sample)
         return result
 
     async def stream(self, call: Call) -> AsyncIterator[Chunk]:
+        self._count(self._metrics.asked, call.params)
         async with contextlib.aclosing(super().stream(call)) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
                 if chunk.result is not None:
-                    self._count(chunk.result)
+                    self._count(self._metrics.ended, chunk.result)
                 yield chunk
 
-    def _count(self, result: Result) -> None:
+    def _count(self, note: Callable[[Any], None], what: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the server's loop is gone
-            self._loop.call_soon_threadsafe(self._metrics.ended, result)
+            self._loop.call_soon_threadsafe(note, what)
 
 
 class Prepared:

@@ -12,6 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from ... import __version__
 from ...errors import InvalidRequestError
+from ..protocol import EngineInfo
 from .access import GuardedRoute
 from .answering import model_response
 from .api_completion import TokenId
@@ -146,10 +147,20 @@ async def metrics(request: Request) -> Response:
     stats = await server.control(lambda engine: engine.stats())
     own = {
         "espalier:requests_in_work": server.admission.inflight,
-        "espalier:requests_refused_total": server.admission.refused,
+        "vllm:admission_rejections_total": server.admission.refused,
         "espalier:engine_restarts_total": server.supervisor.restarts,
     }
-    return Response(server.metrics.text(stats, own), media_type=CONTENT_TYPE)
+    text = server.metrics.text(stats, own, _cache_setup(server.engine.info))
+    return Response(text, media_type=CONTENT_TYPE)
+
+
+def _cache_setup(info: EngineInfo) -> dict[str, str]:
+    """By vLLM's labels. kv_cache_max_concurrency: how many sequences of the whole context fit."""
+    return {
+        "block_size": str(info.page_size),
+        "kv_cache_size_tokens": str(info.capacity),
+        "kv_cache_max_concurrency": f"{info.capacity / info.max_context:.2f}",
+    }
 
 
 @router.get("/server_info", response_model=ServerInfo)

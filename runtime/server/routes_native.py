@@ -107,6 +107,7 @@ async def _run(request: Request, ask: Ask) -> list[Result]:
                 deadline=ask.deadline,
                 deterministic=ask.params.deterministic,
             )
+        server.metrics.asked(ask.params)
         results = await server.engine.agenerate(
             input_ids=ask.prompts,
             sampling_params=ask.params,
@@ -131,6 +132,7 @@ async def _frames(request: Request, ask: Ask) -> AsyncGenerator[bytes, None]:
         server.admission.entered(ask.params.n),
         server.named.under(request.state.caller.namespace, uuid4().hex) as numbers,
     ):
+        server.metrics.asked(ask.params)
         stream = server.engine.astream(
             input_ids=ask.prompts[0],
             sampling_params=ask.params,

@@ -293,6 +293,28 @@ def test_metrics_count_what_was_done(sprig_engine: Engine) -> None:
     assert grew("vllm:prompt_tokens_total") == answer["usage"]["prompt_tokens"]
     assert grew('vllm:request_success_total{finished_reason="stop"}') == 1
     assert grew("vllm:e2e_request_latency_seconds_count") == 1
+    tokens = answer["usage"]["completion_tokens"]
+    computed = (
+        answer["usage"]["prompt_tokens"]
+        - (answer["usage"]["prompt_tokens_details"]["cached_tokens"])
+    )
+    assert grew("vllm:iteration_tokens_total_sum") == tokens + computed
+    steps = grew("vllm:iteration_tokens_total_count")
+    assert steps == grew("espalier:steps_total")
+    assert 0 < grew("vllm:inter_token_latency_seconds_count") <= tokens - 1
+    assert grew('vllm:request_num_preemptions_bucket{le="0"}') == 1
+    assert grew("vllm:request_params_n_sum") == 1
+    assert grew("vllm:request_params_max_tokens_count") == 0
+    assert grew("vllm:request_prefill_kv_computed_tokens_sum") == computed
+    inference = grew("vllm:request_inference_time_seconds_sum")
+    prefill = grew("vllm:request_prefill_time_seconds_sum")
+    assert abs(inference - prefill - grew("vllm:request_decode_time_seconds_sum")) < 1e-4
+    info = sprig_engine.info
+    cache = f'kv_cache_size_tokens="{info.capacity}"'
+    assert any(cache in name and value == 1 for name, value in after.items())
+    waiting = [after[f'vllm:num_requests_waiting_by_reason{{reason="{reason}"}}']
+               for reason in ("capacity", "deferred")]  # fmt: skip
+    assert sum(waiting) == after["vllm:num_requests_waiting"] == 0
     assert grew('vllm:time_to_first_token_seconds_bucket{le="+Inf"}') == 1
     assert grew('espalier:request_errors_total{code="unsupported_parameter"}') == 1
     assert after["vllm:num_requests_running"] == 0

@@ -31,6 +31,35 @@ def test_it_is_served_with_its_policy(null: InProcess) -> None:
     assert not re.search(r"unsafe|https?:|\*|data:|blob:", policy)
 
 
+@pytest.mark.parametrize("path", ["/", "/page/main.js", "/health", "/v1/models", "/openapi.json"])
+def test_head_is_get_without_its_body(null: InProcess, path: str) -> None:
+    head, get = null.request("HEAD", path), null.get(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert dict(head.headers) == dict(get.headers)
+    assert null.request("HEAD", "/generate").status_code == 405
+    assert "head" not in null.get("/openapi.json").json()["paths"]["/v1/models"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "told"),
+    [
+        ("POST", "/v1/chat/completion", "POST /v1/chat/completions"),
+        ("GET", "/model", "GET /v1/models"),
+        ("GET", "/v1/chat/completions", "POST /v1/chat/completions"),
+        ("POST", "/v1/embedding", "POST /v1/embeddings"),
+        ("GET", "/nothing-like-it", "GET /openapi.json tells all"),
+        ("GET", "/" + "x" * 5000 + "\u202e", "GET /openapi.json tells all"),
+    ],
+)
+def test_what_is_not_there_says_what_is(null: InProcess, method: str, path: str, told: str) -> None:
+    answer = null.request(method, path)
+    assert answer.status_code in (404, 405)
+    error = answer.json()["error"]
+    assert told in error["message"]
+    assert error["code"] in ("not_found", "method_not_allowed")
+    assert len(error["message"]) < 600
+
+
 def test_it_holds_nothing_that_needs_a_key(null_engine: Engine) -> None:
     locked = InProcess(null_engine, served_model_names=("secret-name",), api_keys=("k",))
     assert locked.get("/").content == FILES["index.html"].data
