@@ -92,7 +92,7 @@ class CompiledProgram:
 
         keywords, options = self.given(kwargs)
         arguments = self.bind(args, keywords)
-        self.program.check_options(options)
+        self.program.settings(options)
         backend = resolve(options.get("backend"))
         if not isinstance(backend, HTTPBackend):
             raise InvalidRequestError(

@@ -19,7 +19,7 @@ from ...errors import (
     VariableError,
 )
 from ...types import SamplingParams
-from ..options import run_fields, text_in_logprobs
+from ..options import run_fields, run_seed, text_in_logprobs
 from ..typed import value_of
 from . import fill, ir
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .program import CompiledProgram
 
 Told = Mapping[str, Any]
-_OPTIONS = ("seed", "priority", "deadline")
+_OPTIONS = ("priority", "deadline")
 _CUT = "incomplete_value"
 
 
@@ -212,6 +212,8 @@ def request(
     }
     if options.get("namespace"):
         body["cache_salt"] = options["namespace"]
+    if (seed := run_seed(options)) is not None:
+        body["seed"] = seed
     for name in _OPTIONS:
         if options.get(name) is not None:
             body[name] = options[name]
@@ -223,14 +225,13 @@ def _changed(fields: Mapping[str, Any]) -> dict[str, Any]:
     defaults = SamplingParams()
     made: dict[str, Any] = {}
     for name, value in fields.items():
-        if name in ("seed", "prompt_logprobs"):
-            if value is not None:
-                raise NotSupportedError(
-                    f"sampling_params with {name} do not cross to a server",
-                    where=name,
-                    hint="Give the run a seed of its own, or use backend=HTTPBackend(url) of run.",
-                )
-        elif value != getattr(defaults, name):
+        if name == "prompt_logprobs" and value is not None:
+            raise NotSupportedError(
+                "log probabilities of prompts are not told of a program that a server runs",
+                where=name,
+                hint="Leave it out, or use run(backend=HTTPBackend(url)).",
+            )
+        if name != "seed" and value != getattr(defaults, name):
             made[name] = list(value) if isinstance(value, tuple) else value
     return made
 

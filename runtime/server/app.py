@@ -125,7 +125,7 @@ def near(method: str, path: str) -> str:
     for router in (*ROUTERS, _openapi):
         for route in router.routes:
             if isinstance(route, APIRoute):
-                known.setdefault(route.path, []).extend(sorted(route.methods))
+                known.setdefault(route.path, []).extend(sorted(route.methods or ()))
     found = difflib.get_close_matches(path[:200].lower(), known, n=3, cutoff=0.6)
     wanted = ", ".join(f"{'/'.join(known[each])} {each}" for each in found)
     asked = f"{method[:20]} {path[:200]!r}"

@@ -30,7 +30,6 @@ from ...frontend_lang.compiler.explore import Traced
 from ...frontend_lang.compiler.hosted import Given, HostedExecution
 from ...frontend_lang.compiler.limits import PLAIN, Cost, ProgramLimits, cost, limited, params_of
 from ...frontend_lang.compiler.program import CompiledProgram, shell
-from ...frontend_lang.options import run_fields
 from ...frontend_lang.session import Machine
 from ...types import Chunk, Result, SamplingParams
 from .api_programs import (
@@ -102,16 +101,16 @@ class Prepared:
         types = {name: PLAIN.get(name) for name in asked}  # None: the text alone
         self.compiled = CompiledProgram(shell(graph), Traced(graph, types))
         self.arguments = self.compiled.bind((), body.arguments or {})
-        self.options: dict[str, Any] = {
+        options: dict[str, Any] = {
             "sampling_params": _fields(body.sampling_params),
-            "seed": body.seed,
             "namespace": namespace_of(request, body.cache_salt),
             "priority": priority_of(request, body.priority),
             "deadline": body.deadline,
             "stream": bool(body.stream),
         }
-        self.compiled.program.check_options(self.options)
-        defaults = run_fields(self.options)
+        self.seed = body.seed
+        self.settings = self.compiled.program.settings(options)
+        defaults = self.settings["defaults"]
         for op in ir.ops(graph.block):
             with _at(op.where):
                 priority_of(request, getattr(op, "priority", None))
@@ -142,17 +141,17 @@ class Run:
     """A run that has begun. Everything is asked from the server's loop."""
 
     def __init__(self, server: Server, prepared: Prepared) -> None:
-        compiled, options = prepared.compiled, prepared.options
+        compiled = prepared.compiled
         machine = Machine(CountedEngine(server))
         if server.programs is None or server.programs[0].tokenizer is not server.tokenizer:
             server.programs = machine.encoder, machine.chat
         machine.encoder, machine.chat = server.programs  # which is probed once
-        self.state = compiled.program.start_state(options, machine)
+        self.state = compiled.program.start_state(prepared.settings, machine, prepared.seed)
         self.given: dict[int, Given] = {}
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._marks: deque[int] = deque()
-        self._streams = bool(options["stream"])
+        self._streams = self.state.session.stream
         self._execution = HostedExecution(
             compiled.bound, self.state, prepared.arguments, prepared.characters, self._give
         )

@@ -148,7 +148,7 @@ def _pytest(suite: Suite, tests: Path, env: dict[str, str], only: str | None) ->
     command = [
         sys.executable, "-m", "pytest", "-q", "-p", "blackbox.plugin",
         *(word for plugin in suite.plugins for word in ("-p", plugin)),
-        "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly", "-o", "addopts=",
+        "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly", "-c", os.devnull,
         "-o", "asyncio_mode=auto", "--rootdir", ".", "--timeout", str(MOST_SECONDS),
         *_confined(suite), *suite.files, *(("-k", only) if only else ()),
     ]  # fmt: skip
