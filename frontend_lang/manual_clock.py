@@ -20,6 +20,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
+from weakref import WeakSet
 
 from ..errors import InvalidRequestError, InvariantError
 from .clock import here
@@ -41,7 +42,7 @@ class ManualClock:
         self._lock = threading.RLock()
         self._functions = 0  # threads that run a program's function
         self._waiting: dict[int, Callable[[], bool]] = {}  # of those, for what
-        self._loops: dict[asyncio.AbstractEventLoop, int] = {}  # of programs that are `async def`
+        self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()  # that wait, or run programs
         self._busy = 0
         self._changes = 0
         self._watching = False
@@ -64,7 +65,7 @@ class ManualClock:
 
     async def sleep(self, seconds: float) -> None:
         """Until so many seconds have passed."""
-        loop = asyncio.get_running_loop()
+        loop = self._know(asyncio.get_running_loop())
         done: asyncio.Future[None] = loop.create_future()
 
         def wake() -> None:
@@ -80,7 +81,7 @@ class ManualClock:
 
     @contextlib.asynccontextmanager
     async def _timeout(self, seconds: float) -> AsyncIterator[None]:
-        loop = asyncio.get_running_loop()
+        loop = self._know(asyncio.get_running_loop())
         async with asyncio.timeout(None) as block:
 
             def end() -> None:
@@ -129,15 +130,8 @@ class ManualClock:
                 with self._changed():
                     self._functions -= 1
             return
-        with self._changed():
-            self._loops[loop] = self._loops.get(loop, 0) + 1
-        try:
-            yield
-        finally:
-            with self._changed():
-                self._loops[loop] -= 1
-                if not self._loops[loop]:
-                    del self._loops[loop]
+        self._know(loop)
+        yield
 
     @contextlib.contextmanager
     def waiting(self, ready: Callable[[], bool]) -> Iterator[None]:
@@ -170,6 +164,11 @@ class ManualClock:
         with self._lock:
             if self._timers and min(self._timers)[0] < self._now:
                 raise InvariantError("T1: a moment that has passed", got=str(min(self._timers)[0]))
+
+    def _know(self, loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            self._loops.add(loop)
+        return loop
 
     # -- passing -----------------------------------------------------------------------------------
 
@@ -243,18 +242,28 @@ class ManualClock:
 
     async def _turns(self) -> None:
         """Let what is due on each loop be done."""
-        await _idle_turns()
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
         with self._lock:
-            loops = [loop for loop in self._loops if loop is not asyncio.get_running_loop()]
-        for loop in loops:
-            with contextlib.suppress(TimeoutError, RuntimeError, asyncio.CancelledError):
-                turns = asyncio.run_coroutine_threadsafe(_idle_turns(), loop)
-                await asyncio.wait_for(asyncio.wrap_future(turns), 1.0)
+            others = [*{*self._loops} - {asyncio.get_running_loop()}]
+        for loop in others:
+            await _turns_of(loop)
 
 
-async def _idle_turns() -> None:
-    for _ in range(_TURNS):
-        await asyncio.sleep(0)
+async def _turns_of(loop: asyncio.AbstractEventLoop) -> None:
+    """Wait for some turns of another thread's loop, as long as it runs."""
+    own, done = asyncio.get_running_loop(), asyncio.Event()
+
+    def turn(left: int) -> None:
+        if left:
+            loop.call_soon(turn, left - 1)
+        else:
+            _call(own, done.set)
+
+    _call(loop, lambda: turn(_TURNS))
+    while loop.is_running() and not done.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(done.wait(), 10 * _POLL)
 
 
 def _call(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> None:

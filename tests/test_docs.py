@@ -31,9 +31,10 @@ def test_readme_program(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[0] == promised[1]
 
 
-def test_programs_of_the_language_page(tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/language.md").read_text(), re.DOTALL)
-    assert len(blocks) == 8
+@pytest.mark.parametrize(("page", "count"), [("language", 9), ("testing", 5)])
+def test_programs_of_a_page(page: str, count: int, tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / f"docs/{page}.md").read_text(), re.DOTALL)
+    assert len(blocks) == count
     (tmp_path / "program.py").write_text("\n".join(blocks))
     done = subprocess.run(
         [sys.executable, str(tmp_path / "program.py")],

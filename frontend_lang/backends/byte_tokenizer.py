@@ -49,7 +49,7 @@ class ByteTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text, special tokens spelled out."""
-        return spelled(ids)
+        return b"".join(map(self.token_bytes, ids)).decode("utf-8", errors="replace")
 
     def render_chat(
         self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = False
@@ -61,9 +61,3 @@ class ByteTokenizer:
                 )
         turns = "".join(f"<|{m['role']}|>{m['content']}<|end|>" for m in messages)
         return SPECIAL[0] + turns + ("<|assistant|>" if add_generation_prompt else "")
-
-
-def spelled(ids: Sequence[int]) -> str:
-    """The text of token ids, special ones as templates spell them."""
-    pieces = [bytes([id]) if id < _FIRST else SPECIAL[id - _FIRST].encode() for id in ids]
-    return b"".join(pieces).decode("utf-8", errors="replace")

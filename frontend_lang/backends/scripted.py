@@ -20,14 +20,15 @@ import asyncio
 import itertools
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from ...errors import DeadlineError, EngineError, InvalidRequestError
 from ...grammar.spec import GrammarSpec
 from ...types import Chunk, FinishReason, Hold, Result, SamplingParams, Times, TokenLogprob
 from ..clock import SYSTEM, Clock
-from .base import Call, Scoring, Tokenizer
+from .asked import Asked, asked_by, scored_by
+from .base import Call, Scoring
 from .byte_tokenizer import ByteTokenizer
 from .conform import conforms, first_match
 
@@ -41,29 +42,6 @@ class Reply:
     text: str
     finish_reason: FinishReason = "stop"
     delay: float | None = None
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What one call of a program sent. choices: of a select, and `tail` the text before them that
-    is encoded with each."""
-
-    name: str | None
-    path: tuple[int, ...]
-    index: int
-    where: str
-    input_ids: list[int]
-    params: SamplingParams | None = None
-    grammar: GrammarSpec | None = None
-    choices: tuple[str, ...] | None = None
-    tail: str = ""
-    tokenizer: Tokenizer = field(default_factory=ByteTokenizer, repr=False, compare=False)
-
-    @property
-    def prompt(self) -> str:
-        """The text before the answer, special tokens spelled out."""
-        data = b"".join(map(self.tokenizer.token_bytes, self.input_ids))
-        return data.decode("utf-8", errors="replace") + self.tail
 
 
 Answer: TypeAlias = "str | Reply | BaseException | Mapping[str, float] | Callable[[Asked], Any]"
@@ -141,16 +119,7 @@ class Scripted:
 
     async def score(self, scoring: Scoring) -> list[Result]:
         """Rows whose sums give the scripted choice (or the scripted probabilities)."""
-        ids = scoring.input_ids[0][: scoring.start[0]]
-        asked = Asked(
-            name=scoring.name,
-            path=scoring.path,
-            index=scoring.index,
-            where=scoring.where,
-            input_ids=ids,
-            choices=scoring.choices,
-            tail=scoring.tail,
-        )
+        asked = scored_by(scoring, self.tokenizer)
         weights = dict.fromkeys(scoring.choices, 1.0)
         if not scoring.unconditional:
             weights = await self._in_time(self._weights(asked), scoring.deadline)
@@ -188,15 +157,7 @@ class Scripted:
     # -- answering ---------------------------------------------------------------------------------
 
     async def _sample(self, call: Call, sample: int) -> Result:
-        asked = Asked(
-            name=call.name,
-            path=call.path,
-            index=call.index,
-            where=call.where,
-            input_ids=call.input_ids,
-            params=call.params,
-            grammar=call.grammar,
-        )
+        asked = asked_by(call, self.tokenizer)
         if sample == 0:
             self.asked.append(asked)
         began = self.clock.now()
@@ -240,7 +201,7 @@ class Scripted:
         if verdict == "prefix" and ended != "stop":
             return ended
         raise EngineError(
-            f"the scripted answer for {_label(asked)} does not match its {grammar.kind}",
+            f"the scripted answer for {asked.label} does not match its {grammar.kind}",
             expected=grammar.source[:200],
             got=repr(text)[:200],
             where=asked.where,
@@ -252,7 +213,7 @@ class Scripted:
             answer = Reply(answer)
         if not isinstance(answer, Reply):
             raise InvalidRequestError(
-                expected=f"a text or a Reply as the scripted answer for {_label(asked)}",
+                expected=f"a text or a Reply as the scripted answer for {asked.label}",
                 got=repr(answer)[:80],
                 where=asked.where,
             )
@@ -279,7 +240,7 @@ class Scripted:
             weights = {choice: 1.0 if choice == answer else 1e-6 for choice in choices}
         if (isinstance(answer, str) and answer not in choices) or set(weights) != set(choices):
             raise InvalidRequestError(
-                expected=f"for {_label(asked)} one of {list(choices)}, or their probabilities",
+                expected=f"for {asked.label} one of {list(choices)}, or their probabilities",
                 got=repr(answer)[:200],
                 where=asked.where,
             )
@@ -317,16 +278,11 @@ class Scripted:
             raise script
         if script is None:
             raise InvalidRequestError(
-                f"no scripted answer is left for {_label(asked)}",
+                f"no scripted answer is left for {asked.label}",
                 where=asked.where,
                 hint="Add one to Scripted({...}), or give default=.",
             )
         return script
-
-
-def _label(asked: Asked) -> str:
-    kind = "select" if asked.choices is not None else "gen"
-    return f"{kind}({asked.name!r})" if asked.name is not None else f"unnamed {kind}"
 
 
 def _cut(text: str, params: SamplingParams) -> tuple[str, str | int | None]:

@@ -22,8 +22,8 @@ _NAMES = {number: SPECIAL[number - 256][2:-2] for number in _ROLES}
 class TextTokenizer(ByteTokenizer):
     """See the module's docstring. chat: whether the model speaks in messages. Threads may share it.
 
-    BOS spells nothing: it stands where a prompt is empty. There is no end token whose probability
-    could be asked for.
+    BOS marks where a prompt begins, and is not sent. There is no end token whose probability could
+    be asked for.
     """
 
     eos_ids: frozenset[int] = frozenset()
@@ -36,9 +36,11 @@ class TextTokenizer(ByteTokenizer):
         self._lock = threading.Lock()
 
     def token_bytes(self, id: int, /) -> bytes:
-        if id == _BOS:
-            return b""
         return super().token_bytes(id) if id < _FIRST_PIECE else self._pieces[id - _FIRST_PIECE]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text; BOS, which only marks the beginning of a prompt, is left out."""
+        return super().decode([token for token in ids if token != _BOS])
 
     def piece(self, data: bytes) -> int:
         """The id of a token that the API tells."""
@@ -50,9 +52,6 @@ class TextTokenizer(ByteTokenizer):
                 known = self._ids[data] = _FIRST_PIECE + len(self._pieces)
                 self._pieces.append(data)
             return known
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return b"".join(map(self.token_bytes, ids)).decode("utf-8", errors="replace")
 
 
 @dataclass(frozen=True)
