@@ -300,6 +300,27 @@ class Result(msgspec.Struct, kw_only=True):
     samples: list[Result] = []
 
 
+class ReasoningMarks(msgspec.Struct, frozen=True):
+    """What stands before and behind a model's reasoning."""
+
+    open: str
+    close: str
+
+
+REASONING_MARKS: dict[str, ReasoningMarks] = {
+    "think": ReasoningMarks("<think>", "</think>"),  # DeepSeek-R1, Qwen3, GLM-4.5, most others
+    "mistral": ReasoningMarks("[THINK]", "[/THINK]"),
+    "seed-oss": ReasoningMarks("<seed:think>", "</seed:think>"),
+    "kimi-vl": ReasoningMarks("◁think▷", "◁/think▷"),
+    "exaone-deep": ReasoningMarks("<thought>", "</thought>"),
+    "command-a": ReasoningMarks("<|START_THINKING|>", "<|END_THINKING|>"),
+    "gemma-4": ReasoningMarks("<|channel>thought\n", "<channel|>"),
+    "k2-horizon": ReasoningMarks("<ifm|think>", "</ifm|think>"),
+    "minimax-m3": ReasoningMarks("<mm:think>", "</mm:think>"),
+}
+"""All that are known, by a family of models that writes them: the one table of them."""
+
+
 class Hold(msgspec.Struct, frozen=True):
     """A soft pin on what a request leaves cached, in the name of whoever may go on from there.
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from ..errors import InvalidRequestError, NotSupportedError
+from ..types import REASONING_MARKS
 from .backends.base import Tokenizer
 from .where import Where
 
@@ -31,9 +32,14 @@ class ReasoningFormat:
     tool: str | None = None
 
 
-_THINK = ReasoningFormat()
-_FORCED = ReasoningFormat(forced=True)
-_TOOLS = ReasoningFormat(tool="<tool_call>")
+def _marked(family: str, *, forced: bool = False, tool: str | None = None) -> ReasoningFormat:
+    marks = REASONING_MARKS[family]
+    return ReasoningFormat(marks.open, marks.close, forced, tool)
+
+
+_THINK = _marked("think")
+_FORCED = _marked("think", forced=True)
+_TOOLS = _marked("think", tool="<tool_call>")
 FORMATS: dict[str, ReasoningFormat] = {
     **dict.fromkeys(("deepseek-r1", "step3", "step3p5", "gigachat35", "iquest_q1"), _FORCED),
     **dict.fromkeys(
@@ -44,16 +50,14 @@ FORMATS: dict[str, ReasoningFormat] = {
         _TOOLS,
     ),
     **dict.fromkeys(
-        ("qwen3-thinking", "minimax"), ReasoningFormat(forced=True, tool="<tool_call>")
+        ("qwen3-thinking", "minimax"), _marked("think", forced=True, tool="<tool_call>")
     ),
-    "gemma4": ReasoningFormat("<|channel>thought\n", "<channel|>"),
-    "k2_horizon": ReasoningFormat(
-        "<ifm|think>", "</ifm|think>", forced=True, tool="<ifm|tool_call"
-    ),
-    "kimi": ReasoningFormat("◁think▷", "◁/think▷"),
-    "kimi_k2": ReasoningFormat(tool="<|tool_calls_section_begin|>"),
-    "minimax-m3": ReasoningFormat("<mm:think>", "</mm:think>"),
-    "mistral": ReasoningFormat("[THINK]", "[/THINK]"),
+    "gemma4": _marked("gemma-4"),
+    "k2_horizon": _marked("k2-horizon", forced=True, tool="<ifm|tool_call"),
+    "kimi": _marked("kimi-vl"),
+    "kimi_k2": _marked("think", tool="<|tool_calls_section_begin|>"),
+    "minimax-m3": _marked("minimax-m3"),
+    "mistral": _marked("mistral"),
 }
 """By SGLang's names of model types."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from ...types import ReasoningMarks
 from ..tokenizer import Tokenizer
-from .reasoning import Marks, detect_marks
+from .reasoning import detect_marks
 from .tool_detection import Written, detect, written_call
 from .tool_formats import ToolFormat
 
@@ -17,7 +18,7 @@ class Dialect:
         self.tokenizer = tokenizer
 
     @cached_property
-    def marks(self) -> Marks | None:
+    def marks(self) -> ReasoningMarks | None:
         """Between which the model reasons; None where its template knows none."""
         return detect_marks(self.tokenizer)
 

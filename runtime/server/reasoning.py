@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from ...grammar import terms as t
 from ...grammar.spec import GrammarSpec
+from ...types import REASONING_MARKS, ReasoningMarks
 from ..tokenizer import Tokenizer
 from .structured import AskedGrammar
 
@@ -20,30 +21,17 @@ GAP = "\n\n"  # as the templates write it between reasoning and answer
 _TAIL = 32  # tokens at a prompt's end among which an opening mark is looked for
 
 
-@dataclass(frozen=True)
-class Marks:
-    """What stands before and behind a model's reasoning."""
-
-    open: str
-    close: str
-
-
-KNOWN = (
-    Marks("<think>", "</think>"),  # DeepSeek-R1, Qwen3, QwQ, GLM-4.5, and most others
-    Marks("[THINK]", "[/THINK]"),  # Magistral
-    Marks("<seed:think>", "</seed:think>"),  # Seed-OSS
-    Marks("◁think▷", "◁/think▷"),  # Kimi-VL
-    Marks("<thought>", "</thought>"),  # EXAONE Deep
-    Marks("<|START_THINKING|>", "<|END_THINKING|>"),  # Command A
-)
-
-
-def detect_marks(tokenizer: Tokenizer) -> Marks | None:
-    """The marks that a model's chat template knows; None where it knows none."""
+def detect_marks(tokenizer: Tokenizer) -> ReasoningMarks | None:
+    """The marks that a model's chat template knows; None where it knows none. Where one of the two
+    is a special token, which text leaves out, and the other is text, nothing could tell them."""
     template = tokenizer.chat_template
     if template is None:
         return None
-    return next((marks for marks in KNOWN if template.names(marks.close)), None)
+    special = tokenizer.special_of
+    for marks in REASONING_MARKS.values():
+        if template.names(marks.close) and (marks.open in special) == (marks.close in special):
+            return marks
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +41,7 @@ class ReasoningPlan:
     follows. separate: it is told apart from the content. told: it is told at all. streamed: as it
     comes, and not in one piece."""
 
-    marks: Marks
+    marks: ReasoningMarks
     opened: bool
     exact: bool
     ids: tuple[int, int] | None = None
@@ -91,13 +79,13 @@ class ReasoningPlan:
         return len(ids) if opened else 0
 
 
-def special_ids(marks: Marks, tokenizer: Tokenizer) -> tuple[int, int] | None:
+def special_ids(marks: ReasoningMarks, tokenizer: Tokenizer) -> tuple[int, int] | None:
     """The ids of marks that are special tokens."""
     ids = [tokenizer.special_of.get(mark) for mark in (marks.open, marks.close)]
     return None if ids[0] is None or ids[1] is None else (ids[0], ids[1])
 
 
-def is_opened(marks: Marks, tokenizer: Tokenizer, prompt: Sequence[int]) -> bool | None:
+def is_opened(marks: ReasoningMarks, tokenizer: Tokenizer, prompt: Sequence[int]) -> bool | None:
     """Whether a prompt ends inside reasoning that it opens; None where it ends behind reasoning
     that it closes, so that none comes. Marks that a user's text spells are other tokens than these,
     wherever the tokenizer has tokens for them."""

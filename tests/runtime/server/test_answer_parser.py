@@ -12,12 +12,12 @@ from espalier.grammar import GrammarSpec
 from espalier.runtime.server.answer_parser import AnswerParser
 from espalier.runtime.server.answer_pieces import Piece, Told, joined
 from espalier.runtime.server.jobs import Job
-from espalier.runtime.server.reasoning import KNOWN, ReasoningPlan
+from espalier.runtime.server.reasoning import ReasoningPlan
 from espalier.runtime.server.stages import Stage
 from espalier.runtime.server.structured import AskedGrammar
-from espalier.types import Result, SamplingParams
+from espalier.types import REASONING_MARKS, Result, SamplingParams
 
-MAGISTRAL = KNOWN[1]
+MAGISTRAL = REASONING_MARKS["mistral"]
 PLAN = ReasoningPlan(marks=MAGISTRAL, opened=False, exact=False, ids=(1, 2))
 BITS = ["[THINK]", " ", "\n", "so", "é🙂", "{", '"', "</think>"]
 Parts = list[tuple[Stage, str]]

@@ -10,19 +10,20 @@ import pytest
 from espalier.grammar import GrammarCompiler, GrammarSpec, Vocabulary
 from espalier.runtime.server.answer_parser import AnswerParser
 from espalier.runtime.server.answer_pieces import Piece, Reasoning, Told, joined
-from espalier.runtime.server.reasoning import KNOWN, Marks, ReasoningPlan, detect_marks, is_opened
+from espalier.runtime.server.reasoning import ReasoningPlan, detect_marks, is_opened
 from espalier.runtime.server.stages import Stage
 from espalier.runtime.server.structured import AskedGrammar
 from espalier.runtime.server.tool_formats import HERMES
 from espalier.runtime.server.tool_parser import ToolParser
 from espalier.runtime.tokenizer import Tokenizer
+from espalier.types import REASONING_MARKS, ReasoningMarks
 from tests.tiny_tokenizers import byte_level
 
-THINK = KNOWN[0]
+THINK = REASONING_MARKS["think"]
 VOCABULARY = Vocabulary([bytes([byte]) for byte in range(256)] + [b""], [256], [256])
 
 
-def plan(marks: Marks = THINK, **more: Any) -> ReasoningPlan:
+def plan(marks: ReasoningMarks = THINK, **more: Any) -> ReasoningPlan:
     return ReasoningPlan(**{"marks": marks, "opened": False, "exact": False, **more})
 
 
@@ -59,8 +60,8 @@ def test_what_is_reasoning(
     assert read(untold, list(text)) == Told(None, content, [])
 
 
-@pytest.mark.parametrize("marks", KNOWN, ids=lambda marks: marks.open)
-def test_every_split_reads_the_same(marks: Marks) -> None:
+@pytest.mark.parametrize("marks", REASONING_MARKS.values(), ids=lambda marks: marks.open)
+def test_every_split_reads_the_same(marks: ReasoningMarks) -> None:
     """200 sampled answers with calls of tools, at every split point."""
     rng = random.Random(marks.open)
     bits = [marks.open, marks.close[:-1], marks.close[1:], "\n", " ", "<tool_call>", "é🙂", "so"]
@@ -131,11 +132,16 @@ def _tokenizer(template: str, *tokens: str) -> Tokenizer:
     return Tokenizer(raw, template=template)
 
 
-@pytest.mark.parametrize("marks", KNOWN, ids=lambda marks: marks.open)
-def test_marks_are_told_from_the_template(marks: Marks) -> None:
+@pytest.mark.parametrize("marks", REASONING_MARKS.values(), ids=lambda marks: marks.open)
+def test_marks_are_told_from_the_template(marks: ReasoningMarks) -> None:
     tokenizer = _tokenizer("{{ messages }}" + marks.close)
     assert detect_marks(tokenizer) == marks
     assert detect_marks(_tokenizer("{{ messages }}")) is None
+    for half in (marks.open, marks.close):  # text has one of them, and leaves the other out
+        raw = byte_level()
+        raw.add_special_tokens([half])
+        tokenizer = Tokenizer(raw, template="{{ messages }}" + marks.close)
+        assert detect_marks(tokenizer) is None
 
 
 @pytest.mark.parametrize("tokens", [(), ("<think>", "</think>")])
