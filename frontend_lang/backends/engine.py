@@ -12,6 +12,7 @@ import msgspec
 
 from ...types import Chunk, Result
 from .base import Call, Scoring, Tokenizer
+from .shared_scores import completed, starts
 
 if TYPE_CHECKING:
     from ...runtime.engine import Engine
@@ -56,15 +57,17 @@ class EngineBackend:
         )
 
     async def score(self, scoring: Scoring) -> list[Result]:
-        return await self.engine.ascore(
+        begins = starts(scoring)
+        results = await self.engine.ascore(
             scoring.input_ids,
-            scoring.start,
+            begins,
             namespace=scoring.namespace,
             priority=scoring.priority,
             deadline=scoring.deadline,
             deterministic=scoring.deterministic,
             holds=scoring.holds,
         )
+        return completed(results, begins)
 
     def pin(self, input_ids: Sequence[int], namespace: str, ttl: float | None) -> int:
         return self.engine.pin(input_ids, namespace=namespace, ttl=ttl)

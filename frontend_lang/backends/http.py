@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ...errors import NotSupportedError
 from ...types import Chunk, Result, SamplingParams
 from .base import Call, Scoring, Tokenizer
+from .shared_scores import completed, starts
 
 if TYPE_CHECKING:
     from ...runtime.http_client import HTTPClient
@@ -52,16 +53,18 @@ class HTTPBackend:
     async def score(self, scoring: Scoring) -> list[Result]:
         from ...runtime.http_protocol import Ask
 
-        return await self.client.run(
+        begins = starts(scoring)
+        results = await self.client.run(
             Ask(
                 prompts=scoring.input_ids,
-                start=scoring.start,
+                start=begins,
                 params=SamplingParams(deterministic=scoring.deterministic),
                 namespace=scoring.namespace,
                 priority=scoring.priority,
                 deadline=scoring.deadline,
             )
         )
+        return completed(results, begins)
 
     def run_program(self, body: dict[str, Any]) -> dict[str, Any]:
         """POST /v1/programs: a compiled program in one request (compiler/remote.py)."""

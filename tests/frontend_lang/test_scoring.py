@@ -11,7 +11,10 @@ import torch
 
 import espalier as esp
 from espalier.errors import ProgramError
+from espalier.frontend_lang.backends.base import Scoring
+from espalier.frontend_lang.backends.shared_scores import completed, starts
 from espalier.frontend_lang.scoring import has_prefix_pair
+from espalier.types import Result, TokenLogprob
 from tests.frontend_lang import machines
 from tests.frontend_lang.machines import Templated
 
@@ -87,6 +90,56 @@ def test_all_choices_share_one_prefix(engine: Any) -> None:
     assert call.kind == "select"
     assert call.prompt > 8 * (prefix - 3)
     assert call.computed < prefix + 8 * 12
+
+
+def test_what_all_choices_begin_with_is_computed_once(engine: Any) -> None:
+    before = "def f(x): return x and the tail: one-two-three-four-five-six-seven-eight-nine"
+    choices = [" yes", " no", " maybe so"]
+    engine.flush_cache()
+    state = run(engine, before, choices)
+    [call] = state.report().calls()
+    tokenizer = machines.byte_level()
+    whole = [tokenizer.encode(before + choice, add_bos=True) for choice in choices]
+    shared = len(tokenizer.encode(before, add_bos=True))
+    assert all(ids[:shared] == whole[0][:shared] for ids in whole)
+    # Each row computes its own token before the one that it scores, but not its last one.
+    own = sum(len(ids) - shared for ids in whole)
+    assert call.computed <= shared + own
+    told = state.get_meta_info("x")["input_token_logprobs"]
+    assert [[token for _, token in row] for row in told] == [
+        ids[-len(row) :] for ids, row in zip(whole, told, strict=True)
+    ]
+    behind = {
+        tuple(row[: len(row) - (len(ids) - shared)]) for ids, row in zip(whole, told, strict=True)
+    }
+    assert len(behind) == 1
+    [common] = behind
+    assert len(common) > 4
+
+
+def test_rows_that_share_nothing_are_scored_as_they_are() -> None:
+    def starts_of(rows: list[list[int]], start: list[int]) -> list[int]:
+        choices = tuple(map(str, range(len(rows))))
+        return starts(
+            Scoring(input_ids=rows, start=start, choices=choices, choice_of=[*range(len(rows))])
+        )
+
+    assert starts_of([[1, 2, 3], [1, 4, 3]], [1, 1]) == [1, 1]
+    assert starts_of([[1, 2, 3, 5], [1, 2, 3, 6]], [1, 1]) == [1, 3]
+    assert starts_of([[1, 2, 3], [1, 2, 3, 6]], [1, 1]) == [1, 2]  # each scores a token
+    assert starts_of([[1, 2, 3], [1, 2, 3]], [1, 2]) == [1, 2]
+    assert starts_of([[9, 2, 3], [1, 2, 4]], [1, 1]) == [1, 1]
+    assert starts_of([[1, 2, 3]], [1]) == [1]
+
+
+def test_a_row_that_failed_stays_as_it_is() -> None:
+    entries = [TokenLogprob(token_id=n, logprob=-float(n)) for n in range(3)]
+    whole = Result(request_id=1, prompt_logprobs=[*entries])
+    own = Result(request_id=2, prompt_logprobs=[entries[2]])
+    failed = Result(request_id=3)
+    results = completed([whole, own, failed], [1, 3, 3])
+    assert [result.prompt_logprobs for result in results] == [entries, entries, None]
+    assert completed([failed, own], [1, 3])[1].prompt_logprobs == entries
 
 
 def test_a_choice_after_generated_tokens(engine: Any) -> None:
