@@ -40,6 +40,10 @@ class HoldKey:
         self.number = number
         self._dead = dead
 
+    def hold(self, tokens: int | None = None) -> Hold:
+        """A hold in its name, on so many tokens."""
+        return Hold(self.number, tokens, SECONDS)
+
     def __del__(self) -> None:
         self._dead.append(self.number)
 
@@ -53,6 +57,7 @@ class Holds:
         self._dead: deque[int] = deque()
         self._closed = False
         self._pins: list[Releasable] = []
+        self._borrowed: tuple[Hold, ...] = ()
         self._lock = threading.Lock()
 
     def key(self) -> HoldKey:
@@ -65,7 +70,12 @@ class Holds:
             return ()
         self._given.update(hold.key for hold in holds)
         self._release_dead()
-        return holds
+        borrowed, self._borrowed = self._borrowed, ()
+        return (*holds, *borrowed)
+
+    def borrow(self, holds: tuple[Hold, ...]) -> None:
+        """Of others, who release them: the run's first call asks for them, too."""
+        self._borrowed = holds
 
     def keep(self, pin: Releasable) -> None:
         """A pin without a time of its own: it is released when the run ends, at the latest."""

@@ -25,7 +25,6 @@ from .clock import waits
 from .content import Content
 from .driver import driver, refuse_to_wait_here
 from .expr import Expr, Gen, RoleBegin, RoleEnd, ScopeBegin, ScopeEnd, Select, Text, describe
-from .holds import SECONDS
 from .journal import Journal, since, text_of
 from .records import Node
 from .session import Session
@@ -271,7 +270,7 @@ class Interpreter:
     def holds(self, tokens: int | None = None) -> tuple[Hold, ...]:
         """What its next call holds: the state's own tokens (the first `tokens`), and before its
         first call what the states above it had said, which nobody may have computed yet."""
-        return (Hold(self.hold_key.number, tokens, SECONDS), *self._above)
+        return (self.hold_key.hold(tokens), *self._above)
 
     def take_holds(self, tokens: int | None = None) -> tuple[Hold, ...]:
         """`holds`, for the call that is made now."""

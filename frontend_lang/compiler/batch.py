@@ -25,6 +25,7 @@ from ..session import Machine, Session
 from ..state import ProgramState
 from .memo import RememberingEncoder
 from .needs import Needs
+from .prefix import PrefixHold
 
 if TYPE_CHECKING:
     from .program import CompiledProgram
@@ -87,13 +88,17 @@ class Batch:
         backend = resolve(options.get("backend"))
         self._machine = Machine(backend)
         self._machine.encoder = RememberingEncoder(backend.tokenizer)
+        self._prefix = PrefixHold(compiled.ir, self._machine)
         self._limit = threads(num_threads)
         bounded = num_threads == "auto"
         capacity = backend.info().get("capacity") if bounded else None
-        self._room = Room(self._limit, capacity)
+        free = None if capacity is None else capacity - self._prefix.tokens
+        self._room = Room(self._limit, free)
         self._needs: Needs | None = None
         if capacity is not None:
-            needs = Needs(compiled.ir, self._machine, self._settings["defaults"])
+            needs = Needs(
+                compiled.ir, self._machine, self._settings["defaults"], self._prefix.tokens
+            )
             self._needs = needs if needs.known else None
         seed = options.get("seed")
         self._seed = seeds.draw() if seed is None else seeds.checked(seed)
@@ -118,6 +123,8 @@ class Batch:
             except BaseException:
                 self._stop(futures.values())
                 raise
+            finally:
+                self._prefix.close()
 
     def lazily(self, entries: Iterable[Any], bar: bool) -> Iterator[ProgramState]:
         """Entries as they are asked for, a bounded number ahead."""
@@ -136,6 +143,7 @@ class Batch:
                     yield running.popleft().result()
             finally:
                 self._stop(running)
+                self._prefix.close()
 
     def _submit(self, number: int, entry: Any) -> Future[ProgramState]:
         return asyncio.run_coroutine_threadsafe(self._one(number, entry), driver().loop)
@@ -160,6 +168,7 @@ class Batch:
         """One run; its failure is its state's."""
         seed = seeds.derive(self._seed, (), number)
         state = self._program.start_state(self._settings, self._machine, seed)
+        self._prefix.lend(state.session.holds)
         try:
             arguments = self._arguments(entry)
         except EspalierError as error:

@@ -1,11 +1,13 @@
 """What one run of a batch wants cached at a time, from the sizes of its arguments.
 
 The graph is walked once without arguments and once for each of them (bounds.py); between those the
-need grows in proportion to the arguments' tokens. What a run shares with the one before it, the
-constant text up to the first argument that differs, is counted once.
+need grows in proportion to the arguments' tokens. The constant prefix is the batch's (prefix.py);
+what a run shares beyond it with the one before, up to the first argument that differs, is counted
+once.
 
 An argument's tokens are counted for every eighth run, and told by its length in between. What gens
-and functions really said is learnt from the runs that have ended.
+and functions really said is learnt from the runs that have ended; until one has, what functions may
+say counts as twice the rest.
 """
 
 from __future__ import annotations
@@ -22,15 +24,19 @@ from .bounds import bounds
 _STEP = 1024
 _COUNTED = 8
 _MARGIN = 1.05
+_UNSURE = 3.0
 
 
 class Needs:
     """The needs of one batch's runs, asked in the order in which they begin. known: False where a
     function says what the only call is about: who shares what, the engine's queue finds better."""
 
-    def __init__(self, graph: ir.Graph, machine: Machine, defaults: Mapping[str, Any]) -> None:
+    def __init__(
+        self, graph: ir.Graph, machine: Machine, defaults: Mapping[str, Any], prefix: int = 0
+    ) -> None:
         self._encoder = machine.encoder
         self._names = [parameter.name for parameter in graph.parameters]
+        self._prefix = prefix
         self._distinct = 0
         self._before: Mapping[str, Any] | None = None
         self._slopes: dict[str, float] = {}
@@ -39,12 +45,13 @@ class Needs:
         self._lead: list[tuple[str | None, int]] = []
         self._base = 0
         self.known = True
+        self._unsure = False
         self._predicted = self._grown = 0
         try:
             empty = bounds(graph, machine.encoder, machine.chat, None, defaults)
             self._base, self._lead, self._distinct = empty.peak, empty.lead, empty.distinct
-            told = not any(name.endswith("()") for name in empty.missing)
-            self.known = told or len(empty.calls) > 1
+            self._unsure = any(name.endswith("()") for name in empty.missing)
+            self.known = not self._unsure or len(empty.calls) > 1
             for name in self._names:
                 grown = bounds(graph, machine.encoder, machine.chat, {name: _STEP}, defaults)
                 self._slopes[name] = max(0.0, (grown.peak - empty.peak) / _STEP)
@@ -58,23 +65,26 @@ class Needs:
         self._grown += grown
 
     def of(self, arguments: Mapping[str, Any]) -> int:
-        """Tokens beside those that the run before this one wants, too."""
+        """Tokens beside the constant prefix, and those that the run before this one wants, too."""
         sizes = {
             name: self._size(name, str(arguments[name]))
             for name, slope in self._slopes.items()
             if slope and name in arguments
         }
         need = self._base + sum(self._slopes[name] * size for name, size in sizes.items())
-        shared = 0
+        shared = self._prefix
         if self._before is not None:
             for name, before in self._lead:
-                shared = before + sum(sizes.get(each, 0) for each in self._said_before(name))
+                told = before + sum(sizes.get(each, 0) for each in self._said_before(name))
+                shared = max(shared, told)
                 if name is not None and arguments.get(name) != self._before.get(name):
                     break
         self._before = arguments
         self._runs += 1
         if self._predicted:
             need *= _MARGIN * self._grown / self._predicted
+        elif self._unsure:
+            need *= _UNSURE
         return max(0, round(need) - shared)
 
     def _size(self, name: str, text: str) -> int:

@@ -24,30 +24,18 @@ def test_a_batch_of_64(name: str) -> None:
     assert rows[f"programs/{name}/unbounded/compiled"] == 1.0
     assert rows[f"programs/{name}/unbounded/computed"] <= 1.0
     assert rows[f"programs/{name}/quarter/computed"] <= 0.9
-    assert rows[f"programs/{name}/quarter/compiled"] <= 1.02
-
-
-BOUNDED = {
-    "chat": 1.023,
-    "characters": 1.18,
-    "few_shot": 1.003,
-    "react": 2.5,
-    "skeleton_of_thought": 1.12,
-}
-"""Computed over the optimum of eight compiled programs in a quarter; 1 where none is named."""
+    assert rows[f"programs/{name}/quarter/compiled"] <= 1.0
 
 
 @pytest.mark.parametrize("name", sorted(BY_NAME))
 def test_no_twin_computes_more_than_interpreted(name: str) -> None:
-    """The programs of an interpreted batch ask as their threads come, which may be a lucky order:
-    neighbours whose texts happen to begin with the same token compute it once. So what is compiled,
-    whose order is always the same, is held to the optimum too, and may miss as many tokens as it
-    has neighbours."""
+    """The programs of an interpreted batch ask as their threads come, which may be a lucky order.
+    So what is compiled, whose order is always the same, is held to the optimum itself."""
     rows = {row.name: row.value for row in programs.measure(BY_NAME[name], size=8, rounds=0)}
     assert rows[f"programs/{name}/unbounded/computed"] <= 1.0
-    assert rows[f"programs/{name}/quarter/compiled"] <= BOUNDED.get(name, 1.0)
-    luck = 7 / 926 if name == "characters" else 0.0  # of 933: the others' orders leave no choice
-    assert rows[f"programs/{name}/quarter/computed"] <= 1.0 + luck
+    assert rows[f"programs/{name}/quarter/computed"] <= 1.0
+    # A choice of several tokens has the one before its own computed for it, too.
+    assert rows[f"programs/{name}/quarter/compiled"] <= (1.003 if name == "few_shot" else 1.0)
 
 
 def test_a_compiled_batch_asks_in_one_order() -> None:
