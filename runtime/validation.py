@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..errors import EngineError, InvalidRequestError, NotSupportedError
 from .request import Request
 
-_MOST_ALTERNATIVES = 4_000_000  # of one request; each takes some 150 bytes until it is sent
+_MOST_ALTERNATIVES = 4_000_000  # of all samples of a prompt; each takes 150 bytes until it is sent
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,8 @@ def _check_logprobs(request: Request, max_context: int) -> None:
     params, most = request.params, max_context - len(request.prompt)
     if request.generate:
         tokens = most if params.max_tokens is None else min(params.max_tokens, most)
-        _check_alternatives("logprobs", params.logprobs or 0, tokens, "fewer tokens (max_tokens)")
+        fewer = "fewer tokens (max_tokens) or samples (n)"
+        _check_alternatives("logprobs", params.logprobs or 0, tokens * params.n, fewer)
 
 
 def _check_alternatives(name: str, top: int, tokens: int, fewer: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from pydantic import BaseModel
@@ -102,6 +102,13 @@ def token_text(tokenizer: Tokenizer, token: int) -> tuple[str, list[int]]:
         written = tokenizer.raw.id_to_token(token) or ""
         return written, list(written.encode())
     return data.decode("utf-8", errors="replace"), list(data)
+
+
+def entries_of(results: Collection[Result], top: int) -> int:
+    """How many entries an answer has: tokens, and their log probabilities with `top` alternatives
+    each."""
+    of_prompts = sum(len(result.prompt_logprobs or ()) for result in results)
+    return (of_prompts + sum(len(result.token_ids) for result in results)) * (1 + top)
 
 
 def choice_logprobs(

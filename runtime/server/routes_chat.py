@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -11,10 +11,10 @@ from starlette.responses import Response
 from .access import GuardedRoute
 from .answering import DONE, answered, begun, event, model_response
 from .api_chat import ChatCompletion, ChatRequest
-from .chat_job import prepared
+from .chat_job import Chat, prepared
 from .chat_replies import Telling, chat_choice, whole_usage
-from .jobs import pieces, run
-from .replies import prompt_logprobs
+from .jobs import Answer, pieces, run
+from .replies import entries_of, prompt_logprobs
 from .state import server_of
 
 router = APIRouter(route_class=GuardedRoute)
@@ -35,6 +35,13 @@ async def _whole(request: Request, asked: ChatRequest) -> Response:
     with server.admission.entered(asked.n or 1):
         chat = await prepared(server, asked, request)
         answers = await run(server, chat.job)
+        top = max(asked.top_logprobs or 0, asked.prompt_logprobs or 0)
+        entries = entries_of([answer.result for answer in answers], top)
+        return await server.made(entries, lambda: _told(chat, answers))
+
+
+def _told(chat: Chat, answers: Sequence[Answer]) -> Response:
+    server, asked = chat.server, chat.asked
     reply = ChatCompletion(
         id=chat.id,
         object="chat.completion",
@@ -59,8 +66,8 @@ async def _events(request: Request, asked: ChatRequest) -> AsyncGenerator[bytes,
             async for piece in stream:
                 for told in telling.piece(piece):
                     yield event(told)
-    if options is not None and options.include_usage:
-        chunk = telling.chunk([])
-        chunk.usage = telling.usage()
-        yield event(chunk)
-    yield DONE
+        if options is not None and options.include_usage:
+            chunk = telling.chunk([])
+            chunk.usage = telling.usage()
+            yield event(chunk)
+        yield DONE

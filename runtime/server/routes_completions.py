@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -29,7 +30,15 @@ from .api_completion import (
 from .asked import namespace_of, priority_of, sampling_of
 from .jobs import Job, Piece, all_pieces, generated, run_all
 from .merging import merged
-from .replies import finish_of, finite, prompt_logprobs, token_text, usage_of, usage_so_far
+from .replies import (
+    entries_of,
+    finish_of,
+    finite,
+    prompt_logprobs,
+    token_text,
+    usage_of,
+    usage_so_far,
+)
 from .stages import Stage
 from .state import Server, server_of
 from .structured import grammar_of
@@ -144,7 +153,13 @@ async def _whole(request: Request, body: CompletionRequest) -> Response:
     with server.admission.entered(_weight(body)):
         asked = await _prepared(server, body, request)
         answers = await run_all(server, asked.jobs)
-    groups = [[answer.result for answer in samples] for samples in answers]
+        groups = [[answer.result for answer in samples] for samples in answers]
+        top = max(body.logprobs or 0, body.prompt_logprobs or 0)
+        entries = entries_of([result for samples in groups for result in samples], top)
+        return await server.made(entries, lambda: _told_whole(asked, groups))
+
+
+def _told_whole(asked: Asked, groups: list[list[Result]]) -> Response:
     choices: list[CompletionChoice] = []
     for number, samples in enumerate(groups):
         for result in _best(samples, asked.n):
@@ -157,7 +172,7 @@ async def _whole(request: Request, body: CompletionRequest) -> Response:
         id=asked.id,
         object="text_completion",
         created=asked.created,
-        model=server.model_name,
+        model=asked.server.model_name,
         choices=choices,
         usage=usage_of(groups),
     )
@@ -300,28 +315,31 @@ async def _events(request: Request, body: CompletionRequest) -> AsyncGenerator[b
                     results[number].append(piece.result)
                 index = number * asked.n + piece.index
                 first = index not in places
-                choice = _told(
+                before = scored[number] if scored and first else None
+                entries = 0 if before is None else entries_of([before], body.logprobs or 0)
+                tell = partial(
+                    _told,
                     asked,
                     number,
                     index,
                     piece,
                     places.setdefault(index, _places(asked)),
                     first=first,
-                    scored=scored[number] if scored and first else None,
+                    scored=before,
                 )
-                chunk = _chunk(asked, [choice])
+                chunk = _chunk(asked, [await server.made(entries, tell)])
                 counts[index] = generated(piece, counts[index])
                 if wants_usage:
                     length = len(asked.jobs[number].input_ids)
                     chunk.usage = usage_so_far(length, counts[index]) if so_far else None
-                yield event(chunk)
-    if wants_usage:
-        chunk = _chunk(asked, [])
-        for samples, score in zip(results, scored, strict=False):  # which paid for the prompt
-            samples[0] = msgspec.structs.replace(samples[0], cached_tokens=score.cached_tokens)
-        chunk.usage = usage_of(results)
-        yield event(chunk)
-    yield DONE
+                yield await server.made(entries, partial(event, chunk))
+        if wants_usage:
+            chunk = _chunk(asked, [])
+            for samples, score in zip(results, scored, strict=False):  # which paid for the prompt
+                samples[0] = msgspec.structs.replace(samples[0], cached_tokens=score.cached_tokens)
+            chunk.usage = usage_of(results)
+            yield event(chunk)
+        yield DONE
 
 
 async def _scored(asked: Asked) -> list[Result]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import uuid4
 
 import msgspec
@@ -26,9 +27,9 @@ from .api_generate import (
 )
 from .asked import SamplingFields, namespace_of, priority_of, sampling_of
 from .fields import Fields
-from .jobs import Job, Piece, all_pieces, run_all
+from .jobs import Answer, Job, Piece, all_pieces, run_all
 from .merging import merged
-from .replies import finish_of, finite, token_text
+from .replies import entries_of, finish_of, finite, token_text
 from .stages import Stage
 from .state import Server, server_of
 from .structured import grammar_of
@@ -203,6 +204,12 @@ async def _whole(request: Request, body: GenerateRequest) -> Response:
     with server.admission.entered(_weight(body)):
         asked = await _prepared(server, body, request)
         groups = await run_all(server, asked.jobs)
+        results = [answer.result for answers in groups for answer in answers]
+        entries = entries_of(results, body.top_logprobs_num or 0)
+        return await server.made(entries, lambda: _told_whole(asked, groups))
+
+
+def _told_whole(asked: Asked, groups: Sequence[Sequence[Answer]]) -> Response:
     told = [
         _told(asked, number, answer.result)
         for number, answers in enumerate(groups)
@@ -288,8 +295,9 @@ async def _events(request: Request, body: GenerateRequest) -> AsyncGenerator[byt
                 told = so_far.get((number, piece.index)) or _begin(asked, number, piece)
                 so_far[number, piece.index] = told
                 _add(asked, number, told, piece)
-                yield event(told)
-    yield DONE
+                entries = len(told.output_ids) * (1 + (body.top_logprobs_num or 0))
+                yield await server.made(entries, partial(event, told))
+        yield DONE
 
 
 def _begin(asked: Asked, number: int, piece: Piece) -> Generated:

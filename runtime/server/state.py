@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ...frontend_lang.tokens import TextEncoder
 
 _T = TypeVar("_T")
+_MANY = 2_000  # entries of an answer, which take some 10 ms to make
 
 
 class Server:
@@ -47,6 +48,7 @@ class Server:
         self.programs: tuple[TextEncoder, ChatFormat] | None = None  # of a tokenizer
         # One thread: a tokenizer encodes one text at a time, and requests keep their order.
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="espalier-encoder")
+        self._tellers = ThreadPoolExecutor(1, thread_name_prefix="espalier-teller")
         self._controls = ThreadPoolExecutor(4, thread_name_prefix="espalier-control")
 
     @property
@@ -92,6 +94,13 @@ class Server:
         """What encodes texts, beside the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._encoder, work)
 
+    async def made(self, entries: int, make: Callable[[], _T]) -> _T:
+        """An answer of so many entries: a long one is made beside the event loop, so that nobody
+        else waits for it."""
+        if entries < _MANY:
+            return make()
+        return await asyncio.get_running_loop().run_in_executor(self._tellers, make)
+
     async def control(self, call: Callable[[Engine], _T]) -> _T:
         """A control of the engine, beside the event loop: it waits for the end of a step."""
         engine = self.engine
@@ -101,7 +110,7 @@ class Server:
 
     async def close(self) -> None:
         await self.supervisor.close()
-        for threads in (self._encoder, self._controls):
+        for threads in (self._encoder, self._tellers, self._controls):
             threads.shutdown(wait=False, cancel_futures=True)
 
 
