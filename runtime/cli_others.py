@@ -25,6 +25,7 @@ SO_ANYWAY: dict[tuple[str, ...], str] = {
     ("--enable-nan-detection",): "a request whose logits are NaN ends in an error",
     ("--disable-fastapi-docs",): "there are none",
     ("--disable-custom-all-reduce",): "there is one device",
+    ("--language-model-only",): "models run on text alone",
 }
 _PARALLEL = "one device serves; start a server on each"
 _MEMORY = "--max-total-tokens TOKENS, of the KV cache"
@@ -37,6 +38,8 @@ _TEXT = "leave it out: models run on text alone here"
 _ADAPTERS = "leave it out: adapters are not built yet"
 _CONFIG = "change config.json of the model's folder"
 _KERNELS = "leave it out: operators are chosen by the device"
+_CODE = "leave it out: no code is loaded"
+_SERVERS_OWN = "leave it out: keys and values stay with their server"
 
 # What is refused: the spellings, and what to do instead.
 REFUSED: dict[tuple[str, ...], str] = {
@@ -47,7 +50,11 @@ REFUSED: dict[tuple[str, ...], str] = {
     ("--enable-torch-compile",): _LATER,
     ("--enable-lora",): _ADAPTERS,
     ("--enable-hierarchical-cache",): _HOST,
-    ("--enable-dp-attention", "--enable-expert-parallel"): _PARALLEL,
+    ("--enable-dp-attention", "--enable-expert-parallel", "--enable-eplb"): _PARALLEL,
+    ("--disable-cascade-attn", "--disable-sliding-window"): _KERNELS,
+    ("--enable-prompt-embeds", "--enable-mm-embeds"): _TEXT,
+    ("--kv-cache-metrics", "--enable-mfu-metrics"): "/metrics, and /cache/tree",
+    ("--enable-logging-iteration-details", "--aggregate-engine-logging"): _QUIET,
     ("--enable-force-include-usage",): "stream_options.include_usage of a request",
     ("--return-tokens-as-token-ids",): "/generate, which tells token ids",
     ("--allow-credentials",): "--cors-origin ORIGIN; keys are sent as headers",
@@ -62,12 +69,24 @@ VALUES: dict[tuple[str, ...], tuple[tuple[str, ...], str]] = {
     ("--data-parallel-size", "-dp", "--dp-size", "--dp"): (("1",), _PARALLEL),
     ("--expert-parallel-size", "--ep-size", "--ep", "--nnodes"): (("1",), _PARALLEL),
     ("--node-rank",): (("0",), _PARALLEL),
+    ("--data-parallel-size-local", "--prefill-context-parallel-size"): (("1",), _PARALLEL),
+    ("--decode-context-parallel-size", "-dcp"): (("1",), _PARALLEL),
+    ("--data-parallel-rank", "--data-parallel-start-rank", "--data-parallel-address"): (
+        (),
+        _PARALLEL,
+    ),
+    ("--data-parallel-rpc-port", "--data-parallel-backend"): ((), _PARALLEL),
+    ("--master-addr", "--master-port"): ((), _PARALLEL),
     ("--distributed-executor-backend",): (("uni", "mp"), _PARALLEL),
     ("--dist-init-addr", "--nccl-init-addr"): ((), _PARALLEL),
     ("--gpu-memory-utilization", "--mem-fraction-static"): ((), _MEMORY),
     ("--num-gpu-blocks-override", "--kv-cache-memory-bytes"): ((), _MEMORY),
     ("--swap-space", "--cpu-offload-gb", "--hicache-size"): (("0",), _HOST),
-    ("--hicache-ratio",): ((), _HOST),
+    ("--hicache-ratio", "--kv-offloading-size", "--kv-offloading-backend"): ((), _HOST),
+    ("--kv-transfer-config", "--ec-transfer-config", "--kv-events-config"): ((), _SERVERS_OWN),
+    ("--prefix-caching-hash-algo",): ((), "leave it out: prefixes are found by their tokens"),
+    ("--max-num-queued-tokens",): ((), "--max-queued-requests N"),
+    ("--long-prefill-token-threshold",): (("0",), "--chunk-tokens TOKENS"),
     ("--quantization", "-q"): (
         ("none",),
         "weights that are not quantised: the others are not built yet",
@@ -82,7 +101,14 @@ VALUES: dict[tuple[str, ...], tuple[tuple[str, ...], str]] = {
     ("--response-role",): (("assistant",), "leave it out"),
     ("--tool-call-parser", "--reasoning-parser"): ((), _TEMPLATE),
     ("--grammar-backend", "--guided-decoding-backend"): (("auto",), "leave it out: there is one"),
-    ("--attention-backend", "--sampling-backend"): ((), _KERNELS),
+    ("--structured-outputs-config",): ((), "leave it out: there is one grammar engine"),
+    ("--logprobs-mode",): (("raw_logprobs",), "leave it out: they are of the model's raw logits"),
+    ("--logits-processors",): ((), "logit_bias or a grammar of a request"),
+    ("--pooler-config",): ((), "pooling and normalize of a request to /v1/embeddings"),
+    ("--reasoning-parser-plugin", "--tool-parser-plugin", "--io-processor-plugin"): ((), _CODE),
+    ("--scheduler-cls", "--worker-cls", "--worker-extension-cls"): ((), _CODE),
+    ("--attention-backend", "--sampling-backend", "--moe-backend"): ((), _KERNELS),
+    ("--linear-backend", "--kernel-config", "--attention-config"): ((), _KERNELS),
     ("--scheduling-policy",): (
         ("priority",),
         "--schedule-policy fcfs, or leave it out: priority, then the longest cached prefix",
@@ -110,7 +136,12 @@ VALUES: dict[tuple[str, ...], tuple[tuple[str, ...], str]] = {
         "say them with a request",
     ),
     ("--hf-overrides", "--rope-scaling", "--json-model-override-args"): ((), _CONFIG),
-    ("--compilation-config", "-O"): ((), _LATER),
+    ("--compilation-config", "-O", "--optimization-level", "--performance-mode"): ((), _LATER),
+    ("--spec-method", "--spec-model", "--spec-tokens"): ((), _LATER),
+    ("--hf-config-path",): ((), _FOLDER),
+    ("--model-loader-extra-config", "--safetensors-load-strategy"): ((), "leave it out"),
+    ("--log-config-file", "--logging-config"): ((), "--log-level LEVEL"),
+    ("--show-hidden-metrics-for-version",): ((), "leave it out: no metric is hidden"),
     ("--cuda-graph-max-bs", "--cuda-graph-bs"): ((), "--cuda-graphs, which chooses the sizes"),
     ("--speculative-config", "--speculative-algorithm"): ((), _LATER),
     ("--speculative-draft-model-path", "--speculative-num-steps"): ((), _LATER),
@@ -118,7 +149,8 @@ VALUES: dict[tuple[str, ...], tuple[tuple[str, ...], str]] = {
         (),
         _ADAPTERS,
     ),
-    ("--limit-mm-per-prompt", "--mm-processor-kwargs"): ((), _TEXT),
+    ("--limit-mm-per-prompt", "--mm-processor-kwargs", "--mm-processor-cache-gb"): ((), _TEXT),
+    ("--allowed-local-media-path", "--allowed-media-domains", "--media-io-kwargs"): ((), _TEXT),
     ("--disaggregation-mode",): (("null",), _PARALLEL),
     ("--otlp-traces-endpoint",): ((), "/metrics"),
 }

@@ -97,7 +97,8 @@ def _configure_server(group: argparse._ArgumentGroup) -> None:
     add("--host", default="127.0.0.1")
     add("--port", type=int, default=30000, help="0: a free one")
     add("--served-model-name", nargs="+", metavar="NAME", help="what `model` may be")
-    add("--max-queued-requests", type=int, default=1024, help="waiting ones; more get 429")
+    add("--max-queued-requests", "--max-num-queued-reqs", type=int, default=1024,
+        help="waiting ones; more get 429")  # fmt: skip
     add("--max-logprobs", type=int, default=100, help="alternatives per token; more get 400")
     add("--max-body-bytes", type=int, default=4 << 20, help="of a request; larger ones get 413")
     add("--shutdown-timeout", type=float, default=30.0, metavar="SECONDS",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from espalier.runtime import cli, cli_others, cli_serve
 from espalier.runtime.cli_flags import apply_file, count
 from espalier.runtime.options import EngineOptions
 from espalier.runtime.server.settings import ServerSettings
+from tests.support import ROOT
 
 
 def parsed(*arguments: str) -> argparse.Namespace:
@@ -97,6 +99,18 @@ def test_every_flag_that_is_named_instead_exists() -> None:
     named = {word.strip(",:;.") for hint in hints for word in hint.split() if word[:2] == "--"}
     assert named
     assert named <= set(parser._option_string_actions)
+
+
+def test_every_flag_of_the_page_exists() -> None:
+    parser = argparse.ArgumentParser()
+    cli_serve.configure(parser)
+    text = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
+    text, batch = text.split("## Files of requests")
+    own = [line for line in (text + batch.partition("\n## ")[2]).splitlines()
+           if not re.match(r"    espalier (?!serve)", line)]  # fmt: skip
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", "\n".join(own)))
+    assert len(named) > 15
+    assert named - {"--help"} <= set(parser._option_string_actions)
 
 
 @pytest.mark.parametrize(
