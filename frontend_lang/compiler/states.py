@@ -16,7 +16,19 @@ from ..variables import Variable
 from ..where import caller
 from . import ir
 from .symbols import at
-from .tracing import Tracing
+from .tracing import ADVICE, TOOLS, Tracing
+
+_READ = (
+    "Read what has been said through variables (s.var_scope('x') names a stretch of it). " + ADVICE
+)
+_PIN = (
+    "A stream holds what it has said until nothing goes on from it, and a batch what all its runs "
+    "begin with; engine.pin(...) keeps a prefix beyond them."
+)
+_FAILURES = (
+    "join(errors='keep') gives failures as values; the state that the run returns has its own."
+)
+_TIME = "Join all branches: max_tokens bounds each call, and a deadline the run. " + ADVICE
 
 
 class Recorder:
@@ -80,15 +92,15 @@ class TraceState(ProgramState):
     def get_meta_info(self, name: str) -> dict[str, Any]:
         value = self.variable(name).meta.get("value")
         if value is None:
-            self._cannot("get_meta_info of what no call has given")
+            self._cannot("get_meta_info of what no call has given", _READ)
         made: Any = self.recorder.tracing.give(ir.Slot(value=value, meta=True), dict)
         return cast(dict[str, Any], made)
 
     def __repr__(self) -> str:
         return f"TraceState({self.recorder.stream}, variables={list(self.names)})"
 
-    def _cannot(self, what: str) -> NoReturn:
-        self.recorder.tracing.cannot(what, caller())
+    def _cannot(self, what: str, hint: str) -> NoReturn:
+        self.recorder.tracing.cannot(what, caller(), hint)
 
     def select(
         self,
@@ -102,39 +114,44 @@ class TraceState(ProgramState):
         return cast(str, chosen)  # a stand-in, which str() would make a plain text
 
     def use_tools(self, *_args: Any, **_kwargs: Any) -> str:
-        self._cannot("s.use_tools()")
+        self._cannot("s.use_tools()", TOOLS)
 
     def pin(self, ttl: float | None = None) -> NoReturn:  # noqa: ARG002 (ProgramState's)
-        self._cannot("s.pin(...)")
+        self._cannot("s.pin(...)", _PIN)
 
     def text(self) -> str:
-        self._cannot("s.text()")
+        self._cannot("s.text()", _READ)
 
     def token_ids(self) -> list[int]:
-        self._cannot("s.token_ids()")
+        self._cannot("s.token_ids()", _READ)
 
     def messages(self) -> list[dict[str, str]]:
-        self._cannot("s.messages()")
+        self._cannot("s.messages()", _READ)
 
     def sync(self) -> ProgramState:
         """A compiled program waits where it must."""
         return self
 
     def error(self) -> None:
-        self._cannot("s.error()")
+        self._cannot("s.error()", _FAILURES)
 
     def cancel(self, reason: str = "by its owner") -> None:  # noqa: ARG002 (ProgramState's)
-        self._cannot("s.cancel()")
+        self._cannot("s.cancel()", _TIME)
 
     @property
     def seed(self) -> int:
-        self._cannot("s.seed")
+        self._cannot(
+            "s.seed", "Give the run one, with run(seed=...), and the program as an argument."
+        )
 
     def report(self) -> Any:
-        self._cannot("s.report()")
+        self._cannot("s.report()", "Ask the state that the run returns.")
 
     def _feed(self, name: str | None) -> Any:  # noqa: ARG002 (ProgramState's)
-        self._cannot("reading a stream inside the program")
+        self._cannot(
+            "reading a stream inside the program",
+            "Read from the state that run(stream=True) returns.",
+        )
 
 
 class TraceForks(Forks):
@@ -155,7 +172,7 @@ class TraceForks(Forks):
         for name, given in (("first", first), ("timeout", timeout)):
             if given is not None:
                 cast(TraceState, self.parent)._cannot(
-                    f"join({name}=...), which depends on what is done sooner,"
+                    f"join({name}=...), which depends on what is done sooner,", _TIME
                 )
         parent = _recorder(self.parent)
         tracing = parent.tracing
@@ -187,7 +204,9 @@ class TraceForks(Forks):
         return self
 
     async def ajoin(self, *_args: Any, **_kwargs: Any) -> Forks:
-        cast(TraceState, self.parent)._cannot("ajoin")
+        cast(TraceState, self.parent)._cannot(
+            "ajoin", "Write forks.join(...), which waits for nothing here."
+        )
 
 
 def _recorder(state: ProgramState) -> Recorder:

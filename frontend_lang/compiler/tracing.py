@@ -28,6 +28,10 @@ from .symbols import TextSymbol, ValueSymbol
 
 current: ContextVar[Tracing | None] = ContextVar("espalier_tracing", default=None)
 _STDLIB = sysconfig.get_paths()["stdlib"]
+TOOLS = (
+    "Let the model choose a tool with s.select(...), on which a program may branch, and call it in "
+    "a function with @esp.opaque; or run the program without compiling it."
+)
 ADVICE = (
     "Let the model choose with select, whose choices are known and are explored; put the code "
     "into a function with @esp.opaque; or run the program without compiling it."
@@ -173,14 +177,9 @@ class Tracing:
                 return f"what {op.function.rpartition(':')[2]} gives"
         return "a value"
 
-    def cannot(self, what: str, where: Where) -> NoReturn:
+    def cannot(self, what: str, where: Where, hint: str) -> NoReturn:
         """Raise NotSupportedError: no graph says this."""
-        error = NotSupportedError(
-            f"{what} cannot be compiled",
-            where=str(where),
-            hint="Read what has been said through variables (s.var_scope('x') names a stretch of "
-            "it). " + ADVICE,
-        )
+        error = NotSupportedError(f"{what} cannot be compiled", where=str(where), hint=hint)
         self.failure = error
         raise error
 
@@ -268,7 +267,9 @@ class Tracing:
     def _generate(self, stream: int, expr: Gen[Any], op: QueuedOp) -> None:
         self.fixed("a variable's name", expr.name, expr.where)
         if isinstance(expr.dtype, ToolCalls):
-            self.cannot(f"{describe(expr)} with tools, which decides what follows,", expr.where)
+            self.cannot(
+                f"{describe(expr)} with tools, which decides what follows,", expr.where, TOOLS
+            )
         for name in ("stop", "stop_regex"):
             for text in expr.params.get(name, ()):
                 self.fixed(name, text, expr.where)
@@ -313,7 +314,11 @@ class Tracing:
     def _choose(self, stream: int, expr: Select, op: QueuedOp) -> None:
         self.fixed("a variable's name", expr.name, expr.where)
         if expr.method is not None and METHODS.get(expr.method.name) is not expr.method:
-            self.cannot("a select by a rule of one's own", expr.where)
+            self.cannot(
+                "a select by a rule of one's own",
+                expr.where,
+                f"Take one of {', '.join(METHODS)}, or run the program without compiling it.",
+            )
         value = self.value()
         choices = tuple(map(self.pieces, expr.choices))
         self.ops.append(

@@ -210,6 +210,61 @@ REFUSED: list[tuple[Callable[..., Any], str]] = [
 ]
 
 
+def joins_the_first(s: State) -> None:
+    s.fork(2).join(first=1)
+
+
+def reads_a_stream(s: State) -> None:
+    s += esp.gen("x")
+    "".join(s.text_iter("x"))
+
+
+ADVISED: list[tuple[Callable[..., Any], str]] = [
+    (whole, "s.var_scope('x')"),
+    (asks, "s.select(...)"),
+    (called, "s.select(...)"),
+    (pins, "engine.pin(...)"),
+    (joins_the_first, "a deadline the run"),
+    (reads_a_stream, "run(stream=True)"),
+    (lambda s: s.error(), "join(errors='keep')"),
+    (lambda s: s.seed, "run(seed=...)"),
+    (lambda s: s.report(), "the state that the run returns"),
+    (lambda s: s.cancel(), "a deadline the run"),
+]
+
+
+@pytest.mark.parametrize(("body", "advice"), ADVISED)
+def test_advice_is_of_what_was_refused(body: Callable[..., Any], advice: str) -> None:
+    with pytest.raises(NotSupportedError, match="cannot be compiled") as caught:
+        esp.function(body).compile()
+    assert advice in (caught.value.hint or "")
+
+
+@esp.opaque
+def added(numbers: str) -> str:
+    return str(sum(map(int, numbers.split("+"))))
+
+
+@esp.function
+def with_a_tool(s: State, question: str) -> None:
+    s += question + "\nTool: " + esp.select("tool", ["add", "none"])
+    if s["tool"] == "add":
+        s += "(" + esp.gen("numbers", stop=")")
+        s += ")=" + added(s["numbers"])
+    s += "\nAnswer: " + esp.gen("answer")
+
+
+@pytest.mark.parametrize("tool", ["add", "none"])
+def test_tools_as_they_are_advised(tool: str) -> None:
+    script = {"tool": tool, "numbers": "3+4", "answer": "so"}
+    said = [
+        run("How much?", backend=esp.Scripted(script)).text()
+        for run in (with_a_tool.run, with_a_tool.compile().run)
+    ]
+    assert said[0] == said[1]
+    assert ("(3+4)=7\n" in said[0]) == (tool == "add")
+
+
 @pytest.mark.parametrize(
     ("body", "words"), REFUSED, ids=lambda value: getattr(value, "__name__", "")
 )
