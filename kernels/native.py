@@ -30,6 +30,7 @@ ASK = "ESPALIER_NATIVE"
 """Set to 0, the variable of the environment that leaves all to torch."""
 
 SOURCE = Path(__file__).with_name("native.c")
+_PARTS = SOURCE, Path(__file__).with_name("native_attention.c")
 _FLAGS = [
     "-O3",
     # clang on ARM knows no -march=native, and gcc takes either.
@@ -101,7 +102,8 @@ def _loaded(command: list[str]) -> ctypes.CDLL:
     """The library that `command` makes, made where it is not kept. What it depends on is in its
     name."""
     version = _run([command[0], "--version"])
-    key = hashlib.sha256(SOURCE.read_bytes() + repr((version, command, _machine())).encode())
+    text = b"".join(part.read_bytes() for part in _PARTS)
+    key = hashlib.sha256(text + repr((version, command, _machine())).encode())
     name = f"native-{key.hexdigest()[:32]}.so"
     folder = cache_folder()
     if folder is not None and (folder / name).exists():

@@ -1,6 +1,6 @@
-"""Attention of few rows on a CPU, in C (`native.c`): each reads its keys and values where they lie,
-none is padded to another's length, heads that share keys read them once, and so do sequences that
-share a run of positions (`AttentionBatch.shared`)."""
+"""Attention of few rows on a CPU, in C (`native_attention.c`): each reads its keys and values where
+they lie, none is padded to another's length, heads that share keys read them once, and so do
+sequences that share a run of positions (`AttentionBatch.shared`)."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ if TYPE_CHECKING:
 
 FEW = 8
 """Up to so many rows of a sequence are taken: for more, it pays to read keys once for several."""
-_LANES = 16  # of native.c: widths are multiples
+_LANES = 16  # of native.c, at most: widths are multiples
 _MOST = 1 << 15  # elements of all heads of a row: they lie on the stack
-_BLOCK = 128  # of native.c: keys attended to at once
+_KEYS = 64  # of native_attention.c: attended to at once by rows that share them
 _HEADS, _CACHE = 32, 1 << 21
 """A run is read once for all where so many heads attend to a KV head, or where it does not fit a
-core's own cache (bytes); below both, arranging it costs what is saved (measured: 4 branches of 512
-tokens 0.7 times as fast, 8 of 8,192 1.3 times, 64 of 8,192 2.7 times)."""
+core's own cache (bytes); below both, arranging it costs what is saved (docs/LOG.md)."""
 
 
 class _Rows(NamedTuple):
@@ -132,7 +131,8 @@ def _plan(
     told = batch.shared if window is None else ()
     runs, shared, members = _share(rows, told, heads // kv_heads, bytes_per_key)
     together = heads // kv_heads * max(shared[:, 1], default=0)
-    scratch = (_BLOCK + together) * (k_width + v_width) + 2 * together
+    lanes = -(-together // _LANES) * _LANES
+    scratch = lanes * (k_width + v_width + 2) + _KEYS * (k_width + v_width) + _LANES
     kept = (
         torch.empty(scratch, dtype=torch.float32),
         torch.empty(len(runs) * heads * (v_width + 2), dtype=torch.float32),

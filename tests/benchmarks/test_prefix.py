@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from espalier.benchmarks import belady, prefix, report
+from espalier.runtime.build import overlaps
 from espalier.runtime.engine import Engine
 from tests.support import data_path
 
@@ -42,8 +43,10 @@ def test_bounded_it_stays_near_what_knows_the_future(tmp_path: Path) -> None:
 
     All at once the engine chooses the order, and loses nothing, but where a wave does not tell
     which of its branches go on: `tree_of_thought` keeps what fits of 48, of which 16 do. What is
-    lost by that, on average over the choice, is 0.12 to 0.13 at the least (docs/LOG.md).
+    lost by that, on average over the choice, is 0.12 to 0.13 at the least (docs/LOG.md). With
+    results that come a step late, whoever has ended holds his slots one step longer: a hundredth.
     """
+    late = overlaps(on_gpu=False)
     data_path("yardsticks/prefix_workloads.py")
     file = tmp_path / "prefix.json"
     options = ["--model", "null", "--scale", "0.25", "--capacity", "half", "--capacity", "quarter"]
@@ -53,7 +56,8 @@ def test_bounded_it_stays_near_what_knows_the_future(tmp_path: Path) -> None:
     rows = report.read(file)
     assert len(rows) == 2 * 2 * 7
     for row in rows:
-        bar = 1.0001 if "/all/" in row["name"] else 1.3
+        all_at_once, eight = (1.02, 1.4) if late else (1.0001, 1.3)
+        bar = all_at_once if "/all/" in row["name"] else eight
         if row["name"].endswith("/all/tree_of_thought/quarter"):
             bar = 1.15
         assert row["value"] <= bar, row["name"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import math
+import platform
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -15,9 +17,10 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from espalier.kernels import native
+from espalier.kernels import native, native_attention
 from espalier.kernels.activation import gelu_mul, gelu_mul_reference, silu_mul, silu_mul_reference
 from espalier.kernels.attention import paged_attention, paged_attention_reference
+from espalier.kernels.attention_plan import SharedRun
 from espalier.kernels.native_attention import FEW, attend_few
 from espalier.kernels.norm import RMSNorm, rms_norm_reference
 from espalier.kernels.sampling import NEAR_TIE, mask_logits, masked_greedy
@@ -124,6 +127,103 @@ def test_attention(
     expected = paged_attention_reference(*tensors, **options)
     tolerance = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else _tolerance(dtype)
     torch.testing.assert_close(paged_attention(*tensors, **options), expected, **tolerance)
+
+
+@settings(max_examples=60)
+@given(
+    branches=st.integers(2, 40),
+    prefix=st.integers(1, 300),
+    heads=st.sampled_from([(1, 1), (2, 2), (4, 2), (3, 1), (12, 2)]),
+    widths=st.sampled_from([(16, 16), (32, 32), (48, 16), (128, 128)]),
+    softcap=st.sampled_from([None, 2.0]),
+    sinks=st.booleans(),
+    dtype=_types,
+    size=st.sampled_from([0.1, 1.0, 30.0]),
+    seed=st.integers(0, 99),
+)
+def test_rows_that_share_keys(
+    branches: int,
+    prefix: int,
+    heads: tuple[int, int],
+    widths: tuple[int, int],
+    softcap: float | None,
+    sinks: bool,
+    dtype: torch.dtype,
+    size: float,
+    seed: int,
+) -> None:
+    """Some of them, over the first of two pieces or over both; scores of -60 to 60, too."""
+    case = make_case(
+        [(1 + b % 3, prefix + 3 + b) for b in range(branches)],
+        heads=heads,
+        widths=widths,
+        dtype=dtype,
+        shared=[
+            SharedRun(tuple(range(branches)), 0, (prefix + 1) // 2),
+            SharedRun(tuple(range(0, branches, 2)), (prefix + 1) // 2, prefix),
+        ],
+        scattered=True,
+        seed=seed,
+    )
+    case.q *= size
+    options: Any = {
+        "scale": widths[0] ** -0.5,
+        "window": None,
+        "softcap": softcap,
+        "sinks": torch.randn(heads[0]) if sinks else None,
+    }
+    tensors = case.q, case.k, case.v, case.batch
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native_attention, "_HEADS", 1)  # also where it would not pay
+        found, _ = attend_few(*tensors, **options)
+    assert found is not None
+    expected = paged_attention_reference(*tensors, **options)
+    tolerance = {"rtol": 2e-5, "atol": 2e-5} if dtype == torch.float32 else _tolerance(dtype)
+    torch.testing.assert_close(found, expected, **tolerance)
+
+
+def test_a_row_that_is_no_number_stays_so_among_those_that_share_keys() -> None:
+    shared = [SharedRun(tuple(range(20)), 0, 100)]
+    case = make_case([(1, 110)] * 20, heads=(2, 1), widths=(32, 32), shared=shared)
+    case.q[7, 1, 3] = math.nan
+    mixed = paged_attention(case.q, case.k, case.v, case.batch, scale=0.3)
+    assert mixed.isnan().flatten(1).any(1).nonzero().flatten().tolist() == [7]
+
+
+@pytest.fixture(params=["x86-64-v3", "x86-64"])
+def narrower(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The operators as a processor with vectors of 8, or of 4, floats would have them."""
+    if platform.machine() != "x86_64":
+        pytest.skip("the builds are of x86-64")
+    if "avx2" not in Path("/proc/cpuinfo").read_text(encoding="utf-8"):
+        pytest.skip("no AVX2")
+    kept = [flag for flag in native._FLAGS if not flag.startswith(("-march", "-mprefer"))]
+    monkeypatch.setattr(native, "_FLAGS", [*kept, "-Wno-psabi", f"-march={request.param}"])
+    native.library.cache_clear()
+    yield
+    native.library.cache_clear()
+
+
+@pytest.mark.usefixtures("narrower")
+def test_processors_with_narrower_vectors() -> None:
+    test_a_row_that_is_no_number_stays_so_among_those_that_share_keys()
+    test_what_is_broken_stays_broken()
+    attend, share = (
+        test.hypothesis.inner_test  # type: ignore[attr-defined]
+        for test in (test_attention, test_rows_that_share_keys)
+    )
+    for dtype, width, cap in itertools.product(native._DEFINES, (16, 32, 80, 128), (None, 2.0)):
+        kind: Any = {"widths": (width, width), "softcap": cap, "sinks": True, "dtype": dtype}
+        plain = {"window": None, "page": 1, "scattered": True, "seed": 1}
+        attend([(1, 200), (2, 77), (8, 9)], heads=(7, 1), **kind, **plain)
+        share(branches=20, prefix=150, heads=(4, 2), size=1.0, seed=1, **kind)
+    x, weight = torch.randn(7, 48), torch.randn(40, 48)
+    for rows in range(1, 8):
+        out = torch.empty(rows, 40)
+        done = native.library(torch.float32)
+        assert done is not None
+        done.linear(x.data_ptr(), weight.data_ptr(), None, out.data_ptr(), rows, 48, 40, 0)
+        torch.testing.assert_close(out, x[:rows] @ weight.T, rtol=1e-4, atol=1e-4)
 
 
 def test_a_row_does_not_depend_on_its_neighbours() -> None:
