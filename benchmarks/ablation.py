@@ -46,17 +46,20 @@ class Watched(Recording):
     """A backend that leaves out what it is told, and takes note of what came through.
 
     tables: each state has a namespace of its own. hints: holds are passed on. most: calls at once.
+    found: tokens that states' first calls found.
     """
 
     def __init__(self, engine: Engine, *, tables: bool, hints: bool) -> None:
         super().__init__(engine)
         self._tables = tables
         self._hints = hints
-        self.cached = self.shared = self.held = 0
+        self.cached = self.shared = self.held = self.found = 0
         self.most = self._now = 0
 
     async def generate(self, call: Call) -> Result:
         found: Result = await self._count(super().generate, self._changed(call), lambda one: [one])
+        if not call.index:  # the state has said nothing yet that it could find
+            self.found += found.cached_tokens + found.shared_tokens
         return found
 
     async def score(self, scoring: Scoring) -> list[Result]:
@@ -106,6 +109,7 @@ class Configuration:
             "calls of one program at once": self.run.get("use_thread") is False
             and seen.most > programs,
             "holds": not self.hints and bool(seen.held),
+            "what other states had said": self.tables and bool(seen.found),
         }
         for what, was in had.items():
             if was:

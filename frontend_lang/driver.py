@@ -57,12 +57,16 @@ class Driver:
 
     def _run_calls(self) -> None:
         self._woken = False  # first: who calls from now on wakes the loop again
-        for _ in range(len(self._calls)):
-            context, function, args = self._calls.popleft()
-            try:
-                context.run(function, *args)
-            except Exception as error:  # as the loop does it: the others are called
-                self.loop.call_exception_handler({"message": f"{function}", "exception": error})
+        try:
+            for _ in range(len(self._calls)):
+                context, function, args = self._calls.popleft()
+                try:
+                    context.run(function, *args)
+                except Exception as error:  # as the loop does it: the others are called
+                    self.loop.call_exception_handler({"message": f"{function}", "exception": error})
+        finally:  # where one left the loop (`_run`), the others are called nevertheless
+            if self._calls:
+                self.loop.call_soon(self._run_calls)
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task, held until it ends. On the loop's thread only."""

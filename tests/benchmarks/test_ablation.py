@@ -35,7 +35,7 @@ def test_rows_and_plot(tmp_path: Path) -> None:
 
 
 def seen(**more: int) -> Any:
-    return SimpleNamespace(**{"cached": 0, "shared": 0, "held": 0, "most": 1} | more)
+    return SimpleNamespace(**{"cached": 0, "shared": 0, "held": 0, "found": 0, "most": 1} | more)
 
 
 def engine(policy: str = "lpm") -> Any:
@@ -52,6 +52,7 @@ def engine(policy: str = "lpm") -> Any:
         ("random", seen(), "another order"),
         ("no parallelism", seen(most=9), "calls of one program at once"),
         ("no hint", seen(held=1), "holds"),
+        ("no tree", seen(found=1), "what other states had said"),
     ],
 )
 def test_what_was_not_honoured_is_an_error(name: str, had: Any, what: str) -> None:

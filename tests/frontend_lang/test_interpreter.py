@@ -228,6 +228,19 @@ def test_calls_of_the_driver_keep_their_order_and_their_contexts() -> None:
     assert seen == ["a", "b", "c"]
 
 
+def test_a_call_that_leaves_the_loop_takes_no_other_with_it() -> None:
+    made = Driver()
+    done = threading.Event()
+    begin = threading.Event()
+    made.call(begin.wait, 5)
+    made.call(sys.exit)
+    made.call(done.set)
+    begin.set()
+    assert done.wait(5)
+    made.close()
+    assert made.loop.is_closed()
+
+
 def test_a_session_forgets_states_that_are_gone() -> None:
     session = interpreter().session
     kept = [Interpreter(session, Node(), session.content()) for _ in range(3)]
