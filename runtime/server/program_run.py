@@ -15,14 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 
-from ...errors import (
-    BranchError,
-    EngineDeadError,
-    EspalierError,
-    IncompleteError,
-    InvalidRequestError,
-    ProgramError,
-)
+from ...errors import EngineDeadError, EspalierError, InvalidRequestError
 from ...frontend_lang.backends.base import Call
 from ...frontend_lang.backends.engine import EngineBackend
 from ...frontend_lang.compiler import ir
@@ -34,17 +27,16 @@ from ...frontend_lang.session import Machine
 from ...types import Chunk, Result, SamplingParams
 from .api_programs import (
     ProgramEnd,
-    ProgramLogprob,
     ProgramParams,
     ProgramRequest,
-    ProgramSample,
     ProgramText,
     ProgramTold,
     ProgramValue,
 )
 from .asked import biases_of, check_limits, namespace_of, priority_of
-from .failures import ErrorBody, HTTPError, as_http
-from .replies import finite, usage
+from .program_told import error_told, named, plain, root_of, value_told
+from .replies import usage
+from .settings import Limits
 from .structured import check_size
 
 if TYPE_CHECKING:
@@ -114,14 +106,7 @@ class Prepared:
         for op in ir.ops(graph.block):
             with _at(op.where):
                 priority_of(request, getattr(op, "priority", None))
-                if isinstance(op, ir.Generate):
-                    check_limits(params_of(op, defaults), limits)
-                    if (op.params.get("logprobs") or 0) > limits.top_logprobs:
-                        raise InvalidRequestError(
-                            expected=f"at most {limits.top_logprobs}", where="logprobs"
-                        )
-                    if op.grammar is not None:
-                        check_size(op.grammar, "grammar", limits.grammar_chars)
+                _check(op, defaults, limits)
         check_limits(SamplingParams(**{"max_tokens": None, **defaults}), limits)
         self.cost: Cost = cost(graph, defaults, server.engine.info.max_context)
         if self.cost.tokens > bounds.tokens:
@@ -218,7 +203,7 @@ class Run:
                     continue
                 text = self._grown(given, at)
                 if text:
-                    yield ProgramText(event="text", text=text, **_named(given))
+                    yield ProgramText(event="text", text=text, **named(given))
                 if given.variable.done:
                     told.add(number)
                     yield ProgramTold(event="value", **value_told(given))
@@ -249,118 +234,15 @@ class Run:
         totals = self.state.report().totals()
         return ProgramEnd(
             text=self._execution.text,
-            returned=None if error is not None else _plain(self.state.ret_value),
+            returned=None if error is not None else plain(self.state.ret_value),
             error=None if error is None else error_told(error),
             seconds=self.state.report().seconds(),
             usage=usage(totals["prompt"], totals["cached"], totals["generated"]),
         )
 
 
-# -- what is told ----------------------------------------------------------------------------------
-
-
-def value_told(given: Given) -> dict[str, Any]:
-    """A value that has ended, as the fields of `ProgramValue`."""
-    variable, meta = given.variable, given.variable.meta
-    told = _named(given)
-    error = variable.read_error
-    if error is not None:
-        told["error"] = error_told(error)
-    else:
-        told["value"] = _plain(variable.value)
-    if given.kind == "gen" and "token_ids" in meta:
-        told["samples"] = [_sample(each) for each in meta.get("samples") or [meta]]
-        told["usage"] = usage(
-            meta["prompt_tokens"],
-            meta["cached_tokens"],
-            sum(each["completion_tokens"] for each in meta.get("samples") or [meta]),
-        )
-    elif given.kind == "select" and "probabilities" in meta:
-        told["probabilities"] = dict(meta["probabilities"])
-    return told
-
-
-def _named(given: Given) -> dict[str, Any]:
-    return {
-        "number": given.number,
-        "kind": given.kind,
-        "name": given.variable.name,
-        "branch": list(given.branch),
-    }
-
-
-def _sample(meta: Mapping[str, Any]) -> ProgramSample:
-    sample = ProgramSample(
-        text=meta["text"],
-        token_ids=meta["token_ids"],
-        finish_reason=meta["finish_reason"]["type"],
-        matched_stop=meta["finish_reason"]["matched"],
-        incomplete=meta["incomplete"],
-        seed=meta["seed"],
-    )
-    if "output_token_logprobs" in meta:
-        each = zip(meta["output_token_logprobs"], meta["output_top_logprobs"], strict=True)
-        sample.logprobs = [
-            ProgramLogprob(
-                token_id=token,
-                logprob=finite(logprob),
-                top=[(other, finite(value)) for value, other, _ in top],
-            )
-            for (logprob, token, _), top in each
-        ]
-    return sample
-
-
 def _samples(given: Given) -> int:
     return int(given.op.params.get("n", 1)) if isinstance(given.op, ir.Generate) else 1
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON has it; an error that a join keeps as an error's answer."""
-    if isinstance(value, BranchError):
-        return {"error": error_told(value).model_dump()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return value
-
-
-def root_of(error: BaseException) -> BaseException:
-    """What began it, behind what the program made of it."""
-    while True:
-        if isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        elif isinstance(error, ProgramError) and error.__cause__ is not None:
-            error = error.__cause__
-        else:
-            return error
-
-
-def error_told(error: BaseException) -> ErrorBody:
-    """What a program's failure says: its line and the call in its own words, what began it in those
-    that a client may see."""
-    root = root_of(error)
-    if isinstance(root, ProgramError):
-        cut = isinstance(root, IncompleteError)
-        found = HTTPError(
-            400,
-            str(error if isinstance(error, EspalierError) else root),
-            kind="program_error",
-            code="incomplete_value" if cut else "program_failed",
-            param=root.where,
-        )
-    else:
-        found = as_http(root)
-    message, where = found.message, found.param
-    if error is not root and not isinstance(root, ProgramError):
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        if isinstance(error, EspalierError):
-            where = error.where
-            call = error.message.partition(" failed: ")[0].removesuffix(" failed")
-            message = f"{call} failed: {message} (at {where})"
-    return ErrorBody(message=message[:2_000], type=found.kind, param=where, code=found.code)
 
 
 # -- what is asked ---------------------------------------------------------------------------------
@@ -373,6 +255,23 @@ def _fields(given: ProgramParams | None) -> dict[str, Any]:
     if given.logit_bias is not None:
         fields["logit_bias"] = biases_of(given.logit_bias)
     return fields
+
+
+def _check(op: ir.Op, defaults: Mapping[str, Any], limits: Limits) -> None:
+    """Raise InvalidRequestError for a call that asks more than a request may."""
+    if isinstance(op, ir.Choose) and len(op.choices) > limits.prompts:
+        raise InvalidRequestError(
+            expected=f"at most {limits.prompts} choices", got=str(len(op.choices)), where="choices"
+        )
+    if isinstance(op, ir.Generate):
+        check_limits(params_of(op, defaults), limits)
+        logprobs = op.params.get("logprobs") or 0
+        if logprobs > limits.top_logprobs:
+            raise InvalidRequestError(
+                expected=f"at most {limits.top_logprobs}", got=str(logprobs), where="logprobs"
+            )
+        if op.grammar is not None:
+            check_size(op.grammar, "grammar", limits.grammar_chars)
 
 
 @contextlib.contextmanager

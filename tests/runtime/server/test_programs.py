@@ -451,6 +451,15 @@ def dear(s: State, text: str = "") -> None:
     s += esp.gen("x", max_tokens=2) + esp.gen("y", max_tokens=2)
 
 
+def choosing(count: int) -> dict[str, Any]:
+    graph = graph_of(dear)
+    graph["block"]["ops"][1:] = [
+        {"op": "select", "stream": 0, "where": "file.py:1", "value": 0,
+         "choices": [[f"{at}"] for at in range(count)]}
+    ]  # fmt: skip
+    return {"program": graph}
+
+
 def bound_body(**params: Any) -> dict[str, Any]:
     graph = graph_of(dear)
     graph["block"]["ops"][1]["params"].update(params)
@@ -462,6 +471,7 @@ def bound_body(**params: Any) -> dict[str, Any]:
     [
         (bound_body(max_tokens=200_000, n=40), "program"),
         (bound_body(n=500), "n"),
+        (choosing(2000), "choices"),
         (bound_body(stop=["a"] * 100), "stop"),
         (bound_body(logprobs=50), "logprobs"),
         (bound_body(temperature=-1), "temperature"),
