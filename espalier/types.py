@@ -54,8 +54,9 @@ class SamplingParams(_Params, frozen=True, kw_only=True):
     leaves no other; a stop string still ends the text.
     temperature: 0 is greedy. top_k: 0 means all (so does -1, as others write it). top_p in (0, 1],
     min_p in [0, 1].
-    stop: strings; the text ends before the first that appears. A special token's, which text leaves
-    out, ends it as its id would. stop_token_ids: ids that end it too.
+    stop: strings, together at most 2,048 characters; the text ends before the first that appears.
+    A special token's, which text leaves out, ends it as its id would. stop_token_ids: ids that
+    end it too.
     stop_regex: regular expressions (Python's syntax, without anchors and lookaround); the text ends
     before the first match, which is over with the first character that completes one. All of them
     together have at most 512 characters.

@@ -116,8 +116,8 @@ def _run(node: Node, start: int, end: int) -> ExplainedRun:
 def _missing(losses: Losses, data: bytes, namespace: str) -> tuple[Reason, str]:
     loss = losses.find(namespace, data)
     if loss is not None:
-        return loss.how, f"nothing is cached in namespace {namespace!r}; {_lost(loss, 0)}"
-    return "empty", f"nothing is cached in namespace {namespace!r}"
+        return loss.how, f"nothing is cached in this namespace; {_lost(loss, 0)}"
+    return "empty", "nothing is cached in this namespace"
 
 
 def _lost(loss: Loss, place: int) -> str:

@@ -33,6 +33,7 @@ _COMPLAINTS = (
     RecursionError,
     MemoryError,
 )
+_ALWAYS = ("messages", "tools", "documents", "add_generation_prompt")
 _PROBE = "What is said here"
 
 
@@ -99,6 +100,7 @@ class ChatTemplate:
             tree = environment.parse(source)
             self._literals = _literal_text(tree)
             self._reads_names = jinja2.meta.find_undeclared_variables(tree)
+            self._own_names = {*environment.globals, *self._variables, *_ALWAYS}
             self._render: Callable[..., str] = environment.from_string(source).render
         except jinja2.TemplateError as error:
             raise InvalidRequestError(
@@ -106,8 +108,9 @@ class ChatTemplate:
             ) from error
 
     def reads(self, variable: str) -> bool:
-        """Whether the template reads a variable of this name, which it is given."""
-        return variable in self._reads_names
+        """Whether the template reads a variable of this name, which whoever asks may give: not what
+        is always given, as its tokens (`bos_token`), nor a function of ours or of Jinja's."""
+        return variable in self._reads_names - self._own_names
 
     def names(self, token: str) -> bool:
         """Whether the template itself writes `token`."""
@@ -119,16 +122,19 @@ class ChatTemplate:
         *,
         add_generation_prompt: bool = False,
         tools: Sequence[Mapping[str, Any]] | None = None,
-        **variables: Any,
+        variables: Mapping[str, Any] | None = None,
     ) -> str:
         """The chat as text. Raises InvalidRequestError with the template's own complaint."""
         try:
             return self._render(
-                messages=[self._formed(_with_reasoning(_plain(message))) for message in messages],
-                tools=_plain(tools),
-                documents=None,
-                add_generation_prompt=add_generation_prompt,
-                **{**self._variables, **_plain(variables)},
+                {
+                    **_plain(variables or {}),
+                    **self._variables,
+                    "messages": [self._formed(_with_reasoning(_plain(m))) for m in messages],
+                    "tools": _plain(tools),
+                    "documents": None,
+                    "add_generation_prompt": add_generation_prompt,
+                }
             )
         except _COMPLAINTS as error:
             raise InvalidRequestError(

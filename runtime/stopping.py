@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .tokenizer import Tokenizer
 
 LONGEST = 512  # characters of all patterns of a request: what the engine reads between two steps
+LONGEST_STOPS = 2_048  # characters of all stop strings: each may be compared in each step
 _KEPT = 128  # patterns
 _FULL = 100_000  # states of all patterns together, before those that nobody holds are forgotten
 
@@ -87,6 +88,17 @@ class StopWatch:
             if any(stop.startswith(tail) for stop in self._stops):
                 return size
         return 0
+
+
+def check_stops(stops: Sequence[str]) -> None:
+    """Raise InvalidRequestError for stop strings that are too long."""
+    length = sum(map(len, stops))
+    if length > LONGEST_STOPS:
+        raise InvalidRequestError(
+            expected=f"stop strings of at most {LONGEST_STOPS:,} characters together",
+            got=f"{length:,}",
+            where="stop",
+        )
 
 
 class Searches:

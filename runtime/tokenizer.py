@@ -215,7 +215,7 @@ class Tokenizer:
         *,
         add_generation_prompt: bool = False,
         tools: Sequence[Mapping[str, Any]] | None = None,
-        **variables: Any,
+        variables: Mapping[str, Any] | None = None,
     ) -> str:
         """The chat as the model's own template writes it."""
         if self.chat_template is None:
@@ -225,7 +225,7 @@ class Tokenizer:
                 hint="Give a plain prompt, or use the instruction-tuned version of the model.",
             )
         return self.chat_template.render(
-            messages, add_generation_prompt=add_generation_prompt, tools=tools, **variables
+            messages, add_generation_prompt=add_generation_prompt, tools=tools, variables=variables
         )
 
     def encode_chat(
@@ -235,17 +235,18 @@ class Tokenizer:
         add_generation_prompt: bool = False,
         continue_final_message: bool = False,
         tools: Sequence[Mapping[str, Any]] | None = None,
-        **variables: Any,
+        variables: Mapping[str, Any] | None = None,
     ) -> list[int]:
-        """Token ids of `render_chat`, in which control tokens that a message spells are text.
+        """Token ids of `render_chat`, in which control tokens that a message, a tool or one of the
+        `variables` spells are text.
         continue_final_message: they end with the last message's content, which is to go on.
 
         In the assistant's own messages those that its template writes but tokenizer.json does not
         call special (`<think>`, `<tool_call>`) are real: the model wrote them.
         """
         special = set(self._special.values())
-        every = Fence(special | self._control, [messages, tools])
-        own = Fence(special, [messages, tools])
+        every = Fence(special | self._control, [messages, tools, variables])
+        own = Fence(special, [messages, tools, variables])
         fenced = [
             (own if message.get("role") == "assistant" else every).put(message)
             for message in messages
@@ -256,7 +257,7 @@ class Tokenizer:
             fenced,
             add_generation_prompt=add_generation_prompt,
             tools=every.put(tools),
-            **variables,
+            variables=every.put(variables),
         )
         if continue_final_message:
             text, found, _ = text.rpartition(every.cut)

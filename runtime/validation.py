@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ..errors import EngineError, InvalidRequestError, NotSupportedError
 from .request import Request
+from .stopping import check_stops
 
 _MOST_ALTERNATIVES = 4_000_000  # of all samples of a prompt; each takes 150 bytes until it is sent
 
@@ -41,6 +42,7 @@ def check_request(request: Request, limits: Limits) -> None:
                 )
     _check_scores(request)
     _check_logprobs(request, limits.max_context)
+    check_stops(params.stop)
     if request.pooling is not None and (request.generate or request.score_from is not None):
         raise InvalidRequestError(
             expected="an embedding alone", got="an embedding and more", where="pooling"

@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, Field
 
 from .asked import SamplingFields
-from .chat_messages import MOST_MESSAGES, Message, ToolName
-from .fields import Fields, Many, Refusals
+from .chat_messages import Messages, ToolName
+from .fields import Fields, Objects, Refusals
 from .replies import ChoiceLogprobs, Finish, Usage
 
 
@@ -44,11 +44,11 @@ class ChatRequest(SamplingFields):
     separate_reasoning: reasoning apart from content (the default), or in it as the model wrote it.
     include_reasoning: false leaves it out. stream_reasoning: false tells it in one piece."""
 
-    messages: Annotated[Many[Message], Field(max_length=MOST_MESSAGES)]
+    messages: Messages
     max_completion_tokens: int | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0)] | None = None
-    tools: Many[Tool] | None = None
+    tools: Objects[Tool] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: str | None = None

@@ -110,6 +110,7 @@ def sampling_of(
         given["stop"] = asked.stop
     for name, number in (("logprobs", logprobs), ("prompt_logprobs", asked.prompt_logprobs)):
         _bound(name, number or 0, most_logprobs or limits.top_logprobs)
+    _bound("logit_bias", len(asked.logit_bias or {}), limits.biases, "entries")
     given["logit_bias"] = biases_of(asked.logit_bias or {})
     params = SamplingParams(
         max_tokens=max_tokens,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -22,8 +23,6 @@ from .replies import ChoiceLogprobs, choice_logprobs
 from .state import Server
 from .structured import grammar_of
 from .tool_plan import ToolPlan, plan_tools
-
-_TEMPLATE_OWN = ("messages", "tools", "documents", "add_generation_prompt")
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ async def prepared(server: Server, asked: ChatRequest, request: Request) -> Chat
     tools = plan_tools(asked, dialect, limits, grammar)
     variables = _variables(asked, server)
 
-    ids = await server.beside(lambda: encoded(asked, dialect, tools, **variables))
+    ids = await server.beside(lambda: encoded(asked, dialect, tools, variables))
     free = grammar is None if tools is None else tools.free and grammar is None
     reasoning = None
     if not asked.continue_final_message:  # that one's reasoning is over
@@ -91,9 +90,12 @@ async def prepared(server: Server, asked: ChatRequest, request: Request) -> Chat
 
 
 def encoded(
-    asked: ChatRequest, dialect: Dialect, tools: ToolPlan | None, **variables: Any
+    asked: ChatRequest,
+    dialect: Dialect,
+    tools: ToolPlan | None,
+    variables: Mapping[str, Any] | None = None,
 ) -> list[int]:
-    """The prompt's token ids."""
+    """The prompt's token ids. variables: of the model's own template."""
     messages = history(asked.messages, dialect, () if tools is None else tools.specs)
     goes_on = bool(asked.continue_final_message)
     if goes_on and (messages[-1]["role"] != "assistant" or messages[-1].get("tool_calls")):
@@ -111,7 +113,7 @@ def encoded(
         add_generation_prompt=not goes_on and asked.add_generation_prompt is not False,
         continue_final_message=goes_on,
         tools=None if tools is None else tools.for_template,
-        **variables,
+        variables=variables,
     )
 
 
@@ -139,7 +141,7 @@ def _variables(asked: ChatRequest, server: Server) -> dict[str, Any]:
         given["reasoning_effort"] = asked.reasoning_effort
     template = server.tokenizer.chat_template
     for name in given:
-        if name in _TEMPLATE_OWN or template is None or not template.reads(name):
+        if template is None or not template.reads(name):
             where = "reasoning_effort" if name == "reasoning_effort" else "chat_template_kwargs"
             raise NotSupportedError(
                 f"the model's chat template does not read {name[:80]!r}", where=where

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from ...errors import InvalidRequestError, NotSupportedError
 from ..tokenizer import Tokenizer
@@ -70,6 +70,29 @@ class Message(Fields):
         "refusal": ((None,), "put it into content"),
         "annotations": ((None, []), "leave it out"),
     }
+
+
+def _count(messages: Any) -> Any:
+    """Bound what stands inside of messages, before any of it is looked at closely."""
+    if not isinstance(messages, list):
+        return messages
+    lists = (
+        message.get(name)
+        for message in messages[: MOST_MESSAGES + 1]
+        if isinstance(message, dict)
+        for name in ("content", "tool_calls")
+    )
+    inside = sum(len(items) for items in lists if isinstance(items, list))
+    if inside > MOST_MESSAGES:
+        raise InvalidRequestError(
+            expected=f"at most {MOST_MESSAGES:,} parts and tool calls in all messages",
+            got=f"{inside:,}",
+            where="messages",
+        )
+    return messages
+
+
+Messages = Annotated[Many[Message], Field(max_length=MOST_MESSAGES), BeforeValidator(_count)]
 
 
 def template_messages(

@@ -39,7 +39,7 @@ class Health(BaseModel):
 
 
 def _card(server: Server, name: str) -> ModelCard:
-    info = server.engine.info
+    info = server.supervisor.info
     return ModelCard(
         id=name,
         object="model",

@@ -20,8 +20,8 @@ from .api_chat import ChatRequest, Tool
 from .api_completion import TokenId
 from .asked import Int32, namespace_of, priority_of
 from .chat_job import encoded
-from .chat_messages import MOST_MESSAGES, Message
-from .fields import Fields, Many, Refusals
+from .chat_messages import Messages
+from .fields import Fields, Many, Objects, Refusals
 from .replies import token_text
 from .state import Server, server_of
 from .tool_plan import plan_tools
@@ -39,8 +39,8 @@ class TokenizeRequest(Fields):
 
     model: str | None = None
     prompt: str | None = None
-    messages: Annotated[Many[Message], Field(max_length=MOST_MESSAGES)] | None = None
-    tools: Many[Tool] | None = None
+    messages: Messages | None = None
+    tools: Objects[Tool] | None = None
     add_special_tokens: bool | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None

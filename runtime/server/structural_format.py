@@ -9,7 +9,7 @@ from pydantic import Field
 from ...errors import InvalidRequestError
 from ...grammar import terms as t
 from ...grammar.spec import GrammarSpec
-from .fields import Fields, Many, Refusals
+from .fields import Fields, Many, Objects, Refusals
 
 _ANY = r"[\s\S]*"
 
@@ -48,12 +48,12 @@ class Grammar(_Format):
 
 class SequenceOf(_Format):
     type: Literal["sequence"]
-    elements: Many[StructuralFormat]
+    elements: Objects[StructuralFormat]
 
 
 class OneOf(_Format):
     type: Literal["or"]
-    elements: Many[StructuralFormat]
+    elements: Objects[StructuralFormat]
 
 
 class TagFormat(_Format):
@@ -70,14 +70,14 @@ class TriggeredTags(_Format):
 
     type: Literal["triggered_tags"]
     triggers: Many[str]
-    tags: Many[TagFormat]
+    tags: Objects[TagFormat]
     at_least_one: bool = False
     stop_after_first: bool = False
 
 
 class TagsWithSeparator(_Format):
     type: Literal["tags_with_separator"]
-    tags: Many[TagFormat]
+    tags: Objects[TagFormat]
     separator: str
     at_least_one: bool = False
     stop_after_first: bool = False

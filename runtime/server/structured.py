@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...errors import GrammarError, InvalidRequestError
 from ...grammar.spec import GrammarSpec
-from .fields import Fields, Many, Refusals
+from .fields import Fields, Many, Objects, Refusals
 from .structural_format import StructuralFormat, grammar_of_format
 
 JSON_OBJECT = '{"type": "object"}'
@@ -44,7 +44,7 @@ class ResponseFormat(Fields):
     type: Literal["text", "json_object", "json_schema", "structural_tag"]
     schema_: dict[str, Any] | bool | None = Field(default=None, alias="schema")
     json_schema: JsonSchemaFormat | None = None
-    structures: Many[StructureTag] | None = None
+    structures: Objects[StructureTag] | None = None
     triggers: Many[str] | None = None
     format: StructuralFormat | None = None
 

@@ -23,6 +23,7 @@ from .settings import ServerSettings
 _log = logging.getLogger("espalier.server")
 State = Literal["ready", "restarting", "failed", "closed"]
 _T = TypeVar("_T")
+_PAUSE = 1.0  # seconds before a start that failed is tried again; doubled each time
 _DUMP_SECONDS = 1.0  # that a stuck engine gets to write its stack
 
 
@@ -37,6 +38,7 @@ class Supervisor:
         self._settings = settings
         self._engine = make()
         self.tokenizer = self._engine.tokenizer
+        self.info = self._engine.info  # the same after each restart
         self.state: State = "ready"
         self.restarts = 0
         self._deaths: deque[float] = deque()
@@ -89,28 +91,38 @@ class Supervisor:
     def _died(self, engine: Engine, error: EspalierError) -> None:
         if self.state in ("closed", "failed") or engine is not self._engine:
             return
+        _log.error("the engine died (%s)", error.got or type(error).__name__)
+        if self._may_live_again():
+            self.state = "restarting"
+            self._spawn(self._restart(engine))
+
+    def _may_live_again(self) -> bool:
+        """Count one more death; whether there are not too many yet, which end the server."""
         now = time.monotonic()
         self._deaths.append(now)
         while self._deaths[0] < now - self._settings.restart_window:
             self._deaths.popleft()
-        _log.error("the engine died (%s)", error.got or type(error).__name__)
-        if len(self._deaths) > self._settings.max_restarts:
-            _log.error("it died %d times: given up", len(self._deaths))
-            self.state = "failed"
-            self.when_failed()
-            return
-        self.state = "restarting"
-        self._spawn(self._restart(engine))
+        if len(self._deaths) <= self._settings.max_restarts:
+            return True
+        _log.error("it died %d times: given up", len(self._deaths))
+        self.state = "failed"
+        self.when_failed()
+        return False
 
     async def _restart(self, dead: Engine) -> None:
-        try:
+        with contextlib.suppress(Exception):
             await _beside(dead.shutdown)
-            engine = await _beside(self._make)
-        except Exception as error:  # of any kind: one that is missed leaves it restarting for ever
-            _log.error("the engine cannot be started again: %s", type(error).__name__)
-            self.state = "failed"
-            self.when_failed()
-            return
+        pause = _PAUSE
+        while True:
+            try:
+                engine = await _beside(self._make)
+                break
+            except Exception as error:  # of any kind: one that is missed leaves it so for ever
+                _log.error("the engine cannot be started: %s", type(error).__name__)
+                if not self._may_live_again():
+                    return
+            await asyncio.sleep(pause)
+            pause *= 2
         self._engine, self.state = engine, "ready"
         self.restarts += 1
         _log.warning("the engine is back (restart %d)", self.restarts)

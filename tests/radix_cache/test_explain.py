@@ -23,7 +23,7 @@ def test_how_far_and_through_what() -> None:
 
 def test_words() -> None:
     cache = cache_of()
-    assert cache.explain(key("ab")).why == "nothing is cached in namespace ''"
+    assert cache.explain(key("ab")).why == "nothing is cached in this namespace"
     put(cache, "abcd")
     assert cache.explain(key("abcd")).why == "the whole key is cached"
     assert cache.explain(key("ab")).reason == "matched"
@@ -67,7 +67,9 @@ def test_evicted() -> None:
     assert cache.explain(key("abcdez")).reason == "end"
     cache.reset()
     told = cache.explain(key("abcdef"))
-    assert told.why.startswith("nothing is cached in namespace ''; 2 tokens cached from 0 on were")
+    assert told.why.startswith(
+        "nothing is cached in this namespace; 2 tokens cached from 0 on were"
+    )
     put(cache, "abcdef")
     assert cache.explain(key("abcdef")).reason == "matched"
 

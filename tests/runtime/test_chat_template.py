@@ -31,16 +31,16 @@ def test_chat_is_rendered_as_transformers_renders_it(tmp_path: Path) -> None:
         {"role": "user", "content": " Hi\n"},
         {"role": "assistant", "content": "Yo", "tool_calls": [{"arguments": {"a": [1, None]}}]},
     ]
-    for options in (
-        {},
-        {"add_generation_prompt": True},
-        {"tools": tools},
-        {"add_generation_prompt": True, "tools": tools, "think": True},
+    for options, variables in (
+        ({}, {}),
+        ({"add_generation_prompt": True}, {}),
+        ({"tools": tools}, {}),
+        ({"add_generation_prompt": True, "tools": tools}, {"think": True}),
     ):
-        text = theirs.apply_chat_template(messages, tokenize=False, **options)
-        assert ours.render_chat(messages, **options) == text
+        text = theirs.apply_chat_template(messages, tokenize=False, **options, **variables)
+        assert ours.render_chat(messages, **options, variables=variables) == text
         assert (
-            ours.encode_chat(messages, **options)
+            ours.encode_chat(messages, **options, variables=variables)
             == theirs(text, add_special_tokens=False).input_ids
         )
 
@@ -152,9 +152,28 @@ def test_keys_cannot_spell_control_tokens(options: dict[str, Any]) -> None:
     call = {"function": {"name": "f", "arguments": {"<|end|>": "<|end|>", "a<s>": {"<|end|>b": 1}}}}
     messages = [{"role": "assistant", "content": said, "tool_calls": [call]}]
     tools = [{"name": "f", "parameters": {"properties": {"x<|end|><s>": {"type": "string"}}}}]
-    ids = tokenizer.encode_chat(messages, tools=tools, options=options)
+    variables = {"options": options}
+    ids = tokenizer.encode_chat(messages, tools=tools, variables=variables)
     assert ids.count(end) == 1
     assert tokenizer.bos_id not in ids
-    whole = tokenizer.render_chat(messages, tools=tools, options=options)
+    whole = tokenizer.render_chat(messages, tools=tools, variables=variables)
     assert tokenizer.decode(ids, skip_special=False) == whole
     assert said in whole
+
+
+def test_variables_cannot_spell_control_tokens() -> None:
+    """Nor stand for what every template is given."""
+    template = "{{ bos_token }}{{ effort }}{{ tools }}{{ continue_final_message }}<|end|>"
+    tokenizer = Tokenizer(byte_level(), config={"bos_token": "<s>"}, template=template)
+    end = tokenizer.raw.token_to_id("<|end|>")
+    given = {"effort": "<|end|><s>", "bos_token": "<|end|>", "tools": "<|end|>"}
+    ids = tokenizer.encode_chat([], variables={**given, "continue_final_message": "<|end|>x"})
+    assert ids.count(end) == 1
+    assert ids.count(tokenizer.bos_id) == 1
+    assert tokenizer.decode(ids, skip_special=False) == "<s><|end|><s>None<|end|>x<|end|>"
+    assert tokenizer.chat_template is not None
+    names = ("effort", "bos_token", "tools", "raise_exception", "continue_final_message")
+    assert [n for n in names if tokenizer.chat_template.reads(n)] == [
+        "effort",
+        "continue_final_message",
+    ]

@@ -221,3 +221,37 @@ def test_large_and_wrong_is_soon_answered(null: InProcess, body: bytes) -> None:
     answer = null.request("POST", "/v1/chat/completions", content=body, headers=headers)
     assert answer.status_code == 400
     assert time.thread_time() - before < 3  # 0.1 to 0.6 s of a core of its own; it was 5 to 15
+
+
+PART = {"type": "text", "text": "x"}
+CALL = {"id": "1", "function": {"name": "f", "arguments": ""}}
+TOO_MUCH: list[tuple[str, dict[str, Any], str]] = [
+    (
+        "/v1/chat/completions",
+        {"messages": [{"role": "user", "content": [PART] * 10_001}]},
+        "messages",
+    ),
+    (
+        "/tokenize",
+        {"messages": [{"role": "assistant", "tool_calls": [CALL] * 5_001}] * 2},
+        "messages",
+    ),
+    ("/v1/completions", TEXT | {"logit_bias": {str(n): 0.0 for n in range(4097)}}, "logit_bias"),
+    ("/v1/completions", TEXT | {"stop": ["x" * 1_025, "y" * 1_024]}, "stop"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "param"), TOO_MUCH)
+def test_what_would_take_long_to_look_at(
+    null: InProcess, path: str, body: dict[str, Any], param: str
+) -> None:
+    error = null.refused(path, **body)
+    assert error["param"] == param
+    assert "at most" in error["message"]
+
+
+def test_a_long_name_is_cut(null: InProcess) -> None:
+    response = null.post("/v1/completions", TEXT | {"messages tools seed " * 10_000: 1})
+    assert response.status_code == 400
+    assert response.json()["error"]["code"] == "unknown_parameter"
+    assert len(response.content) < 1_000

@@ -11,23 +11,34 @@ from typing import Any
 import pytest
 
 from espalier.errors import EngineDeadError, EspalierError
+from espalier.runtime.server import supervisor as supervisor_module
 from espalier.runtime.server.settings import ServerSettings
 from espalier.runtime.server.state import Server
 from espalier.runtime.server.supervisor import Supervisor
 
 
 @pytest.mark.parametrize("error", [EngineDeadError("gone"), OSError("no more processes")])
-def test_an_engine_that_cannot_be_started_again_ends_the_server(error: Exception) -> None:
+@pytest.mark.parametrize("failures", [2, 3])
+def test_a_start_that_fails_counts_as_a_death(
+    error: Exception, failures: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three may follow the first death, each tried again after a pause; then the server ends."""
+    monkeypatch.setattr(supervisor_module, "_PAUSE", 0.01)
     told: list[Any] = []
     engine: Any = SimpleNamespace(
-        tokenizer=None, link=SimpleNamespace(inline=True), when_dead=told.append, shutdown=int
+        tokenizer=None,
+        info=None,
+        link=SimpleNamespace(inline=True),
+        when_dead=told.append,
+        shutdown=int,
     )
-    starts: list[Any] = [engine]
+    starts: list[Any] = [engine, *[error] * failures, engine]
 
     def make() -> Any:
-        if starts:
-            return starts.pop()
-        raise error
+        made = starts.pop(0)
+        if isinstance(made, Exception):
+            raise made
+        return made
 
     async def die() -> str:
         supervisor = Supervisor(make, ServerSettings(watchdog=0))
@@ -37,10 +48,14 @@ def test_an_engine_that_cannot_be_started_again_ends_the_server(error: Exception
         tell: Any = told[0]
         tell(EspalierError("dead"))
         async with asyncio.timeout(5):
-            await ended.wait()
+            while supervisor.state == "restarting" or supervisor.restarts == 0:
+                if ended.is_set():
+                    break
+                await asyncio.sleep(0.01)
         return supervisor.state
 
-    assert asyncio.run(die()) == "failed"
+    assert asyncio.run(die()) == ("ready" if failures == 2 else "failed")
+    assert len(starts) == failures - 2
 
 
 def _settings(**more: Any) -> ServerSettings:
@@ -51,6 +66,7 @@ class Silent:
     """An engine whose process answers nothing until it is killed."""
 
     tokenizer = None
+    info = None
 
     def __init__(self) -> None:
         self.link: Any = SimpleNamespace(inline=False)
