@@ -215,7 +215,7 @@ def _borders(
     return least, may, must
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["rows", "seats"])
 def borders_kernel(
     logits, pool, rows, temperatures, top_ks, top_ps, min_ps, seats, near, found,
     vocab, logits_row, word_count,

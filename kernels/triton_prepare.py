@@ -12,7 +12,7 @@ BLOCK = 256
 
 
 # fmt: off
-@triton.jit
+@triton.jit(do_not_specialize=["count", "growths"])
 def _prepare_rows_kernel(
     rows, growth, last, tables, input_ids, positions, slot_of, seats, sample_positions,
     count, growths, table_row,

@@ -5,6 +5,9 @@ A row is a sample of a *seat*, whose temperature, top-k, top-p, min-p, seed and 
 on the device: a step says which seats its rows are of, at which positions, and which masks hold.
 Borders of top-k, top-p and min-p are found first (`triton_filters.py`), where a row has any.
 Penalties and biases are put on the logits before that (`penalise`, `add`).
+
+What differs from step to step is marked, lest a kernel is compiled anew in the midst of serving for
+a number that is 1, or an address that is no multiple of 16.
 """
 
 from typing import Any, NamedTuple
@@ -34,7 +37,7 @@ class SeatTables(NamedTuple):
 
 
 # fmt: off
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["rows", "seats", "positions"])
 def _sample_kernel(
     logits, pool, rows, temperatures, seeds, indices, seats, positions, borders, tokens, near,
     vocab, logits_row, word_count,
@@ -89,7 +92,7 @@ def _sample_kernel(
     tl.store(near + row, (other >= best - doubt) | (far >= must))
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["repetitions", "frequencies", "presences"])
 def _penalise_kernel(
     logits, counts, seen, which, rows, repetitions, frequencies, presences, vocab, logits_row,
     counts_row, BLOCK: tl.constexpr,
@@ -110,7 +113,7 @@ def _penalise_kernel(
     tl.store(at, score, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def _add_kernel(logits, rows, tokens, values, count, logits_row, BLOCK: tl.constexpr):
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = i < count

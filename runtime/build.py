@@ -111,6 +111,7 @@ def _build_model(
         host=host,
         graphs=graphs,
     )
+    runner.warm_up()
     info = EngineInfo(
         model=options.model,
         vocab_size=config.vocab_size,
@@ -141,6 +142,8 @@ def _kv_cache(options: EngineOptions, model: CausalLM, device: torch.device) -> 
     from .kv_cache import KVCache
 
     kept = resolve_kv_dtype(options.kv_dtype, model.dtype)
+    if options.kv_dtype == "fp8_e4m3" and device.type == "cuda":
+        _check_fp8(device)
     slots, line = choose_slots(
         options.max_total_tokens,
         model.kv_layout.bytes_per_token(kept),
@@ -150,6 +153,22 @@ def _kv_cache(options: EngineOptions, model: CausalLM, device: torch.device) -> 
     )
     kv = KVCache(model.kv_layout, slots, device, kept)
     return kv, line + (f", as {options.kv_dtype}" if kv.quantised else "")
+
+
+def _check_fp8(device: torch.device) -> None:
+    """Raise NotSupportedError where Triton's kernels cannot read e4m3."""
+    import torch
+
+    from ..kernels.device import ASK, uses_triton
+
+    capability = torch.cuda.get_device_capability(device)
+    if capability < (8, 9) and uses_triton(torch.empty(0, device=device)):
+        raise NotSupportedError(
+            "Triton's kernels read e4m3 from compute capability 8.9 on",
+            got=f"{capability[0]}.{capability[1]}",
+            where="kv_dtype",
+            hint=f'kv_dtype="int8", or an environment without {ASK}=1',
+        )
 
 
 def graph_options(options: EngineOptions, device: torch.device) -> GraphOptions | None:

@@ -251,7 +251,7 @@ class DecodeGraphs:
             filtered=filtered,
         )
         self._last[bucket.inputs.seats] = found.tokens
-        return found.numbers
+        return torch.stack(tuple(found.parts))
 
     def _bucket(self, count: int, shared: bool) -> Bucket:
         size = next(size for size in self._sizes if size >= count)

@@ -3,7 +3,7 @@ or by Triton's kernels (`kernels/device.py` says which)."""
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,15 +23,16 @@ if TYPE_CHECKING:
 
 
 class Sampled(msgspec.Struct):
-    """A step's samples on the device. numbers [3 or 4, S] int64: tokens; near ties; logits that are
-    no numbers; and, where a bias of -inf leaves tokens out, whose token was one of those."""
+    """A step's samples on the device. parts: tokens; near ties; logits that are no numbers; and,
+    where a bias of -inf leaves tokens out, whose token was one of those. Each [S], or all of them
+    as one tensor int64."""
 
-    numbers: Tensor
+    parts: Sequence[Tensor] | Tensor
 
     @property
     def tokens(self) -> Tensor:
         """[S]."""
-        return self.numbers[0]
+        return self.parts[0]
 
 
 class Sampler:
@@ -90,7 +91,7 @@ class Sampler:
             chosen = logits.gather(1, tokens.unsqueeze(1)).squeeze(1)
             found.append(self._biases.refused(chosen))
         self._penalties.count(tokens, seats)
-        return Sampled(torch.stack(found))
+        return Sampled(found)
 
     def draw(
         self, logits: Tensor, *, seats: Tensor, positions: Tensor, rows: Tensor, filtered: bool
@@ -110,7 +111,7 @@ class Sampler:
             rows=rows,
             filtered=filtered,
         )
-        return Sampled(torch.stack((tokens, near, broken)))
+        return Sampled((tokens, near, broken))
 
     def plain(self, seats: list[int]) -> bool:
         """Whether none of the seats asks for a bias or a penalty."""

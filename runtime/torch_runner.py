@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..kernels.attention_plan import SharedRun
-from ..kernels.device import current_device, put, put_ints
+from ..kernels.device import current_device, put, put_ints, uses_triton
 from ..kernels.native import library
 from .batch import ForwardBatch
 from .fixed_shapes import BLOCK, forward_mixed
@@ -22,6 +22,7 @@ from .models import CausalLM
 from .plan import Plan, SeatParams, StepOutput, TableGrowth
 from .pooling import sum_rows
 from .sampler import Sampled, Sampler
+from .warm_up import warm_up
 
 if TYPE_CHECKING:
     from .decode_graphs import DecodeGraphs, GraphOptions, Ready
@@ -99,6 +100,12 @@ class TorchRunner:
 
             parts = model, kv, self._sampler, self._tables, self._last
             self._graphs = DecodeGraphs(*parts, graphs)
+
+    @_on_device
+    def warm_up(self) -> None:
+        """Compiles Triton's kernels, if it is they that run."""
+        if uses_triton(self._last):
+            warm_up(self.model, self.kv, self._sampler, max_context=self._tables.shape[1])
 
     @_on_device
     def launch(self, plan: Plan) -> _Launched:
@@ -247,8 +254,10 @@ class TorchRunner:
 
 def _read(found: Sampled) -> _Read:
     """Starts the copy of what was sampled to the host."""
-    there = torch.empty(found.numbers.shape, dtype=torch.int64, pin_memory=True)
-    there.copy_(found.numbers, non_blocking=True)
+    parts = found.parts
+    numbers = parts if isinstance(parts, Tensor) else torch.stack(tuple(parts))
+    there = torch.empty(numbers.shape, dtype=torch.int64, pin_memory=True)
+    there.copy_(numbers, non_blocking=True)
     event = torch.cuda.Event()
     event.record()
     return _Read(there, event)
@@ -256,11 +265,11 @@ def _read(found: Sampled) -> _Read:
 
 def _tell(found: Sampled, read: _Read | None, out: StepOutput) -> None:
     """Puts what was sampled into `out`, waiting for it where it is on its way."""
-    numbers = found.numbers
+    parts = found.parts
     if read is not None:
         read.there.synchronize()  # the one wait of a step
-        numbers = read.numbers
-    out.tokens, near, broken, *banned = numbers.tolist()
+        parts = read.numbers
+    out.tokens, near, broken, *banned = [part.tolist() for part in parts]
     out.near_ties = [bool(tie) for tie in near]
     out.broken = [i for i, nan in enumerate(broken) if nan]
     out.banned = [i for each in banned for i, left_out in enumerate(each) if left_out]

@@ -163,6 +163,8 @@ def main() -> None:
     args = options.parse_args()
     for capability in args.capability:
         for number, build in enumerate(builds()):
+            if capability < 89 and "*fp8e4nv" in build.types.values():
+                continue  # which those before Ada know not; the engine refuses it there
             made = compile_for(build, capability)
             name = f"{build.kernel.__name__.strip('_')}-{number}-sm{capability}"
             shared = made.metadata.shared

@@ -18,7 +18,10 @@ from espalier.kernels.attention_plan import PlanRoom
 from espalier.runtime import biases, build, decode_graphs, layers, penalties, sampler
 from espalier.runtime.decode_inputs import DecodeLayout, decodes
 from espalier.runtime.engine import Engine
+from espalier.runtime.kv_cache import KVCache
+from espalier.runtime.models import load_model
 from espalier.runtime.plan import Plan, TableGrowth
+from espalier.runtime.warm_up import warm_up
 from espalier.types import Result, SamplingParams
 from tests.fake_graph import CannotCapture, FakeCapture
 from tests.triton_interpreter import interpreted
@@ -146,6 +149,21 @@ def test_what_a_graph_does_not_do(
     _same(found, others)
     for one, other in zip(found[2].logprobs or [], others[2].logprobs or [], strict=True):
         assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
+
+
+@pytest.mark.parametrize("max_context", [40, 8])
+def test_warming_up_touches_the_trash_slot_alone(
+    tiny_model: Make, capture: FakeCapture, max_context: int
+) -> None:
+    model = load_model(tiny_model("qwen3").folder, dtype="float32", progress=False)
+    kv = KVCache(model.kv_layout, 5)
+    for rows in kv.rows:
+        rows.fill_(3.0)
+    made = sampler.Sampler(3, model.config.vocab_size, torch.device("cpu"))
+    warm_up(model, kv, made, max_context=max_context)
+    assert all((rows[:5] == 3.0).all() for rows in kv.rows)
+    assert not any((rows[5] == 3.0).all() for rows in kv.rows)
+    assert capture.graphs == 0
 
 
 def test_first_tokens_do_not_wait_for_a_capture(tiny_model: Make, capture: FakeCapture) -> None:

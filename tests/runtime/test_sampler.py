@@ -65,7 +65,7 @@ def _steps(made: sampler.Sampler, params: list[dict[str, Any]]) -> list[Any]:
         )
         out = made.sample(logits, plan, masks, set())
         assert torch.equal(logits, kept)
-        found.append(out.numbers.tolist())
+        found.append([part.tolist() for part in out.parts])
     return found
 
 
