@@ -44,8 +44,10 @@ def main(argv: Sequence[str]) -> int:
         models = args.models or Path(folder)
         for shape in args.shape or (["6.8M"] if on_cpu else ["8B", "0.6B"]):
             for dtype in ["bf16"] if shape in TRUE_SHAPES else args.dtype:
-                made = checkpoint if shape in TRUE_SHAPES else make_model
-                model = made(models, *([shape] if made is checkpoint else [shape, dtype]))
+                if shape in TRUE_SHAPES:
+                    model = checkpoint(models, shape)
+                else:
+                    model = make_model(models, shape, dtype)
                 for branches in args.branches or ([8, 64] if on_cpu else [64]):
                     name = f"{shape} {dtype}"
                     rows += _measure(model, name, args.device, branches, args.prefix, args.reps)

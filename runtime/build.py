@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -298,9 +298,9 @@ def _work(options: EngineOptions, model: CausalLM) -> int:
     if options.cuda_graphs:
         from .decode_graphs import CapturableLM, graph_bytes
 
-        given: object = model
-        if isinstance(given, CapturableLM):
-            heads, v_width = given.config.num_heads, model.kv_layout.layers[0].v_width
+        if isinstance(model, CapturableLM):
+            heads = cast(CapturableLM, model).config.num_heads
+            v_width = model.kv_layout.layers[0].v_width
             held += graph_bytes(seats=options.max_running, heads=heads, v_width=v_width, **sizes)
     return held + step_bytes(
         rows=options.step_tokens,

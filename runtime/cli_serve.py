@@ -154,7 +154,9 @@ def check(args: argparse.Namespace) -> None:
         ("--enable-prefix-caching", "--no-radix-cache"): args.no_radix_cache
         and cli_others.asked(args, "--enable-prefix-caching"),
         ("--cuda-graphs", "--enforce-eager"): args.cuda_graphs
-        and cli_others.asked(args, "--enforce-eager"),
+        and any(
+            cli_others.asked(args, flag) for flag in ("--enforce-eager", "--disable-cuda-graph")
+        ),
         ("--host-total-tokens", "--no-radix-cache"): args.no_radix_cache
         and args.host_total_tokens > 0,
     }

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -144,14 +144,14 @@ class DecodeGraphs:
         last: Tensor,
         options: GraphOptions,
     ) -> None:
-        given: object = model
-        if not isinstance(given, CapturableLM):
+        if not isinstance(model, CapturableLM):
             raise NotSupportedError(
                 "CUDA graphs need one of our own definitions of models",
                 got=type(model).__name__,
                 where="cuda_graphs",
                 hint="Start the engine without cuda_graphs.",
             )
+        given = cast(CapturableLM, model)
         self._model, self._kv, self._sampler = given, kv, sampler
         self._tables, self._last = tables, last
         self._options, self._capture = options, options.capture

@@ -239,3 +239,10 @@ def test_an_unknown_part_gets_the_nearest(capsys: pytest.CaptureFixture[str]) ->
     told = capsys.readouterr().err
     assert "one of engine, server, access, others, all, or a flag" in told
     assert "Did you mean access?" in told
+
+
+@pytest.mark.parametrize("flag", ["--enforce-eager", "--disable-cuda-graph"])
+def test_graphs_and_none_contradict_each_other(flag: str) -> None:
+    with pytest.raises(InvalidRequestError, match="contradict"):
+        parsed("--cuda-graphs", flag)
+    assert options("--cuda-graphs").cuda_graphs
