@@ -24,7 +24,7 @@ from espalier.kernels import (
     triton_rope,
     triton_sampling,
 )
-from espalier.kernels.triton_attention import DEFAULT
+from espalier.kernels.tuned import DEFAULT
 
 POINTER = {torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.float32: "*fp32"}
 SHARED_MEMORY = {80: 166_912, 86: 101_376, 89: 101_376, 90: 232_448}
