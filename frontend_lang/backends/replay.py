@@ -188,8 +188,9 @@ def _prompt(asks: Line) -> str:
 def _likeness(recorded: Line, asks: Line) -> float:
     one, other = (_prompt(side)[-2000:] for side in (recorded, asks))
     same = difflib.SequenceMatcher(None, one, other, autojunk=False).quick_ratio()
-    rest = sum(recorded.get(name) == asks.get(name) for name in ("params", "grammar", "choices"))
-    return float(same) + (("gen" in recorded) == ("gen" in asks)) + rest / 10
+    names = ("params", "grammar", "choices")
+    rest: int = sum(bool(recorded.get(name) == asks.get(name)) for name in names)
+    return same + (("gen" in recorded) == ("gen" in asks)) + rest / 10
 
 
 def _differences(recorded: Line, asks: Line) -> list[str]:
