@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -93,31 +94,20 @@ def gen(
 
 
 def _typed(kind: type) -> Callable[..., Gen[Any]]:
-    def gen_typed(
-        name: str | None = None,
-        max_tokens: int | None = None,
-        n: int | None = None,
-        stop: Texts = None,
-        stop_token_ids: Sequence[int] | None = None,
-        stop_regex: Texts = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        top_k: int | None = None,
-        min_p: float | None = None,
-        frequency_penalty: float | None = None,
-        presence_penalty: float | None = None,
-        ignore_eos: bool | None = None,
-        return_logprob: bool | None = None,
-        logprob_start_len: int | None = None,
-        top_logprobs_num: int | None = None,
-        return_text_in_logprobs: bool | None = None,
-    ) -> Gen[Any]:
-        given = {key: value for key, value in locals().items() if key != "kind"}
+    """`gen` without what the kind says already."""
+    signature = inspect.signature(gen)
+    said = {"min_tokens", "dtype", "choices", "choices_method", "regex", "json_schema"}
+    own = [part for name, part in signature.parameters.items() if name not in said]
+    signature = signature.replace(parameters=own)
+
+    def gen_typed(*args: Any, **options: Any) -> Gen[Any]:
+        given = signature.bind(*args, **options).arguments
         made: Gen[Any] = primitives.gen(**given, grammar=grammar_of(kind))
         return made
 
     gen_typed.__name__ = gen_typed.__qualname__ = {int: "gen_int", str: "gen_string"}[kind]
     gen_typed.__doc__ = f"Generate JSON of a Python {kind.__name__}; the value is its text."
+    gen_typed.__signature__ = signature  # type: ignore[attr-defined]
     return gen_typed
 
 

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Protocol
 
+_NOTHING = contextlib.nullcontext()
+
 
 class Clock(Protocol):
     """Seconds, and ways to wait for them."""
@@ -67,13 +69,13 @@ class SystemClock:
             return changed.wait_for(ready, timeout)
 
     def running(self) -> AbstractContextManager[None]:
-        return contextlib.nullcontext()
+        return _NOTHING
 
     def waiting(self, ready: Callable[[], bool]) -> AbstractContextManager[None]:  # noqa: ARG002
-        return contextlib.nullcontext()
+        return _NOTHING
 
     def busy(self) -> AbstractContextManager[None]:
-        return contextlib.nullcontext()
+        return _NOTHING
 
 
 SYSTEM = SystemClock()
@@ -84,7 +86,7 @@ here = threading.local()
 def waits(ready: Callable[[], bool]) -> AbstractContextManager[None]:
     """A block in which this thread does nothing until `ready`."""
     clock: Clock | None = getattr(here, "clock", None)
-    return contextlib.nullcontext() if clock is None else clock.waiting(ready)
+    return _NOTHING if clock is None else clock.waiting(ready)
 
 
 def clock_of(backend: object) -> Clock:

@@ -59,6 +59,7 @@ class _Shown:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
+        self._counts = getattr(tokenizer, "counts_tokens", True)
 
     def tree(self, root: Node) -> Iterator[str]:
         """The states' calls, each branch where its fork stands; forks may nest deeply."""
@@ -103,6 +104,8 @@ class _Shown:
         if call.prompt_tokens is None:
             return ""
         ids = call.prompt_tokens.to_list()
+        if not self._counts:  # which of them were cached is not known
+            return self._span("asked", ids)
         ends = call.sources[0], sum(call.sources)
         parts = [("cached", ids[: ends[0]]), ("shared", ids[ends[0] : ends[1]])]
         parts.append(("computed", ids[ends[1] :]))
@@ -112,9 +115,10 @@ class _Shown:
         if not ids:
             return ""
         said = f"{len(ids)} {kind.replace('shared', 'computed by a neighbour')}"
+        said, unit = (said, "tokens") if self._counts else (kind, "bytes")
         if len(ids) > _FIRST + _LAST:
             left_out = len(ids) - _FIRST - _LAST
-            text = f"{self._text(ids[:_FIRST])}</span><i>… {left_out} tokens left out …</i>"
+            text = f"{self._text(ids[:_FIRST])}</span><i>… {left_out} {unit} left out …</i>"
             text += f'<span class="{kind}">{self._text(ids[-_LAST:])}'
         else:
             text = self._text(ids)

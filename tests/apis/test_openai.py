@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -428,6 +429,16 @@ def test_forks_and_batches_run_at_once(fake: Any, openai_on: Any) -> None:
     states = program.run_batch([{"number": n} for n in range(4)], backend=openai_on(api))
     assert [state["a"] for state in states] == [[str(n)] * 3 for n in range(4)]
     assert len({body["seed"] for body in api.bodies}) == 12
+
+
+def test_the_page_colours_no_tokens_that_are_not_known(fake: Any, openai_on: Any) -> None:
+    backend = openai_on(fake())
+    one().run(backend=backend)
+    page = one().run(backend=backend).report().html()
+    assert re.search(r"prompt (\d+): \1 cached", page)
+    assert 'class="asked" title="asked"' in page
+    assert 'class="cached"' not in page
+    assert 'title="model"' in page
 
 
 def test_a_report_as_json(fake: Any, openai_on: Any) -> None:
