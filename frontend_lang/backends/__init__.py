@@ -1,1 +1,1 @@
-"""Where programs run: the engine, scripts, and later the network."""
+"""Where programs run: the engine, a server, remote APIs, scripts and cassettes."""

@@ -5,7 +5,8 @@
     {"asks": {"gen": "Name:", "params": {"max_tokens": 8}}, "by": {"name": "x", ...}, "gives": ...}
 
 A call is known by what it asks: prompt, parameters and grammar, or choices. Who asked (`by`: name,
-path, number, seed) only tells calls apart that ask the same. Tokens are written as their text, or,
+path, number, seed) only tells calls apart that ask the same. Tokens are written as their text (left
+out where they are bytes, or not known), or,
 where that is half a character, as a list of bytes.
 """
 
@@ -164,7 +165,8 @@ def plain_result(result: Result, tokenizer: Tokenizer) -> Line:
         for name in _AS_THEY_ARE
         if getattr(result, name) != getattr(_USUAL, name)
     }
-    gives["tokens"] = [_told(tokenizer, token) for token in result.token_ids]
+    if any(len(tokenizer.token_bytes(token)) > 1 for token in result.token_ids):
+        gives["tokens"] = [_told(tokenizer, token) for token in result.token_ids]
     if result.logprobs is not None:
         gives["logprobs"] = [_plain_entry(tokenizer, entry) for entry in result.logprobs]
     if result.prompt_logprobs is not None:
@@ -187,10 +189,13 @@ def result_of(gives: Line, tokenizer: TapeTokenizer) -> Result:
             return None
         return [None if entry is None else _entry(tokenizer, entry) for entry in told]
 
+    ids = tokenizer.encode(gives.get("text", ""), continues=True)
+    if "tokens" in gives:
+        ids = [tokenizer.piece(token) for token in gives["tokens"]]
     return Result(
         request_id=0,
         **{name: gives[name] for name in _AS_THEY_ARE if name in gives},
-        token_ids=[tokenizer.piece(token) for token in gives["tokens"]],
+        token_ids=ids,
         logprobs=entries(gives.get("logprobs")),
         prompt_logprobs=entries(gives.get("prompt_logprobs")),
         times=Times(total=gives["seconds"]),

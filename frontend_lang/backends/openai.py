@@ -119,6 +119,10 @@ class OpenAI(APIBackend):
             fields["prompt"] = self.tokenizer.decode(call.input_ids)
         if params.max_tokens is not None:
             fields[self._limit()] = params.max_tokens + len(begun.encode())
+        elif not self.is_chat_model:  # the API's own default is 16
+            raise InvalidRequestError(
+                expected="max_tokens, which a completion wants", got="None", where=call.where
+            )
         if call.grammar is not None:
             wrapped = self._constrain(call, fields, more)
         if more:

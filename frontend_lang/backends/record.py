@@ -35,7 +35,7 @@ class Recording:
         self._lines: list[tuple[int, str]] = []
         self._chats: set[str] = set()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text("")
+        self.path.write_text("", encoding="utf-8")
         model = str(self.backend.info().get("model", ""))
         self.write(next(self._numbers), head_of(model, self.backend.tokenizer))
 
@@ -49,14 +49,15 @@ class Recording:
         """Bring the lines into the order of asking: recorded again, a cassette differs only where
         the program or the model does. The backend stays open."""
         with self._lock:
-            self.path.write_text("".join(f"{line}\n" for _, line in sorted(self._lines)))
+            text = "".join(f"{line}\n" for _, line in sorted(self._lines))
+            self.path.write_text(text, encoding="utf-8")
 
     def write(self, number: int, line: Line) -> None:
         """Add a line, with its secrets hidden."""
-        text = hidden(json.dumps(line, ensure_ascii=False), self._secrets)
+        text = json.dumps(hidden(line, self._secrets), ensure_ascii=False)
         with self._lock:
             self._lines.append((number, text))
-            with self.path.open("a") as out:
+            with self.path.open("a", encoding="utf-8") as out:
                 out.write(text + "\n")
 
     def rendered(
@@ -215,8 +216,18 @@ def checked_secrets(secrets: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(secrets))
 
 
-def hidden(text: str, secrets: Sequence[str]) -> str:
-    """JSON text without the secrets."""
-    for secret in secrets:
-        text = text.replace(json.dumps(secret, ensure_ascii=False)[1:-1], HIDDEN)
-    return text
+def hidden(value: Any, secrets: Sequence[str]) -> Any:
+    """Plain data without the secrets: neither in a text, nor spread over the pieces of one."""
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, HIDDEN)
+        return value
+    if isinstance(value, dict):
+        return {name: hidden(part, secrets) for name, part in value.items()}
+    if not isinstance(value, list):
+        return value
+    words = [part[0] if isinstance(part, list) and part else part for part in value]
+    whole = "".join(word for word in words if isinstance(word, str))
+    if any(secret in whole for secret in secrets):
+        return [[HIDDEN, *part[1:2]] if isinstance(part, list) else HIDDEN for part in value]
+    return [hidden(part, secrets) for part in value]

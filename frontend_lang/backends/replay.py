@@ -54,7 +54,7 @@ class Replay:
         return [f"line {call.number}, {_label(call.line)}" for call in self._calls if not call.used]
 
     def _read(self, chats: dict[str, str]) -> Line:
-        lines = self.path.read_text().splitlines()
+        lines = self.path.read_text(encoding="utf-8").splitlines()
         told: list[Any] = []
         for number, text in enumerate(lines, 1):
             try:
@@ -126,8 +126,7 @@ class Replay:
     def _find(self, asked: Asked, unconditional: bool = False) -> Line:
         """The recorded call that asks the same: of several the one of the same seed, or else of the
         same place in the program, or else the first that is left."""
-        plain = json.dumps(asks_of(asked, unconditional), ensure_ascii=False)
-        asks, by = json.loads(hidden(plain, self._secrets)), by_of(asked)
+        asks, by = hidden(asks_of(asked, unconditional), self._secrets), by_of(asked)
         with self._lock:
             self.asked.append(asked)
             same = self._by_key.get(_key(asks), [])

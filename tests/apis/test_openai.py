@@ -149,6 +149,8 @@ def test_more_is_refused(fake: Any, openai_on: Any) -> None:
     completes = openai_on(api, is_chat_model=False)
     assert "no grammar" in str(text(json_schema={}).run(backend=completes).error())
     assert "no chat template" in str(one().run(backend=completes).error())
+    unbounded = text().run(backend=completes, sampling_params=esp.SamplingParams(max_tokens=None))
+    assert "max_tokens" in str(unbounded.error())
     with pytest.raises(NotSupportedError, match="pins no"):
         backend.pin([1], "", None)
     with pytest.raises(NotSupportedError, match="flushes"):

@@ -185,6 +185,31 @@ def test_secrets_are_never_written(tmp_path: Path) -> None:
         testing.record(path, backend, secrets=[""])
 
 
+def test_secrets_are_not_spread_over_tokens_either(engine: esp.Engine, tmp_path: Path) -> None:
+    @esp.function
+    def ask(s: State) -> None:
+        s += "The cat sat on" + esp.gen("a", max_tokens=6, logprobs=2, stop="never")
+        s += esp.select("b", [" a secret", " gen"])
+
+    said = ask.run(backend=engine)["a"]
+    secret = said[2:9]
+    path = tmp_path / "a.jsonl"
+    with testing.record(path, engine, secrets=[secret, "gen", "secret"]) as recording:
+        ask.run(backend=recording, stream=True).sync()
+    _, first, second = (json.loads(line) for line in path.read_text().splitlines())
+    pieces = "".join(part for part in first["pieces"])
+    tokens = "".join(part for part in first["gives"]["tokens"])
+    logprobs = "".join(part[0] for part in first["gives"]["logprobs"])
+    for text in (pieces, tokens, logprobs, path.read_text()):
+        assert secret not in text
+    assert first["asks"]["gen"].endswith("sat on")  # the names of the cassette's own parts stay
+    assert set("".join(part[0] for row in second["gives"] for part in row["prompt_logprobs"])) == {
+        "*"
+    }
+    replayed = ask.run(backend=testing.replay(path, secrets=[secret, "gen", "secret"]))
+    assert replayed["a"] == said.replace(secret, "***")
+
+
 def test_an_api_is_replayed(tmp_path: Path) -> None:
     @esp.function(num_api_spec_tokens=64)
     def ask(s: State) -> None:
