@@ -188,7 +188,7 @@ def _likeness(recorded: Line, asks: Line) -> float:
     one, other = (_prompt(side)[-2000:] for side in (recorded, asks))
     same = difflib.SequenceMatcher(None, one, other, autojunk=False).quick_ratio()
     names = ("params", "grammar", "choices")
-    rest: int = sum(bool(recorded.get(name) == asks.get(name)) for name in names)
+    rest = sum(1 for name in names if recorded.get(name) == asks.get(name))
     return same + (("gen" in recorded) == ("gen" in asks)) + rest / 10
 
 
