@@ -1,4 +1,4 @@
-"""Bodies that a server takes, for routes that refuse nearly all that is made of their schema alone.
+"""Bodies that Sprig's server takes: it refuses nearly all that is made of its schema alone.
 
 Hardly any random body names the one model there is, asks for few tokens and for one grammar: the
 first field that is wrong ends a request. So most bodies are made of parts that go together, with a
@@ -147,6 +147,27 @@ PARTS: dict[str, Parts] = {
         _CALLER,
         [{"user": "u"}, {"dimensions": None}, {}],
     ],
+    "/tokenize": [
+        [
+            *({"prompt": text} for text in _TEXTS),
+            *({"content": text, "with_pieces": True} for text in _TEXTS),
+            *({"messages": messages} for messages in _MESSAGES),
+            {"messages": _MESSAGES[0], "tools": [_TOOL], "add_generation_prompt": False},
+        ],
+        [{"add_special_tokens": True}, {"add_special_tokens": False}, {}],
+        [{"return_token_strs": True}, {"model": "sprig"}, {}],
+    ],
+    "/detokenize": [
+        [{"tokens": tokens} for tokens in ([], [3], [5, 6, 7], [0, 1, 2], [900] * 20)],
+        [{"skip_special_tokens": True}, {"skip_special_tokens": False}, {}],
+        [{"model": "sprig"}, {}],
+    ],
+    "/cache/explain": [
+        [*({"prompt": text} for text in _TEXTS), {"prompt": [3, 4, 5]}],
+        [{"cache_salt": "s"}, {}],
+    ],
+    "/grammar/check": [[*_STRUCTURED, {"regex": "("}, {"structural_tag": "{}"}]],
+    "/abort_request": [[{"rid": "r"}, {"abort_all": True}]],
 }
 
 

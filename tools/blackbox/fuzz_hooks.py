@@ -1,9 +1,8 @@
 """What schemathesis does around each call.
 
-Its bodies have nearly every field, and one that is refused ends a request. On the routes that
-answer with tokens most are made of parts that a server takes (fuzz_bodies.py); others are thinned
-out to a few fields, so that more than the first check is reached. How requests were answered is
-counted.
+Its bodies have nearly every field, and one that is refused ends a request: most are made instead of
+parts that a server takes (fuzz_bodies.py), others thinned out to a few fields, so that more than
+the first check is reached. How requests were answered is counted.
 """
 
 from __future__ import annotations
@@ -64,6 +63,13 @@ def _brief(message: Any, rng: random.Random) -> Any:
     return {name: message[name] for name in ("role", "content") if name in message}
 
 
+@schemathesis.hook
+def map_path_parameters(context: Any, parameters: Any) -> Any:  # noqa: ARG001
+    """Half the time of the model that there is."""
+    known = isinstance(parameters, dict) and "name" in parameters and len(repr(parameters)) % 2
+    return parameters | {"name": "sprig"} if known else parameters
+
+
 @schemathesis.check
 def events_conform(ctx: Any, response: Any, case: Any) -> None:  # noqa: ARG001
     """What is in the data of a stream's events: to schemathesis that is text."""
@@ -72,9 +78,11 @@ def events_conform(ctx: Any, response: Any, case: Any) -> None:  # noqa: ARG001
     described = told.get("content", {}).get(EVENTS, {}).get("itemSchema")
     if not response.headers["content-type"][0].startswith(EVENTS) or described is None:
         return
-    *events, done, rest = response.text.split("\n\n")
-    if (done, rest) != ("data: [DONE]", ""):
-        raise AssertionError(f"a stream ends in {done[-200:]!r} and {rest[-200:]!r}")
+    *events, rest = response.text.split("\n\n")
+    if not response.stream_cut_short:  # schemathesis leaves after some events
+        ended, events = [*events[-1:], rest], events[:-1]
+        if ended != ["data: [DONE]", ""]:
+            raise AssertionError(f"a stream ends in {str(ended)[-500:]}")
     schema = described["properties"]["data"]["anyOf"][1]["contentSchema"]
     whole = {**schema, "components": document["components"]}
     validator = jsonschema.Draft202012Validator(whole)
