@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import InvalidRequestError, NotSupportedError
+from ..errors import InvalidRequestError
 from . import cli_others
 from .cli_flags import Collected, Once, count, named_here
 
@@ -131,13 +131,8 @@ def run(args: argparse.Namespace) -> int:
     model = args.model_path or args.model or "sprig"
     settings = settings_of(args, model)
     settings.check()
-    try:
-        from .server.launch import serve
-    except ModuleNotFoundError as error:
-        raise NotSupportedError(
-            f"the server needs {error.name}, which is not installed",
-            hint="pip install 'espalier[serve]'",
-        ) from None
+    from .server.launch import serve
+
     return serve(options_of(args, model), settings, began)
 
 

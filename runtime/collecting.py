@@ -27,11 +27,13 @@ class Collector:
         self._started = False
 
     def start(self) -> None:
-        """All that is there stays: modules, the model, the vocabulary."""
+        """All that is there stays: modules, the model, the vocabulary. Collecting may have been off
+        while they came to be."""
         young, middle, _ = gc.get_threshold()
         gc.set_threshold(young, middle, _NEVER)
         self._started = True
-        self.idle()
+        gc.freeze()
+        gc.enable()
 
     @property
     def due(self) -> bool:

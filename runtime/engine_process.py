@@ -7,6 +7,7 @@ the options; the first answer is `Ready` or `Failed`.
 from __future__ import annotations
 
 import faulthandler
+import gc
 import logging
 import math
 import select
@@ -185,6 +186,7 @@ class EngineProcess:
 
 
 def main() -> None:
+    gc.disable()  # until the collector starts: what is imported stays
     faulthandler.register(signal.SIGUSR1)  # a stuck engine is asked where it is
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is the parent's to handle
     sock = socket.socket(fileno=int(sys.argv[1]))

@@ -70,7 +70,7 @@ async def prepared(server: Server, asked: ChatRequest, request: Request) -> Chat
     tools = plan_tools(asked, dialect, limits, grammar)
     variables = _variables(asked, server)
 
-    ids = await server.beside(lambda: encoded(asked, dialect, tools, variables))
+    ids = await server.beside(request, lambda: encoded(asked, dialect, tools, variables))
     free = grammar is None if tools is None else tools.free and grammar is None
     reasoning = None
     if not asked.continue_final_message:  # that one's reasoning is over

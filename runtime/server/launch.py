@@ -1,159 +1,112 @@
-"""Starts a server and ends it in good order."""
+"""Starts a server: binds its port, has its engine start, and says what each second went to."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gc
-import logging
 import socket
 import sys
 import time
-from collections.abc import Callable
-from types import FrameType
-from typing import Any
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
 
-import uvicorn
-
-from ...errors import InvalidRequestError
+from ...errors import InvalidRequestError, NotSupportedError
 from ..engine import Engine
 from ..options import EngineOptions
-from .app import make_app
-from .connections import connections
 from .settings import ServerSettings
-from .state import Server
+from .threads import in_thread
 
-_log = logging.getLogger("espalier.server")
-_TELL_SECONDS = 2.0  # that those who are cut off get to be told so
-
-
-class Uvicorn(uvicorn.Server):
-    """uvicorn with a drain before its own end: whoever comes meanwhile is told 503."""
-
-    def __init__(self, config: uvicorn.Config, server: Server, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._server = server
-        self._ready = ready
-        self._draining: asyncio.Task[None] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self.failed = False
-        server.supervisor.when_failed = self._fail
-
-    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        self._loop = asyncio.get_running_loop()
-        await super().serve(sockets)
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._ready()
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """The first signal drains; a second one ends at once."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._end)
-
-    def _end(self) -> None:
-        if self._draining is not None:
-            self.should_exit = self.force_exit = True
-            return
-        self._draining = asyncio.ensure_future(self._drain())
-
-    async def _drain(self) -> None:
-        admission = self._server.admission
-        _log.info("shutting down: %d requests in work", admission.inflight)
-        try:
-            if not await admission.drain(self._server.settings.shutdown_timeout):
-                _log.warning("%d requests are cut off", admission.inflight)
-            await self._server.supervisor.close()  # which tells those who still wait for the engine
-            await admission.drain(_TELL_SECONDS)
-        finally:
-            self.config.timeout_graceful_shutdown = int(_TELL_SECONDS)
-            self.should_exit = True
-
-    def _fail(self) -> None:
-        self.failed = True
-        self.should_exit = True
+if TYPE_CHECKING:
+    from .state import Server
 
 
 def serve(options: EngineOptions, settings: ServerSettings, began: float | None = None) -> int:
     """Serve until a signal. Returns the exit code: 1 when the engine could not be kept alive.
 
     began: `time.monotonic()` at which the process was started, for the line that says what each
-    second of the start went to. Raises what `Engine` and `ServerSettings.check` raise, and
-    InvalidRequestError where the address cannot be had.
+    second of the start went to. Raises what `Engine` and `ServerSettings.check` raise,
+    InvalidRequestError where the address cannot be had, and NotSupportedError where a package that
+    serves is missing.
     """
     began = time.monotonic() if began is None else began
     settings.check()
     sock = _bind(settings)
-    listening = time.monotonic()
-    try:
-        server = Server(settings, lambda: Engine(**_given(options)))
-        started = time.monotonic()
-        engine = server.engine
-        engine.generate(input_ids=[[0]], sampling_params={"max_tokens": 1}, namespace="health")
-        first_token = time.monotonic() - started
-    except BaseException:
-        sock.close()
-        raise
-    seconds = engine.info.seconds
-    parts = {
-        "imports": listening - began,
-        "engine process": started - listening - sum(seconds.values()),
-        **seconds,
-        "first token": first_token,
-    }
-    host, port = sock.getsockname()[:2]
+    spent = {"imports": time.monotonic() - began}
+    with _uncollected():
+        starting = in_thread(lambda: Engine(**_given(options)), "espalier-start")
+        try:
+            run, server = _serving(options, settings, starting)
+            spent |= _first_token(server, time.monotonic() - began - spent["imports"])
+        except BaseException:
+            sock.close()
+            starting.add_done_callback(_shut_down)
+            raise
+        gc.freeze()
 
     def tell() -> None:
-        spent = ", ".join(f"{name} {value:.2f}" for name, value in parts.items())
-        scheme = "https" if settings.tls_cert else "http"
-        shown = f"[{host}]" if ":" in host else host
-        with contextlib.suppress(OSError):  # a full disk: nobody reads it, but many may be served
-            sys.stderr.write(
-                f"espalier serve: {server.model_name} ready on {scheme}://{shown}:{port} "
-                f"in {time.monotonic() - began:.2f} s ({spent})\n"
-            )
-            sys.stderr.flush()
+        _tell(server, sock, time.monotonic() - began, spent)
 
     return run(server, sock, tell)
 
 
-def run(server: Server, sock: socket.socket, ready: Callable[[], None]) -> int:
-    """Serve on a socket that is bound. ready: called once it listens."""
-    settings = server.settings
-    config = uvicorn.Config(
-        make_app(server),
-        http=connections(settings.limits),
-        ws="none",
-        loop="asyncio",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        h11_max_incomplete_event_size=settings.limits.header_bytes,
-        timeout_keep_alive=int(settings.limits.head_seconds) or 1,
-        ssl_certfile=settings.tls_cert,
-        ssl_keyfile=settings.tls_key,
-    )
-    for name in ("uvicorn.error", "asyncio"):
-        logging.getLogger(name).addFilter(_without_trace)
-    uvicorn_server = Uvicorn(config, server, ready)
-    # A body makes up to a million objects. Gone through after every 700 of them, 4 MiB took 1.2 s
-    # to read, in which nobody else has a turn; so, 0.2.
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 20)
-    uvicorn_server.run(sockets=[sock])
-    if uvicorn_server.force_exit:
-        server.supervisor.kill()  # whoever waits for it would hold the end up
-    return 1 if uvicorn_server.failed else 0
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """What is imported stays: looking for garbage in it takes a tenth of a start."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
-def _without_trace(record: logging.LogRecord) -> bool:
-    """Traces may quote prompts and name paths: logs tell an error's kind, debug logs all."""
-    if record.exc_info and record.exc_info[1] is not None and not _log.isEnabledFor(logging.DEBUG):
-        record.msg = f"{record.getMessage().strip()}: {type(record.exc_info[1]).__name__}"
-        record.args, record.exc_info, record.exc_text = (), None, None
-    return True
+def _serving(
+    options: EngineOptions, settings: ServerSettings, starting: Future[Engine]
+) -> tuple[Callable[[Server, socket.socket, Callable[[], None]], int], Server]:
+    """What serves, and a server around the engine, which starts while that is imported."""
+    try:
+        from .listening import run
+        from .state import Server
+    except ModuleNotFoundError as error:
+        raise NotSupportedError(
+            f"the server needs {error.name}, which is not installed",
+            hint="pip install 'espalier[serve]'",
+        ) from None
+    engines = iter([starting.result()])
+    return run, Server(settings, lambda: next(engines, None) or Engine(**_given(options)))
+
+
+def _first_token(server: Server, since: float) -> dict[str, float]:
+    """The seconds of the engine's start, and of its first token."""
+    engine, began = server.engine, time.monotonic()
+    if server.tokenizer.chat_template is not None:
+        server.tokenizer.warm_up()
+    engine.generate(input_ids=[[0]], sampling_params={"max_tokens": 1}, namespace="health")
+    seconds = engine.info.seconds
+    return {
+        "engine process": since - sum(seconds.values()),
+        **seconds,
+        "first token": time.monotonic() - began,
+    }
+
+
+def _shut_down(starting: Future[Engine]) -> None:
+    """Of a server that there will not be."""
+    if starting.exception() is None:
+        starting.result().shutdown()
+
+
+def _tell(server: Server, sock: socket.socket, seconds: float, spent: dict[str, float]) -> None:
+    host, port = sock.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    scheme = "https" if server.settings.tls_cert else "http"
+    parts = ", ".join(f"{name} {value:.2f}" for name, value in spent.items())
+    with contextlib.suppress(OSError):  # a full disk: nobody reads it, but many may be served
+        sys.stderr.write(
+            f"espalier serve: {server.model_name} ready on {scheme}://{shown}:{port} "
+            f"in {seconds:.2f} s ({parts})\n"
+        )
+        sys.stderr.flush()
 
 
 def _given(options: EngineOptions) -> dict[str, Any]:

@@ -129,7 +129,9 @@ async def cache_explain(body: ExplainRequest, request: Request) -> Response:
     with server.admission.entered():
         if isinstance(given, str):
             text = given
-            ids = await server.beside(lambda: tokenizer.encode(text, add_bos=tokenizer.adds_bos))
+            ids = await server.beside(
+                request, lambda: tokenizer.encode(text, add_bos=tokenizer.adds_bos)
+            )
         else:
             ids = given
         if not ids:

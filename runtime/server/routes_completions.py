@@ -89,7 +89,7 @@ async def _prepared(server: Server, body: CompletionRequest, request: Request) -
     if body.echo and body.logprobs is not None and params.prompt_logprobs is None:
         params = msgspec.structs.replace(params, prompt_logprobs=body.logprobs)
     grammar = grammar_of(body, limits.grammar_chars)
-    texts, prompts = await server.beside(lambda: _encoded(server, body))
+    texts, prompts = await server.beside(request, lambda: _encoded(server, body))
     id = f"cmpl-{body.request_id or uuid4().hex}"
     jobs = [
         Job(

@@ -123,7 +123,7 @@ async def tokenize(body: TokenizeRequest, request: Request) -> Response:
     server = server_of(request)
     server.check_model(body.model)
     with server.admission.entered():
-        data = await server.beside(lambda: _tokenized(server, body))
+        data = await server.beside(request, lambda: _tokenized(server, body))
     return Response(data, media_type="application/json")
 
 
@@ -187,7 +187,7 @@ async def detokenize(body: DetokenizeRequest, request: Request) -> Response:
             expected=f"token ids below {tokenizer.vocab_size}", got=str(wrong), where="tokens"
         )
     with server.admission.entered():
-        data = await server.beside(lambda: _detokenized(server, body))
+        data = await server.beside(request, lambda: _detokenized(server, body))
     return Response(data, media_type="application/json")
 
 
@@ -232,10 +232,11 @@ async def _embedded(server: Server, body: EmbeddingRequest, request: Request) ->
     tokenizer = server.tokenizer
     with server.admission.entered(len(inputs)):
         ids = await server.beside(
+            request,
             lambda: [
                 tokenizer.encode(i, add_bos=tokenizer.adds_bos) if isinstance(i, str) else i
                 for i in inputs
-            ]
+            ],
         )
         found = await server.engine.aembed(
             input_ids=ids,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _MANY = 2_000  # entries of an answer, which take some 10 ms to make
+_LONG = 64 << 10  # bytes of a body, whose texts take some 30 ms to encode
 
 
 class Server:
@@ -46,8 +47,9 @@ class Server:
         self.started = int(time.time())
         self._dialect: Dialect | None = None
         self.programs: tuple[TextEncoder, ChatFormat] | None = None  # of a tokenizer
-        # One thread: a tokenizer encodes one text at a time, and requests keep their order.
+        # One thread each: requests keep their order, and a short one waits for no long one.
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="espalier-encoder")
+        self._patient = ThreadPoolExecutor(1, thread_name_prefix="espalier-patient")
         self._tellers = ThreadPoolExecutor(1, thread_name_prefix="espalier-teller")
         self._controls = ThreadPoolExecutor(4, thread_name_prefix="espalier-control")
 
@@ -90,9 +92,11 @@ class Server:
         self.metrics.failed(as_http(error).code)
         return response_of(error)
 
-    async def beside(self, work: Callable[[], _T]) -> _T:
-        """What encodes texts, beside the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._encoder, work)
+    async def beside(self, request: Request, work: Callable[[], _T]) -> _T:
+        """What encodes a request's texts, beside the event loop."""
+        long = len(await request.body()) > _LONG
+        threads = self._patient if long else self._encoder
+        return await asyncio.get_running_loop().run_in_executor(threads, work)
 
     async def made(self, entries: int, make: Callable[[], _T]) -> _T:
         """An answer of so many entries: a long one is made beside the event loop, so that nobody
@@ -110,7 +114,7 @@ class Server:
 
     async def close(self) -> None:
         await self.supervisor.close()
-        for threads in (self._encoder, self._tellers, self._controls):
+        for threads in (self._encoder, self._patient, self._tellers, self._controls):
             threads.shutdown(wait=False, cancel_futures=True)
 
 

@@ -7,11 +7,9 @@ import contextlib
 import logging
 import os
 import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Literal, TypeVar
 
 from ...errors import EspalierError
@@ -19,6 +17,7 @@ from ..client import ProcessLink
 from ..engine import Engine
 from .failures import unavailable
 from .settings import ServerSettings
+from .threads import in_thread
 
 _log = logging.getLogger("espalier.server")
 State = Literal["ready", "restarting", "failed", "closed"]
@@ -28,10 +27,7 @@ _DUMP_SECONDS = 1.0  # that a stuck engine gets to write its stack
 
 
 class Supervisor:
-    """See the module's docstring. make: starts an engine, and blocks meanwhile.
-
-    What blocks runs in a thread of its own: a pool's may all wait for the engine already.
-    """
+    """See the module's docstring. make: starts an engine, and blocks meanwhile."""
 
     def __init__(self, make: Callable[[], Engine], settings: ServerSettings) -> None:
         self._make = make
@@ -163,15 +159,4 @@ class Supervisor:
 
 
 async def _beside(work: Callable[[], _T]) -> _T:
-    """The work's outcome, of a thread that the end of the process does not wait for."""
-    outcome: Future[_T] = Future()
-    outcome.set_running_or_notify_cancel()
-
-    def run() -> None:
-        try:
-            outcome.set_result(work())
-        except BaseException as error:
-            outcome.set_exception(error)
-
-    threading.Thread(target=run, name="espalier-supervisor", daemon=True).start()
-    return await asyncio.wrap_future(outcome)
+    return await asyncio.wrap_future(in_thread(work, "espalier-supervisor"))

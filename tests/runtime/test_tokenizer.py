@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -200,3 +201,18 @@ def test_importing_it_loads_no_torch() -> None:
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@kinds
+def test_threads_do_not_change_each_others_special_tokens(kind: str) -> None:
+    """What is special in a text is no setting that they share."""
+    tokenizer = made(kind)
+    text = f"the{SPECIAL[0]}a " * 1_000
+    expected = {real: tokenizer.encode(text, allow_special=real) for real in (True, False)}
+    assert expected[True] != expected[False]
+    with ThreadPoolExecutor(4) as pool:
+        asked = [
+            (real, pool.submit(tokenizer.encode, text, allow_special=real))
+            for real in (True, False) * 20
+        ]
+        assert all(ids.result() == expected[real] for real, ids in asked)

@@ -324,6 +324,17 @@ def test_what_is_hostile_holds_up_no_stream(server: Served, name: str) -> None:
     assert stream.unharmed(1)
 
 
+def test_long_texts_hold_up_no_short_one(server: Served) -> None:
+    """Whoever comes while three others' megabytes are encoded is answered before them."""
+    with httpx.Client(base_url=server.url, timeout=60) as client, ThreadPoolExecutor(3) as pool:
+        body = SHORT | {"prompt": "the cat " * 125_000}
+        waiting = [pool.submit(client.post, PATH, json=body) for _ in range(3)]
+        until(lambda: _in_work(server) == 3)
+        assert client.post(PATH, json=SHORT | {"prompt": "the cat"}).status_code == 200
+        assert sum(request.done() for request in waiting) < 2
+        assert all(request.result().status_code == 200 for request in waiting)
+
+
 def test_a_body_of_tiny_chunks(server: Served) -> None:
     """uvicorn takes up to 256 KiB of them in one go."""
     data = b'{"prompt":"' + b"x" * 200_000 + b'","max_tokens":1}'
