@@ -66,7 +66,7 @@ async def _running(
     server = server_of(request)
     id = body.request_id or f"prog-{uuid4().hex}"
     with server.admission.entered():
-        prepared = await server.beside(lambda: _prepared(server, body, request))
+        prepared = await server.beside(request, lambda: _prepared(server, body, request))
     with contextlib.ExitStack() as stack:
         stack.enter_context(server.admission.entered(prepared.cost.at_once))
         run = prepared.start()
