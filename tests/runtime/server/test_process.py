@@ -155,6 +155,7 @@ def test_a_dead_engine_is_told_and_replaced(text_folder: Path) -> None:
             until(lambda: client.get("/health_generate").status_code == 200)
             short = LONG | {"max_tokens": 2}
             assert client.post("/v1/completions", json=short).status_code == 200
+            made.fine()
             made.engine.kill()  # once more than it may
         assert made.process.wait(timeout=30) == 1
 
@@ -168,6 +169,7 @@ def test_a_stuck_engine_is_ended(text_folder: Path) -> None:
             made.engine.send_signal(signal.SIGSTOP)
             assert waiting.result().json()["error"]["code"] == "engine_dead"
         until(lambda: client.get("/health_generate").status_code == 200)
+        made.fine()
 
 
 def test_sigterm_drains(text_folder: Path) -> None:
@@ -264,7 +266,7 @@ def test_a_full_queue_answers_every_socket(text_folder: Path) -> None:
         refused = next(answer for answer in answers if answer.status_code == 429)
         assert refused.headers["retry-after"] == "1"
         assert refused.json()["error"]["code"] == "queue_full"
-        assert httpx.get(f"{made.url}/health_generate").status_code == 200
+        made.fine()
 
 
 def test_a_port_that_is_taken_is_told(sprig: Served, capsys: Any) -> None:
