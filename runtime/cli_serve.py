@@ -99,7 +99,8 @@ def _configure_server(group: argparse._ArgumentGroup) -> None:
     add("--served-model-name", nargs="+", metavar="NAME", help="what `model` may be")
     add("--max-queued-requests", "--max-num-queued-reqs", type=int, default=1024,
         help="waiting ones; more get 429")  # fmt: skip
-    add("--max-logprobs", type=int, default=100, help="alternatives per token; more get 400")
+    add("--max-logprobs", type=int, default=None,
+        help="alternatives per token; more get 400 (20; on /generate 100)")  # fmt: skip
     add("--max-body-bytes", type=int, default=4 << 20, help="of a request; larger ones get 413")
     add("--shutdown-timeout", type=float, default=30.0, metavar="SECONDS",
         help="that running requests get after SIGTERM")  # fmt: skip
@@ -230,8 +231,16 @@ def settings_of(args: argparse.Namespace, model: str) -> ServerSettings:
         cors_origins=tuple(args.cors_origin),
         tls_cert=args.ssl_certfile,
         tls_key=args.ssl_keyfile,
-        limits=Limits(body_bytes=args.max_body_bytes, logprobs=args.max_logprobs),
+        limits=Limits(**_given(args)),
     )
+
+
+def _given(args: argparse.Namespace) -> dict[str, int]:
+    """Of a server's limits, those that flags set."""
+    given: dict[str, int] = {"body_bytes": args.max_body_bytes}
+    if args.max_logprobs is not None:
+        given["logprobs"] = given["top_logprobs"] = args.max_logprobs
+    return given
 
 
 def name_of(model: str) -> str:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .failures import busy, unavailable
+from .failures import HTTPError, busy, unavailable
 
 
 class Admission:
@@ -25,12 +25,21 @@ class Admission:
     def entered(self, samples: int = 1) -> Iterator[None]:
         """In work for as long as the block runs. Raises HTTPError: 429, or 503 while draining.
 
-        samples: what the request counts for, as it says itself; checked later, so bounded here. One
-        that is alone is always taken."""
-        samples = max(1, min(samples, self.limit))
+        samples: what the request counts for, as it says itself: more than could ever be in work at
+        once is refused (400)."""
+        samples = max(1, samples)
+        if samples > self.limit:
+            raise HTTPError(
+                400,
+                f"one request may count for at most {self.limit:,} samples, n of each prompt: the "
+                "server has no more in work at once (--max-running, --max-queued-requests)",
+                kind="invalid_request_error",
+                code="invalid_value",
+                param="n",
+            )
         if self.draining:
             raise unavailable("the server is shutting down", "shutting_down")
-        if self.inflight and self.inflight + samples > self.limit:
+        if self.inflight + samples > self.limit:
             self.refused += 1
             raise busy(self.limit)
         self.inflight += samples

@@ -81,7 +81,8 @@ class FinishedBecause(BaseModel):
 
 
 class MetaInfo(BaseModel):
-    """incomplete: why a text is not a sentence of its grammar."""
+    """incomplete: why a text is not a sentence of its grammar. stop_reason: "deadline", where that
+    ended it."""
 
     id: str
     finish_reason: FinishedBecause | None
@@ -91,6 +92,7 @@ class MetaInfo(BaseModel):
     e2e_latency: float | None = None
     seed: int | None = None
     incomplete: str | None = None
+    stop_reason: str | None = None
     input_token_logprobs: list[TokenTold] | None = None
     input_top_logprobs: list[list[TokenTold] | None] | None = None
     output_token_logprobs: list[TokenTold] | None = None

@@ -83,6 +83,17 @@ class SamplingFields(Fields, StructuredFields):
     prompt_cache_key: str | None = None
 
 
+def check_stream(asked: SamplingFields) -> None:
+    """Raise InvalidRequestError for options of a stream that would say nothing."""
+    options = asked.stream_options
+    if options is not None and not asked.stream:
+        raise InvalidRequestError(expected="stream: true beside it", where="stream_options")
+    if options is not None and options.continuous_usage_stats and not options.include_usage:
+        raise InvalidRequestError(
+            expected="include_usage: true beside it", where="stream_options.continuous_usage_stats"
+        )
+
+
 def sampling_of(
     asked: SamplingFields,
     limits: Limits,
@@ -91,9 +102,11 @@ def sampling_of(
     logprobs: int | None,
     n: int | None = None,
     most_logprobs: int | None = None,
+    logprobs_field: str = "logprobs",
 ) -> SamplingParams:
     """The parameters. Temperature is 1 where none is given, as OpenAI has it. most_logprobs: per
-    token, where that is not OpenAI's bound. Raises InvalidRequestError, naming the field."""
+    token, where that is not OpenAI's bound; logprobs_field: by which it is asked.
+    Raises InvalidRequestError, naming the field."""
     given: dict[str, Any] = {"temperature": 1.0}
     for name in _PLAIN:
         if (value := getattr(asked, name)) is not None:
@@ -105,10 +118,12 @@ def sampling_of(
     if n is None:
         n = 1 if asked.n is None else asked.n
     given["n"] = n
-    _bound("n", n, limits.samples)  # before SamplingParams has its say: its bound is another
+    if not 1 <= n <= limits.samples:  # before SamplingParams has its say: its bound is another
+        expected = f"1..{limits.samples}: at least 1, at most {limits.samples}"
+        raise InvalidRequestError(expected=expected, got=str(n)[:40], where="n")
     if asked.stop is not None:
         given["stop"] = asked.stop
-    for name, number in (("logprobs", logprobs), ("prompt_logprobs", asked.prompt_logprobs)):
+    for name, number in ((logprobs_field, logprobs), ("prompt_logprobs", asked.prompt_logprobs)):
         _bound(name, number or 0, most_logprobs or limits.top_logprobs)
     _bound("logit_bias", len(asked.logit_bias or {}), limits.biases, "entries")
     given["logit_bias"] = biases_of(asked.logit_bias or {})

@@ -13,7 +13,7 @@ from fastapi import Request
 from ...errors import InvalidRequestError, NotSupportedError
 from .answer_parser import AnswerParser
 from .api_chat import ChatRequest
-from .asked import namespace_of, priority_of, sampling_of
+from .asked import check_stream, namespace_of, priority_of, sampling_of
 from .chat_history import history
 from .chat_stages import chat_stages
 from .dialect import Dialect
@@ -64,6 +64,7 @@ async def prepared(server: Server, asked: ChatRequest, request: Request) -> Chat
         if asked.max_completion_tokens is None
         else asked.max_completion_tokens,
         logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
+        logprobs_field="top_logprobs",
     )
     dialect = server.dialect
     grammar = grammar_of(asked, limits.grammar_chars)
@@ -124,8 +125,7 @@ def _check(asked: ChatRequest) -> None:
             where="continue_final_message",
             hint='Leave out one of them, or give tool_choice "none".',
         )
-    if asked.stream_options is not None and not asked.stream:
-        raise InvalidRequestError(expected="stream: true beside it", where="stream_options")
+    check_stream(asked)
     if asked.top_logprobs and not asked.logprobs:
         raise InvalidRequestError(expected="logprobs: true beside it", where="top_logprobs")
     if asked.max_tokens is not None and asked.max_completion_tokens is not None:

@@ -2,12 +2,13 @@
 
 uvicorn waits for ever for the rest of a head whose first byte has come, and for a reader that takes
 one byte a second; and it reads as many tiny chunks of a body as fit into 256 KiB before anybody
-else has a turn.
+else has a turn. And it stops reading, for the end too, once anything comes behind a request.
 """
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any, ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -16,53 +17,74 @@ from .settings import Limits
 _READ_BYTES = 16 << 10
 
 
+class Connection(H11Protocol):
+    """See the module's docstring. limits: of the server."""
+
+    limits: ClassVar[Limits]
+    _head: asyncio.TimerHandle | None = None
+    _taking: asyncio.TimerHandle | None = None
+    _ahead = 0  # bytes of what comes behind a request that is not answered yet
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if hasattr(transport, "max_size"):  # asyncio's own transports have it
+            setattr(transport, "max_size", _READ_BYTES)  # noqa: B010 (no public name has it)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        for timer in (self._head, self._taking):
+            if timer is not None:
+                timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """What comes behind a whole request waits for its answer. uvicorn would stop reading
+        then, and not see that the client leaves."""
+        if self._answering():
+            self._ahead += len(data)
+            if self._ahead > _READ_BYTES:
+                self.transport.abort()
+                return
+        super().data_received(data)
+        if self._answering():
+            self.flow.resume_reading()
+
+    def _answering(self) -> bool:
+        cycle: Any = self._request()
+        return cycle is not None and not (cycle.response_complete or cycle.more_body)
+
+    def on_response_complete(self) -> None:
+        self._ahead = 0
+        self._await_head()
+        super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        """More of the answers lies untaken than is kept for a reader."""
+        super().pause_writing()
+        self._taking = self.loop.call_later(self.limits.send_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._taking is not None:
+            self._taking.cancel()
+
+    def _await_head(self) -> None:
+        """Of a connection's first request, or of the next one."""
+        if self._head is not None:
+            self._head.cancel()
+        self._head = self.loop.call_later(self.limits.head_seconds, self._give_up, self._request())
+
+    def _request(self) -> object:
+        return getattr(self, "cycle", None)  # uvicorn types it as if it were always there
+
+    def _give_up(self, last: object) -> None:
+        if self._request() is not last:
+            return
+        if self.transport.get_write_buffer_size():  # the last answer's end is not taken yet
+            self._head = self.loop.call_later(self.limits.send_seconds, self.transport.abort)
+        self.transport.close()
+
+
 def connections(limits: Limits) -> type[asyncio.Protocol]:
     """The class of a server's connections."""
-
-    class Connection(H11Protocol):
-        _head: asyncio.TimerHandle | None = None
-        _taking: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            if hasattr(transport, "max_size"):  # asyncio's own transports have it
-                setattr(transport, "max_size", _READ_BYTES)  # noqa: B010 (no public name has it)
-            self._await_head()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            super().connection_lost(exc)
-            for timer in (self._head, self._taking):
-                if timer is not None:
-                    timer.cancel()
-
-        def on_response_complete(self) -> None:
-            self._await_head()
-            super().on_response_complete()
-
-        def pause_writing(self) -> None:
-            """More of the answers lies untaken than is kept for a reader."""
-            super().pause_writing()
-            self._taking = self.loop.call_later(limits.send_seconds, self.transport.abort)
-
-        def resume_writing(self) -> None:
-            super().resume_writing()
-            if self._taking is not None:
-                self._taking.cancel()
-
-        def _await_head(self) -> None:
-            """Of a connection's first request, or of the next one."""
-            if self._head is not None:
-                self._head.cancel()
-            self._head = self.loop.call_later(limits.head_seconds, self._give_up, self._request())
-
-        def _request(self) -> object:
-            return getattr(self, "cycle", None)  # uvicorn types it as if it were always there
-
-        def _give_up(self, last: object) -> None:
-            if self._request() is not last:
-                return
-            if self.transport.get_write_buffer_size():  # the last answer's end is not taken yet
-                self._head = self.loop.call_later(limits.send_seconds, self.transport.abort)
-            self.transport.close()
-
-    return Connection
+    return type("ConnectionOfServer", (Connection,), {"limits": limits})

@@ -128,16 +128,11 @@ class Metrics:
     def text(
         self, stats: Mapping[str, Any], own: Mapping[str, float], cache: Mapping[str, str]
     ) -> str:
-        """All of it. stats: the engine's. own: gauges and counters of the server. cache: how the
-        cache was set up."""
+        """All of it. stats: the engine's; empty where none are known. own: gauges and counters of
+        the server. cache: how the cache was set up."""
         lines = _cache_info(cache)
-        for name, (kind, what, counter) in STATS.items():
-            lines += [*_head(name, kind, what), f"{name} {stats[counter]}"]
-        capacity = max(1, stats["capacity"])
-        used = (capacity - stats["free_slots"] - stats["evictable_slots"]) / capacity
-        lines += _waiting(stats["waiting"], stats["compiling"])
-        name = "vllm:kv_cache_usage_perc"
-        lines += [*_head(name, "gauge", "share of slots in use, 1 being all"), f"{name} {used:.6f}"]
+        if stats:
+            lines += _of_engine(stats)
         for name, value in own.items():
             kind = "counter" if name.endswith("_total") else "gauge"
             lines += [*_head(name, kind, "of the server"), f"{name} {value}"]
@@ -151,15 +146,25 @@ class Metrics:
             kept = self._histograms[name]
             lines += [*_head(name, "histogram", what)]
             lines += _buckets(name, kept.bounds, kept.counts, kept.sum)
-        for name, (what, kept_as) in PACE.items():
-            told = stats["pace"][kept_as]
-            lines += [*_head(name, "histogram", what)]
-            lines += _buckets(name, told["bounds"], told["counts"], told["sum"])
         return "\n".join(lines) + "\n"
 
 
 def _head(name: str, kind: str, what: str) -> list[str]:
     return [f"# HELP {name} {what}", f"# TYPE {name} {kind}"]
+
+
+def _of_engine(stats: Mapping[str, Any]) -> Iterator[str]:
+    for name, (kind, what, counter) in STATS.items():
+        yield from (*_head(name, kind, what), f"{name} {stats[counter]}")
+    capacity = max(1, stats["capacity"])
+    used = (capacity - stats["free_slots"] - stats["evictable_slots"]) / capacity
+    yield from _waiting(stats["waiting"], stats["compiling"])
+    name = "vllm:kv_cache_usage_perc"
+    yield from (*_head(name, "gauge", "share of slots in use, 1 being all"), f"{name} {used:.6f}")
+    for name, (what, kept_as) in PACE.items():
+        told = stats["pace"][kept_as]
+        yield from _head(name, "histogram", what)
+        yield from _buckets(name, told["bounds"], told["counts"], told["sum"])
 
 
 def _cache_info(cache: Mapping[str, str]) -> list[str]:

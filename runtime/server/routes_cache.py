@@ -144,15 +144,15 @@ async def cache_explain(body: ExplainRequest, request: Request) -> Response:
 
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
-    """Prometheus metrics."""
+    """Prometheus metrics; those of an engine that does not answer as they were last."""
     server = server_of(request)
-    stats = await server.control(lambda engine: engine.stats())
+    stats = await server.supervisor.counters()
     own = {
         "espalier:requests_in_work": server.admission.inflight,
         "vllm:admission_rejections_total": server.admission.refused,
         "espalier:engine_restarts_total": server.supervisor.restarts,
     }
-    text = server.metrics.text(stats, own, _cache_setup(server.engine.info))
+    text = server.metrics.text(stats, own, _cache_setup(server.supervisor.info))
     return Response(text, media_type=CONTENT_TYPE)
 
 

@@ -27,7 +27,7 @@ from .api_completion import (
     CompletionLogprobs,
     CompletionRequest,
 )
-from .asked import namespace_of, priority_of, sampling_of
+from .asked import check_stream, namespace_of, priority_of, sampling_of
 from .jobs import Job, Piece, all_pieces, generated, run_all
 from .merging import merged
 from .replies import (
@@ -108,8 +108,7 @@ async def _prepared(server: Server, body: CompletionRequest, request: Request) -
 
 
 def _check(body: CompletionRequest, n: int, samples: int) -> None:
-    if body.stream_options is not None and not body.stream:
-        raise InvalidRequestError(expected="stream: true beside it", where="stream_options")
+    check_stream(body)
     if samples < n:
         raise InvalidRequestError(expected=f"best_of >= n ({n})", got=str(samples), where="best_of")
     if samples > n and body.stream:

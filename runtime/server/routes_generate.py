@@ -105,6 +105,7 @@ async def _prepared(server: Server, body: GenerateRequest, request: Request) -> 
     for name, wanted in (
         ("logprob_start_len", start >= 0),
         ("top_logprobs_num", body.top_logprobs_num),
+        ("return_text_in_logprobs", body.return_text_in_logprobs),
     ):
         if wanted and not body.return_logprob:
             raise InvalidRequestError(expected="return_logprob: true beside it", where=name)
@@ -171,6 +172,7 @@ def _job(asked: Asked, ids: list[int], given: GenerateParams, request: Request, 
         max_tokens=1 if most == 0 else _DEFAULT_TOKENS if most is None else most,
         logprobs=(body.top_logprobs_num or 0) if body.return_logprob else None,
         most_logprobs=limits.logprobs,
+        logprobs_field="top_logprobs_num",
     )
     start = body.logprob_start_len
     if body.return_logprob and start is not None and start >= 0:
@@ -258,6 +260,8 @@ def _meta(asked: Asked, number: int, result: Result) -> MetaInfo:
         e2e_latency=result.times.total,
         seed=result.seed,
     )
+    if result.finish_reason == "deadline":
+        meta.stop_reason = "deadline"
     if result.incomplete is not None:
         meta.incomplete = result.incomplete
     return meta

@@ -68,7 +68,8 @@ async def _running(
     with server.admission.entered():
         prepared = await server.beside(request, lambda: _prepared(server, body, request))
     with contextlib.ExitStack() as stack:
-        stack.enter_context(server.admission.entered(prepared.cost.at_once))
+        most = server.admission.limit  # its cost is a bound, which it need not come to
+        stack.enter_context(server.admission.entered(min(prepared.cost.at_once, most)))
         run = prepared.start()
         owner = request.state.caller.namespace
         stack.enter_context(server.named.under(owner, id, lambda: run.cancel(_ABORTED)))

@@ -94,6 +94,12 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidRequestError(
                 expected="both --ssl-certfile and --ssl-keyfile, or neither", where="--ssl-certfile"
             )
+        if "*" in self.cors_origins and not self.api_keys:
+            raise InvalidRequestError(
+                "--cors-origin '*' lets every page in, and there is no key",
+                where="--cors-origin",
+                hint="Give --api-key-file or ESPALIER_API_KEY, or name the pages' origins",
+            )
         if not self.loopback and not self.api_keys and not self.insecure:
             raise InvalidRequestError(
                 f"--host {self.host} lets other machines in, and there is no key",

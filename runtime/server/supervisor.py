@@ -9,8 +9,8 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Literal, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeVar
 
 from ...errors import EspalierError
 from ..client import ProcessLink
@@ -23,6 +23,7 @@ _log = logging.getLogger("espalier.server")
 State = Literal["ready", "restarting", "failed", "closed"]
 _T = TypeVar("_T")
 _PAUSE = 1.0  # seconds before a start that failed is tried again; doubled each time
+_PATIENCE = 1.0  # seconds that whoever asks for counters waits for the engine
 _DUMP_SECONDS = 1.0  # that a stuck engine gets to write its stack
 
 
@@ -39,6 +40,8 @@ class Supervisor:
         self.restarts = 0
         self._deaths: deque[float] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._counters: Mapping[str, Any] = {}
+        self._counting: asyncio.Future[dict[str, Any]] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.when_failed: Callable[[], None] = lambda: None
 
@@ -57,6 +60,20 @@ class Supervisor:
         self._listen(self._engine)
         if self._settings.watchdog and not self._engine.link.inline:
             self._spawn(self._look_after())
+
+    async def counters(self) -> Mapping[str, Any]:
+        """The engine's counters, as it told them last where it does not answer now; none before it
+        ever did."""
+        if self.state == "ready" and self._engine.link.inline:
+            self._counters = self._engine.stats()
+        elif self.state == "ready":
+            if self._counting is None or self._counting.done():
+                self._counting = asyncio.ensure_future(_beside(self._engine.stats))
+            done, _ = await asyncio.wait({self._counting}, timeout=_PATIENCE)
+            for told in done:
+                if told.exception() is None:
+                    self._counters = told.result()
+        return self._counters
 
     async def close(self) -> None:
         """End the engine and all that watches it."""

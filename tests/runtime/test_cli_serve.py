@@ -65,6 +65,7 @@ def test_spellings_of_the_same_thing(flags: list[str], option: str, value: Any) 
 def test_settings_of_flags() -> None:
     made = settings("--admin-api-key", "a", "--api-key", "k", "--api-key", "l", "--max-logprobs=7")
     assert (made.admin_key, made.api_keys, made.limits.logprobs) == ("a", ("k", "l"), 7)
+    assert made.limits.top_logprobs == 7  # of chats and completions too
 
 
 def test_what_is_so_anyway_is_taken() -> None:

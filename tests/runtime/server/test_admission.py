@@ -20,12 +20,20 @@ def test_the_queue_is_bounded() -> None:
     assert admission.inflight == 0
 
 
-@pytest.mark.parametrize("samples", [-5, 0, 10**40])
-def test_no_request_counts_for_less_than_one_or_for_all_time(samples: int) -> None:
+@pytest.mark.parametrize("samples", [-5, 0])
+def test_no_request_counts_for_less_than_one(samples: int) -> None:
     admission = Admission(3)
-    with admission.entered(samples):  # alone, it is taken, to be refused for what it asks
-        assert 1 <= admission.inflight <= 3
+    with admission.entered(samples):  # to be refused for what it asks
+        assert admission.inflight == 1
     assert admission.inflight == 0
+
+
+@pytest.mark.parametrize("samples", [4, 10**40])
+def test_what_could_never_be_in_work_is_not_taken_alone_either(samples: int) -> None:
+    admission = Admission(3)
+    with pytest.raises(HTTPError, match="at most 3 samples") as caught, admission.entered(samples):
+        pass
+    assert (caught.value.status, admission.inflight, admission.refused) == (400, 0, 0)
 
 
 def test_a_drain_waits_for_those_inside_and_takes_nobody() -> None:

@@ -167,7 +167,7 @@ def test_parameters_reach_the_engine(sprig: InProcess) -> None:
         ({"stop": ["x"] * 1000}, "stop", "invalid_value"),
         ({"stop": [""]}, "stop", "invalid_value"),
         ({"top_logprobs": 2}, "top_logprobs", "invalid_value"),
-        ({"logprobs": True, "top_logprobs": 10**5}, "logprobs", "invalid_value"),
+        ({"logprobs": True, "top_logprobs": 10**5}, "top_logprobs", "invalid_value"),
         ({"audio": {"voice": "x"}}, "audio", "unsupported_parameter"),
         ({"store": True}, "store", "unsupported_parameter"),
         ({"echo": True}, "echo", "unsupported_parameter"),

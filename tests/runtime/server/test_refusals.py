@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from pydantic import BaseModel
 from espalier.errors import EngineError
 from espalier.runtime.engine import Engine
 from espalier.runtime.http_protocol import CONTENT_TYPE, Ask, encode
-from espalier.runtime.server import app, fields
+from espalier.runtime.server import app, fields, supervisor as supervisor_module
 from espalier.types import SamplingParams
 from tests.runtime.serving import InProcess, call_until, user
 
@@ -255,3 +257,66 @@ def test_a_long_name_is_cut(null: InProcess) -> None:
     assert response.status_code == 400
     assert response.json()["error"]["code"] == "unknown_parameter"
     assert len(response.content) < 1_000
+
+
+SAYS_NOTHING: list[tuple[str, dict[str, Any], str, str]] = [
+    (
+        "/v1/completions",
+        TEXT | {"stream": True, "stream_options": {"continuous_usage_stats": True}},
+        "stream_options.continuous_usage_stats",
+        "include_usage",
+    ),
+    ("/generate", {"text": "x", "return_text_in_logprobs": True}, "return_text_in_logprobs", ""),
+    ("/v1/completions", TEXT | {"n": 0}, "n", "1..128"),
+    (
+        "/v1/chat/completions",
+        {"messages": [user("x")], "logprobs": True, "top_logprobs": 21},
+        "top_logprobs",
+        "at most 20",
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "param", "said"), SAYS_NOTHING)
+def test_what_is_blamed(
+    null: InProcess, path: str, body: dict[str, Any], param: str, said: str
+) -> None:
+    error = null.refused(path, **body)
+    assert error["param"] == param
+    assert said in error["message"]
+
+
+def test_a_deadline_is_told(null: InProcess) -> None:
+    """OpenAI's reasons and SGLang's have no word for it."""
+    params = {"max_new_tokens": 1_000_000, "ignore_eos": True}
+    body = {"input_ids": [3], "deadline": 0.05, "sampling_params": params}
+    meta = null.ok("/generate", **body)["meta_info"]
+    assert meta["finish_reason"]["type"] == "length"
+    assert meta["stop_reason"] == "deadline"
+
+
+def test_metrics_are_there_while_the_engine_is_away(null: InProcess) -> None:
+    null.post("/v1/completions", TEXT)
+    before = null.get("/metrics").text
+    supervisor = null.server.supervisor
+    supervisor.state = "restarting"
+    try:
+        again = null.get("/metrics")
+        assert null.get("/v1/models").status_code == 200
+    finally:
+        supervisor.state = "ready"
+    assert again.status_code == 200
+    assert again.text.count("# TYPE") == before.count("# TYPE")
+
+
+def test_metrics_do_not_wait_for_an_engine_that_is_stuck(
+    null: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck, supervisor = threading.Event(), null.server.supervisor
+    engine = SimpleNamespace(link=SimpleNamespace(inline=False), stats=stuck.wait)
+    monkeypatch.setattr(supervisor, "_engine", engine)
+    monkeypatch.setattr(supervisor_module, "_PATIENCE", 0.05)
+    try:
+        assert "vllm:request_success_total" in null.get("/metrics").text
+    finally:
+        stuck.set()
