@@ -25,9 +25,11 @@ class Rival(Protocol):
 
     def generate(self, prompts: Prompts, counts: Sequence[int]) -> list[list[int]]:
         """`counts[i]` tokens after `prompts[i]`, all of them asked for at once."""
+        ...
 
     def times(self, prompts: Prompts, count: int, clock: Clock) -> list[list[float]]:
         """When each of `count` tokens of each prompt came."""
+        ...
 
 
 class Espalier:
