@@ -45,7 +45,7 @@ from .options import (
     run_seed,
     run_settings,
 )
-from .running import call_here, execute_async, refuse_to_stream
+from .running import call_here, execute_async, refuse_in_a_trace, refuse_to_stream
 from .session import Machine, Session
 from .state import ProgramState
 from .where import caller
@@ -172,7 +172,7 @@ class Program(Generic[P]):
                 hint="It waits for each call that it awaits; leave use_thread out.",
             )
         state = self.begin(options)
-        await execute_async(self.body, state, *self._placed(arguments))
+        await execute_async(self.body, state, *self.placed(arguments))
         return state
 
     @overload
@@ -271,6 +271,7 @@ class Program(Generic[P]):
     def settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """What sessions take of a run's options, checked once for all runs of a batch. Raises
         InvalidRequestError for one that cannot be."""
+        refuse_in_a_trace(self.name)
         settings = run_settings(options)
         if options.get("stream") and self.num_api_spec_tokens is not None:
             raise NotSupportedError(
@@ -296,10 +297,10 @@ class Program(Generic[P]):
 
     def call_body(self, state: ProgramState, arguments: Mapping[str, Any]) -> None:
         """Run the function itself in this thread."""
-        args, kwargs = self._placed(arguments)
+        args, kwargs = self.placed(arguments)
         state.ret_value = call_here(self.body, state, args, kwargs)
 
-    def _placed(self, arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    def placed(self, arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """The arguments as the function takes them: by position, and by name."""
         positional, keywords = [], {}
         for name, parameter in self._signature.parameters.items():

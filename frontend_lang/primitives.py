@@ -225,7 +225,7 @@ def _checked_choices(choices: Any, where: Where) -> tuple[str, ...]:
         raise InvalidRequestError(
             expected="at least one choice", got="an empty list", where=str(where)
         )
-    seen: set[str] = set()
+    made: dict[str, None] = {}
     for choice in choices:
         if not isinstance(choice, str):
             raise InvalidRequestError(
@@ -234,13 +234,14 @@ def _checked_choices(choices: Any, where: Where) -> tuple[str, ...]:
                 where=str(where),
                 hint="Write str(...) around the values.",
             )
+        choice = str.__str__(choice)  # a subclass may show itself otherwise
         check_text(choice, where)
-        if choice in seen:
+        if choice in made:
             raise InvalidRequestError(
                 expected="distinct choices", got=f"{choice!r} twice", where=str(where)
             )
-        seen.add(choice)
-    return tuple(choices)
+        made[choice] = None
+    return tuple(made)
 
 
 def _role(role: str, content: Expr | str | None) -> ExprList:

@@ -99,3 +99,17 @@ def refuse_to_stream(options: Mapping[str, Any]) -> None:
             where="stream",
             hint="Use run(stream=True), and text_async_iter() of its state.",
         )
+
+
+def refuse_in_a_trace(name: str) -> None:
+    """Raise where a program's run would be a part of another one's compilation."""
+    from .compiler.tracing import current
+
+    tracing = current.get()
+    if tracing is not None:
+        tracing.cannot(
+            f"a run of {name} inside a program",
+            caller(),
+            f"Go on in the same state with {name}.body(s, ...), or run it in a function with "
+            "@esp.opaque.",
+        )

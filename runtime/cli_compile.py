@@ -65,7 +65,7 @@ def _compiled(program: str, given: list[str]) -> CompiledProgram:
             raise InvalidRequestError(
                 "a saved program has no functions to choose and no constants to give", where=program
             )
-        return CompiledProgram.load(path)
+        return CompiledProgram.to_check(Path(path).read_bytes())
     found = find(load(Path(path)), name)
     return found.compile(**arguments(found, given))
 

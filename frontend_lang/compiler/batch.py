@@ -160,24 +160,23 @@ class Batch:
         """The arguments in the program's order, as text."""
         if isinstance(entry, Mapping):
             entry = [entry.get(name) for name in self._compiled.arg_names]
-        return [repr(value) for value in entry] if isinstance(entry, Sequence) else [repr(entry)]
+        return [_told(value) for value in entry] if isinstance(entry, Sequence) else [_told(entry)]
 
     # -- on the driver's loop ----------------------------------------------------------------------
 
     async def _one(self, number: int, entry: Any) -> ProgramState:
         """One run; its failure is its state's."""
-        seed = seeds.derive(self._seed, (), number)
-        state = self._program.start_state(self._settings, self._machine, seed)
-        self._prefix.lend(state.session.holds)
         try:
             arguments = self._arguments(entry)
         except EspalierError as error:
+            state = self._started(number)
             failure = ProgramError(f"batch[{number}]: {error}", where=str(self._program.where))
             failure.__cause__ = error
             state.finish(failure)
             return state
         need = 0 if self._needs is None else self._needs.of(arguments)
         await self._room.enter(need)
+        state = self._started(number)  # its deadline and its times begin here
         self._running.add(state.session)
         if self._stopped:
             state.session.cancel(_STOPPED)
@@ -192,9 +191,23 @@ class Batch:
             self._room.leave(need)
         return state
 
+    def _started(self, number: int) -> ProgramState:
+        seed = seeds.derive(self._seed, (), number)
+        state = self._program.start_state(self._settings, self._machine, seed)
+        self._prefix.lend(state.session.holds)
+        return state
+
     def _arguments(self, entry: Any) -> dict[str, Any]:
         if isinstance(entry, Mapping):
             return self._compiled.bind((), entry)
         if isinstance(entry, list | tuple):
             return self._compiled.bind(entry, {})
         raise InvalidRequestError(expected="a dict or a tuple of arguments", got=repr(entry)[:80])
+
+
+def _told(value: Any) -> str:
+    """The value as text; what cannot be told sorts first."""
+    try:
+        return repr(value)
+    except Exception:  # its run says so
+        return ""

@@ -23,8 +23,8 @@ UNBOUNDED = 1 << 20
 
 @dataclass(frozen=True)
 class CallBound:
-    """One call: prompt tokens, and tokens generated at most (of a select: its longest choice).
-    unbounded: it has no max_tokens, and ends where the model's context does."""
+    """One call: prompt tokens, and tokens generated at most (of a select: its longest choice) by
+    each of its samples. unbounded: it has no max_tokens, and ends with the model's context."""
 
     name: str | None
     kind: str
@@ -33,6 +33,7 @@ class CallBound:
     prompt: int
     generated: int
     unbounded: bool = False
+    samples: int = 1
 
 
 @dataclass
@@ -57,7 +58,7 @@ class Bounds:
     @property
     def generated(self) -> int:
         """Tokens generated at most, over all calls."""
-        return sum(call.generated for call in self.calls if call.kind == "gen")
+        return sum(call.generated * call.samples for call in self.calls if call.kind == "gen")
 
     @property
     def longest(self) -> int:
@@ -112,6 +113,8 @@ class _Walk:
         self._begins: dict[int, int] = {0: 0}
         self._lengths: dict[int, int] = {0: 0}
         self._sizes: dict[int, int] = {}
+        self._sampled: dict[int, int] = {}
+        self._beside = 0
         self._items: dict[int, list[int | None]] = {}
         self._names: dict[int, dict[str, int]] = {0: {}}
         self._scopes: dict[tuple[int, str], int] = {}
@@ -138,7 +141,8 @@ class _Walk:
             for stream, begin in self._begins.items()
             if stream not in self._ended
         )
-        self.bounds.peak = max(self.bounds.peak, live)
+        self.bounds.peak = max(self.bounds.peak, live + self._beside)
+        self._beside = 0  # a call's other samples go when it ends
 
     def _op(self, op: ir.Op) -> None:
         content = self._contents[op.stream]
@@ -227,7 +231,10 @@ class _Walk:
                 each = [ir.Slot(value=item) for item in items if item is not None]
                 return sum(map(self._size, each))
             value = items[at]
-        return self._sizes.get(value, 0) if value is not None else 0
+        if value is None:
+            return 0
+        one = bool(path) and isinstance(path[0], int) and value in self._sampled
+        return self._sampled[value] if one else self._sizes.get(value, 0)
 
     def _call(self, bound: CallBound, content: Content) -> None:
         if not self.bounds.calls:
@@ -236,12 +243,20 @@ class _Walk:
 
     def _generate(self, op: ir.Generate, content: Content) -> None:
         prompt = len(content.prompt())
-        most = {**self._defaults, **op.params}.get("max_tokens", 128)
-        generated = UNBOUNDED if most is None else int(most)
-        self._sizes[op.value] = 0 if most is None else generated
-        counted = 0 if most is None else generated
-        bound = CallBound(op.name, "gen", op.where, op.stream, prompt, counted, most is None)
+        params = {**self._defaults, **op.params}
+        most, samples = params.get("max_tokens", 128), int(params.get("n", 1))
+        counted = 0 if most is None else int(most)
+        self._sizes[op.value] = counted * samples
+        self._sampled[op.value] = counted
+        if op.reasoning is not None:
+            self._sizes[op.reasoning.value] = counted * samples
+            self._sampled[op.reasoning.value] = counted
+        bound = CallBound(
+            op.name, "gen", op.where, op.stream, prompt, counted, most is None, samples
+        )
         self._call(bound, content)
+        self._beside = counted * (samples - 1)
+        self.bounds.distinct += self._beside
         content.add_generated([0] * counted, "", False)
         self._note(op.stream, content)
 

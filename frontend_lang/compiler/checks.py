@@ -56,7 +56,7 @@ def check(
 
 
 def _roles(chain: Sequence[ir.Op]) -> Iterator[Finding]:
-    """Messages that nest, or that nothing closes."""
+    """Messages that nest, or end without having begun. One may stay open: a gen ends it."""
     is_open: dict[int, ir.Role | None] = {0: None}
     for op in chain:
         now = is_open.get(op.stream)

@@ -7,12 +7,14 @@ closes them. Below a switch each case is drawn in its turn.
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from . import ir
 
 _SHOWN = 44
+_NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ROW, _COLUMN, _MARGIN, _WIDTH, _HEIGHT = 34, 46, 16, 320, 24
 _FILL = {
     "gen": "#ffe1b8",
@@ -203,4 +205,5 @@ def _data(data: ir.Data, names: dict[int, str]) -> str:
 
 
 def _escaped(said: str) -> str:
-    return html.escape(said, quote=True)
+    """As XML takes it, which has no control characters."""
+    return html.escape(_NOT_XML.sub("\N{REPLACEMENT CHARACTER}", said), quote=True)

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from ...errors import EspalierError, InvalidRequestError, RequestCancelledError
 from ..choices import METHODS
 from ..content import Addition
+from ..driver import in_thread
 from ..expr import RoleBegin, RoleEnd, ScopeBegin, ScopeEnd, Select, Text
 from ..fork import _added as what_was_said, fork_states
 from ..interpreter import Interpreter, Op, as_program_error, op_of
@@ -256,10 +257,12 @@ class Execution:
 
     async def _call(self, op: ir.Apply, variable: Variable) -> None:
         await self._have(ir.slots_of(op))
-        arguments = [self._data(item, op.where) for item in op.arguments]
-        keywords = {name: self._data(item, op.where) for name, item in op.keywords.items()}
+        arguments = [fill.fresh(self._data(item, op.where)) for item in op.arguments]
+        keywords = {
+            name: fill.fresh(self._data(item, op.where)) for name, item in op.keywords.items()
+        }
         function = self.bound.functions[op.function]
-        variable.set(await asyncio.to_thread(function, *arguments, **keywords))
+        variable.set(await in_thread(function, *arguments, **keywords))
 
     def _gather(self, op: ir.Join, parent: ProgramState) -> None:
         """The lists that a join makes, once its branches are done."""

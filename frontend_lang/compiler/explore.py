@@ -18,6 +18,7 @@ from . import ir
 from .opaque import hints
 from .states import TraceForks, TraceState
 from .tracing import ADVICE, Tracing, Undecided, current
+from .watch import Watch
 
 if TYPE_CHECKING:
     from ..function import Program
@@ -74,7 +75,7 @@ class _Explorer:
         self.types |= tracing.types
         self.functions |= tracing.functions
         start = len(before)
-        if tracing.ops[:start] != list(before):
+        if not same(tracing.ops[:start], list(before)):
             raise ProgramError(
                 f"{self.program.name} does not say the same each time it is run",
                 where=str(self.program.where),
@@ -99,16 +100,38 @@ class _Explorer:
         return ir.Block(ops, ir.Switch(undecided.slot, undecided.where, cases))
 
 
+def same(one: Any, other: Any) -> bool:
+    """Whether they are equal; what cannot tell is not."""
+    try:
+        return bool(one == other)
+    except Exception:  # an array's; whatever a constant's class says
+        return False
+
+
 def run(
     program: Program[...], path: Sequence[int], probe: Callable[[ir.Slot, type], Any] | None = None
 ) -> tuple[Tracing, ir.Data]:
-    """One trace, and what the function returned. `tracing.failure` is an Undecided where it stopped
-    at a decision that `path` does not make. Raises what the trace came to else."""
+    """One trace, and what the function returned; with a probe, of the function as it is.
+
+    `tracing.failure` is an Undecided where it stopped at a decision that `path` does not make.
+    Raises what the trace came to else.
+    """
     tracing = Tracing(path, probe)
     state = TraceState(tracing)
     token = current.set(tracing)
+    returned: ir.Data = ir.Constant()
     try:
-        program.call_body(state, arguments(program, tracing))
+        body: Any = program.body if probe is not None else Watch(tracing).function(program.body)
+        args, kwargs = program.placed(arguments(program, tracing))
+        value = body(state, *args, **kwargs)
+        if isinstance(value, ProgramState | TraceForks):
+            raise ProgramError(
+                f"{program.name} returns its state",
+                where=str(program.where),
+                hint="Return values, such as s['x'], or nothing: run() gives the state.",
+            )
+        returned = tracing.data(value)
+        tracing.check_assigned()
     except Undecided:
         pass
     except Exception as error:
@@ -118,17 +141,11 @@ def run(
     finally:
         current.reset(token)
     if isinstance(tracing.failure, Undecided):
+        tracing.ops = tracing.failure.ops
         return tracing, ir.Constant()
     if tracing.failure is not None:
         raise tracing.failure
-    returned = state._outcome.ret_value
-    if isinstance(returned, ProgramState | TraceForks):
-        raise ProgramError(
-            f"{program.name} returns its state",
-            where=str(program.where),
-            hint="Return values, such as s['x'], or nothing: run() gives the state.",
-        )
-    return tracing, tracing.data(returned)
+    return tracing, returned
 
 
 def arguments(program: Program[...], tracing: Tracing) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 from ...errors import InvalidRequestError
 from . import ir
 
+_INSIDES = (ModuleType, FrameType, CodeType)
 Lookup = Callable[[ir.Slot], Any]
 
 
@@ -18,8 +20,22 @@ def entry(value: Any, path: Sequence[int | str]) -> Any:
             value = value[key]
         elif key.startswith("."):
             value = getattr(value, key[1:])
+            if callable(value) or isinstance(value, _INSIDES):
+                raise InvalidRequestError(
+                    expected="a field of a value", got=f"{key}, a {type(value).__name__}"
+                )
         else:
             value = value[key[1:]]
+    return value
+
+
+def fresh(value: Any) -> Any:
+    """The value, its lists, tuples, dicts and sets anew: what a function does with them is its own
+    matter."""
+    if type(value) in (list, tuple, set):
+        return type(value)(map(fresh, value))
+    if type(value) is dict:
+        return {key: fresh(item) for key, item in value.items()}
     return value
 
 

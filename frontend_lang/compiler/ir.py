@@ -222,13 +222,16 @@ class Parameter(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True):
-    """A compiled program. fixed: the arguments that were constants, as Python writes them."""
+    """A compiled program. fixed: the arguments that were constants, as Python writes them.
+    options, num_api_spec_tokens: of a saved one, what a run takes beside its arguments."""
 
     name: str
     where: str
     parameters: tuple[Parameter, ...]
     block: Block
     fixed: dict[str, str] = {}
+    options: dict[str, Any] = {}
+    num_api_spec_tokens: int | None = None
     format: str = FORMAT
     version: int = VERSION
 
@@ -236,14 +239,18 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
 def encode(graph: Graph) -> bytes:
     """The graph as JSON. Raises InvalidRequestError, with the line, for what JSON cannot hold: a
     constant, or a type or a function that cannot be imported by a name."""
+    for name, value in graph.options.items():
+        for each in value if isinstance(value, list | tuple) else (value,):
+            _check_constant(each, graph.where, f"the option {name}")
     for parameter in graph.parameters:
         _check_constant(parameter.default, graph.where, f"the default of {parameter.name}")
     for block in blocks(graph.block):
         for op in block.ops:
             name = str(getattr(op, "type", None) or getattr(op, "function", ""))
             if name.startswith("?"):
+                called = name.partition(":")[2] or name[1:]
                 raise InvalidRequestError(
-                    f"{name[1:]} has no name that a saved program can import",
+                    f"{called} has no name that a saved program can import",
                     where=op.where,
                     hint="Define it at the top of a module, under a name of its own.",
                 )

@@ -8,7 +8,6 @@ stands beside, stand as texts, and are not used by the program itself.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +24,6 @@ PLAIN: dict[str, Any] = {f"builtins:{tp.__name__}": tp for tp in (bool, int, flo
 """The types of values that are what they are anywhere."""
 _NAME = 200  # characters
 _MARK = 64
-_WIDEST = 1_000
 _SEED = 0
 
 
@@ -51,6 +49,10 @@ def limited(data: Any, limits: ProgramLimits) -> ir.Graph:
     _at_most("values in the program", _nodes(data, limits.nodes), limits.nodes)
     graph = ir.convert(data)
     _at_most("ops, over all ways through the program", _steps(graph.block), limits.ops)
+    if graph.options or graph.num_api_spec_tokens is not None:
+        raise InvalidRequestError(
+            "a run's options stand beside the program", got=", ".join(graph.options)[:200]
+        )
     for parameter in graph.parameters:
         _named(parameter.name, graph.where)
     for chain in ir.ways(graph.block):
@@ -226,8 +228,3 @@ def _slot(slot: ir.Slot, where: str, texts: Collection[int]) -> None:
                 where=where,
                 hint="Run the program where it was written, with backend=HTTPBackend(url).",
             )
-    numbers = re.findall(r"\d+", slot.spec)
-    if len(slot.spec) > _MARK or any(int(number) > _WIDEST for number in numbers):
-        raise InvalidRequestError(
-            expected=f"a format of widths up to {_WIDEST}", got=repr(slot.spec)[:80], where=where
-        )

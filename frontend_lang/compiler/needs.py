@@ -60,14 +60,14 @@ class Needs:
 
     def learn(self, arguments: Mapping[str, Any], grown: int) -> None:
         """A run with these arguments came to so many distinct tokens."""
-        sizes = sum(self._rate(name, str(arguments.get(name, ""))) for name in self._slopes)
+        sizes = sum(self._rate(name, _text(arguments.get(name, ""))) for name in self._slopes)
         self._predicted += self._distinct + sizes
         self._grown += grown
 
     def of(self, arguments: Mapping[str, Any]) -> int:
         """Tokens beside the constant prefix, and those that the run before this one wants, too."""
         sizes = {
-            name: self._size(name, str(arguments[name]))
+            name: self._size(name, _text(arguments[name]))
             for name, slope in self._slopes.items()
             if slope and name in arguments
         }
@@ -77,7 +77,7 @@ class Needs:
             for name, before in self._lead:
                 told = before + sum(sizes.get(each, 0) for each in self._said_before(name))
                 shared = max(shared, told)
-                if name is not None and arguments.get(name) != self._before.get(name):
+                if name is not None and not _same(arguments.get(name), self._before.get(name)):
                     break
         self._before = arguments
         self._runs += 1
@@ -100,3 +100,17 @@ class Needs:
     def _said_before(self, name: str | None) -> list[str]:
         names = [each for each, _ in self._lead]
         return [each for each in names[: names.index(name)] if each is not None]
+
+
+def _same(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except Exception:  # an array is neither equal nor not
+        return one is other
+
+
+def _text(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:  # its run says so
+        return ""

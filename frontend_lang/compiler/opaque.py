@@ -7,10 +7,13 @@ import inspect
 import typing
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
+from weakref import WeakSet
 
 from ...errors import InvalidRequestError
+from .fill import fresh
 from .tracing import current
 
+_MADE: WeakSet[Callable[..., Any]] = WeakSet()
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -23,6 +26,7 @@ def opaque(function: Callable[P, R]) -> Callable[P, R]:
     a bool or a Literal may be branched on: each value is explored.
 
     It must be a function of its arguments: branches may call it at once, from threads of their own.
+    The lists and dicts that it is given are its own.
     """
     plain = inspect.isfunction(cast(object, function))
     if not plain or inspect.iscoroutinefunction(function):
@@ -34,11 +38,17 @@ def opaque(function: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         tracing = current.get()
         if tracing is None:
-            return function(*args, **kwargs)
+            return function(*fresh(args), **fresh(kwargs))
         inspect.signature(function).bind(*args, **kwargs)
         return cast(R, tracing.apply(call, returned(function), args, kwargs))
 
+    _MADE.add(call)
     return call
+
+
+def is_opaque(function: object) -> bool:
+    """Whether it is one that `opaque` made."""
+    return inspect.isfunction(function) and function in _MADE
 
 
 def returned(function: Callable[..., Any]) -> Any:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
+
+import msgspec
 
 from ...errors import InvalidRequestError, NotSupportedError, ProgramError
 from ...types import check_names
@@ -17,13 +17,15 @@ from ..batch import check_batch
 from ..driver import driver, refuse_to_wait_here
 from ..options import run_fields
 from ..state import ProgramState
-from ..where import Where
+from ..typed import grammar_of
 from . import draw, ir, probes
 from .bound import Bound
 from .bounds import Bounds, bounds_with
 from .checks import Finding, check
 from .execute import Execution
 from .explore import Traced, explore
+from .opaque import is_opaque
+from .saving import named, shell, with_options
 from .validate import validated
 
 if TYPE_CHECKING:
@@ -180,6 +182,9 @@ class CompiledProgram:
                     where=name,
                     hint="Compile it again without it, or with another value.",
                 )
+        names = [each.name for each in self.ir.parameters if not each.keyword_only]
+        if len(args) <= len(names) and not keywords.keys() & set(names[: len(args)]):
+            keywords, args = {**dict(zip(names, args, strict=False)), **keywords}, ()
         return self.program.bind_arguments(args, keywords)
 
     async def perform(self, state: ProgramState, arguments: Mapping[str, Any]) -> int:
@@ -231,31 +236,65 @@ class CompiledProgram:
     def to_json(self) -> str:
         """The graph as JSON text. Raises InvalidRequestError where it names a type or a function
         that has no name, or holds a constant that JSON cannot."""
-        return ir.encode(self.ir).decode()
+        return ir.encode(with_options(self.ir, self.program)).decode()
 
     def save(self, file: str | Path) -> None:
         """Write it as JSON, for `load`."""
         Path(file).write_text(self.to_json(), encoding="utf-8")
 
     @classmethod
-    def load(cls, file: str | Path, names: Mapping[str, Any] | None = None) -> CompiledProgram:
-        """What `save` wrote. Types and functions that it names are imported, as they would be if
-        its module were; names: these and no others, by `module:qualname`."""
-        return cls.from_json(Path(file).read_text(encoding="utf-8"), names)
+    def load(
+        cls,
+        file: str | Path,
+        names: Mapping[str, Any] | None = None,
+        *,
+        modules: Collection[str] = (),
+    ) -> CompiledProgram:
+        """What `save` wrote. A file is data: of the types and functions that it names, those in
+        `names` (by `module:qualname`) are taken, and of the modules in `modules` the types that a
+        gen takes and the functions that are @esp.opaque. Nothing else is imported."""
+        return cls.from_json(Path(file).read_text(encoding="utf-8"), names, modules=modules)
 
     @classmethod
     def from_json(
-        cls, text: str | bytes, names: Mapping[str, Any] | None = None
+        cls,
+        text: str | bytes,
+        names: Mapping[str, Any] | None = None,
+        *,
+        modules: Collection[str] = (),
     ) -> CompiledProgram:
         """`load`, from the text."""
-        graph = validated(ir.decode(text))
-        traced = Traced(graph)
-        for op in ir.ops(graph.block):
+        traced = cls._decoded(text)
+        for op in ir.ops(traced.graph.block):
             if isinstance(op, ir.Generate) and op.type is not None:
-                traced.types[op.type] = named(op.type, names, op.where)
+                found = named(op.type, names or {}, modules, op.where)
+                grammar_of(found)
+                traced.types[op.type] = found
             elif isinstance(op, ir.Apply):
-                traced.functions[op.function] = named(op.function, names, op.where)
-        return cls(shell(graph), traced)
+                found = named(op.function, names or {}, modules, op.where)
+                if not is_opaque(found):
+                    raise InvalidRequestError(
+                        expected="a function with @esp.opaque", got=op.function, where=op.where
+                    )
+                traced.functions[op.function] = found
+        return cls._shelled(traced)
+
+    @classmethod
+    def to_check(cls, text: str | bytes) -> CompiledProgram:
+        """A saved program to be looked at, and not to be run: nothing that it names is needed."""
+        return cls._shelled(cls._decoded(text))
+
+    @classmethod
+    def _shelled(cls, traced: Traced) -> CompiledProgram:
+        made = shell(traced.graph)
+        traced.graph = msgspec.structs.replace(traced.graph, options={}, num_api_spec_tokens=None)
+        return cls(made, traced)
+
+    @staticmethod
+    def _decoded(text: str | bytes) -> Traced:
+        graph = validated(ir.decode(text))
+        gens = (op for op in ir.ops(graph.block) if isinstance(op, ir.Generate))
+        return Traced(graph, {op.type: str for op in gens if op.type is not None})
 
     def __repr__(self) -> str:
         return f"CompiledProgram({self.name}, {sum(1 for _ in ir.ops(self.ir.block))} ops)"
@@ -267,67 +306,3 @@ def compile_program(program: Program[...]) -> CompiledProgram:
     traced = explore(program)
     probes.check(program, traced.ways)
     return CompiledProgram(program, traced)
-
-
-def named(name: str, names: Mapping[str, Any] | None, where: str) -> Any:
-    """What a saved program calls `module:qualname`. Raises InvalidRequestError where it is not
-    there, or not among `names`."""
-    if names is not None and name in names:
-        return names[name]
-    module, _, path = name.partition(":")
-    found: Any = None
-    if names is None:
-        try:
-            found = importlib.import_module(module)
-            for part in path.split("."):
-                found = getattr(found, part)
-        except (ImportError, AttributeError) as error:
-            raise InvalidRequestError(
-                f"{name} cannot be imported: {error}",
-                where=where,
-                hint="Load the program where its module can be imported, or give names={...}.",
-            ) from error
-        return found
-    raise InvalidRequestError(
-        expected=f"one of {', '.join(names) or 'no names'}", got=name, where=where
-    )
-
-
-def shell(graph: ir.Graph) -> Program[...]:
-    """A program without a function, that binds arguments as the graph's did."""
-    from ..function import Program
-
-    def body(s: ProgramState, *_args: Any, **_kwargs: Any) -> None:  # noqa: ARG001
-        raise NotSupportedError(
-            f"{graph.name} was loaded without its function",
-            where=graph.where,
-            hint="Run the compiled program.",
-        )
-
-    body.__name__ = graph.name
-    body.__signature__ = signature(graph)  # type: ignore[attr-defined]
-    program: Program[...] = Program(body)
-    program.where = Where.of(graph.where)
-    return program
-
-
-def signature(graph: ir.Graph) -> inspect.Signature:
-    """The function's, its state first. Raises InvalidRequestError for what no function has."""
-    kinds = inspect.Parameter
-    state = "s"
-    while state in {each.name for each in graph.parameters}:
-        state += "_"
-    parameters = [kinds(state, kinds.POSITIONAL_ONLY)]
-    try:
-        for each in graph.parameters:
-            kind = kinds.KEYWORD_ONLY if each.keyword_only else kinds.POSITIONAL_OR_KEYWORD
-            default = each.default if each.optional else kinds.empty
-            parameters.append(kinds(each.name, kind, default=default))
-        return inspect.Signature(parameters)
-    except ValueError as error:
-        raise InvalidRequestError(
-            "the compiled program makes no sense",
-            expected="the parameters of a function",
-            got=str(error)[:200],
-            where=graph.where,
-        ) from None

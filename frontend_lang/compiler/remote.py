@@ -206,7 +206,7 @@ def request(
             where="return_text_in_logprobs",
         )
     body: dict[str, Any] = {
-        "program": json.loads(compiled.to_json()),
+        "program": json.loads(ir.encode(compiled.ir)),
         "arguments": dict(arguments),
         "sampling_params": _changed(run_fields(options)),
     }

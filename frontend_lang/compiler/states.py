@@ -7,6 +7,7 @@ from typing import Any, NoReturn, cast
 
 from ...errors import InvalidRequestError, NotSupportedError
 from .. import primitives
+from ..expr import check_name
 from ..fork import Forks
 from ..interpreter import Interpreter, Op
 from ..joining import JoinMode, OnBranchError
@@ -15,8 +16,9 @@ from ..state import ProgramState
 from ..variables import Variable
 from ..where import caller
 from . import ir
-from .symbols import at
+from .symbols import TracedList, at
 from .tracing import ADVICE, TOOLS, Tracing
+from .writing import submit
 
 _READ = (
     "Read what has been said through variables (s.var_scope('x') names a stretch of it). " + ADVICE
@@ -43,7 +45,7 @@ class Recorder:
         self.session = self
 
     def submit(self, op: Op) -> None:
-        self.tracing.submit(self.stream, op)
+        submit(self.tracing, self.stream, op)
 
     def wait(self) -> None:
         """Nothing runs."""
@@ -68,6 +70,8 @@ class TraceState(ProgramState):
                 expected="a number of branches >= 1", got=repr(size), where=str(where)
             )
         states: list[ProgramState] = [TraceState(tracing, self.names.branch()) for _ in range(size)]
+        for state in states:
+            state._priority = self._priority
         branches = tuple(_recorder(state).stream for state in states)
         tracing.ops.append(
             ir.Fork(stream=self.recorder.stream, where=str(where), branches=branches)
@@ -78,23 +82,24 @@ class TraceState(ProgramState):
         tracing, where = self.recorder.tracing, caller()
         if isinstance(name, str):
             tracing.fixed("a variable's name", name, where)
-        super().set_var(name, value)
-        tracing.ops.append(
-            ir.Assign(
-                stream=self.recorder.stream,
-                where=str(where),
-                name=name,
-                value=tracing.value(),
-                data=tracing.data(value),
-            )
-        )
+        check_name(name, where)
+        variable = Variable(name)
+        variable.set(value)
+        self.names.put(variable)
+        tracing.assign(self.recorder.stream, str(where), name, value)
+
+    def get_var(self, name: str) -> Any:
+        return self.recorder.tracing.read(super().get_var(name))
+
+    def unnamed(self) -> list[Any]:
+        return [self.recorder.tracing.read(each) for each in super().unnamed()]
 
     def get_meta_info(self, name: str) -> dict[str, Any]:
         value = self.variable(name).meta.get("value")
         if value is None:
             self._cannot("get_meta_info of what no call has given", _READ)
         made: Any = self.recorder.tracing.give(ir.Slot(value=value, meta=True), dict)
-        return cast(dict[str, Any], made)
+        return cast(dict[str, Any], self.recorder.tracing.read(made))
 
     def __repr__(self) -> str:
         return f"TraceState({self.recorder.stream}, variables={list(self.names)})"
@@ -176,6 +181,7 @@ class TraceForks(Forks):
                 )
         parent = _recorder(self.parent)
         tracing = parent.tracing
+        tracing.waits("a join", plan.where)
         set_here = [state.names.here() for state in self.states]
         names = dict.fromkeys(name for found in set_here for name in found)
         gathers = mode == "gather_variable"
@@ -197,9 +203,9 @@ class TraceForks(Forks):
                 slot = ir.Slot(value=value, path=(branch,))
                 made = found[name].value if name in found else None
                 tracing.note(slot, made)
-                gathered.append(at(made, slot))
+                gathered.append(at(made, slot, branch in plan.keeps))
             variable = Variable(name)
-            variable.set(gathered)
+            variable.set(TracedList(tracing, gathered))
             self.parent.names.put(variable)
         return self
 

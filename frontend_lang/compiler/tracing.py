@@ -7,27 +7,22 @@ possibilities are known, the trace takes the way that `path` says, and past its 
 
 from __future__ import annotations
 
-import re
-import secrets
 import sys
-import sysconfig
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, Literal, NoReturn, get_args, get_origin
+from typing import Any, Literal, NoReturn
 
 import msgspec
 
 from ...errors import NotSupportedError, ProgramError
-from ..choices import METHODS
-from ..expr import Gen, RoleBegin, RoleEnd, ScopeBegin, ScopeEnd, Select, Text, describe
-from ..interpreter import Op as QueuedOp
-from ..tools import ToolCalls
 from ..where import Where, caller, is_frontend
 from . import ir
-from .symbols import TextSymbol, ValueSymbol
+from .kinds import exact as class_of, possibilities, type_name
+from .marks import Marks
+from .symbols import MadeText, TextSymbol, TracedList, ValueSymbol, plain
+from .watch import LIBRARIES, found
 
 current: ContextVar[Tracing | None] = ContextVar("espalier_tracing", default=None)
-_STDLIB = sysconfig.get_paths()["stdlib"]
 TOOLS = (
     "Let the model choose a tool with s.select(...), on which a program may branch, and call it in "
     "a function with @esp.opaque; or run the program without compiling it."
@@ -44,6 +39,8 @@ class Undecided(BaseException):
     def __init__(self, slot: ir.Slot, groups: tuple[tuple[Any, ...], ...], where: str) -> None:
         super().__init__(where)
         self.slot, self.groups, self.where = slot, groups, where
+        self.ops: list[ir.Op] = []
+        """Those that stand before it; what a `finally` says comes after."""
 
 
 class Tracing:
@@ -61,11 +58,11 @@ class Tracing:
         self.functions: dict[str, Callable[..., Any]] = {}
         self.failure: BaseException | None = None
         self.given: dict[ir.Slot, Any] = {}
-        self._path = path
+        self.path = path
         self._probe = probe
-        self._nonce = secrets.token_hex(8)
-        self._marks: list[ir.Slot] = []
-        self._numbers: dict[ir.Slot, int] = {}
+        self.guards: list[int | None] = []
+        self._assigned: list[tuple[ir.Assign, Any]] = []
+        self.marks = Marks()
         self._possible: dict[ir.Slot, tuple[Any, ...]] = {}
         self._values = self._streams = 0
 
@@ -83,32 +80,31 @@ class Tracing:
 
     # -- stand-ins ---------------------------------------------------------------------------------
 
-    def give(self, slot: ir.Slot, tp: Any) -> Any:
-        """What stands for a value of the type. None: a type that is not known, taken for text."""
+    def give(self, slot: ir.Slot, tp: Any, *, exact: bool = False) -> Any:
+        """What stands for a value of the type. None: a type that is not known, taken for text.
+        exact: it is of this type for sure; an annotation is not."""
         tp = None if tp is Any or tp is object else tp
+        known = class_of(tp) if slot.argument is None and exact else None
         choices = possibilities(tp)
         if choices is None and self._probe is not None:
-            plain = self._probe(slot, str if tp is None else tp)
-            if plain is not None:
-                self.given[slot] = plain
-                return plain
+            value = self._probe(slot, str if tp is None else tp)
+            if value is not None:
+                self.given[slot] = value
+                return value
         if tp in (None, str) or (choices and all(isinstance(value, str) for value in choices)):
-            return TextSymbol(self, slot, choices)
-        return ValueSymbol(self, slot, choices)
+            return TextSymbol(self, slot, choices, known)
+        return ValueSymbol(self, slot, choices, known)
 
     def note(self, slot: ir.Slot, value: Any) -> None:
         """A probe's plain value (or a list of them) stands in another place, too."""
         if isinstance(value, list):
             for number, item in enumerate(value):
                 self.note(msgspec.structs.replace(slot, path=(*slot.path, number)), item)
-        elif not isinstance(value, TextSymbol | ValueSymbol):
+        elif not isinstance(value, TextSymbol | ValueSymbol | MadeText):
             self.given[slot] = value
 
     def mark(self, slot: ir.Slot) -> str:
-        number = self._numbers.setdefault(slot, len(self._marks))
-        if number == len(self._marks):
-            self._marks.append(slot)
-        return f"\ue000{self._nonce}:{number}\ue001"
+        return self.marks.of(slot)
 
     def look(self, slot: ir.Slot, choices: tuple[Any, ...] | None, what: str) -> Any:
         if choices is None:
@@ -138,35 +134,75 @@ class Tracing:
 
     def _decide(self, slot: ir.Slot, groups: tuple[tuple[Any, ...], ...]) -> tuple[Any, ...]:
         at = len(self.starts)
-        if at == len(self._path):
+        if at == len(self.path):
             undecided = Undecided(slot, groups, self.line())
-            self.failure = undecided
+            undecided.ops = [*self.ops]
+            self._fail(undecided)
             raise undecided
         self.starts.append(len(self.ops))
-        self._possible[slot] = groups[self._path[at]]
+        self._possible[slot] = groups[self.path[at]]
         return self._possible[slot]
+
+    def _fail(self, error: BaseException) -> None:
+        """The first failure is the trace's, whatever the program does with it."""
+        if self.failure is None:
+            self.failure = error
+
+    def refuse_text(self, text: str, what: str) -> NoReturn:
+        slot = next((piece for piece in self.pieces(text) if isinstance(piece, ir.Slot)), None)
+        self.refuse(slot or ir.Slot(), f"{what}, of text that is made of it")
+
+    def entered(self, slot: ir.Slot, what: str) -> None:
+        if self.guards:
+            self.refuse_guarded(what, self._called(slot))
+
+    def waits(self, what: str, where: Where) -> None:
+        """A wait that may raise. Raises ProgramError where a handler would catch it."""
+        if self.guards:
+            self.refuse_guarded(what, "branches", str(where))
+
+    def read(self, value: Any) -> Any:
+        """A value that the program reads, as it is."""
+        held = found(value) if self.guards else None
+        if held is not None:
+            known = isinstance(held, TextSymbol | ValueSymbol)
+            self.refuse_guarded("a read", self._called(held._slot) if known else "a value")
+        return value
+
+    def refuse_guarded(self, what: str, whose: str, where: str | None = None) -> NoReturn:
+        line = self.guards[-1]
+        inside = "a `with`" if line is None else f"the `try` of line {line}"
+        self.wrong(
+            f"{what} of {whose} stands inside {inside}, which may catch what it raises; a graph "
+            "catches nothing",
+            "Read it outside; or put the code into a function with @esp.opaque; or run the "
+            "program without compiling it.",
+            where,
+        )
+
+    def wrong(self, what: str, hint: str, where: str | None = None) -> NoReturn:
+        error = ProgramError(what, where=where or self.line(), hint=hint)
+        self._fail(error)
+        raise error
 
     def refuse(self, slot: ir.Slot, what: str) -> NoReturn:
         if slot.argument is not None:
-            error = ProgramError(
+            self.wrong(
                 f"the program looks into its argument {slot.argument!r} ({what}), so that what it "
                 "does is not known before it runs",
-                where=self.line(),
-                hint=f"Give it to compile({slot.argument}=...), which makes it a constant; or put "
+                f"Give it to compile({slot.argument}=...), which makes it a constant; or put "
                 "the code into a function with @esp.opaque.",
             )
-        else:
-            error = ProgramError(
-                f"the program branches on {self._called(slot)}, or looks into it ({what}), so that "
-                "what it does next is not known before the model has spoken",
-                where=self.line(),
-                hint=ADVICE,
-            )
-        self.failure = error  # the program may catch what it is told
-        raise error
+        self.wrong(
+            f"the program branches on {self._called(slot)}, or looks into it ({what}), so that "
+            "what it does next is not known before the model has spoken",
+            ADVICE,
+        )
 
     def _called(self, slot: ir.Slot) -> str:
         """A value in words."""
+        if slot.argument is not None:
+            return f"the argument {slot.argument!r}"
         for op in self.ops:
             if isinstance(op, ir.Generate | ir.Choose | ir.Scope) and op.value == slot.value:
                 return f"the generated value {op.name!r}" if op.name else "a generated value"
@@ -180,40 +216,35 @@ class Tracing:
     def cannot(self, what: str, where: Where, hint: str) -> NoReturn:
         """Raise NotSupportedError: no graph says this."""
         error = NotSupportedError(f"{what} cannot be compiled", where=str(where), hint=hint)
-        self.failure = error
+        self._fail(error)
         raise error
 
     # -- writing ops down --------------------------------------------------------------------------
 
     def line(self) -> str:
-        """The innermost line that is neither the frontend's nor the standard library's."""
+        """The innermost line that is neither the frontend's nor a library's."""
         frame = sys._getframe(1)
         while frame.f_back is not None:
             file = frame.f_code.co_filename
-            if not is_frontend(file) and not file.startswith(_STDLIB):
+            if not is_frontend(file) and not file.startswith(LIBRARIES):
                 return str(Where(file, frame.f_lineno))
             frame = frame.f_back
         return str(caller())
 
     def pieces(self, text: str) -> tuple[ir.Piece, ...]:
         """Text as strings and slots. Raises ProgramError where a mark was changed."""
-        found: list[ir.Piece] = []
-        for at, part in enumerate(re.split(f"\ue000{self._nonce}:(\\d+)\ue001", text)):
-            if at % 2:
-                found.append(self._marks[int(part)])
-            elif self._nonce in part:
-                raise ProgramError(
-                    "the program changes the text of a value that is not known before it runs",
-                    where=self.line(),
-                    hint=ADVICE,
-                )
-            elif part:
-                found.append(part)
-        return tuple(found)
+        pieces = self.marks.pieces(text)
+        if pieces is None:
+            self.wrong(
+                "the program changes the text of a value that is not known before it runs, keeps "
+                "it for another run, or says U+E000 itself",
+                ADVICE,
+            )
+        return pieces
 
     def fixed(self, what: str, text: str | None, where: Where) -> None:
         """Raise ProgramError where a text that must be a constant is made of values."""
-        if text is not None and self._nonce in text:
+        if text is not None and self.marks.within(text):
             raise ProgramError(
                 f"{what} depends on a value that is not known before the program runs",
                 where=str(where),
@@ -221,126 +252,51 @@ class Tracing:
             )
 
     def data(self, value: Any) -> ir.Data:
-        """A Python value in which there may be stand-ins."""
+        """A Python value in which there may be stand-ins. Raises ProgramError for one that holds
+        them where no graph does."""
         if isinstance(value, TextSymbol | ValueSymbol):
             return value._slot
         if isinstance(value, str):
             pieces = self.pieces(value)
             if all(isinstance(piece, str) for piece in pieces):
-                return ir.Constant(value)
+                return ir.Constant(plain(value) if type(value) is MadeText else value)
             return ir.Template(pieces)
-        if type(value) is list or type(value) is tuple:
+        if type(value) in (list, tuple, TracedList):
             kind: Literal["list", "tuple"] = "list" if isinstance(value, list) else "tuple"
             return ir.Items(kind, tuple(map(self.data, value)))
         if type(value) is dict:
             for key in value:
+                if not isinstance(key, str) and found(key) is not None:
+                    self._refuse_held("a dict's key")
                 self.fixed("a dict's key", key if isinstance(key, str) else None, caller())
             return ir.Table(tuple(value), tuple(map(self.data, value.values())))
+        if found(value) is not None:
+            self._refuse_held(f"an object of {type(value).__name__}")
         return ir.Constant(value)
 
-    def submit(self, stream: int, op: QueuedOp) -> None:
-        """One op of a stream; a call's variable gets its stand-in."""
-        where = str(op.where)
-        match op.expr:
-            case Text(text=text):
-                pieces = self.pieces(text)
-                self.ops.append(ir.Say(stream=stream, where=where, pieces=pieces))
-            case Gen():
-                self._generate(stream, op.expr, op)
-            case Select():
-                self._choose(stream, op.expr, op)
-            case RoleBegin(role=role) | RoleEnd(role=role):
-                opens = isinstance(op.expr, RoleBegin)
-                self.ops.append(ir.Role(stream=stream, where=where, role=role, opens=opens))
-            case ScopeBegin(name=name):
-                self.fixed("a variable's name", name, op.where)
-                self.ops.append(ir.Scope(stream=stream, where=where, name=name))
-            case ScopeEnd(name=name):
-                value = self.value()
-                self.ops.append(ir.Scope(stream=stream, where=where, name=name, value=value))
-                self._fill(op, ir.Slot(value=value), str)
-            case None:
-                raise ProgramError(f"{op.what} cannot be compiled", where=where, hint=ADVICE)
-            case expr:
-                raise ProgramError(f"{describe(expr)} cannot be compiled", where=where, hint=ADVICE)
-
-    def _generate(self, stream: int, expr: Gen[Any], op: QueuedOp) -> None:
-        self.fixed("a variable's name", expr.name, expr.where)
-        if isinstance(expr.dtype, ToolCalls):
-            self.cannot(
-                f"{describe(expr)} with tools, which decides what follows,", expr.where, TOOLS
-            )
-        for name in ("stop", "stop_regex"):
-            for text in expr.params.get(name, ()):
-                self.fixed(name, text, expr.where)
-        if expr.grammar is not None:
-            self.fixed("a grammar", expr.grammar.source, expr.where)
-        value = self.value()
-        tp = None if expr.dtype is None else type_name(expr.dtype)
-        if tp is not None:
-            self.types[tp] = expr.dtype
-        self.ops.append(
-            ir.Generate(
-                stream=stream,
-                where=str(expr.where),
-                value=value,
-                name=expr.name,
-                params=expr.params,
-                grammar=expr.grammar,
-                type=tp,
-                text_in_logprobs=expr.text_in_logprobs,
-                reasoning=None if expr.reasoning is None else self._reasoning(expr, op),
-                heal=expr.heal,
-                priority=op.priority,
-            )
+    def _refuse_held(self, where: str) -> NoReturn:
+        self.wrong(
+            f"{where} holds a value that is not known before the program runs",
+            "Lists, tuples and dicts may hold such values; what makes other objects of them "
+            "belongs into a function with @esp.opaque.",
         )
-        assert op.variable is not None
-        op.variable.set(self._samples(value, expr, expr.dtype), {"value": value})
 
-    def _samples(self, value: int, expr: Gen[Any], tp: Any) -> Any:
-        """One stand-in, or as many as there are samples."""
-        count = expr.params.get("n", 1)
-        if count == 1:
-            return self.give(ir.Slot(value=value), tp)
-        return [self.give(ir.Slot(value=value, path=(number,)), tp) for number in range(count)]
+    def assign(self, stream: int, where: str, name: str, value: Any) -> None:
+        """A variable that the program sets."""
+        data = self.data(value)
+        op = ir.Assign(stream=stream, where=where, name=name, value=self.value(), data=data)
+        self.ops.append(op)
+        self._assigned.append((op, value))
 
-    def _reasoning(self, expr: Gen[Any], op: QueuedOp) -> ir.Reasoning:
-        value, form = self.value(), expr.reasoning
-        assert form is not None
-        if op.variable is not None and op.variable.reasoning is not None:
-            op.variable.reasoning.set(self._samples(value, expr, str))
-        return ir.Reasoning(value, form.start, form.end, form.forced, form.tool)
-
-    def _choose(self, stream: int, expr: Select, op: QueuedOp) -> None:
-        self.fixed("a variable's name", expr.name, expr.where)
-        if expr.method is not None and METHODS.get(expr.method.name) is not expr.method:
-            self.cannot(
-                "a select by a rule of one's own",
-                expr.where,
-                f"Take one of {', '.join(METHODS)}, or run the program without compiling it.",
-            )
-        value = self.value()
-        choices = tuple(map(self.pieces, expr.choices))
-        self.ops.append(
-            ir.Choose(
-                stream=stream,
-                where=str(expr.where),
-                value=value,
-                name=expr.name,
-                choices=choices,
-                temperature=expr.temperature,
-                method=None if expr.method is None else expr.method.name,
-                seed=expr.seed,
-                priority=op.priority,
-            )
-        )
-        known = all(isinstance(piece, str) for pieces in choices for piece in pieces)
-        slot = ir.Slot(value=value)
-        assert op.variable is not None
-        op.variable.set(
-            TextSymbol(self, slot, tuple(expr.choices)) if known else self.give(slot, str),
-            {"value": value},
-        )
+    def check_assigned(self) -> None:
+        """Raise ProgramError where what a variable was set to has been changed since."""
+        for op, value in self._assigned:
+            if type(value) in (list, tuple, dict) and self.data(value) != op.data:
+                raise ProgramError(
+                    f"{op.name} was set to a list or a dict that is changed later on",
+                    where=op.where,
+                    hint="Set it once it is complete, or to a copy.",
+                )
 
     def apply(
         self,
@@ -350,6 +306,8 @@ class Tracing:
         keywords: Mapping[str, Any],
     ) -> Any:
         """A call of an opaque function that gives a value of the type `gives`."""
+        if self.guards:
+            self.refuse_guarded("a call", "an opaque function")
         name = type_name(function)
         self.functions[name] = function
         value = self.value()
@@ -365,30 +323,7 @@ class Tracing:
         )
         return self.give(ir.Slot(value=value), gives)
 
-    def _fill(self, op: QueuedOp, slot: ir.Slot, tp: Any) -> None:
-        assert op.variable is not None
-        op.variable.set(self.give(slot, tp))
-
 
 def _plain(slot: ir.Slot) -> ir.Slot:
     """The value itself, however it is written."""
     return msgspec.structs.replace(slot, conversion="", spec="", exact=False)
-
-
-def possibilities(tp: Any) -> tuple[Any, ...] | None:
-    """All values of a type, where they are few: bool, and literals."""
-    if tp is bool:
-        return (True, False)
-    if get_origin(tp) is Literal:
-        return tuple(get_args(tp))
-    return None
-
-
-def type_name(tp: Any) -> str:
-    """How a saved program names a class or a function: `module:qualname`; "?" where that would not
-    find it again."""
-    module, name = getattr(tp, "__module__", None), getattr(tp, "__qualname__", None)
-    found: Any = sys.modules.get(str(module))
-    for part in str(name).split("."):
-        found = getattr(found, part, None)
-    return f"{module}:{name}" if found is tp and tp is not None else f"?{tp!r}"

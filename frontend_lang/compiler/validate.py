@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from ...errors import EspalierError, InvalidRequestError
@@ -12,6 +13,8 @@ from ..primitives import ROLES, _checked_choices as checked_choices
 from ..where import Where
 from . import ir
 
+_FIELD = re.compile(r"(?!_)\w+")
+_LONGEST, _WIDEST = 64, 1_000  # of a format: characters, and what it may ask for
 _PARAMS = (*check_fields({}).__struct_fields__,)
 
 
@@ -69,6 +72,20 @@ class _Seen:
             raise _wrong(where, "a slot of a value or of an argument", repr(slot))
         if slot.argument is not None and slot.argument not in self._arguments:
             raise _wrong(where, "an argument of the program", repr(slot.argument))
+        for key in slot.path:
+            field = isinstance(key, str) and key.startswith(".")
+            known = not isinstance(key, str) or key.startswith("=")
+            if not known and not (field and _FIELD.fullmatch(key[1:])):  # type: ignore[index]
+                raise _wrong(
+                    where, "an item of a value, or an attribute that is not its own", str(key)
+                )
+        wide = any(int(number) > _WIDEST for number in re.findall(r"\d+", slot.spec))
+        if len(slot.spec) > _LONGEST or wide:
+            raise InvalidRequestError(
+                expected=f"a format of widths up to {_WIDEST}",
+                got=repr(slot.spec)[:80],
+                where=where,
+            )
         if slot.value is not None and slot.value not in self._values:
             raise _wrong(where, "a value that is there", f"value {slot.value}")
 

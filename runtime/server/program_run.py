@@ -22,7 +22,8 @@ from ...frontend_lang.compiler import ir
 from ...frontend_lang.compiler.explore import Traced
 from ...frontend_lang.compiler.hosted import Given, HostedExecution
 from ...frontend_lang.compiler.limits import PLAIN, Cost, ProgramLimits, cost, limited, params_of
-from ...frontend_lang.compiler.program import CompiledProgram, shell
+from ...frontend_lang.compiler.program import CompiledProgram
+from ...frontend_lang.compiler.saving import shell
 from ...frontend_lang.session import Machine
 from ...types import Chunk, Result, SamplingParams
 from .api_programs import (

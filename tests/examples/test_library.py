@@ -74,7 +74,7 @@ def test_compiled_it_says_the_same(
 ) -> None:
     expected = program.run(backend=backend(module, engine), seed=3, namespace="interpreted")
     compiled = program.compile(**fixed)
-    loaded = esp.CompiledProgram.from_json(compiled.to_json())
+    loaded = esp.CompiledProgram.from_json(compiled.to_json(), modules=[module.__name__])
     for run in (compiled, loaded):
         got = run.run(backend=backend(module, engine), seed=3, namespace="compiled")
         assert got.token_ids() == expected.token_ids()

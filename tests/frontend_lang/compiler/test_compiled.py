@@ -232,7 +232,7 @@ def test_it_says_the_same_once_saved(
 ) -> None:
     compiled = program.compile()
     compiled.save(tmp_path / "program.json")
-    loaded = esp.CompiledProgram.load(tmp_path / "program.json")
+    loaded = esp.CompiledProgram.load(tmp_path / "program.json", modules=[__name__])
     assert loaded.ir == compiled.ir
     expected = said(program.run(**given, backend=scripted(), seed=5))
     assert said(loaded.run(**given, backend=scripted(), seed=5)) == expected
@@ -252,7 +252,7 @@ def test_every_way_through_the_branches(actions: list[str], answers: list[str]) 
     expected = said(agent.run(task="t", backend=esp.Scripted(dict(script)), seed=1))
     compiled = agent.compile()
     assert said(compiled.run(task="t", backend=esp.Scripted(dict(script)), seed=1)) == expected
-    again = esp.CompiledProgram.from_json(compiled.to_json())
+    again = esp.CompiledProgram.from_json(compiled.to_json(), modules=[__name__])
     assert said(again.run(task="t", backend=esp.Scripted(dict(script)), seed=1)) == expected
 
 

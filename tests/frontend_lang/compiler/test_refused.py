@@ -6,6 +6,7 @@ import inspect
 import json
 import random
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,14 @@ NUMBER = re.compile(r"\d+")
 def tool(a: int) -> str:
     """A tool."""
     return str(a)
+
+
+@esp.opaque
+def now() -> str:
+    return "now"
+
+
+_hidden = now
 
 
 def branch(s: State) -> None:
@@ -150,8 +159,8 @@ def stripped(s: State, text: str) -> None:
 
 def looked(s: State) -> None:
     s += "a" + esp.gen("x", 5)
-    if "yes" in f"so {s['x']}":
-        s += "b"  # here
+    if "yes" in f"so {s['x']}":  # here
+        s += "b"
 
 
 def replaced(s: State, text: str) -> None:
@@ -200,10 +209,10 @@ REFUSED: list[tuple[Callable[..., Any], str]] = [
     (called, "with tools, which decides what follows, cannot"),
     (pins, "s.pin(...) cannot be compiled"),
     (spelled, "the generated value 'x'"),
-    (searched, "in a way that a trace does not see"),
-    (stripped, "in a way that a trace does not see"),
-    (looked, "in a way that a trace does not see"),
-    (replaced, "in a way that a trace does not see"),
+    (searched, "the generated value 'x', or looks into it (Pattern.search)"),
+    (stripped, "looks into its argument 'text' (strip, of text that is made of it)"),
+    (looked, "the generated value 'x', or looks into it (contains, of text that is made of it)"),
+    (replaced, "looks into its argument 'text' (Pattern.sub)"),
     (random_text, "does not say the same each time"),
     (unbounded, "branches in more than 256 ways"),
     (broken, "broken raised ValueError while it was traced: no"),
@@ -349,19 +358,40 @@ def test_files_that_are_no_programs(text: str, words: str) -> None:
 
 def loaded(*ops: ir.Op, returns: ir.Data | None = None) -> esp.CompiledProgram:
     block = ir.Block(ops, returns=returns or ir.Constant())
-    graph = ir.Graph(name="made", where="made.py:1", parameters=(), block=block)
+    parameters = (ir.Parameter("a", optional=True),)
+    graph = ir.Graph(name="made", where="made.py:1", parameters=parameters, block=block)
     return esp.CompiledProgram.from_json(ir.encode(graph))
 
 
 def test_names_of_a_file_are_held_to_those_allowed() -> None:
-    call = ir.Apply(stream=0, where="made.py:2", value=0, function="os:getcwd")
-    text = ir.encode(ir.Graph(name="m", where="m:1", parameters=(), block=ir.Block((call,))))
-    assert esp.CompiledProgram.from_json(text).run(backend=esp.Scripted())
-    with pytest.raises(InvalidRequestError, match="expected one of no names, got os:getcwd"):
-        esp.CompiledProgram.from_json(text, names={})
-    missing = text.replace(b"os:getcwd", b"os:nowhere")
-    with pytest.raises(InvalidRequestError, match="cannot be imported"):
-        esp.CompiledProgram.from_json(missing)
+    """Whatever a file names, only what the caller allows is imported, and of that only what a
+    program may use."""
+
+    def text(function: str) -> bytes:
+        call = ir.Apply(stream=0, where="made.py:2", value=0, function=function)
+        return ir.encode(ir.Graph(name="m", where="m:1", parameters=(), block=ir.Block((call,))))
+
+    load = esp.CompiledProgram.from_json
+    assert load(text(f"{__name__}:now"), modules=[__name__]).run(backend=esp.Scripted())
+    assert load(text("a:b"), names={"a:b": now}).run(backend=esp.Scripted())
+    sys.modules.pop("this", None)
+    for name, given, words in [
+        ("os:system", {}, "expected one of no names, or of a module among none, got os:system"),
+        ("this:d", {"modules": ["os"]}, "of a module among os, got this:d"),
+        ("os:system", {"modules": ["os"]}, "expected a function with @esp.opaque, got os:system"),
+        ("os:nowhere", {"modules": ["os"]}, "cannot be imported"),
+        (f"{__name__}:_hidden", {"modules": [__name__]}, "got tests."),
+        (f"{__name__}:tool", {"modules": [__name__]}, "expected a function with @esp.opaque"),
+        ("a:b", {"names": {"a:b": tool}}, "expected a function with @esp.opaque"),
+    ]:
+        with pytest.raises(InvalidRequestError, match=re.escape(words)):
+            load(text(name), **given)  # type: ignore[arg-type]
+    assert "this" not in sys.modules
+    gen = ir.Generate(stream=0, where="m:2", value=0, type="os:PathLike", params={})
+    made = ir.encode(ir.Graph(name="m", where="m:1", parameters=(), block=ir.Block((gen,))))
+    with pytest.raises(EspalierError):
+        load(made, modules=["os"])
+    assert esp.CompiledProgram.to_check(made).check()[0].where == "m:2"
 
 
 @pytest.mark.parametrize(
@@ -378,6 +408,9 @@ def test_names_of_a_file_are_held_to_those_allowed() -> None:
         ir.Choose(stream=0, where="m:1", value=0, choices=(("a",),), method="other"),
         ir.Choose(stream=0, where="m:1", value=0, choices=()),
         ir.Scope(stream=0, where="m:1", name="x", value=0),
+        ir.Say(stream=0, where="m:1", pieces=(ir.Slot(argument="a", spec=">300000000"),)),
+        ir.Say(stream=0, where="m:1", pieces=(ir.Slot(argument="a", path=(".__class__",)),)),
+        ir.Say(stream=0, where="m:1", pieces=(ir.Slot(argument="a", path=("x",)),)),
     ],
 )
 def test_files_that_make_no_sense_are_refused(op: ir.Op) -> None:
