@@ -16,6 +16,8 @@ from ...grammar.spec import GrammarSpec
 from ...types import Chunk, Result, SamplingParams, Times, TokenLogprob
 from ..validation import check_prompt
 from .failures import LONGEST_MESSAGE, HTTPError
+from .merging import merged
+from .named import Numbers
 from .stages import Stage
 from .state import Server
 
@@ -188,16 +190,27 @@ async def run(server: Server, job: Job) -> list[Answer]:
         return await _together([_finished(server, job, sample, numbers) for sample in samples])
 
 
-async def _finished(server: Server, job: Job, sample: Result, numbers: list[int]) -> Answer:
+async def _finished(server: Server, job: Job, sample: Result, numbers: Numbers) -> Answer:
     """A sample with all its further stages."""
+    sample = _unless_aborted(job, sample, numbers)
     made = [(job, sample)]
     while (after := job.following(sample)) is not None:
-        job, sample = after, await _called(server, after, numbers)
+        job = after
+        sample = _unless_aborted(job, await _called(server, job, numbers), numbers)
         made.append((job, sample))
     return _ended(server, made)
 
 
-async def _called(server: Server, job: Job, numbers: list[int]) -> Result:
+def _unless_aborted(job: Job, sample: Result, numbers: Numbers) -> Result:
+    """A stage's result; the last one, where more would follow but the request was aborted."""
+    if not numbers.aborted or job.following(sample) is None:
+        return sample
+    return msgspec.structs.replace(
+        sample, finish_reason="abort", matched_stop=None, incomplete="abort"
+    )
+
+
+async def _called(server: Server, job: Job, numbers: Numbers) -> Result:
     with _blamed(job):
         [result] = await server.engine.agenerate(
             input_ids=[job.prompt],
@@ -259,16 +272,17 @@ async def pieces(server: Server, job: Job) -> AsyncGenerator[Piece, None]:
                     result = _ended(server, [(job, result)]).result
                 if not job.stage.decides or result is not None:
                     yield _piece(job, chunk, result)
-        for sample in going_on:
-            async with contextlib.aclosing(_rest(server, job, sample, numbers)) as rest:
-                async for piece in rest:
-                    yield piece
+        rest = [_rest(server, job, sample, numbers) for sample in going_on]
+        async with contextlib.aclosing(merged(rest)) as together:
+            async for _, piece in together:
+                yield piece
 
 
 async def _rest(
-    server: Server, job: Job, sample: Result, numbers: list[int]
+    server: Server, job: Job, sample: Result, numbers: Numbers
 ) -> AsyncGenerator[Piece, None]:
     """A sample's further stages."""
+    sample = _unless_aborted(job, sample, numbers)
     index, made = sample.index, [(job, sample)]
     while (after := job.following(sample)) is not None:
         job = after
@@ -278,11 +292,12 @@ async def _rest(
                 sample = chunk.result or sample
                 if not job.stage.decides:
                     yield replace(_piece(job, chunk, None), index=index)
+        sample = _unless_aborted(job, sample, numbers)
         made.append((job, sample))
     yield Piece(index=index, result=_ended(server, made).result)
 
 
-async def _chunks(server: Server, job: Job, numbers: list[int]) -> AsyncGenerator[Chunk, None]:
+async def _chunks(server: Server, job: Job, numbers: Numbers) -> AsyncGenerator[Chunk, None]:
     stream: AsyncIterator[Chunk] = server.engine.astream(
         input_ids=job.prompt,
         sampling_params=job.stage_params,

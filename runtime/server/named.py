@@ -9,11 +9,17 @@ from dataclasses import dataclass, field
 from ..engine import Engine
 
 
+class Numbers(list[int]):
+    """The engine's, of what runs. aborted: whether nothing more is to begin."""
+
+    aborted = False
+
+
 @dataclass(eq=False)
 class Work:
-    """numbers: the engine's of what runs. stop: what ends work that would ask for more."""
+    """numbers: of what runs. stop: what ends work that would ask for more."""
 
-    numbers: list[int] = field(default_factory=list)
+    numbers: Numbers = field(default_factory=Numbers)
     stop: Callable[[], None] | None = None
 
 
@@ -26,8 +32,8 @@ class Named:
     @contextmanager
     def under(
         self, owner: str, id: str, stop: Callable[[], None] | None = None
-    ) -> Iterator[list[int]]:
-        """A list for the numbers of a request, which may be aborted while the block runs."""
+    ) -> Iterator[Numbers]:
+        """For the numbers of a request, which may be aborted while the block runs."""
         work = Work(stop=stop)
         together = self._works.setdefault((owner, id), [])
         together.append(work)
@@ -44,6 +50,7 @@ class Named:
         if together is None:
             return 0
         for work in together:
+            work.numbers.aborted = True
             if work.stop is not None:
                 work.stop()
             else:
