@@ -49,13 +49,15 @@ ROUTERS = (
     routes_page.router,
 )
 _ERRORS = (400, 401, 403, 404, 408, 413, 415, 429, 431, 499, 500, 503)
+_LINES = 10_000  # of that, about
 _openapi = APIRouter(route_class=GuardedRoute)
 
 
 @_openapi.get("/openapi.json", include_in_schema=False)
 async def openapi(request: Request) -> Response:
     """This API, as OpenAPI."""
-    return JSONResponse(request.app.openapi())
+    app = request.app
+    return await server_of(request).made(_LINES, lambda: JSONResponse(app.openapi()))
 
 
 def make_app(server: Server) -> FastAPI:

@@ -21,7 +21,7 @@ from .jobs import Job
 from .reasoning import ReasoningPlan, is_opened, special_ids
 from .replies import ChoiceLogprobs, choice_logprobs
 from .state import Server
-from .structured import grammar_of
+from .structured import AskedGrammar, grammar_of
 from .tool_plan import ToolPlan, plan_tools
 
 
@@ -67,11 +67,14 @@ async def prepared(server: Server, asked: ChatRequest, request: Request) -> Chat
         logprobs_field="top_logprobs",
     )
     dialect = server.dialect
-    grammar = grammar_of(asked, limits.grammar_chars)
-    tools = plan_tools(asked, dialect, limits, grammar)
     variables = _variables(asked, server)
 
-    ids = await server.beside(request, lambda: encoded(asked, dialect, tools, variables))
+    def read() -> tuple[AskedGrammar | None, ToolPlan | None, list[int]]:
+        grammar = grammar_of(asked, limits.grammar_chars)
+        tools = plan_tools(asked, dialect, limits, grammar)
+        return grammar, tools, encoded(asked, dialect, tools, variables)
+
+    grammar, tools, ids = await server.beside(request, read)
     free = grammar is None if tools is None else tools.free and grammar is None
     reasoning = None
     if not asked.continue_final_message:  # that one's reasoning is over

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from uuid import uuid4
 
 import msgspec
@@ -63,12 +64,18 @@ async def native(request: Request) -> Response:
 @router.get("/native/tokenizer", include_in_schema=False)
 async def tokenizer(request: Request) -> Response:
     """The files of the model's tokenizer: a program encodes its texts itself."""
-    folder = server_of(request).tokenizer.folder
+    server = server_of(request)
+    folder = server.tokenizer.folder
     if folder is None:
         raise InvalidRequestError("this server's tokenizer comes from no files", where="tokenizer")
     paths = [folder / name for name in TOKENIZER_FILES]
+    data = await server.made(server.tokenizer.vocab_size, lambda: _files(paths))
+    return Response(data, media_type=CONTENT_TYPE)
+
+
+def _files(paths: list[Path]) -> bytes:
     files = {path.name: path.read_text(encoding="utf-8") for path in paths if path.is_file()}
-    return Response(encode(TokenizerFiles(files)), media_type=CONTENT_TYPE)
+    return encode(TokenizerFiles(files))
 
 
 def _read(body: bytes) -> Ask:

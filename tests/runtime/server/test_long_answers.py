@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from espalier.runtime.server import replies, routes_tokens
+from espalier.runtime.server import chat_job, replies, routes_tokens, state
 from espalier.runtime.server.routes_tokens import Detokenized, Tokenized
 from tests.runtime.serving import InProcess, user
 
@@ -88,3 +89,33 @@ def test_alternatives_are_bounded_over_all_samples(null: InProcess) -> None:
     error = null.refused("/v1/completions", **body)
     assert error["param"] == "logprobs"
     assert "samples (n)" in error["message"]
+
+
+def test_tools_and_schemas_are_read_beside_the_loop(
+    sprig: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+    for name in ("plan_tools", "grammar_of"):
+        work = getattr(chat_job, name)
+
+        def note(*given: Any, work: Any = work) -> Any:
+            threads.append(threading.current_thread().name)
+            return work(*given)
+
+        monkeypatch.setattr(chat_job, name, note)
+    sprig.chat("x", max_tokens=1)
+    assert len(threads) == 2
+    assert "MainThread" not in threads
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/native/tokenizer"])
+def test_long_files_are_made_beside_the_loop(
+    sprig: InProcess, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    threads: list[str] = []
+    monkeypatch.setattr(state, "_MANY", 100)  # the embedded model's vocabulary is small
+    monkeypatch.setattr(
+        sprig.server, "_tellers", ThreadPoolExecutor(1, "teller", threads.append, ("",))
+    )
+    assert sprig.get(path).status_code == 200
+    assert threads
