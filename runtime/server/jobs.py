@@ -14,7 +14,6 @@ import msgspec
 from ...errors import GrammarError
 from ...grammar.spec import GrammarSpec
 from ...types import Chunk, Result, SamplingParams, Times, TokenLogprob
-from ..validation import check_prompt
 from .failures import LONGEST_MESSAGE, HTTPError
 from .merging import merged
 from .named import Numbers
@@ -181,6 +180,7 @@ class Answer:
 
 async def run(server: Server, job: Job) -> list[Answer]:
     """All samples. Raises the first error."""
+    server.check_prompt(job.prompt)
     server.metrics.asked(job.params)
     with server.named.under(job.owner, job.id) as numbers:
         first = await _called(server, job, numbers)
@@ -251,14 +251,14 @@ async def _together(works: Sequence[Coroutine[Any, Any, _T]]) -> list[_T]:
 def all_pieces(server: Server, jobs: Sequence[Job]) -> list[AsyncGenerator[Piece, None]]:
     """The samples of each job as they come. Raises what is wrong with a prompt before any of them
     begins: later there is no status to tell it by."""
-    info = server.engine.info
     for job in jobs:
-        check_prompt(job.prompt, info.vocab_size, info.max_context - 1)
+        server.check_prompt(job.prompt)
     return [pieces(server, job) for job in jobs]
 
 
 async def pieces(server: Server, job: Job) -> AsyncGenerator[Piece, None]:
     """The samples as they come. Raises the first error."""
+    server.check_prompt(job.prompt)
     server.metrics.asked(job.params)
     with server.named.under(job.owner, job.id) as numbers:
         going_on: list[Result] = []

@@ -149,7 +149,7 @@ def _encoded(server: Server, body: CompletionRequest) -> tuple[list[str], list[l
 
 async def _whole(request: Request, body: CompletionRequest) -> Response:
     server = server_of(request)
-    with server.admission.entered(_weight(body)):
+    with server.admission.entered(_weight(body, server.settings.limits.prompts)):
         asked = await _prepared(server, body, request)
         answers = await run_all(server, asked.jobs)
         groups = [[answer.result for answer in samples] for samples in answers]
@@ -178,10 +178,11 @@ def _told_whole(asked: Asked, groups: list[list[Result]]) -> Response:
     return model_response(reply)
 
 
-def _weight(body: CompletionRequest) -> int:
+def _weight(body: CompletionRequest, most: int) -> int:
     prompts = len(body.prompt) if isinstance(body.prompt, list) else 1
     if isinstance(body.prompt, list) and body.prompt and isinstance(body.prompt[0], int):
         prompts = 1
+    prompts = min(prompts, most)  # of more prompts it is refused by name
     return max(1, prompts * (body.best_of or body.n or 1))
 
 
@@ -300,7 +301,7 @@ async def _events(request: Request, body: CompletionRequest) -> AsyncGenerator[b
     wants_usage = bool(options and options.include_usage)
     so_far = bool(options and options.continuous_usage_stats)
     results: list[list[Result]] = []
-    with server.admission.entered(_weight(body)):
+    with server.admission.entered(_weight(body, server.settings.limits.prompts)):
         asked = await _prepared(server, body, request)
         results = [[] for _ in asked.jobs]
         scored = await _scored(asked)

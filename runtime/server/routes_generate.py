@@ -189,10 +189,10 @@ def _job(asked: Asked, ids: list[int], given: GenerateParams, request: Request, 
     )
 
 
-def _weight(body: GenerateRequest) -> int:
+def _weight(body: GenerateRequest, most: int) -> int:
     given = body.sampling_params
     prompts = body.text if body.text is not None else body.input_ids
-    count = len(prompts or []) if _several(body) else 1
+    count = min(len(prompts or []), most) if _several(body) else 1  # more are refused by name
     if isinstance(given, list):
         return max(1, sum(params.n or 1 for params in given))
     return max(1, count * ((given.n if given else 1) or 1))
@@ -203,7 +203,7 @@ def _weight(body: GenerateRequest) -> int:
 
 async def _whole(request: Request, body: GenerateRequest) -> Response:
     server = server_of(request)
-    with server.admission.entered(_weight(body)):
+    with server.admission.entered(_weight(body, server.settings.limits.prompts)):
         asked = await _prepared(server, body, request)
         groups = await run_all(server, asked.jobs)
         results = [answer.result for answers in groups for answer in answers]
@@ -290,7 +290,7 @@ def _token(asked: Asked, logprob: float | None, token: int) -> TokenTold:
 
 async def _events(request: Request, body: GenerateRequest) -> AsyncGenerator[bytes, None]:
     server = server_of(request)
-    with server.admission.entered(_weight(body)):
+    with server.admission.entered(_weight(body, server.settings.limits.prompts)):
         asked = await _prepared(server, body, request)
         so_far: dict[tuple[int, int], Generated] = {}
         streams = all_pieces(server, asked.jobs)

@@ -92,6 +92,8 @@ def _check(server: Server, ask: Ask) -> None:
             expected=f"1 to {limits.prompts} prompts", got=str(len(ask.prompts)), where="prompts"
         )
     check_limits(ask.params, limits)
+    for prompt in filter(None, ask.prompts if ask.start is None else ()):
+        server.check_prompt(prompt)
     if ask.grammar is not None:
         check_size(ask.grammar, "grammar", limits.grammar_chars)
 

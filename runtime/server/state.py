@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from ..engine import Engine
 from ..tokenizer import Tokenizer
+from ..validation import check_prompt
 from .access import Keys
 from .admission import Admission
 from .dialect import Dialect
@@ -86,6 +87,11 @@ class Server:
                 code="model_not_found",
                 param="model",
             )
+
+    def check_prompt(self, prompt: list[int]) -> None:
+        """Raise InvalidRequestError for one that cannot be, before it is copied for each sample."""
+        info = self.engine.info
+        check_prompt(prompt, info.vocab_size, info.max_context - 1)
 
     def refusal(self, error: BaseException) -> Response:
         """The answer to a request that failed, which is counted."""

@@ -168,8 +168,8 @@ def test_usage_so_far(sprig: InProcess) -> None:
     assert all(told == sorted(set(told)) and told[-1] == 6 for told in counts.values())
     assert last["usage"]["completion_tokens"] == 12
     assert last["usage"]["prompt_tokens_details"] is not None
-    plain = sprig.events(PATH, **body, stream_options={"continuous_usage_stats": True})
-    assert all("usage" not in event for event in plain)
+    alone = {"stream": True, "stream_options": {"continuous_usage_stats": True}}
+    assert "include_usage" in sprig.refused(PATH, **body, **alone)["message"]
 
 
 def test_likely_tokens_of_the_same_text_are_all_told(sprig: InProcess) -> None:

@@ -37,6 +37,7 @@ class Staged:
     def __init__(self) -> None:
         self.named = Named()
         self.metrics = SimpleNamespace(asked=id, ended=id)
+        self.check_prompt = id
         self.engine: Any = self
         self.calls = self.most = self._running = 0
 

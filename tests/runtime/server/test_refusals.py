@@ -320,3 +320,20 @@ def test_metrics_do_not_wait_for_an_engine_that_is_stuck(
         assert "vllm:request_success_total" in null.get("/metrics").text
     finally:
         stuck.set()
+
+
+def test_a_prompt_that_is_too_long_is_not_copied_first(
+    null: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sent(requests: list[Any]) -> None:
+        raise AssertionError(f"{len(requests)} copies")
+
+    monkeypatch.setattr(null.engine.link, "submit", sent)
+    ids = [3] * (null.engine.info.max_context + 1)
+    for stream in (False, True):
+        body = {"prompt": ids, "n": 32, "stream": stream}
+        assert null.refused("/v1/completions", **body)["code"] == "context_length_exceeded"
+        ask = Ask(prompts=[ids], params=SamplingParams(n=32), stream=stream)
+        headers = {"content-type": CONTENT_TYPE}
+        answer = null.request("POST", "/native", content=encode(ask), headers=headers)
+        assert answer.status_code == 400
