@@ -38,7 +38,7 @@ def opaque(function: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         tracing = current.get()
         if tracing is None:
-            return function(*fresh(args), **fresh(kwargs))
+            return cast(Callable[..., R], function)(*fresh(args), **fresh(kwargs))
         inspect.signature(function).bind(*args, **kwargs)
         return cast(R, tracing.apply(call, returned(function), args, kwargs))
 

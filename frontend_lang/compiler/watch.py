@@ -52,7 +52,15 @@ _TESTS = (isinstance, issubclass, hasattr, callable, id, type, vars, dir)
 _CONTAINERS = (list, tuple, dict, set, frozenset, collections.deque)
 _MOVING = (
     *(bool, int, float, list, tuple, dict, set, frozenset, enumerate, zip, reversed, slice),
-    *(range, map, filter, collections.deque, collections.defaultdict, collections.OrderedDict),
+    *(
+        range,
+        map,
+        filter,
+        functools.partial,
+        collections.deque,
+        collections.defaultdict,
+        collections.OrderedDict,
+    ),
     *(each for each in vars(itertools).values() if isinstance(each, type)),
 )
 
