@@ -224,10 +224,16 @@ class AsyncState:
     async def use_tools(
         self, question: str, tools: Sequence[Tool], *, name: str = "answer", **options: Any
     ) -> str:
-        """As a state's, in a thread beside the loop, where the functions run too."""
-        return await self._beside(
-            functools.partial(self.state.use_tools, question, tools, name=name, **options)
-        )
+        """As a state's, in a thread beside the loop, where the functions run too. Where its task is
+        cancelled the state has failed: the thread, which may be between two calls, says no more."""
+        where = caller()
+        try:
+            return await self._beside(
+                functools.partial(self.state.use_tools, question, tools, name=name, **options)
+            )
+        except asyncio.CancelledError:
+            self.state._interpreter.stop("its task was cancelled", where)
+            raise
 
     def priority(self, priority: int) -> AbstractContextManager[None]:
         """As a state's."""

@@ -177,6 +177,15 @@ class Interpreter:
         self.fail("a branch that had not begun", awaited, error)
         self._release()
 
+    def stop(self, reason: str, where: Where) -> None:
+        """Cancel what runs, and let nothing come after it: who would say more may not know yet."""
+        self.cancel(reason)
+
+        def end() -> None:
+            raise RequestCancelledError(f"the program was cancelled: {reason}")
+
+        self.submit(Op("what comes after", where, action=end))
+
     # -- working the queue off ---------------------------------------------------------------------
 
     def _start(self) -> None:

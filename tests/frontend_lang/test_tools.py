@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 import time
 from typing import Any
 
@@ -155,6 +157,32 @@ def test_cancelling_the_task_ends_the_loop() -> None:
         body.run(backend=esp.Scripted(default="no", delay=60))
     assert time.perf_counter() - started < 30
     assert "task was cancelled" in str(states[0].state.error())
+
+
+def test_cancelling_the_task_between_two_calls_ends_the_loop() -> None:
+    states: list[esp.AsyncState] = []
+    told, gone = threading.Event(), threading.Event()
+
+    def slow(a: int) -> int:
+        told.set()
+        assert gone.wait(30)
+        return a
+
+    @esp.function
+    async def body(s: esp.AsyncState) -> None:
+        states.extend(s.fork())
+        task = asyncio.create_task(states[0].use_tools("2?", [slow]))
+        while not told.is_set():
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        gone.set()
+
+    backend = esp.Scripted(['{"tool": "slow", "args": {"a": 2}}', "no more"])
+    body.run(backend=backend)
+    assert "task was cancelled" in str(states[0].state.error())
+    assert len(backend.asked) == 1
 
 
 def test_on_the_embedded_model() -> None:

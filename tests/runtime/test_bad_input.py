@@ -246,6 +246,7 @@ def test_the_wire_is_not_trusted(engine: Engine) -> None:
         for i, (prompt, deadline) in enumerate([([2**62], None), ([3], -1.0), ([3], math.nan)])
     ]
     inbox = engine._exchange.switchboard.open([request.id for request in wild])
+    inbox.listen(on_loop=False)
     engine.link.submit(wild)
     while not inbox.complete:
         engine._exchange.wait(inbox)
