@@ -164,7 +164,7 @@ def _survey(
         second = tl.minimum(second, tl.min(tl.where(distance > 0.0, distance, float("inf")), 0))
     within = tl.where(top_k > 0, passing > most, masses > more * whole)
     suits = (within | (cuts == float("inf"))) & (passing <= NEAREST)
-    fits = tl.max(suits.to(tl.int32), 0) > 0
+    fits = tl.max(suits.to(tl.int32), 0) == 1
     cut = tl.min(tl.where(suits, cuts, float("inf")), 0)
     count = tl.sum(tl.where(cuts == cut, passing, 0), 0)
     return cut, count, fits, whole, tl.where(ties > 1, 0.0, second)

@@ -41,7 +41,8 @@ def _write_kernel(
     x = tl.load(both + row * both_row + start + i, mask=inside, other=0.0).to(tl.float32)
     size = tl.abs(x)
     # What is no number must not be lost in the greatest of the others.
-    greatest = tl.where(tl.sum((x != x).to(tl.int32), 0) > 0, float("nan"), tl.max(size, 0))
+    wrong = tl.max((x != x).to(tl.int32), 0)
+    greatest = tl.where(wrong == 1, float("nan"), tl.max(size, 0))
     scale = tl.where(greatest == 0.0, 1.0, greatest / GREATEST)
     part = x / scale
     if not WHOLE:
