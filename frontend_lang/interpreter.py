@@ -179,6 +179,8 @@ class Interpreter:
 
     def stop(self, reason: str, where: Where) -> None:
         """Cancel what runs, and let nothing come after it: who would say more may not know yet."""
+        with self._lock:
+            self._cancelled = reason  # also of what is said between here and there
         self.cancel(reason)
 
         def end() -> None:

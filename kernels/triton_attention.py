@@ -154,10 +154,15 @@ def _mix(
             v + slot[:, None] * v_slot + wide_v[None, :],
             mask=inside[:, None] & (wide_v < V_WIDTH)[None, :], other=0.0,
         )
-        if HAS_SCALES:
-            weight *= tl.load(v_scales + slot * scale_slot, mask=inside, other=0.0)[None, :]
         mixed = mixed * fade[:, None]
-        mixed += tl.dot(weight.to(query.dtype), value.to(query.dtype), input_precision="ieee")
+        if HAS_SCALES:  # over the greatest of them: small ones would leave float16's range
+            scales = tl.load(v_scales + slot * scale_slot, mask=inside, other=0.0)
+            greatest = tl.max(scales, 0)
+            weight *= (scales / tl.where(greatest == 0.0, 1.0, greatest))[None, :]
+            part = tl.dot(weight.to(query.dtype), value.to(query.dtype), input_precision="ieee")
+            mixed += part * greatest
+        else:
+            mixed += tl.dot(weight.to(query.dtype), value.to(query.dtype), input_precision="ieee")
         top = higher
     return mixed / tl.where(total == 0.0, 1.0, total)[:, None], top + tl.log2(total)
 

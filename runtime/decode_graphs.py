@@ -6,10 +6,10 @@ captured (`decode_inputs.py`); the sampler reads, beside that, which row of the 
 each row. Everything else that a graph reads stays where it is: weights, KV, tables of slots, the
 last token and the sampling of each seat, the pool.
 
-Capturing takes a while, so that nobody's first token waits for it: a bucket's first `EAGER` steps
-run without a graph, and the one after them is run twice, once for its result and once to be
-captured. What does not fit (prompts, drafts, scores, more pieces of attention than there is room
-for) runs without a graph, and so does a bucket that could not be captured.
+Capturing takes a while, and not every size comes again: a bucket's first `EAGER` steps run without
+a graph, and the one after them is run twice, once for its result and once to be captured; whoever
+runs in that step waits for it. What does not fit (prompts, drafts, scores, more pieces of attention
+than there is room for) runs without a graph, and so does all where something could not be captured.
 """
 
 from __future__ import annotations
@@ -64,11 +64,20 @@ class CudaCapture:
 
     def __init__(self) -> None:
         self._pool = torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream()  # of this GPU: torch's own is the first one's
 
     def __call__(self, work: Callable[[], Tensor]) -> tuple[Tensor, Replay]:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            out = work()
+        before = torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(
+                graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+            ):
+                out = work()
+        except BaseException:  # torch leaves its stream current where ending a capture fails
+            torch.cuda.set_stream(before)
+            before.wait_stream(self._stream)
+            raise
         return out, graph.replay
 
 
@@ -98,13 +107,11 @@ class CapturableLM(Protocol):
 
 @dataclass
 class _Graph:
-    """A captured part of a step. out: what it writes. seen: steps that it might have run. spoilt:
-    it could not be captured."""
+    """A captured part of a step. out: what it writes. seen: steps that it might have run."""
 
     seen: int = 0
     out: Tensor | None = None
     replay: Replay | None = None
-    spoilt: bool = False
     stamp: int = 0
 
 
@@ -156,6 +163,7 @@ class DecodeGraphs:
         self._tables, self._last = tables, last
         self._options, self._capture = options, options.capture
         self._buckets: dict[tuple[int, bool], Bucket] = {}
+        self._failed = False
         seats = len(tables) - 1
         self._sizes = [size for size in BUCKETS if size < seats] + [min(seats, BUCKETS[-1])]
         # Everything that grows has to be there: what was captured reads the old one.
@@ -167,10 +175,10 @@ class DecodeGraphs:
         """The bucket that runs a step by a graph, or is to be captured with it; None for the
         others, which run without one."""
         count = len(plan.positions)
-        if not decodes(plan) or count > self._sizes[-1]:
+        if self._failed or not decodes(plan) or count > self._sizes[-1]:
             return None
         bucket = self._bucket(count, shared=bool(plan.shared))
-        if bucket.model.spoilt or bucket.model.seen < EAGER:
+        if bucket.model.seen < EAGER:
             bucket.model.seen += 1
             return None
         if plan.growth is not None and plan.growth.slots.size > bucket.layout.growth:
@@ -203,7 +211,7 @@ class DecodeGraphs:
         bucket.mask_rows.copy_(_pinned(rows, self._kv.device), non_blocking=True)
         stamp = self._sampler.pool.data_ptr()
         if graph.stamp != stamp:  # the pool has grown, and lies elsewhere
-            graph = bucket.samplers[filtered] = _Graph(stamp=stamp, spoilt=graph.spoilt)
+            graph = bucket.samplers[filtered] = _Graph(stamp=stamp)
         numbers = self._run(graph, lambda: self._sample(bucket, filtered), "sampling")
         numbers = numbers[:, : len(seats)]
         if not numbers.is_cuda:  # there, what is read is copied to the host by now
@@ -220,15 +228,15 @@ class DecodeGraphs:
             graph.replay()
             return graph.out
         done = work()  # compiles kernels, and is what this step gets
-        if not graph.spoilt:
+        if not self._failed:
             try:
                 graph.out, graph.replay = self._capture(work)
                 graph.out.copy_(done)
                 return graph.out
             except Exception:
-                graph.spoilt, graph.out = True, None
+                self._failed, graph.out = True, None
                 _log.warning(
-                    "%s is not captured, and runs without a CUDA graph", what, exc_info=True
+                    "%s could not be captured: steps run without CUDA graphs", what, exc_info=True
                 )
         return done
 
@@ -320,11 +328,13 @@ def graph_bytes(
     """Memory that graphs hold, by estimate: the logits, attention's partial results, the rows of
     the largest bucket at 24 hidden sizes each (as `capacity.step_bytes`), and the packed inputs."""
     rows = min(seats, BUCKETS[-1])
+    beside = (64 << 20) + rows * 4096 * 4  # cuBLAS's workspace, fragments; the filters' distances
     partial = PARTIALS * heads * (v_width + 1) * 4
     packed = len(BUCKETS) * 2 * (PARTIALS + rows) * 6 * 4
     return (
         rows * vocab_size * (4 + 4 + itemsize)
         + partial
+        + beside
         + rows * 24 * hidden_size * itemsize
         + packed
     )

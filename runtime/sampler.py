@@ -3,6 +3,7 @@ or by Triton's kernels (`kernels/device.py` says which)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,7 @@ class Sampler:
         """The tokens of a plan with samples. logits [N, V] float32 are left as they are. fixed: the
         seats whose samples must not run beside others."""
         logits = logits.index_select(0, put_ints(plan.sample_from, self.device))
-        broken = logits.sum(dim=-1).isnan()
+        broken = ~(logits.amax(dim=-1) < math.inf)  # NaN, or more than any other
         seats = plan.sample_seats
         self._biases.bias(logits, seats)
         self._penalties.apply(logits, seats)
@@ -101,7 +102,7 @@ class Sampler:
         (`tables`)."""
         from ..kernels import triton_sampling
 
-        broken = logits.sum(dim=-1).isnan()
+        broken = ~(logits.amax(dim=-1) < math.inf)  # NaN, or more than any other
         tokens, near = triton_sampling.masked_sample(
             logits,
             tables=self.tables(),

@@ -134,7 +134,7 @@ def all_banned(constrained: bool, generated: int) -> InvalidRequestError:
 def not_numbers(generated: int) -> EngineError:
     """The error of a sample whose logits are NaN."""
     return EngineError(
-        f"the model's logits are not numbers (NaN), after {generated} tokens",
+        f"the model's logits are not numbers (NaN or infinite), after {generated} tokens",
         where="logits",
         hint='float16 overflows in some models: start the engine with dtype="bfloat16" or '
         '"float32". If they are not finite there either, the weights are damaged',

@@ -21,7 +21,8 @@ def warm_up(model: CausalLM, kv: KVCache, sampler: Sampler, *, max_context: int)
         if keys > max_context:
             continue
         sequences = 2 if shared else 1
-        tables = torch.full((sequences, keys), kv.trash_slot, device=device)
+        # As wide as the real ones: kernels are compiled for what their strides are divisible by.
+        tables = torch.full((sequences, max_context), kv.trash_slot, device=device)
         count = rows * sequences
         batch = ForwardBatch(
             input_ids=torch.zeros(count, dtype=torch.int64, device=device),

@@ -91,6 +91,25 @@ def test_torch_reads_them(
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_small_values_keep_their_weights_in_float16(dtype: torch.dtype) -> None:
+    pytest.importorskip("triton", reason="triton is not installed here")
+    from espalier.kernels import triton_attention
+
+    made = make_case(shapes=[(1, 60)], heads=(4, 2), widths=(8, 8), contiguous=True, seed=1)
+    small, scales = _quantised(Case(made.q, made.k, made.v * 1e-3, made.batch), dtype)
+    tiles = triton_attention.Tiles(split=16, keys=16, few=16, many=16, merged=2)
+    with interpreted():
+        found = triton_attention.paged_attention(
+            small.q.half(), small.k, small.v, small.batch, scale=0.3, scales=scales, tiles=tiles
+        )
+    wanted = paged_attention_reference(
+        small.q, small.k, small.v, small.batch, scale=0.3, scales=scales
+    )
+    largest = float(wanted.abs().max())
+    torch.testing.assert_close(found.float(), wanted, rtol=0, atol=2e-3 * largest)
+
+
 @given(case=_cases, options=_options, dtype=st.sampled_from(DTYPES))
 @settings(max_examples=15)
 def test_triton_reads_them(

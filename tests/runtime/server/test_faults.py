@@ -143,7 +143,8 @@ def test_a_server_with_a_stuck_engine_ends(text_folder: Path, signals: int) -> N
         engine = made.engine
         engine.suspend()
         with ThreadPoolExecutor(10) as pool:
-            asking = [pool.submit(httpx.get, f"{made.url}/metrics", timeout=30) for _ in range(10)]
+            tree = f"{made.url}/cache/tree"
+            asking = [pool.submit(httpx.get, tree, timeout=30) for _ in range(10)]
             time.sleep(0.3)
             made.process.terminate()
             if signals == 2:
