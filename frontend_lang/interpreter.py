@@ -168,7 +168,7 @@ class Interpreter:
         with self._lock:
             if not self._busy:
                 return
-            self._cancelled = reason
+            self._cancelled = self._cancelled or reason  # the first one is why
             awaited, self._awaited = self._awaited, None
         if awaited is None:
             driver().call(stop)
@@ -180,7 +180,7 @@ class Interpreter:
     def stop(self, reason: str, where: Where) -> None:
         """Cancel what runs, and let nothing come after it: who would say more may not know yet."""
         with self._lock:
-            self._cancelled = reason  # also of what is said between here and there
+            self._cancelled = self._cancelled or reason  # also of what is said between here and there
         self.cancel(reason)
 
         def end() -> None:

@@ -205,3 +205,14 @@ def test_an_interrupted_wake_up_does_not_silence_the_loop(monkeypatch: Any) -> N
     ran = threading.Event()
     here.call(ran.set)
     assert ran.wait(10)
+
+
+def test_the_first_who_cancels_is_why() -> None:
+    @esp.function
+    def asks(s: State) -> None:
+        s += "Q" + esp.gen("x")
+        for reason in ("first", "second", "third"):
+            s.cancel(reason)
+
+    error = asks.run(backend=esp.Scripted(esp.Reply("a", delay=20.0))).error()
+    assert "cancelled: first" in str(error)
