@@ -180,7 +180,7 @@ class Interpreter:
     def stop(self, reason: str, where: Where) -> None:
         """Cancel what runs, and let nothing come after it: who would say more may not know yet."""
         with self._lock:
-            self._cancelled = self._cancelled or reason  # also of what is said between here and there
+            self._cancelled = self._cancelled or reason  # of what comes now, too
         self.cancel(reason)
 
         def end() -> None:
