@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import NotSupportedError
-from ..frontend_lang.backends.base import Backend, Call, Scoring, Tokenizer
+from ..frontend_lang.backends.base import Call, Forwarding, Scoring, Tokenizer
 from ..frontend_lang.backends.default import as_backend
-from ..frontend_lang.clock import Clock, clock_of
 from ..types import Chunk, Result
 from .chat_template import ChatTemplate, ModelTemplate
 
@@ -26,7 +25,7 @@ class TokenUsage:
         self.prompt_tokens = self.completion_tokens = 0
 
 
-class BaseBackend:
+class BaseBackend(Forwarding):
     """A backend with SGLang's methods beside ours; it counts the tokens that it is asked for.
 
     Made of an engine or any backend of Espalier's. A backend of one's own is written to
@@ -37,7 +36,7 @@ class BaseBackend:
     support_concate_and_append = False
 
     def __init__(self, backend: Any) -> None:
-        self.backend: Backend = as_backend(backend)
+        super().__init__(as_backend(backend))
         self.token_usage = TokenUsage()
 
     @property
@@ -93,10 +92,6 @@ class BaseBackend:
     def tokenizer(self) -> Tokenizer:
         return self.backend.tokenizer
 
-    @property
-    def clock(self) -> Clock:
-        return clock_of(self.backend)
-
     async def generate(self, call: Call) -> Result:
         return self._count(await self.backend.generate(call))
 
@@ -108,24 +103,6 @@ class BaseBackend:
 
     async def score(self, scoring: Scoring) -> list[Result]:
         return [self._count(result) for result in await self.backend.score(scoring)]
-
-    def pin(self, input_ids: Sequence[int], namespace: str, ttl: float | None) -> int:
-        return self.backend.pin(input_ids, namespace, ttl)
-
-    def unpin(self, pin: int) -> None:
-        self.backend.unpin(pin)
-
-    def release(self, holds: Sequence[int]) -> None:
-        self.backend.release(holds)
-
-    def flush_cache(self) -> int:
-        return self.backend.flush_cache()
-
-    def info(self) -> dict[str, Any]:
-        return self.backend.info()
-
-    def stats(self) -> dict[str, Any]:
-        return self.backend.stats()
 
     def _count(self, result: Result) -> Result:
         for sample in result.samples or [result]:

@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 from ...errors import EngineError, RequestCancelledError
 from ...grammar.spec import GrammarSpec
 from ...types import Chunk, Hold, Result, SamplingParams
+from ..clock import Clock, clock_of
 
 
 class Tokenizer(Protocol):
@@ -145,6 +146,35 @@ class Backend(Protocol):
     def stats(self) -> dict[str, Any]:
         """Counters."""
         ...
+
+
+class Forwarding:
+    """What a backend over another one hands on as it is: all but its calls."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    @property
+    def clock(self) -> Clock:
+        return clock_of(self.backend)
+
+    def pin(self, input_ids: Sequence[int], namespace: str, ttl: float | None) -> int:
+        return self.backend.pin(input_ids, namespace, ttl)
+
+    def unpin(self, pin: int) -> None:
+        self.backend.unpin(pin)
+
+    def release(self, holds: Sequence[int]) -> None:
+        self.backend.release(holds)
+
+    def flush_cache(self) -> int:
+        return self.backend.flush_cache()
+
+    def info(self) -> dict[str, Any]:
+        return self.backend.info()
+
+    def stats(self) -> dict[str, Any]:
+        return self.backend.stats()
 
 
 def check_result(result: Result) -> None:

@@ -11,21 +11,20 @@ from typing import Any
 
 from ...errors import EspalierError, InvalidRequestError, RequestCancelledError
 from ...types import Chunk, Result
-from ..clock import Clock, clock_of
 from .asked import Asked, asked_by, scored_by
-from .base import Call, Scoring, Tokenizer
+from .base import Call, Forwarding, Scoring, Tokenizer
 from .cassette import Line, asks_of, by_of, chat_key, head_of, plain_result, plain_rows
 from .default import as_backend
 
 HIDDEN = "***"
 
 
-class Recording:
+class Recording(Forwarding):
     """A backend that passes all on to another one, and writes it down; what it is for is
     `espalier.testing.record`. asked: what programs sent, in order."""
 
     def __init__(self, path: str | Path, backend: Any, secrets: Sequence[str] = ()) -> None:
-        self.backend = as_backend(backend)
+        super().__init__(as_backend(backend))
         self.path = Path(path)
         self.asked: list[Asked] = []
         self._tokenizer = _Recorded(self)
@@ -76,10 +75,6 @@ class Recording:
     # -- the protocol ------------------------------------------------------------------------------
 
     @property
-    def clock(self) -> Clock:
-        return clock_of(self.backend)
-
-    @property
     def tokenizer(self) -> Tokenizer:
         return self._tokenizer
 
@@ -121,24 +116,6 @@ class Recording:
             raise
         self.write(number, {**line, "gives": plain_rows(scoring, results, self.tokenizer)})
         return results
-
-    def pin(self, input_ids: Sequence[int], namespace: str, ttl: float | None) -> int:
-        return self.backend.pin(input_ids, namespace, ttl)
-
-    def unpin(self, pin: int) -> None:
-        self.backend.unpin(pin)
-
-    def release(self, holds: Sequence[int]) -> None:
-        self.backend.release(holds)
-
-    def flush_cache(self) -> int:
-        return self.backend.flush_cache()
-
-    def info(self) -> dict[str, Any]:
-        return self.backend.info()
-
-    def stats(self) -> dict[str, Any]:
-        return self.backend.stats()
 
     def _begin(self, asked: Asked, unconditional: bool = False) -> tuple[int, Line]:
         self.asked.append(asked)
