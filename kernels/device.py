@@ -15,6 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..errors import NotSupportedError
+from .switches import switch
+
 ASK = "ESPALIER_TRITON"
 """Set to 1, the variable of the environment that takes Triton's kernels; without it torch's
 operators run, until the kernels have been checked on a GPU (docs/GPU.md)."""
@@ -22,15 +25,23 @@ operators run, until the kernels have been checked on a GPU (docs/GPU.md)."""
 
 def uses_triton(tensor: Tensor) -> bool:
     """Whether operators on `tensor` run as Triton kernels: on a CUDA device, if the environment
-    asks for them. Under TRITON_INTERPRET=1 never: kernels are tested so, and nothing is fast."""
+    asks for them. Under TRITON_INTERPRET=1 never: kernels are tested so, and nothing is fast.
+    Raises InvalidRequestError for an environment that says neither yes nor no, NotSupportedError
+    where there is no triton."""
     return tensor.is_cuda and _triton_compiles()
 
 
 @cache
 def _triton_compiles() -> bool:
-    if os.environ.get(ASK) != "1" or os.environ.get("TRITON_INTERPRET") == "1":
+    if not switch(ASK) or os.environ.get("TRITON_INTERPRET") == "1":
         return False
-    return importlib.util.find_spec("triton") is not None
+    if importlib.util.find_spec("triton") is None:
+        raise NotSupportedError(
+            "Triton's kernels need triton, which is not installed here",
+            where=f"the environment's {ASK}",
+            hint=f"Install triton, or leave {ASK} unset.",
+        )
+    return True
 
 
 def power_of_2(count: int) -> int:

@@ -156,9 +156,10 @@ INLINE float greatest(const float *x, int64_t count, float most) {
 
 INLINE float rounded(float x) { return wide(narrow(x)); }
 
-/* e^x within 2 units in the last place; below -87 it stays e^-87, which is nothing beside 1. */
+/* e^x within 2 units in the last place; below -86 it stays e^-86, which is nothing beside 1. The
+   greatest have an exponent that a float's bits have not: half of it is what is put together. */
 INLINE float exponential(float x) {
-    x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
+    x = x < -86.0f ? -86.0f : x > 89.0f ? 89.0f : x;
     float n = rintf(x * 1.44269504f);
     float r = x - n * 0.693359375f + n * 2.12194440e-4f;
     float y = 1.0f / 5040;
@@ -169,10 +170,10 @@ INLINE float exponential(float x) {
     y = y * r + 0.5f;
     y = y * r + 1.0f;
     y = y * r + 1.0f;
-    int32_t bits = ((int32_t)n + 127) << 23;
-    float power;
-    memcpy(&power, &bits, 4);
-    return y * power;
+    int32_t bits = ((int32_t)n + 126) << 23;
+    float half;
+    memcpy(&half, &bits, 4);
+    return 2.0f * y * half;
 }
 
 /* 2^x, x <= 126, within 2 units in the last place; below -126 it stays 2^-126, which is nothing

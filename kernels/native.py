@@ -26,6 +26,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .switches import switch
+
 ASK = "ESPALIER_NATIVE"
 """Set to 0, the variable of the environment that leaves all to torch."""
 
@@ -73,8 +75,9 @@ def operators(x: Tensor, work: int, *, threads: int = 1) -> Any | None:
 
 @cache
 def library(dtype: torch.dtype) -> Any | None:
-    """native.c compiled for `dtype` and loaded, or None. A compiler that fails is warned of."""
-    if dtype not in _DEFINES or os.environ.get(ASK) == "0" or not hasattr(os, "getuid"):
+    """native.c compiled for `dtype` and loaded, or None. A compiler that fails is warned of. Raises
+    InvalidRequestError for an environment that says neither yes nor no."""
+    if dtype not in _DEFINES or switch(ASK) is False or not hasattr(os, "getuid"):
         return None
     try:
         compiler = shlex.split(os.environ.get("CC", "")) or _found()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, cast
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from ..errors import ModelLoadError, NotSupportedError
+from ..kernels.switches import switch
 from ..types import Chunk
 from .capacity import choose_context, choose_slots, scored_rows, step_bytes
 from .core import EngineCore
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 _NULL_CAPACITY = 1 << 20
 OVERLAP = "ESPALIER_OVERLAP"
 """An environment variable: 1 makes overlap the default on a CPU too, where nothing is gained but
-that results come as late as a GPU's. `make test-delayed` sets it."""
+that results come as late as a GPU's (`make test-delayed` sets it); 0 nowhere."""
+SWITCHES = "ESPALIER_NATIVE", "ESPALIER_TRITON", OVERLAP
+"""Read where they matter, and looked at in every start."""
 
 
 class Built(msgspec.Struct):
@@ -47,6 +49,8 @@ class Built(msgspec.Struct):
 def build(options: EngineOptions, emit: Callable[[Chunk], None], grammars: GrammarService) -> Built:
     """Start an engine core. Raises ModelLoadError, InvalidRequestError, OutOfSlotsError."""
     options.check()
+    for name in SWITCHES:
+        switch(name)
     if options.model == "null":
         return _build_null(options, emit, grammars)
     import torch
@@ -187,7 +191,7 @@ def graph_options(options: EngineOptions, device: torch.device) -> GraphOptions 
     if not uses_triton(torch.empty(0, device=device)):
         raise NotSupportedError(
             "CUDA graphs hold Triton's kernels",
-            got=f"{ASK} unset, or no triton",
+            got=f"{ASK} unset",
             where="cuda_graphs",
             hint=f"Set {ASK}=1 in the engine's environment.",
         )
@@ -267,7 +271,8 @@ def _assemble(
 
 def overlaps(on_gpu: bool) -> bool:
     """Whether a step is launched before the one before it is read, where nobody says."""
-    return on_gpu or os.environ.get(OVERLAP) == "1"
+    asked = switch(OVERLAP)
+    return on_gpu if asked is None else asked
 
 
 def _fixed_rows(device: str) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from espalier.errors import InvalidRequestError, NotSupportedError
 from espalier.kernels import device
 
 ON_CUDA: Any = SimpleNamespace(is_cuda=True)
@@ -40,3 +41,20 @@ def test_never_under_its_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ESPALIER_TRITON", "1")
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     assert not device.uses_triton(ON_CUDA)
+
+
+def test_what_cannot_be_honoured_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given in ("true", "2", " 1"):
+        monkeypatch.setenv("ESPALIER_TRITON", given)
+        with pytest.raises(InvalidRequestError, match=r"1 or 0.*ESPALIER_TRITON"):
+            device.uses_triton(ON_CUDA)
+    monkeypatch.setenv("ESPALIER_TRITON", "1")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(NotSupportedError, match="not installed"):
+        device.uses_triton(ON_CUDA)
+
+
+def test_nothing_is_as_good_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given in ("", "0"):
+        monkeypatch.setenv("ESPALIER_TRITON", given)
+        assert not device.uses_triton(ON_CUDA)

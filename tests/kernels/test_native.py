@@ -17,6 +17,7 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
+from espalier.errors import InvalidRequestError
 from espalier.kernels import native, native_attention
 from espalier.kernels.activation import gelu_mul, gelu_mul_reference, silu_mul, silu_mul_reference
 from espalier.kernels.attention import paged_attention, paged_attention_reference
@@ -322,6 +323,15 @@ def test_compiled_once_for_all_processes(fresh: Path, monkeypatch: pytest.Monkey
 def test_left_to_torch_where_asked(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(native.ASK, "0")
     assert native.library(torch.float32) is None
+    assert not list(fresh.iterdir())
+
+
+def test_what_says_neither_yes_nor_no_is_refused(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(native.ASK, "off")
+    with pytest.raises(InvalidRequestError, match=r"1 or 0.*'off'.*ESPALIER_NATIVE"):
+        native.library(torch.float32)
     assert not list(fresh.iterdir())
 
 

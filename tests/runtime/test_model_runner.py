@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from espalier.runtime.build import OVERLAP
+from espalier.errors import InvalidRequestError
+from espalier.runtime.build import OVERLAP, SWITCHES, overlaps
 from espalier.runtime.client import InlineLink
 from espalier.runtime.engine import Engine
 from espalier.runtime.model_runner import DelayedRunner, Masks, NullRunner
@@ -34,6 +35,23 @@ def test_the_environment_makes_late_results_the_default(
             assert isinstance(engine.link, InlineLink)
             late = isinstance(engine.link.core._runner, DelayedRunner)
             assert late == (value == "1" if asked is None else asked)
+
+
+def test_the_environment_turns_overlap_off_on_a_gpu_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value, late in (("", (False, True)), ("1", (True, True)), ("0", (False, False))):
+        monkeypatch.setenv(OVERLAP, value)
+        assert (overlaps(on_gpu=False), overlaps(on_gpu=True)) == late
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_an_environment_that_says_neither_yes_nor_no_starts_nothing(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where this engine would not have read it."""
+    monkeypatch.setenv(name, "yes")
+    for inline in (True, False):
+        with pytest.raises(InvalidRequestError, match=f"1 or 0.*'yes'.*{name}"):
+            Engine("null", inline=inline)
 
 
 def test_what_is_let_go_of_with_a_step_under_way_comes_back_at_once() -> None:
