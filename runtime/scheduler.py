@@ -219,9 +219,9 @@ class Scheduler:
     def _rematch(self, step: Step, seq: Sequence) -> None:
         """Others may have computed what this sequence was about to."""
         assert seq.node is not None
-        stop = seq.pos
+        stop = begin = max(seq.pos, seq.tree_len)  # what is scored may lie behind what is cached
         while True:  # mostly they have not: look at little first
-            stop = min(seq.prefill_end, stop + max(_GLANCE, stop - seq.pos))
+            stop = min(seq.prefill_end, stop + max(_GLANCE, stop - begin))
             match = self.cache.match(seq.key(stop), seq.namespace, after=seq.node)
             if match.length < stop or stop == seq.prefill_end:
                 break

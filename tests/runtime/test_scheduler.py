@@ -332,6 +332,20 @@ def test_a_step_scores_a_bounded_number_of_rows(overlap: bool) -> None:
     assert max(rows for _, rows in seen) > 30
 
 
+@pytest.mark.parametrize("overlap", [False, True])
+def test_who_scores_finds_what_others_computed_far_ahead(overlap: bool) -> None:
+    """More than a step and a glance lies between what is scored and what is cached."""
+    harness = Harness(capacity=8192, step_tokens=700, scored_rows=64, overlap=overlap)
+    prompt = [number * number % 5 for number in range(1_500)]
+    scored_one = harness.submit(prompt, 2, score_from=1)
+    for number in range(3):
+        harness.submit([*prompt, number], 2)
+    harness.run(check=False)
+    harness.core.check_invariants()
+    harness.check_results()
+    assert len(harness.results[scored_one].prompt_logprobs or []) == 1_499
+
+
 def test_a_table_change_is_told_even_if_no_row_can_run() -> None:
     """A sequence adopts what another computed, and then cannot grow: the step has no rows, but the
     change of its table must reach the runner, and its failure must reach the sequence."""
