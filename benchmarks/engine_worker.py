@@ -51,9 +51,9 @@ class Espalier:
         builder, exchange = self._engine._builder, self._engine._exchange
         given = [list(prompt) for prompt in prompts]
         # One reader of all streams: several would each make a step before the others looked.
-        groups = builder.groups(given, self._params(count), None, 0, "", None, stream=True)
-        found: dict[int, list[float]] = {request.id: [] for [request] in groups}
-        for chunk in exchange.chunks(groups):
+        requests = builder.requests(given, self._params(count), None, 0, "", None, stream=True)
+        found: dict[int, list[float]] = {request.id: [] for request in requests}
+        for chunk in exchange.chunks(requests):
             found[chunk.request_id] += [clock()] * len(chunk.token_ids)
         return list(found.values())
 

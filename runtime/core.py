@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..errors import (
     DeadlineError,
     EngineError,
@@ -21,7 +23,7 @@ from ..errors import (
     InvariantError,
     NotSupportedError,
 )
-from ..types import Chunk, FinishReason, Result, TokenLogprob
+from ..types import Chunk, FinishReason, TokenLogprob
 from .deadlines import Deadlines
 from .drafts import Drafts
 from .grammars import Grammars
@@ -40,6 +42,7 @@ from .validation import Limits, all_banned, check_request, not_numbers
 
 if TYPE_CHECKING:
     from ..grammar.compiler import CompiledGrammar, GrammarCompiler
+    from ..grammar.search import Search
     from .grammar_service import GrammarService
     from .tokenizer import Tokenizer
 
@@ -99,29 +102,34 @@ class EngineCore:
     # -- requests ----------------------------------------------------------------------------------
 
     def submit(self, request: Request) -> None:
-        """Take a request. A bad one gets an error result, never an exception."""
-        now = self.clock()
+        """Take a request: its samples, which share its prompt. A bad one gets an error result for
+        each, never an exception."""
+        limit, params = self._limits.max_context, request.params
         try:
             check_request(request, self._limits)
-            searches = self._searches.of(request.params.stop_regex)
+            searches = self._searches.of(params.stop_regex)
         except EspalierError as error:
-            self._refuse(request, error)
+            for chunk in request.refused(error):
+                self._emit(chunk)
             return
-        params = request.params
-        limit = self._limits.max_context
-        if params.max_tokens is not None:
-            limit = min(limit, len(request.prompt) + params.max_tokens)
-        seq = Sequence(
-            request,
-            max_length=limit if request.generate else len(request.prompt),
-            stop_ids=end_ids(params, self._tokenizer, self._eos, self._limits.vocab_size),
-            submitted=now,
-        )
+        prompt = np.array(request.prompt, dtype=np.int64)
+        if not request.generate:
+            limit = len(prompt)
+        elif params.max_tokens is not None:
+            limit = min(limit, len(prompt) + params.max_tokens)
+        stops = end_ids(params, self._tokenizer, self._eos, self._limits.vocab_size)
+        now = self.clock()
+        for sample in request.samples():
+            seq = Sequence(sample, prompt, max_length=limit, stop_ids=stops, submitted=now)
+            self._add(seq, searches)
+
+    def _add(self, seq: Sequence, searches: tuple[Search, ...]) -> None:
+        request = seq.request
         progress = Progress(seq, self._tokenizer, searches)
-        self._live[request.id] = progress
+        self._live[seq.id] = progress
         self.scheduler.counters.prompt_tokens += seq.prompt_len
         if request.deadline is not None:
-            self._deadlines.add(request.id, now + request.deadline)
+            self._deadlines.add(seq.id, seq.submitted + request.deadline)
         try:
             if request.grammar is None:
                 self.scheduler.add(seq)
@@ -131,18 +139,6 @@ class EngineCore:
                 self._constrain(progress, compiled)
         except EspalierError as error:
             self._finish(progress, "error", error)
-
-    def _refuse(self, request: Request, error: EspalierError) -> None:
-        """It never was a sequence: its prompt may not even be one."""
-        result = Result(
-            request_id=request.id,
-            index=request.index,
-            prompt_tokens=len(request.prompt),
-            finish_reason="error",
-            seed=request.seed,
-            error=error,
-        )
-        self._emit(Chunk(request_id=request.id, index=request.index, result=result))
 
     def cancel(self, request_id: int) -> None:
         """Stop a request; it gets its result so far. Unknown ids are those already finished."""
@@ -383,8 +379,7 @@ class EngineCore:
         self.scheduler.finish(seq)
         self.pins.ended(seq, reason)
         self.pace.ended(progress)
-        result = progress.result(reason, self.clock(), error)
-        self._emit(progress.chunk(result))
+        self._emit(progress.chunk(progress.result(reason, self.clock(), error)))
 
     def check_invariants(self) -> None:
         """C1: every live request is compiling, waiting or running, and nobody else is."""

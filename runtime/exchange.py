@@ -16,7 +16,6 @@ from .inbox import Inbox, Switchboard
 from .options import EngineOptions
 from .request import Request
 
-Groups = list[list[Request]]
 _BEGUN = Chunk(request_id=0)
 
 
@@ -32,9 +31,8 @@ class Exchange:
         else:
             self.link = ProcessLink(options, self.switchboard.deliver, self.switchboard.fail)
 
-    def run(self, groups: Groups) -> list[Result]:
-        """The requests' results, in order."""
-        requests = _flat(groups)
+    def run(self, requests: list[Request]) -> list[Result]:
+        """The results of their samples, in order."""
         inbox = self._open(requests, on_loop=False)
         try:
             self.link.submit(requests)
@@ -44,9 +42,8 @@ class Exchange:
             self._leave(inbox)
         return inbox.results()
 
-    async def arun(self, groups: Groups) -> list[Result]:
+    async def arun(self, requests: list[Request]) -> list[Result]:
         """`run` for asyncio; cancelling the task cancels the requests."""
-        requests = _flat(groups)
         inbox = self._open(requests, on_loop=True)
         try:
             self.link.submit(requests)
@@ -56,15 +53,14 @@ class Exchange:
             self._leave(inbox)
         return inbox.results()
 
-    def chunks(self, groups: Groups) -> Iterator[Chunk]:
+    def chunks(self, requests: list[Request]) -> Iterator[Chunk]:
         """The results in pieces; a failed one raises. Closing the iterator cancels the requests."""
-        chunks = self._chunks(_flat(groups))
+        chunks = self._chunks(requests)
         next(chunks)  # a generator that has begun is closed when it is dropped, and then cancels
         return chunks
 
-    async def achunks(self, groups: Groups) -> AsyncGenerator[Chunk, None]:
+    async def achunks(self, requests: list[Request]) -> AsyncGenerator[Chunk, None]:
         """`chunks` for asyncio."""
-        requests = _flat(groups)
         inbox = self._open(requests, on_loop=True)
         try:
             self.link.submit(requests)
@@ -98,7 +94,7 @@ class Exchange:
 
     def _open(self, requests: list[Request], *, on_loop: bool) -> Inbox:
         """Where their results will arrive. `_leave` it, whatever comes: it cancels what goes on."""
-        inbox = self.switchboard.open([request.id for request in requests])
+        inbox = self.switchboard.open([number for request in requests for number in request.ids])
         inbox.listen(on_loop=on_loop)
         return inbox
 
@@ -130,10 +126,6 @@ class Exchange:
                     yield chunk
         finally:
             self._leave(inbox)
-
-
-def _flat(groups: Groups) -> list[Request]:
-    return [request for group in groups for request in group]
 
 
 def _raise_failed(chunk: Chunk) -> None:

@@ -6,12 +6,13 @@ A frame is four bytes of big-endian length and a msgpack map with a `type` tag.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from ..errors import EspalierError, InvalidRequestError, from_wire
-from ..types import Chunk, Result
+from ..types import Chunk, SamplingParams
 from .request import Request
 
 
@@ -52,6 +53,7 @@ class _Sender(msgspec.Struct):
 
     id: int
     index: int = 0
+    further: list[int] = []
 
 
 class _Caller(msgspec.Struct, tag="Call"):
@@ -179,7 +181,7 @@ def salvage(body: bytes) -> list[Request | Chunk | Reply]:
     """
     outline = _outline.decode(body)
     if isinstance(outline, _Requests):
-        return [_read_request(raw) for raw in outline.requests]
+        return [item for raw in outline.requests for item in _read_request(raw)]
     if isinstance(outline, _Caller):
         try:
             to_engine(body)
@@ -188,19 +190,21 @@ def salvage(body: bytes) -> list[Request | Chunk | Reply]:
     return []
 
 
-def _read_request(raw: msgspec.Raw) -> Request | Chunk:
+def _read_request(raw: msgspec.Raw) -> Iterator[Request | Chunk]:
     try:
         request: Request = _request.decode(raw)
-        return request
+        yield request
     except msgspec.MsgspecError as error:
         sender = _sender.decode(raw)
-        result = Result(
-            request_id=sender.id,
+        unread = Request(
+            id=sender.id,
             index=sender.index,
-            finish_reason="error",
-            error=_unreadable("request", error),
+            further=sender.further,
+            prompt=[],
+            params=SamplingParams(),
+            seed=0,
         )
-        return Chunk(request_id=sender.id, index=sender.index, result=result)
+        yield from unread.refused(_unreadable("request", error))
 
 
 def _unreadable(what: str, error: msgspec.MsgspecError) -> InvalidRequestError:

@@ -39,9 +39,10 @@ _NO_SLOTS: Ints = np.empty(0, dtype=np.int64)
 class Sequence:
     """See the module's docstring. Times are of the scheduler's clock, in seconds.
 
-    max_length: tokens (prompt and generated) it may have. stop_ids: token ids that end it.
-    accounted: prompt tokens already counted as cached, computed or shared. spoiled: its KV is no
-    numbers (NaN), and not to be kept.
+    prompt: the request's as an array, which its samples share until they generate. max_length:
+    tokens (prompt and generated) it may have. stop_ids: token ids that end it. accounted: prompt
+    tokens already counted as cached, computed or shared. spoiled: its KV is no numbers (NaN), and
+    not to be kept.
     """
 
     __slots__ = (
@@ -95,6 +96,7 @@ class Sequence:
     def __init__(
         self,
         request: Request,
+        prompt: Ints | None = None,
         *,
         max_length: int,
         stop_ids: frozenset[int] = frozenset(),
@@ -112,10 +114,10 @@ class Sequence:
         self.constrained = request.grammar is not None
         self.stop_ids = stop_ids
         self.max_length = max_length
-        self.prompt_len = self.prefill_end = len(request.prompt)
-        spare = min(max(0, max_length - self.prompt_len), 256)
-        self.ids: Ints = np.empty(self.prompt_len + spare, dtype=np.int64)
-        self.ids[: self.prompt_len] = request.prompt
+        if prompt is None:
+            prompt = np.array(request.prompt, dtype=np.int64)
+        self.ids: Ints = prompt  # full, so that `append` writes to a copy
+        self.prompt_len = self.prefill_end = len(prompt)
         self.known = self.length = self.prompt_len
         self.state: State = "compiling"
         self.retracted = self.spoiled = False

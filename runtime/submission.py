@@ -37,8 +37,8 @@ class RequestBuilder:
         deadline: float | None,
         *,
         holds: Sequence[Hold] = (),
-    ) -> list[list[Request]]:
-        """The group of a stream: its samples, each a stream. Raises InvalidRequestError unless
+    ) -> list[Request]:
+        """The request of a stream, whose samples are streams. Raises InvalidRequestError unless
         there is one prompt."""
         if len(prompts) != 1:
             raise InvalidRequestError(
@@ -47,11 +47,11 @@ class RequestBuilder:
                 where="prompt",
                 hint="Start one stream per prompt, or use generate",
             )
-        return self.groups(
+        return self.requests(
             prompts, params, grammar, priority, namespace, deadline, stream=True, holds=holds
         )
 
-    def groups(
+    def requests(
         self,
         prompts: Prompts,
         sampling_params: Params | Sequence[Params],
@@ -62,17 +62,17 @@ class RequestBuilder:
         *,
         stream: bool = False,
         holds: Sequence[Hold] = (),
-    ) -> list[list[Request]]:
-        """One group per prompt; parameters and grammars are one for all, or a list."""
+    ) -> list[Request]:
+        """One per prompt; parameters and grammars are one for all, or a list."""
         count = len(prompts)
         params = [sampling(p) for p in per_prompt("sampling_params", sampling_params, count)]
         grammars = per_prompt("grammar", grammar, count)
         return [
-            self.group(ids, chosen, spec, priority, namespace, deadline, stream, holds)
+            self.request(ids, chosen, spec, priority, namespace, deadline, stream, holds)
             for ids, chosen, spec in zip(prompts, params, grammars, strict=True)
         ]
 
-    def group(
+    def request(
         self,
         prompt: list[int],
         params: SamplingParams,
@@ -82,8 +82,8 @@ class RequestBuilder:
         deadline: float | None,
         stream: bool,
         holds: Sequence[Hold] = (),
-    ) -> list[Request]:
-        """The `n` requests of one prompt; they differ in `index` alone.
+    ) -> Request:
+        """The `n` samples of one prompt.
 
         Raises for what the wire to the engine's process would not carry.
         """
@@ -91,23 +91,20 @@ class RequestBuilder:
         _check_holds(holds)
         seed = self._rng.getrandbits(_SEED_BITS) if params.seed is None else params.seed
         scored = params.prompt_logprobs is not None and len(prompt) > 1
-        return [
-            Request(
-                id=next(self._ids),
-                prompt=prompt,
-                params=params,
-                seed=seed,
-                index=index,
-                grammar=grammar,
-                namespace=namespace,
-                priority=priority,
-                deadline=None if deadline is None else float(deadline),
-                score_from=1 if scored and index == 0 else None,  # one tells for all samples
-                stream=stream,
-                holds=[*holds] if index == 0 else [],
-            )
-            for index in range(params.n)
-        ]
+        return Request(
+            id=next(self._ids),
+            further=[next(self._ids) for _ in range(params.n - 1)],
+            prompt=prompt,
+            params=params,
+            seed=seed,
+            grammar=grammar,
+            namespace=namespace,
+            priority=priority,
+            deadline=None if deadline is None else float(deadline),
+            score_from=1 if scored else None,
+            stream=stream,
+            holds=[*holds],
+        )
 
     def scores(
         self,
@@ -119,7 +116,7 @@ class RequestBuilder:
         holds: Sequence[Hold] = (),
         *,
         deterministic: bool = False,
-    ) -> list[list[Request]]:
+    ) -> list[Request]:
         """One request per prompt, that only scores `input_ids[i][start[i]:]`."""
         prompts = [token_ids(ids, f"input_ids[{i}]") for i, ids in enumerate(input_ids)]
         starts = token_ids(start, "start")
@@ -132,17 +129,15 @@ class RequestBuilder:
                 where="start",
             )
         return [
-            [
-                self._read_only(
-                    ids,
-                    namespace,
-                    priority,
-                    deadline,
-                    deterministic,
-                    score_from=at,
-                    holds=[*holds] if number == 0 else [],
-                )
-            ]
+            self._read_only(
+                ids,
+                namespace,
+                priority,
+                deadline,
+                deterministic,
+                score_from=at,
+                holds=[*holds] if number == 0 else [],
+            )
             for number, (ids, at) in enumerate(zip(prompts, starts, strict=True))
         ]
 
@@ -176,12 +171,12 @@ class RequestBuilder:
         namespace: str,
         deadline: float | None,
         deterministic: bool = False,
-    ) -> list[list[Request]]:
+    ) -> list[Request]:
         """One request per prompt, that only tells what the model makes of it."""
         pooling = checked_pooling(pooling)
         _check(None, priority, namespace, deadline)
         return [
-            [self._read_only(prompt, namespace, priority, deadline, deterministic, pooling=pooling)]
+            self._read_only(prompt, namespace, priority, deadline, deterministic, pooling=pooling)
             for prompt in prompts
         ]
 
@@ -223,20 +218,20 @@ def _is_int32(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and -(2**31) <= value < 2**31
 
 
-def tell_numbers(numbers: list[int] | None, groups: list[list[Request]]) -> None:
-    """Put the ids of the requests into the caller's list, if there is one."""
+def tell_numbers(numbers: list[int] | None, requests: list[Request]) -> None:
+    """Put the ids of the samples into the caller's list, if there is one."""
     if numbers is not None:
-        numbers += [request.id for group in groups for request in group]
+        numbers += [number for request in requests for number in request.ids]
 
 
-def gather(results: list[Result], groups: list[list[Request]], on_error: OnError) -> list[Result]:
-    """One result per group, with its samples; raises the first error if asked to."""
+def gather(results: list[Result], requests: list[Request], on_error: OnError) -> list[Result]:
+    """One result per request, with its samples; raises the first error if asked to."""
     flat = iter(results)
     gathered = []
-    for group in groups:
-        samples = [next(flat) for _ in group]
+    for request in requests:
+        samples = [next(flat) for _ in request.ids]
         first = samples[0]
-        if group[0].params.prompt_logprobs is not None and first.error is None:
+        if request.params.prompt_logprobs is not None and first.error is None:
             told = [None, *(first.prompt_logprobs or [])]
             for sample in samples:
                 sample.prompt_logprobs = told

@@ -149,7 +149,7 @@ def test_scores_wait_their_turn(engine: Engine) -> None:
     for name, given in (("priority", {"priority": 1.5}), ("deadline", {"deadline": "soon"})):
         with pytest.raises(InvalidRequestError, match=name):
             engine.score([[3, 4]], [1], **given)  # type: ignore[arg-type]
-    [request] = engine._builder.scores([[3, 4]], [1], "", 7, 2)[0]
+    [request] = engine._builder.scores([[3, 4]], [1], "", 7, 2)
     assert (request.priority, request.deadline) == (7, 2.0)
 
 

@@ -132,6 +132,10 @@ def test_what_cannot_be_read_is_answered() -> None:
     assert isinstance(answer.result.error, InvalidRequestError)
     assert "$.grammar.format" in str(answer.result.error)
 
+    bad["further"] = [9, 11]
+    answers = salvage(_body({"type": "Submit", "requests": [bad]}))
+    assert [(one.request_id, one.index) for one in answers] == [(8, 2), (9, 3), (11, 4)]  # type: ignore[union-attr]
+
     [reply] = salvage(_body({"type": "Call", "id": 5, "name": "pin", "args": 3}))
     assert isinstance(reply, Reply)
     assert reply.id == 5
