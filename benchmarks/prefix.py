@@ -156,8 +156,8 @@ def bounded(asked: Asked, capacity: str) -> Iterator[tuple[str, Workload, list[P
     for name, workload in asked.workloads(vocabulary(asked.model)):
         prompts = [prompt for wave in workload for prompt in wave]
         share = int(SHARES[capacity] * belady.distinct(prompts))
-        slots = max(share, max(map(len, prompts)) + asked.page)
-        yield name, workload, prompts, slots - slots % asked.page
+        slots = max(share, *map(len, prompts))
+        yield name, workload, prompts, -(-slots // asked.page) * asked.page
 
 
 def vocabulary(model: str) -> int:

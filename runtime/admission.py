@@ -56,7 +56,9 @@ class Admission:
         scheduler = self._scheduler
         cache, page = scheduler.cache, scheduler.config.page_size
         match, cached = None, 0
-        need = seq.known + page
+        # The page its next token may need; none where this is its last one.
+        ahead = min(page, max(0, seq.last_input - seq.known) + page - 1)
+        need = seq.known + ahead
         if scheduler.config.use_cache:
             cached = scheduler.waiting.depth(seq)
             if not self.fits(need - cached, seq):
@@ -69,7 +71,7 @@ class Admission:
             cache.lock(
                 match.node, seq.asked
             )  # before anything is evicted, which it might be itself
-            short = seq.known - cached + page - scheduler.allocator.available
+            short = seq.known - cached + ahead - scheduler.allocator.available
             # A step's first comes at any price.
             if self._newcomers and short > 0 and cache.evict(short, spare=True) < short:
                 cache.unlock(match.node)

@@ -74,7 +74,7 @@ def _build_null(
     info = EngineInfo(
         model="null",
         vocab_size=vocab,
-        max_context=choose_context(options.context_length, capacity, capacity),
+        max_context=choose_context(options.context_length, capacity + 1, capacity),
         capacity=capacity,
         page_size=options.page_size,
         device="none",

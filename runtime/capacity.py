@@ -67,23 +67,24 @@ def choose_slots(
 
 
 def choose_context(asked: int | None, longest: int, slots: int) -> int:
-    """Tokens that one sequence may have: of the model's `longest` what the slots hold, or what was
-    `asked` for (context_length). Raises InvalidRequestError where that cannot be."""
+    """Tokens that one sequence may have: of the model's `longest` what the slots hold and one more,
+    as the last token needs no KV, or what was `asked` for (context_length). Raises
+    InvalidRequestError where that cannot be."""
     if asked is None:
-        return min(longest, slots)
+        return min(longest, slots + 1)
     if asked > longest:
         raise InvalidRequestError(
             expected=f"at most {longest} tokens, the model's context",
             got=str(asked),
             where="context_length",
         )
-    if asked > slots:
+    if asked > slots + 1:
         raise InvalidRequestError(
-            f"a sequence of {asked} tokens needs as many slots",
-            expected=f"at most {slots}, which is max_total_tokens",
+            f"a sequence of {asked} tokens needs {asked - 1} slots",
+            expected=f"at most {slots + 1}, as max_total_tokens is {slots}",
             got=str(asked),
             where="context_length",
-            hint=f"Start the engine with max_total_tokens of {asked} or more, if memory allows it",
+            hint=f"Start the engine with max_total_tokens of {asked - 1} or more, if memory allows",
         )
     return asked
 

@@ -79,7 +79,7 @@ class EngineCore:
         self._grammars: Grammars[Progress] = Grammars(compiler, grammars)
         self._limits = Limits(
             vocab_size,
-            min(max_context, scheduler.config.capacity),
+            min(max_context, scheduler.config.capacity + 1),  # the last token needs no slot
             has_tokenizer=tokenizer is not None,
             mixed_rows=mixed_rows,
         )

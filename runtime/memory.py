@@ -51,7 +51,7 @@ class Room:
 
     def _ahead(self, seq: Sequence, doubled: int) -> int:
         headroom = self._headroom if not doubled else max(1, self._headroom) << min(doubled, 40)
-        return min(seq.max_length - seq.length, headroom)
+        return min(max(0, seq.last_input - seq.length), headroom)
 
 
 def progress(seq: Sequence) -> int:

@@ -79,14 +79,13 @@ class Scheduler:
 
     def add(self, seq: Sequence) -> None:
         """Queue a sequence. Raises OutOfSlotsError when it could not run even alone."""
-        need = seq.prompt_len + seq.request.generate
-        if need > self.config.capacity:
+        if seq.prompt_len > self.config.capacity:
             raise OutOfSlotsError(
                 "the prompt does not fit the KV cache",
-                expected=f"at most {self.config.capacity - seq.request.generate} tokens",
+                expected=f"at most {self.config.capacity} tokens",
                 got=str(seq.prompt_len),
                 where="prompt",
-                hint=f"Start the engine with max_total_tokens={need} or more",
+                hint=f"Start the engine with max_total_tokens={seq.prompt_len} or more",
             )
         seq.state = "waiting"
         self.waiting.add(seq)

@@ -50,10 +50,10 @@ def test_no_room_at_all() -> None:
 
 
 def test_a_context_is_the_models_or_what_was_asked_for() -> None:
-    assert capacity.choose_context(None, 512, 100) == 100
+    assert capacity.choose_context(None, 512, 100) == 101  # the last token needs no slot
     assert capacity.choose_context(None, 512, 1000) == 512
     assert capacity.choose_context(64, 512, 100) == 64
-    for asked, says in ((513, "at most 512 tokens"), (101, "max_total_tokens of 101")):
+    for asked, says in ((513, "at most 512 tokens"), (102, "max_total_tokens of 101")):
         with pytest.raises(InvalidRequestError, match=says) as caught:
             capacity.choose_context(asked, 512, 100)
         assert caught.value.where == "context_length"
@@ -116,3 +116,23 @@ def test_a_device_that_is_not_there_is_named(name: str, monkeypatch: pytest.Monk
         "cuda",
         "cuda:1",
     ]
+
+
+@pytest.mark.parametrize("page", [1, 16])
+@pytest.mark.parametrize("drafts", [False, True])
+def test_a_prompt_may_fill_the_cache(page: int, drafts: bool) -> None:
+    """The token that a step samples last is never computed, and takes no slot."""
+    with Engine("null", inline=True, max_total_tokens=48, page_size=page, drafts=drafts) as engine:
+        for _ in range(2):
+            [whole] = engine.generate(
+                input_ids=[[*range(3, 51)]], sampling_params={"max_tokens": 9}
+            )
+            assert (whole.generated_tokens, whole.finish_reason) == (1, "length")
+            [most] = engine.generate(
+                input_ids=[[*range(60, 90)]], sampling_params={"ignore_eos": True}
+            )
+            assert most.generated_tokens == 48 + 1 - 30
+        engine.check_invariants()
+        with pytest.raises(InvalidRequestError, match="at most 48 tokens"):
+            engine.generate(input_ids=[[3] * 49])
+        assert engine.stats()["retractions"] == 0

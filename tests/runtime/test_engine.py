@@ -160,7 +160,7 @@ def test_a_score_that_comes_too_late(engine: Engine) -> None:
 
 def test_what_it_is(engine: Engine) -> None:
     assert engine.info.model == "null"
-    assert engine.max_context == engine.info.capacity
+    assert engine.max_context == engine.info.capacity + 1
     assert engine.info.vocab_size == engine.tokenizer.vocab_size
 
 

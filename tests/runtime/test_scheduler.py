@@ -242,8 +242,8 @@ def test_retracted_twins_count_their_prompt_once() -> None:
 def test_a_prompt_longer_than_the_pool_is_refused() -> None:
     scheduler = Scheduler(SchedulerConfig(capacity=8))
     with pytest.raises(OutOfSlotsError, match="max_total_tokens=9"):
-        scheduler.add(_sequence(1, [1] * 8))
-    scheduler.add(_sequence(2, [1] * 7))
+        scheduler.add(_sequence(1, [1] * 9))
+    scheduler.add(_sequence(2, [1] * 8))
     scheduler.add(_sequence(3, [1] * 8, score_from=4, generate=False))
 
 
