@@ -97,7 +97,7 @@ def _configure_server(group: argparse._ArgumentGroup) -> None:
     add("--host", default="127.0.0.1")
     add("--port", type=int, default=30000, help="0: a free one")
     add("--served-model-name", nargs="+", metavar="NAME", help="what `model` may be")
-    add("--max-queued-requests", "--max-num-queued-reqs", type=int, default=1024,
+    add("--max-queued-requests", "--max-num-queued-reqs", type=int, default=2048,
         help="waiting ones; more get 429")  # fmt: skip
     add("--max-logprobs", type=int, default=None,
         help="alternatives per token; more get 400 (20; on /generate 100)")  # fmt: skip

@@ -70,6 +70,11 @@ class Keys:
         self._admin = None if settings.admin_key is None else _digest(settings.admin_key.encode())
         self._open_admin = settings.loopback and not self._users and self._admin is None
 
+    @property
+    def count(self) -> int:
+        """How many there are; without any, all callers are one."""
+        return len({*self._users, self._admin} - {None}) if self._users else 1
+
     def caller(self, request: Request) -> Caller | None:
         """Who sends the request; None for an unknown or a missing key, where one is needed."""
         sent = request.headers.get("authorization", "")

@@ -64,11 +64,12 @@ class HTTPError(Exception):
         self.headers = dict(headers or {})
 
 
-def busy(limit: int) -> HTTPError:
+def busy(inflight: int) -> HTTPError:
     """Too many requests at once."""
     return HTTPError(
         429,
-        f"the server has {limit} requests in work already, which is all it takes",
+        f"the server has {inflight} requests in work already, which is all it takes, or all that "
+        "it takes of this key",
         kind="rate_limit_error",
         code="queue_full",
         headers={"retry-after": "1"},

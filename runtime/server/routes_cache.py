@@ -19,7 +19,7 @@ from .api_completion import TokenId
 from .asked import namespace_of
 from .fields import Fields, Many
 from .metrics import CONTENT_TYPE
-from .state import server_of
+from .state import admitted, server_of
 
 router = APIRouter(route_class=GuardedRoute)
 
@@ -126,7 +126,7 @@ async def cache_explain(body: ExplainRequest, request: Request) -> Response:
     """How much of a prompt the caller would find cached, and why not more."""
     server, given = server_of(request), body.prompt
     tokenizer = server.tokenizer
-    with server.admission.entered():
+    with admitted(request):
         if isinstance(given, str):
             text = given
             ids = await server.beside(

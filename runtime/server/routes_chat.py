@@ -15,7 +15,7 @@ from .chat_job import Chat, prepared
 from .chat_replies import Telling, chat_choice, whole_usage
 from .jobs import Answer, pieces, run
 from .replies import entries_of, prompt_logprobs
-from .state import server_of
+from .state import admitted, server_of
 
 router = APIRouter(route_class=GuardedRoute)
 
@@ -32,7 +32,7 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
 
 async def _whole(request: Request, asked: ChatRequest) -> Response:
     server = server_of(request)
-    with server.admission.entered(asked.n or 1):
+    with admitted(request, asked.n or 1):
         chat = await prepared(server, asked, request)
         answers = await run(server, chat.job)
         top = max(asked.top_logprobs or 0, asked.prompt_logprobs or 0)
@@ -59,7 +59,7 @@ def _told(chat: Chat, answers: Sequence[Answer]) -> Response:
 async def _events(request: Request, asked: ChatRequest) -> AsyncGenerator[bytes, None]:
     server = server_of(request)
     options = asked.stream_options
-    with server.admission.entered(asked.n or 1):
+    with admitted(request, asked.n or 1):
         chat = await prepared(server, asked, request)
         telling = Telling(chat)
         async with contextlib.aclosing(pieces(server, chat.job)) as stream:

@@ -40,7 +40,7 @@ from .replies import (
     usage_so_far,
 )
 from .stages import Stage
-from .state import Server, server_of
+from .state import Server, admitted, server_of
 from .structured import grammar_of
 
 router = APIRouter(route_class=GuardedRoute)
@@ -149,7 +149,7 @@ def _encoded(server: Server, body: CompletionRequest) -> tuple[list[str], list[l
 
 async def _whole(request: Request, body: CompletionRequest) -> Response:
     server = server_of(request)
-    with server.admission.entered(_weight(body, server.settings.limits.prompts)):
+    with admitted(request, _weight(body, server.settings.limits.prompts)):
         asked = await _prepared(server, body, request)
         answers = await run_all(server, asked.jobs)
         groups = [[answer.result for answer in samples] for samples in answers]
@@ -301,7 +301,7 @@ async def _events(request: Request, body: CompletionRequest) -> AsyncGenerator[b
     wants_usage = bool(options and options.include_usage)
     so_far = bool(options and options.continuous_usage_stats)
     results: list[list[Result]] = []
-    with server.admission.entered(_weight(body, server.settings.limits.prompts)):
+    with admitted(request, _weight(body, server.settings.limits.prompts)):
         asked = await _prepared(server, body, request)
         results = [[] for _ in asked.jobs]
         scored = await _scored(asked)

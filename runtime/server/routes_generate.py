@@ -31,7 +31,7 @@ from .jobs import Answer, Job, Piece, all_pieces, run_all
 from .merging import merged
 from .replies import entries_of, finish_of, finite, token_text
 from .stages import Stage
-from .state import Server, server_of
+from .state import Server, admitted, server_of
 from .structured import grammar_of
 
 router = APIRouter(route_class=GuardedRoute)
@@ -203,7 +203,7 @@ def _weight(body: GenerateRequest, most: int) -> int:
 
 async def _whole(request: Request, body: GenerateRequest) -> Response:
     server = server_of(request)
-    with server.admission.entered(_weight(body, server.settings.limits.prompts)):
+    with admitted(request, _weight(body, server.settings.limits.prompts)):
         asked = await _prepared(server, body, request)
         groups = await run_all(server, asked.jobs)
         results = [answer.result for answers in groups for answer in answers]
@@ -290,7 +290,7 @@ def _token(asked: Asked, logprob: float | None, token: int) -> TokenTold:
 
 async def _events(request: Request, body: GenerateRequest) -> AsyncGenerator[bytes, None]:
     server = server_of(request)
-    with server.admission.entered(_weight(body, server.settings.limits.prompts)):
+    with admitted(request, _weight(body, server.settings.limits.prompts)):
         asked = await _prepared(server, body, request)
         so_far: dict[tuple[int, int], Generated] = {}
         streams = all_pieces(server, asked.jobs)

@@ -11,11 +11,11 @@ from starlette.responses import Response
 from ...errors import GrammarError, InvalidRequestError, NotSupportedError
 from ...grammar.spec import GrammarSpec, Kind
 from ...types import SamplingParams
-from .access import Caller, GuardedRoute
+from .access import GuardedRoute
 from .answering import answered, model_response
 from .failures import LONGEST_MESSAGE
 from .fields import Fields
-from .state import Server, server_of
+from .state import admitted, server_of
 from .structured import StructuredFields, grammar_of
 
 router = APIRouter(route_class=GuardedRoute)
@@ -50,15 +50,16 @@ async def grammar_check(body: GrammarCheck, request: Request) -> Response:
     asked = grammar_of(body, server.settings.limits.grammar_chars)
     if asked is None:
         raise InvalidRequestError(expected="a grammar, say json_schema or regex")
-    return await answered(request, _checked(server, request.state.caller, asked.spec))
+    return await answered(request, _checked(request, asked.spec))
 
 
-async def _checked(server: Server, caller: Caller, spec: GrammarSpec) -> Response:
+async def _checked(request: Request, spec: GrammarSpec) -> Response:
     """One token from an empty place is what compiling costs beside: it has the engine compile the
     grammar, keep it for the request to come, and refuse it as it would then."""
+    server, caller = server_of(request), request.state.caller
     began = time.perf_counter()
     fault = None
-    with server.admission.entered(1):
+    with admitted(request):
         try:
             await server.engine.agenerate(
                 input_ids=[[0]],

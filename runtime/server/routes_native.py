@@ -20,7 +20,7 @@ from .access import GuardedRoute
 from .answering import answered, begun
 from .asked import check_limits, namespace_of, priority_of
 from .failures import HTTPError, as_http
-from .state import Server, server_of
+from .state import Server, admitted, server_of
 from .structured import check_size
 
 router = APIRouter(route_class=GuardedRoute)
@@ -104,7 +104,7 @@ async def _run(request: Request, ask: Ask) -> list[Result]:
     namespace = namespace_of(request, ask.namespace or None)
     owner, id = request.state.caller.namespace, uuid4().hex
     with (
-        server.admission.entered(len(ask.prompts) * ask.params.n),
+        admitted(request, len(ask.prompts) * ask.params.n),
         server.named.under(owner, id) as numbers,
     ):
         if ask.start is not None:
@@ -138,7 +138,7 @@ async def _frames(request: Request, ask: Ask) -> AsyncGenerator[bytes, None]:
     if len(ask.prompts) != 1 or ask.start is not None:
         raise InvalidRequestError(expected="one prompt that is continued", where="stream")
     with (
-        server.admission.entered(ask.params.n),
+        admitted(request, ask.params.n),
         server.named.under(request.state.caller.namespace, uuid4().hex) as numbers,
     ):
         server.metrics.asked(ask.params)

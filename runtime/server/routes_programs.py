@@ -14,7 +14,7 @@ from starlette.responses import Response
 from .access import GuardedRoute
 from .answering import DONE, answered, begun, event, model_response
 from .api_programs import ProgramBegan, ProgramEnded, ProgramRequest, ProgramRun
-from .state import Server, server_of
+from .state import Server, admitted, server_of
 
 if TYPE_CHECKING:
     from .program_run import Prepared, Run
@@ -65,11 +65,11 @@ async def _running(
     """A run, and what is told of it at once. It ends, at the latest, with the block."""
     server = server_of(request)
     id = body.request_id or f"prog-{uuid4().hex}"
-    with server.admission.entered():
+    with admitted(request):
         prepared = await server.beside(request, lambda: _prepared(server, body, request))
     with contextlib.ExitStack() as stack:
-        most = server.admission.limit  # its cost is a bound, which it need not come to
-        stack.enter_context(server.admission.entered(min(prepared.cost.at_once, most)))
+        most = server.admission.most  # its cost is a bound, which it need not come to
+        stack.enter_context(admitted(request, min(prepared.cost.at_once, most)))
         run = prepared.start()
         owner = request.state.caller.namespace
         stack.enter_context(server.named.under(owner, id, lambda: run.cancel(_ABORTED)))

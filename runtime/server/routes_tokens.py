@@ -23,7 +23,7 @@ from .chat_job import encoded
 from .chat_messages import Messages
 from .fields import Fields, Many, Objects, Refusals
 from .replies import token_text
-from .state import Server, server_of
+from .state import Server, admitted, server_of
 from .tool_plan import plan_tools
 
 router = APIRouter(route_class=GuardedRoute)
@@ -122,7 +122,7 @@ async def tokenize(body: TokenizeRequest, request: Request) -> Response:
     """The token ids of a text or a chat. Special tokens that a text spells are text."""
     server = server_of(request)
     server.check_model(body.model)
-    with server.admission.entered():
+    with admitted(request):
         data = await server.beside(request, lambda: _tokenized(server, body))
     return Response(data, media_type="application/json")
 
@@ -186,7 +186,7 @@ async def detokenize(body: DetokenizeRequest, request: Request) -> Response:
         raise InvalidRequestError(
             expected=f"token ids below {tokenizer.vocab_size}", got=str(wrong), where="tokens"
         )
-    with server.admission.entered():
+    with admitted(request):
         data = await server.beside(request, lambda: _detokenized(server, body))
     return Response(data, media_type="application/json")
 
@@ -230,7 +230,7 @@ async def _embedded(server: Server, body: EmbeddingRequest, request: Request) ->
             expected=f"1 to {most} inputs", got=str(len(inputs)), where="input"
         )
     tokenizer = server.tokenizer
-    with server.admission.entered(len(inputs)):
+    with admitted(request, len(inputs)):
         ids = await server.beside(
             request,
             lambda: [

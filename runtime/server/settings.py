@@ -49,9 +49,10 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     host, port: where; port 0 takes a free one. served_model_names: what `model` may be, the first
     being what answers call it. api_keys: one of them is needed, where there are any; admin_key:
     for what concerns other users too. insecure: listen beyond this machine without keys.
-    allowed_hosts: further `Host` headers, beside the names of this machine. max_inflight: requests
-    at once, running and waiting; more get 429. shutdown_timeout: seconds that running requests get
-    after SIGTERM. max_restarts: of a dead engine, in `restart_window` seconds. watchdog: seconds
+    allowed_hosts: further `Host` headers, beside the names of this machine. max_inflight: samples
+    at once, running and waiting; more get 429, and so do those of a key beyond its share
+    (shares.py). shutdown_timeout: seconds that running requests get after SIGTERM. max_restarts:
+    of a dead engine, in `restart_window` seconds. watchdog: seconds
     without an answer after which an engine is taken for stuck; 0: never. cors_origins: who may call
     from a browser's page of another origin. tls_cert, tls_key: files.
     """
@@ -63,7 +64,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     admin_key: str | None = None
     insecure: bool = False
     allowed_hosts: tuple[str, ...] = ()
-    max_inflight: int = 1280
+    max_inflight: int = 2304
     shutdown_timeout: float = 30.0
     max_restarts: int = 3
     restart_window: float = 600.0

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, TypeVar
 
 from starlette.requests import Request
@@ -40,7 +41,7 @@ class Server:
         settings.check()
         self.settings = settings
         self.keys = Keys(settings)
-        self.admission = Admission(settings.max_inflight)
+        self.admission = Admission(settings.max_inflight, self.keys.count)
         self.supervisor = Supervisor(make, settings)
         self.metrics = Metrics()
         self.named = Named()
@@ -128,3 +129,8 @@ def server_of(request: Request) -> Server:
     """The server that a request came to."""
     server: Server = request.app.state.server
     return server
+
+
+def admitted(request: Request, samples: int = 1) -> AbstractContextManager[None]:
+    """In work for as long as the block runs, of its caller's key. Raises as `Admission.entered`."""
+    return server_of(request).admission.entered(request.state.caller.namespace, samples)

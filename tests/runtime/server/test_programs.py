@@ -389,7 +389,7 @@ def test_it_is_in_work_like_any_other(null_engine: Engine) -> None:
     too."""
     full = InProcess(null_engine, served_model_names=("null",), max_inflight=4)
     assert full.ok(ROUTE, program=graph_of(branching), arguments={"number": 1})["values"]
-    with full.server.admission.entered(2):
+    with full.server.admission.entered("", 2):
         body = {"program": graph_of(branching), "arguments": {"number": 1}}
         assert full.refused(ROUTE, 429, **body)["code"] == "queue_full"
         assert full.ok(ROUTE, program=graph_of(extract))["values"]

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from pydantic import BaseModel
 
@@ -77,7 +78,7 @@ def test_a_full_server_and_one_that_ends_take_nothing(
     locked: InProcess, path: str, body: dict[str, Any]
 ) -> None:
     admission = locked.server.admission
-    with admission.entered(2):
+    with admission.entered("", 2):
         assert locked.post(path, body, headers=bearer(KEY)).status_code == 429
         assert locked.get("/metrics", headers=bearer(ADMIN)).status_code == 200
     assert locked.post(path, body, headers=bearer(KEY)).status_code == 200
@@ -337,3 +338,33 @@ def test_a_prompt_that_is_too_long_is_not_copied_first(
         headers = {"content-type": CONTENT_TYPE}
         answer = null.request("POST", "/native", content=encode(ask), headers=headers)
         assert answer.status_code == 400
+
+
+def test_one_key_cannot_shut_out_another(null_engine: Engine) -> None:
+    """By whatever route it came in."""
+    shared = InProcess(
+        null_engine, served_model_names=("null",), api_keys=("a", "b"), max_inflight=8
+    )
+
+    async def both() -> list[int]:
+        long = {"prompt": [3], "max_tokens": 100_000, "ignore_eos": True, "n": 3}
+        transport = httpx.ASGITransport(shared.app)  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+
+            async def post(key: str, path: str, body: dict[str, Any]) -> int:
+                return (await client.post(path, json=body, headers=bearer(key))).status_code
+
+            first = [asyncio.ensure_future(post("a", "/v1/completions", long)) for _ in range(2)]
+            while shared.server.admission.inflight < 6:
+                await asyncio.sleep(0)
+            told = [await post("a", *ASKING[1])]
+            told += [await post("b", path, body) for path, body in ASKING + READING]
+            for one in first:
+                one.cancel()
+            await asyncio.gather(*first, return_exceptions=True)
+            return told
+
+    refused, *others = asyncio.run(both())
+    assert refused == 429
+    assert others == [200] * len(ASKING + READING)
+    assert shared.left_over() == (0, 0, 0)
