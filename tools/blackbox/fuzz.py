@@ -87,8 +87,8 @@ def fuzz(
     with tempfile.TemporaryDirectory() as folder:
         env = {
             **os.environ,
-            "PYTHONPATH": f"{args.packages}:{Path(__file__).parent}",
-            "SCHEMATHESIS_HOOKS": "fuzz_hooks",
+            "PYTHONPATH": f"{args.packages}:{ROOT}",
+            "SCHEMATHESIS_HOOKS": "tools.blackbox.fuzz_hooks",
         }
         done = subprocess.run(
             command, env=env, cwd=folder, check=False, text=True, stdout=subprocess.PIPE

@@ -10,6 +10,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from . import fuzz_programs
+
 _SCHEMA = {
     "type": "object",
     "properties": {"city": {"type": "string", "maxLength": 5}, "n": {"type": "integer"}},
@@ -168,14 +170,18 @@ PARTS: dict[str, Parts] = {
     ],
     "/grammar/check": [[*_STRUCTURED, {"regex": "("}, {"structural_tag": "{}"}]],
     "/abort_request": [[{"rid": "r"}, {"abort_all": True}]],
+    "/v1/programs": fuzz_programs.PARTS,
 }
 
 
 def near(path: str, body: dict[str, Any], rng: random.Random) -> dict[str, Any]:
-    """A body made of parts that go together; one time in three with some fields of `body`."""
+    """A body made of parts that go together; unless `body` is empty, one time in three with some
+    fields of it, and a program one time in three with something wrong about it."""
     made: dict[str, Any] = {}
     for parts in PARTS[path]:
         made |= rng.choice(parts)
+    if body and "program" in made and rng.random() < 1 / 3:
+        made |= fuzz_programs.wrong(made, rng)
     if body and rng.random() < 1 / 3:
         for name in rng.sample(sorted(body), min(len(body), rng.choice((1, 1, 2)))):
             made[name] = body[name]

@@ -15,7 +15,8 @@ from typing import Any
 
 import jsonschema
 import schemathesis
-from fuzz_bodies import PARTS, near
+
+from .fuzz_bodies import PARTS, near
 
 ALTERNATIVES = (("text", "input_ids"), ("prompt", "messages", "content"))
 NEEDED = (
@@ -26,6 +27,7 @@ NEEDED = (
     "content",
     "input",
     "tokens",
+    "program",
     "kind",
     "grammar",
 )

@@ -21,6 +21,7 @@ from espalier.runtime.server.routes_tokens import (
 )
 from tests.runtime.serving import InProcess, user
 from tools.blackbox.fuzz_bodies import PARTS, near
+from tools.blackbox.fuzz_programs import FAILING, RIGHT, WRONG
 
 ODD: list[Any] = [
     None, True, False, 0, 1, -1, 2, 2**31, 2**63, -(2**63), 10**40, 0.5, -0.0, 1e308, 1e-320, "",
@@ -133,4 +134,14 @@ def test_what_the_fuzzer_takes_for_right_is_taken(sprig: InProcess, path: str) -
     rng = random.Random(path)
     answers = [sprig.post(path, near(path, {}, rng)) for _ in range(40)]
     assert sum(answer.status_code == 200 for answer in answers) > 34
+    assert sprig.left_over() == (0, 0, 0)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_fuzzer_s_programs(sprig: InProcess, stream: bool) -> None:
+    """All that it takes for right are taken, and what it takes for wrong is refused."""
+    for bodies, status in ((RIGHT, 200), (FAILING, 200), (WRONG, 400)):
+        for number, body in enumerate(bodies):
+            answer = sprig.post("/v1/programs", body | {"stream": stream})
+            assert answer.status_code == status, (number, answer.text)
     assert sprig.left_over() == (0, 0, 0)
