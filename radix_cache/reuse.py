@@ -11,19 +11,20 @@ its last use: all of them have had the chance to want it. Those that do are wait
 that; so a use by one that waited already at the last use teaches nothing, and takes the run out of
 what had been used so often with the future open.
 
-Runs that were evicted are remembered for a while by the hash of their prefix, so that uses that
-came too late are learned from, too; without them a loop that never hits would teach nothing.
+Runs that were evicted are remembered for a while by the hash of their prefix (lost.py), so that
+uses that came too late are learned from, too; without them a loop that never hits would teach
+nothing.
 """
 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 
 import numpy as np
 import numpy.typing as npt
 
 from .leaves import USES_AT, Leaves
+from .lost import Lost, place_of
 from .node import Node
 from .runs import WIDTH, Ints
 
@@ -35,7 +36,6 @@ _FINEST = 0.25  # requests; ages below it are one
 _SAMPLE = 256  # leaves looked at per choice
 CHOSEN = 8  # of them, to go one after another
 _FEW = 128  # leaves: of so many all are looked at for each that goes
-_REMEMBERED = 1 << 16  # evicted runs
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _EDGES = _FINEST * (2.0 ** (np.arange(_BINS + 1) / _PER_OCTAVE) - 1)
 
@@ -57,10 +57,10 @@ class Reuse:
         self._density = np.zeros((1 + _CLASSES, _BINS))  # by uses, from 1 on
         self._youngest = self._density  # the least density at this age or a younger one
         self._built_at = -1
-        self._lost: OrderedDict[tuple[int, bytes], tuple[int, int, int]] = OrderedDict()
+        self._lost = Lost()
         self._chosen: list[tuple[Node, int]] = []  # with their ranks then; the worst is the last
         self._trimmed: Node | None = None
-        self._cut = (0, b"")  # what was cut off it, in `_lost`
+        self._cut = 0  # what was cut off it, in `_lost`
         self._powers = _powers(4096)
 
     # What happens to nodes
@@ -73,7 +73,7 @@ class Reuse:
     def remembered(self, parent: Node, run: bytes, page: int) -> int:
         """How many bytes of `run`, from its beginning on, were evicted from below `parent` as one
         and are remembered; all of them where none is."""
-        known = self._lost.get((parent.digest, run[:page]))
+        known = self._lost.get(place_of(parent.digest, run[:page]))
         return len(run) if known is None else min(len(run), known[2] * WIDTH)
 
     def attached(self, node: Node, page: int, asked: int) -> None:
@@ -83,7 +83,7 @@ class Reuse:
         assert parent is not None
         node.digest = self._digest(parent.digest, node.run)
         node.uses = 0
-        known = self._lost.pop((parent.digest, node.run[:page]), None)
+        known = self._lost.pop(place_of(parent.digest, node.run[:page]))
         if known is not None:
             seen, node.uses, lost = known
             self._used_again(node.uses, seen, lost, asked)
@@ -110,12 +110,10 @@ class Reuse:
         if leaf is self._trimmed:  # the run's pieces are remembered as one
             cut = self._lost.get(self._cut)
             if cut is not None and cut[:2] == (leaf.seen, leaf.uses):
-                size += self._lost.pop(self._cut)[2]
-        self._cut = place = (parent.digest, leaf.run[:page])
-        self._lost[place] = (leaf.seen, leaf.uses, size)
-        self._lost.move_to_end(place)
-        if len(self._lost) > _REMEMBERED:
-            self._lost.popitem(last=False)
+                self._lost.pop(self._cut)
+                size += cut[2]
+        self._cut = place_of(parent.digest, leaf.run[:page])
+        self._lost.put(self._cut, leaf.seen, leaf.uses, size)
         rest = parent.used_at == leaf.used_at and parent.uses == leaf.uses
         self._trimmed = parent if rest else None
 
