@@ -102,6 +102,8 @@ def _configure_server(group: argparse._ArgumentGroup) -> None:
     add("--max-logprobs", type=int, default=None,
         help="alternatives per token; more get 400 (20; on /generate 100)")  # fmt: skip
     add("--max-body-bytes", type=int, default=4 << 20, help="of a request; larger ones get 413")
+    add("--max-total-body-bytes", type=int, metavar="BYTES",
+        help="of all requests' together (32 times --max-body-bytes); more get 429")  # fmt: skip
     add("--shutdown-timeout", type=float, default=30.0, metavar="SECONDS",
         help="that running requests get after SIGTERM")  # fmt: skip
     add("--watchdog-timeout", type=float, default=300.0, metavar="SECONDS",
@@ -238,6 +240,8 @@ def settings_of(args: argparse.Namespace, model: str) -> ServerSettings:
 def _given(args: argparse.Namespace) -> dict[str, int]:
     """Of a server's limits, those that flags set."""
     given: dict[str, int] = {"body_bytes": args.max_body_bytes}
+    total = args.max_total_body_bytes
+    given["bodies_bytes"] = 32 * args.max_body_bytes if total is None else total
     if args.max_logprobs is not None:
         given["logprobs"] = given["top_logprobs"] = args.max_logprobs
     return given

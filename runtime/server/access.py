@@ -88,6 +88,11 @@ class Keys:
                 return Caller(digest.hex()[:32] if self._users else "", is_admin)
         return None if self._users else Caller("", self._open_admin)
 
+    def owner(self, request: Request) -> str:
+        """The namespace of who sends the request: nobody's, where they are unknown."""
+        caller = self.caller(request)
+        return "" if caller is None else caller.namespace
+
     def require(self, request: Request, access: Access) -> Caller:
         """Who sends the request. Raises HTTPError for whom it is not."""
         caller = self.caller(request)

@@ -7,6 +7,9 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from starlette.requests import Request
+
+from .bodies import Body
 from .failures import HTTPError
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, server: Server) -> None:
         settings = server.settings
+        self._server = server
         self._app = app
         self._refusal = server.refusal
         self._limits = settings.limits
@@ -41,13 +45,19 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         try:
-            self._check(scope)
+            length = self._check(scope)
         except HTTPError as error:
             await self._refusal(error)(scope, receive, send)
             return
-        await self._app(scope, self._bounded(receive), send)
+        body = Body(self._server.bodies, lambda: self._server.keys.owner(Request(scope)), length)
+        try:
+            await self._app(scope, self._bounded(receive, body), send)
+        finally:
+            body.close()
 
-    def _check(self, scope: Scope) -> None:
+    def _check(self, scope: Scope) -> int:
+        """The length that the body is said to have."""
+        length = 0
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         size = sum(len(name) + len(value) for name, value in headers) + len(scope["query_string"])
         if size > self._limits.header_bytes:
@@ -66,6 +76,9 @@ class Guard:
                 )
             if name == b"content-length" and not _fits(value, self._limits.body_bytes):
                 raise self._too_large()
+            if name == b"content-length":
+                length = int(value)
+        return length
 
     def _known(self, origin: str, hosts: list[str]) -> bool:
         if origin in self._origins or "*" in self._origins:
@@ -76,7 +89,7 @@ class Guard:
             return False
         return bool(hosts) and place.lower() == hosts[0].lower()
 
-    def _bounded(self, receive: Receive) -> Receive:
+    def _bounded(self, receive: Receive, body: Body) -> Receive:
         left = self._limits.body_bytes
 
         async def bounded() -> Message:
@@ -85,7 +98,7 @@ class Guard:
             left -= len(message.get("body", b""))
             if left < 0:
                 raise self._too_large()
-            return message
+            return body.read(message)
 
         return bounded
 

@@ -13,7 +13,8 @@ from ...errors import InvalidRequestError
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one request may ask at most.
 
-    body_bytes: of its body. body_seconds: until the body is there. header_bytes: of its head.
+    body_bytes: of its body. bodies_bytes: of all that are read or in work, beyond 64 KiB of each.
+    body_seconds: until the body is there. header_bytes: of its head.
     head_seconds: from a connection's first byte, or its last answer, until a head is there.
     samples: n. prompts, stops, biases, tools: entries of these lists. grammar_chars: of a schema or
     grammar. top_logprobs: alternatives per token, OpenAI's bound; logprobs: those of /generate.
@@ -22,6 +23,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     body_bytes: int = 4 << 20
+    bodies_bytes: int = 128 << 20
     body_seconds: float = 60.0
     header_bytes: int = 64 << 10
     head_seconds: float = 30.0
@@ -52,9 +54,9 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     allowed_hosts: further `Host` headers, beside the names of this machine. max_inflight: samples
     at once, running and waiting; more get 429, and so do those of a key beyond its share
     (shares.py). shutdown_timeout: seconds that running requests get after SIGTERM. max_restarts:
-    of a dead engine, in `restart_window` seconds. watchdog: seconds
-    without an answer after which an engine is taken for stuck; 0: never. cors_origins: who may call
-    from a browser's page of another origin. tls_cert, tls_key: files.
+    of a dead engine, in `restart_window` seconds. watchdog: seconds without an answer after which
+    an engine is taken for stuck; 0: never. cors_origins: who may call from a browser's page of
+    another origin. tls_cert, tls_key: files.
     """
 
     host: str = "127.0.0.1"
@@ -81,6 +83,13 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         if self.max_inflight < 1:
             raise InvalidRequestError(
                 expected="at least 1 request", got=str(self.max_inflight), where="--max-inflight"
+            )
+        least = 2 * self.limits.body_bytes  # of many keys, one may have half
+        if self.limits.bodies_bytes < least:
+            raise InvalidRequestError(
+                expected=f"at least {least}, twice --max-body-bytes",
+                got=str(self.limits.bodies_bytes),
+                where="--max-total-body-bytes",
             )
         seconds = {"--shutdown-timeout": self.shutdown_timeout, "--watchdog": self.watchdog}
         for name, value in seconds.items():

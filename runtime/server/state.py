@@ -23,6 +23,7 @@ from .metrics import Metrics
 from .named import Named
 from .probe import Probe
 from .settings import ServerSettings
+from .shares import Shares
 from .supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Server:
         self.settings = settings
         self.keys = Keys(settings)
         self.admission = Admission(settings.max_inflight, self.keys.count)
+        self.bodies = Shares(settings.limits.bodies_bytes, self.keys.count)
         self.supervisor = Supervisor(make, settings)
         self.metrics = Metrics()
         self.named = Named()
