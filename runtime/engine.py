@@ -134,10 +134,10 @@ class Engine:
         """
         _check("generate", unknown, on_error)
         given = self._encoder.encode(prompts, messages, input_ids)
-        requests = self._builder.requests(
+        asked = self._builder.requests(
             given, sampling_params, grammar, priority, namespace, deadline
         )
-        return gather(self._exchange.run(requests), requests, on_error)
+        return gather(self._exchange.run(asked), asked, on_error)
 
     async def agenerate(
         self,
@@ -160,11 +160,11 @@ class Engine:
         gets the request ids, for `abort`."""
         _check("agenerate", unknown, on_error)
         given = await self._encoder.aencode(prompts, messages, input_ids)
-        requests = self._builder.requests(
+        asked = self._builder.requests(
             given, sampling_params, grammar, priority, namespace, deadline, holds=holds
         )
-        tell_numbers(numbers, requests)
-        return gather(await self._exchange.arun(requests), requests, on_error)
+        tell_numbers(numbers, asked)
+        return gather(await self._exchange.arun(asked), asked, on_error)
 
     def stream(
         self,
@@ -184,10 +184,8 @@ class Engine:
         last one. Closing the iterator cancels the request."""
         _check("stream", unknown)
         given = self._encoder.encode(prompt, messages, input_ids)
-        requests = self._builder.stream(
-            given, sampling_params, grammar, priority, namespace, deadline
-        )
-        return self._exchange.chunks(requests)
+        asked = self._builder.stream(given, sampling_params, grammar, priority, namespace, deadline)
+        return self._exchange.chunks(asked)
 
     async def astream(
         self,
@@ -207,11 +205,11 @@ class Engine:
         """`stream` for asyncio. numbers: as in `agenerate`."""
         _check("astream", unknown)
         given = await self._encoder.aencode(prompt, messages, input_ids)
-        requests = self._builder.stream(
+        asked = self._builder.stream(
             given, sampling_params, grammar, priority, namespace, deadline, holds=holds
         )
-        tell_numbers(numbers, requests)
-        async with contextlib.aclosing(self._exchange.achunks(requests)) as chunks:
+        tell_numbers(numbers, asked)
+        async with contextlib.aclosing(self._exchange.achunks(asked)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
@@ -228,10 +226,10 @@ class Engine:
         """Raw log probabilities of given tokens: `prompt_logprobs` of each result are those of
         `input_ids[i][start[i]:]`, each given all before it. Shared prefixes are computed once.
         deterministic: as in `SamplingParams`."""
-        requests = self._builder.scores(
+        asked = self._builder.scores(
             input_ids, start, namespace, priority, deadline, deterministic=deterministic
         )
-        return gather(self._exchange.run(requests), requests, "raise")
+        return gather(self._exchange.run(asked), asked, "raise")
 
     async def ascore(
         self,
@@ -245,10 +243,10 @@ class Engine:
         holds: Sequence[Hold] = (),
     ) -> list[Result]:
         """`score` for asyncio. holds: soft pins on what the first prompt leaves cached."""
-        requests = self._builder.scores(
+        asked = self._builder.scores(
             input_ids, start, namespace, priority, deadline, holds, deterministic=deterministic
         )
-        return gather(await self._exchange.arun(requests), requests, "raise")
+        return gather(await self._exchange.arun(asked), asked, "raise")
 
     def embed(
         self,
@@ -275,10 +273,8 @@ class Engine:
         _check("embed", unknown, on_error)
         checked_flag("normalize", normalize)
         given = self._encoder.encode(prompts, messages, input_ids)
-        requests = self._builder.embeds(
-            given, pooling, priority, namespace, deadline, deterministic
-        )
-        return embeddings(gather(self._exchange.run(requests), requests, on_error), normalize)
+        asked = self._builder.embeds(given, pooling, priority, namespace, deadline, deterministic)
+        return embeddings(gather(self._exchange.run(asked), asked, on_error), normalize)
 
     async def aembed(
         self,
@@ -299,12 +295,8 @@ class Engine:
         _check("aembed", unknown, on_error)
         checked_flag("normalize", normalize)
         given = await self._encoder.aencode(prompts, messages, input_ids)
-        requests = self._builder.embeds(
-            given, pooling, priority, namespace, deadline, deterministic
-        )
-        return embeddings(
-            gather(await self._exchange.arun(requests), requests, on_error), normalize
-        )
+        asked = self._builder.embeds(given, pooling, priority, namespace, deadline, deterministic)
+        return embeddings(gather(await self._exchange.arun(asked), asked, on_error), normalize)
 
     def abort(self, request_id: int) -> None:
         """Stop a request; its caller gets what there is, with finish_reason "abort"."""
