@@ -198,10 +198,10 @@ def plot(rows: Sequence[Row]) -> str:
 
 
 @contextlib.contextmanager
-def served(model: str) -> Iterator[str]:
-    """A server of its own, ended with the block."""
+def served(model: str, *more: str) -> Iterator[str]:
+    """A server of its own, ended with the block. more: flags."""
     with tempfile.TemporaryDirectory() as name:
-        flags = [model, "--port", "0"]
+        flags = [model, "--port", "0", *more]
         if model == "null":
             flags += ["--tokenizer", str(_text_tokenizer(Path(name)))]
         command = [sys.executable, "-m", "espalier.runtime.cli", "serve", *flags]

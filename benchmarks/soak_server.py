@@ -1,11 +1,14 @@
 """Many requests over HTTP, right and wrong, answered and left: does a server grow, or fail?
 
 Chats and completions, streamed or not, of one sample and of several, free and under grammars old
-and new; embeddings and tokens; bodies that are wrong in every way; clients that leave after their
-request, in the midst of a stream, or in the midst of their own head. Every answer must have the
-status that its request deserves. Ten times the load stands still: everything must be idle then and
-every slot free or in the tree, which is emptied (it may grow); then the memory and open files of
-both processes are told.
+and new; embeddings and tokens; compiled programs, whole and streamed; bodies that are wrong in
+every way; clients that leave after their request, in the midst of a stream, or in the midst of
+their own head. Every answer must have the status that its request deserves. Ten times the load
+stands still: everything must be idle then and every slot free or in the tree, which is emptied (it
+may grow); then the memory and open files of both processes are told.
+
+Grammars that are asked for once each are kept up to a bound, which is set so low that it is reached
+in the first half: what comes after it is growth without end, or none.
 """
 
 from __future__ import annotations
@@ -22,12 +25,16 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from ..errors import EngineError, InvalidRequestError
+from ..frontend_lang import function, gen
 from .report import Row, finish, parser
 from .serve import served
 
 TOLD = 10  # times that memory is looked at
 _TEXT = "/v1/completions"
 _CHAT = "/v1/chat/completions"
+_PROGRAM = "/v1/programs"
+_GRAMMAR_BYTES = 16 << 20  # 250 small grammars, of 50 new ones in 1,000 requests
+_QUIET = 0.5  # seconds, in which an engine looks for garbage
 _FREE = {"max_tokens": 8, "ignore_eos": True}
 _LEFT = _FREE | {"max_tokens": 5_000}
 
@@ -50,12 +57,26 @@ class Ask:
         self.leave = leave
 
 
+@function
+def _described(s: Any, said: str) -> None:
+    s += "A " + said + " thing is " + gen("first")
+    branches = s.fork(2)
+    for branch in branches:
+        branch += ", and " + gen("more")
+    branches.join()
+    s += " or ".join([f"{more}" for more in s["more"]])
+
+
+_GRAPH = json.loads(_described.compile().to_json())
+
+
 def drawn(rng: random.Random) -> Ask:
     """Some request of some kind."""
     said = " ".join(rng.choices(("red", "blue", "round", "flat", "old", "new"), k=12))
     text = {"prompt": said, **_FREE}
     chat = {"messages": [{"role": "user", "content": said}], **_FREE}
     streamed = {"stream": True, "stream_options": {"include_usage": True}}
+    run = {"program": _GRAPH, "arguments": {"said": said}, "sampling_params": _FREE}
     seldom = rng.random() < 0.05
     kinds = [
         Ask("chat", _CHAT, chat),
@@ -65,6 +86,9 @@ def drawn(rng: random.Random) -> Ask:
         Ask("grammar", _CHAT, chat | {"max_tokens": 20, "regex": rng.choice(("[ab]{3}", "x|y"))}),
         Ask("embedding", "/v1/embeddings", {"input": [said, "x"]}),
         Ask("tokens", "/tokenize", {"prompt": said}),
+        Ask("program", _PROGRAM, run),
+        Ask("streamed program", _PROGRAM, run | {"stream": True}),
+        Ask("wrong program", _PROGRAM, run | {"arguments": {"told": said}}, 400),
         Ask("no JSON", _CHAT, b'{"messages": [', 400),
         Ask("unknown field", _CHAT, chat | {f"f{rng.random()}": 1}, 400),
         Ask("bad grammar", _TEXT, text | {"regex": f"({rng.randint(0, 99)}"}, 400),
@@ -72,6 +96,12 @@ def drawn(rng: random.Random) -> Ask:
         Ask("no such path", f"/{rng.random()}", {}, 404),
         Ask("leaves at once", _TEXT, text | _LEFT, leave=1 << 30),
         Ask("leaves a stream", _TEXT, text | _LEFT | {"stream": True}, leave=-300),
+        Ask(
+            "leaves a program",
+            _PROGRAM,
+            run | {"sampling_params": _LEFT, "stream": True},
+            leave=-400,
+        ),
         Ask("leaves a head", _TEXT, text, leave=rng.randint(1, 150)),
     ]
     if seldom:
@@ -121,7 +151,7 @@ class Client:
             await reader.readexactly(length)
             return status
         while (size := int(await reader.readuntil(b"\r\n"), 16)) > 0:
-            if b'"error"' in await reader.readexactly(size + 2):
+            if b'"error":{' in await reader.readexactly(size + 2):
                 status = 500
         await reader.readexactly(2)
         return status
@@ -181,6 +211,7 @@ def _still(url: str) -> dict[str, float]:
         if time.monotonic() > until:
             raise EngineError(f"nobody asks, and there is {left}")
         time.sleep(0.05)
+    time.sleep(_QUIET)
     for ask in (f"{url}/health_generate", Request(f"{url}/flush_cache", method="POST")):
         with urlopen(ask, timeout=30) as answer:
             assert answer.status == 200
@@ -250,7 +281,7 @@ def main(argv: Sequence[str]) -> int:
         raise InvalidRequestError(
             expected=f"at least {TOLD} requests and one client", where="--requests, --clients"
         )
-    with served(args.model) as url:
+    with served(args.model, "--grammar-bytes", str(_GRAMMAR_BYTES)) as url:
         rows = measure(url, args.requests, args.clients, args.seed)
     finish("soak_server", argv, args.json, rows)
     return 0

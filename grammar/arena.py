@@ -41,7 +41,7 @@ class Arena:
 
     Work is done in pieces, each begun by `begin`: a piece that makes more than `allowance` nodes
     ends in a GrammarError, so that no grammar can take the others' time or memory. Between pieces
-    an arena of more than `full` nodes forgets those that nobody holds; `generation` counts that.
+    an arena of more than `full` nodes forgets those that nobody holds (`forget`).
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Arena:
     def begin(self, allowance: int | None = None) -> None:
         """Starts a piece of work. Nodes held from before stay good; they may be made again."""
         if len(self._nodes) > self.full:
-            self._forget()
+            self.forget()
         self._fence = self._serial + (self.allowance if allowance is None else allowance)
 
     @property
@@ -85,7 +85,8 @@ class Arena:
         """Nodes that the piece of work under way may still make."""
         return self._fence - self._serial
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Lets go of the nodes that nobody holds. `generation` counts how often."""
         self.generation += 1
         for node in self._nodes.values():
             node.raw = node.clamped = None

@@ -72,7 +72,8 @@ class GrammarCompiler:
 
     pool_bytes: budget of the mask rows kept. inner_bytes: of the rows shared between grammars.
     kept_bytes: of compiled grammars kept, by estimate; those kept by spec have as much again, but
-    are the same."""
+    are the same. The arena's nodes of grammars that are kept no more go when as many bytes of
+    these have left: what is left of them never exceeds what is kept."""
 
     def __init__(
         self,
@@ -90,6 +91,7 @@ class GrammarCompiler:
         self.arena = Arena(self.trie.single)
         self._rows = Rows(self.arena, self.trie, self.pool, inner_bytes)
         self._limits = limits or Limits()
+        self._turn = kept_bytes  # of bytes gone, when the arena forgets
         self._by_spec: Kept[GrammarSpec, CompiledGrammar] = Kept(kept_bytes)
         self._by_content: Kept[bytes, CompiledGrammar] = Kept(kept_bytes)
         self._learn()
@@ -138,6 +140,9 @@ class GrammarCompiler:
         digest = hashlib.sha256(content).digest()
         found = self._by_content.get(digest)
         if found is None:
+            if self._by_content.gone > self._turn:
+                self._turn = self._by_content.gone + self._by_content.limit
+                self.arena.forget()
             # What passed `parse` passes here: a vocabulary that lacks bytes makes few states more.
             self.arena.begin(2 * self._limits.states)
             found = CompiledGrammar(self._rows, self.arena, grammar, facts)

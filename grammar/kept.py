@@ -12,12 +12,12 @@ _V = TypeVar("_V")
 
 class Kept(Generic[_K, _V]):
     """The values used last, of at most `limit` bytes in all; the last one is kept whatever its
-    size. What somebody else holds lives on when it leaves."""
+    size. What somebody else holds lives on when it leaves. gone: bytes that have left so far."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._values: OrderedDict[_K, tuple[_V, int]] = OrderedDict()
-        self.size = 0
+        self.size = self.gone = 0
 
     def __len__(self) -> int:
         return len(self._values)
@@ -35,6 +35,7 @@ class Kept(Generic[_K, _V]):
             self.size -= self._values.pop(key)[1]
         self._values[key] = value, size
         self.size += size
-        while self.size > self._limit and len(self._values) > 1:
+        while self.size > self.limit and len(self._values) > 1:
             _, (_, gone) = self._values.popitem(last=False)
             self.size -= gone
+            self.gone += gone

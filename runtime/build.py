@@ -257,7 +257,7 @@ def _assemble(
         runner,
         emit,
         tokenizer=tokenizer,
-        compiler=_compiler(tokenizer, info.vocab_size),
+        compiler=_compiler(tokenizer, info.vocab_size, options.grammar_bytes),
         grammars=grammars,
         vocab_size=info.vocab_size,
         max_context=info.max_context,
@@ -315,7 +315,9 @@ def _work(options: EngineOptions, model: CausalLM) -> int:
     )
 
 
-def _compiler(tokenizer: Tokenizer | None, vocab_size: int) -> GrammarCompiler | None:
+def _compiler(
+    tokenizer: Tokenizer | None, vocab_size: int, grammar_bytes: int
+) -> GrammarCompiler | None:
     if tokenizer is None:
         return None
     from ..grammar import GrammarCompiler, Vocabulary
@@ -328,7 +330,12 @@ def _compiler(tokenizer: Tokenizer | None, vocab_size: int) -> GrammarCompiler |
     special, eos = (
         [i for i in ids if i in known] for ids in (tokenizer.special_ids, tokenizer.eos_ids)
     )
-    return GrammarCompiler(Vocabulary(tokens, special, eos))
+    return GrammarCompiler(
+        Vocabulary(tokens, special, eos),
+        pool_bytes=grammar_bytes,
+        inner_bytes=grammar_bytes // 4,
+        kept_bytes=grammar_bytes,
+    )
 
 
 def load_tokenizer(options: EngineOptions) -> Tokenizer | None:

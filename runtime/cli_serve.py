@@ -81,6 +81,8 @@ def configure_engine(group: argparse._ArgumentGroup) -> None:
     add("--eviction", "--radix-eviction-policy", choices=["density", "lru"], default="density")
     add("--schedule-policy", choices=["lpm", "fcfs", "random"], default="lpm",
         help="who is next: the longest cached prefix, first come, or drawn")  # fmt: skip
+    add("--grammar-bytes", type=count, default=256 << 20, metavar="BYTES",
+        help="of grammars that are kept, and of mask rows; 64M is 64 MiB")  # fmt: skip
     add("--overlap", "--async-scheduling", action="store_true", default=None,
         help="plan a step while the one before it runs (the default on CUDA)")  # fmt: skip
     add("--no-overlap", "--no-async-scheduling", "--disable-overlap-schedule", dest="no_overlap",
@@ -191,6 +193,7 @@ def options_of(args: argparse.Namespace, model: str) -> EngineOptions:
         page_size=args.page_size,
         eviction=args.eviction,
         schedule_policy=args.schedule_policy,
+        grammar_bytes=args.grammar_bytes,
         enable_radix_cache=not args.no_radix_cache,
         deterministic=args.deterministic,
         overlap=False if args.no_overlap else args.overlap,

@@ -3,8 +3,9 @@
 A full collection looks at every object that Python tracks: with some hundred grammars that is more
 than a tenth of a second, in the middle of a step. So it comes when nobody waits; while somebody
 does, only when very much has come to be. What survives one is frozen: the next looks at what is new
-alone, and only those that nobody waits for look at all of it again. (Configurations of a grammar
-refer to each other, so that a grammar nobody holds any more is such garbage.)
+alone. All of it is looked at again when nobody waits; and, for a server that somebody always asks
+for something, when twice as much is frozen as the last time. (Configurations of a grammar refer to
+each other, so that a grammar nobody holds any more is such garbage.)
 
 For a process of the engine's own: a caller's thread is not ours to say this for.
 """
@@ -25,6 +26,7 @@ class Collector:
 
     def __init__(self) -> None:
         self._started = False
+        self._stayed = 0  # objects that were left when all were looked at
 
     def start(self) -> None:
         """All that is there stays: modules, the model, the vocabulary. Collecting may have been off
@@ -33,6 +35,7 @@ class Collector:
         gc.set_threshold(young, middle, _NEVER)
         self._started = True
         gc.freeze()
+        self._stayed = gc.get_freeze_count()
         gc.enable()
 
     @property
@@ -45,9 +48,14 @@ class Collector:
         gc.unfreeze()
         gc.collect()
         gc.freeze()
+        self._stayed = gc.get_freeze_count()
 
     def step(self) -> None:
         """Between two steps."""
-        if self._started and gc.get_count()[2] >= _MUCH:
+        if not self._started or gc.get_count()[2] < _MUCH:
+            return
+        if gc.get_freeze_count() > 2 * self._stayed:
+            self.idle()
+        else:
             gc.collect()
             gc.freeze()

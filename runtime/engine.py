@@ -76,6 +76,7 @@ class Engine:
         schedule_policy: str = "lpm",
         kv_dtype: str = "auto",
         cuda_graphs: bool = False,
+        grammar_bytes: int = 256 << 20,
         **unknown: object,
     ) -> None:
         fields = EngineOptions.__struct_fields__

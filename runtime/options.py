@@ -36,6 +36,8 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     drafts: guess the tokens of what a grammar forces and verify several in one step (drafts.py).
     schedule_policy: who is let in first among requests of one priority: "lpm" the longest cached
     prefix, then arrival; "fcfs" arrival; "random" drawn once for each.
+    grammar_bytes: of compiled grammars that are kept, by estimate; of mask rows as many
+    (docs/serve.md says what else they take).
     """
 
     model: str = "sprig"
@@ -60,6 +62,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     schedule_policy: SchedulePolicy = "lpm"
     kv_dtype: Literal["auto", "fp8_e4m3", "int8"] = "auto"
     cuda_graphs: bool = False
+    grammar_bytes: int = 256 << 20
 
     def check(self) -> None:
         """Raise for what cannot be."""
@@ -73,6 +76,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
             "max_running": self.max_running,
             "step_tokens": self.step_tokens,
             "vocab_size": self.vocab_size,
+            "grammar_bytes": self.grammar_bytes,
             "max_total_tokens": self.max_total_tokens,
             "chunk_tokens": self.chunk_tokens,
             "context_length": self.context_length,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import json
 import time
+import tracemalloc
 from functools import cache
 
 import numpy as np
@@ -319,3 +322,31 @@ def test_what_grammars_of_json_share_is_learnt_with_the_vocabulary() -> None:
     assert matcher.accept_bytes(b'"a')
     assert {node for node, _ in matcher._place.config.threads} <= known
     assert len(compiler._by_content) == 1  # the grammar that was learnt from is nobody's
+
+
+def test_grammars_that_come_once_each_do_not_add_up() -> None:
+    """Neither they nor the states and rows that were theirs, though the arena is far from full."""
+    one = GrammarCompiler(vocabulary("ab", "01", letters="abcdefgh0123"), kept_bytes=20 * 65 << 10)
+    words = itertools.product("abcdefgh", repeat=4)
+
+    def ask(count: int) -> tuple[int, int]:
+        most = 0
+        for word in itertools.islice(words, count):
+            matcher = regex_matcher(f"{''.join(word)}[0-3]{{2}}", one)
+            for char in (*word, "0", "1"):
+                assert allowed(matcher, one.vocabulary.size)
+                assert matcher.accept_bytes(char.encode())
+            most = max(most, len(one.arena))
+        gc.collect()
+        return most, tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        nodes, before = ask(300)
+        later, after = ask(700)
+    finally:
+        tracemalloc.stop()
+    assert len(one._by_content) < 25
+    assert one.arena.generation > 10
+    assert later < 1.3 * nodes < one.arena.full / 10
+    assert after < 1.2 * before

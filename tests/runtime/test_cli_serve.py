@@ -47,6 +47,7 @@ def settings(*arguments: str) -> ServerSettings:
         (["--block-size", "16"], "page_size", 16),
         (["--radix-eviction-policy", "lru"], "eviction", "lru"),
         (["--schedule-policy", "fcfs"], "schedule_policy", "fcfs"),
+        (["--grammar-bytes", "16M"], "grammar_bytes", 16 << 20),
         (["--disable-radix-cache"], "enable_radix_cache", False),
         (["--no-enable-prefix-caching"], "enable_radix_cache", False),
         (["--enable-deterministic-inference"], "deterministic", True),

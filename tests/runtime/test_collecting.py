@@ -80,3 +80,18 @@ def test_very_much_does_not_wait_for_a_quiet_moment(monkeypatch: pytest.MonkeyPa
     collector.step()
     assert _full() == before + 1
     assert len(kept) == 200_000
+
+
+def test_what_is_let_go_under_load_without_end_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of all that comes stays, until as much has come again."""
+    monkeypatch.setattr(collecting, "_MUCH", 2)
+    collector = Collector()
+    collector.start()
+    at_start = gc.get_freeze_count()
+    full = _full()
+    kept: list[list[Any]] = []
+    for _ in range(60):
+        kept = [*kept[-4:], [_Pair() for _ in range(20_000)]]
+        collector.step()
+        assert gc.get_freeze_count() < 3 * at_start + 4 * 5 * 20_000
+    assert _full() > full
