@@ -76,10 +76,11 @@ class HTTPClient:
                 return _told(response.status_code, response.content).results
 
     async def stream(self, ask: Ask) -> AsyncGenerator[Chunk, None]:
-        """The chunks of a streamed call."""
+        """The chunks of a streamed call. Raises EngineError where an answer ends before the results
+        of all samples."""
         import httpx
 
-        waited, ended, asked = Patience(), False, False
+        waited, ended, asked = Patience(), 0, False
         async with self._client() as client:
             try:
                 while not asked:
@@ -91,12 +92,16 @@ class HTTPClient:
                             _told(response.status_code, body)
                         asked = True
                         async for chunk in _chunks(response):
-                            ended = ended or chunk.result is not None
+                            ended += chunk.result is not None
                             yield chunk
             except httpx.TransportError as error:
                 raise _unreachable(self.url, error) from error
-        if not ended:
-            raise EngineError("the server's answer ended before its result")
+        if ended < ask.params.n:
+            raise EngineError(
+                "the server's answer ended before its result",
+                expected=f"{ask.params.n} samples",
+                got=str(ended),
+            )
 
     def get(self, path: str) -> bytes:
         """A GET; its body."""
@@ -179,7 +184,10 @@ async def _chunks(response: httpx.Response) -> AsyncGenerator[Chunk, None]:
     frames = Frames()
     async for data in response.aiter_bytes():
         for body in frames.feed(data):
-            answer = read_answer(body)
+            try:
+                answer = read_answer(body)
+            except msgspec.MsgspecError as error:
+                raise EngineError(f"the server's answer cannot be read: {error}") from None
             if isinstance(answer, Piece):
                 yield answer.chunk
             elif answer.error is not None:

@@ -7,7 +7,8 @@ step.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -65,9 +66,22 @@ async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def begun(
-    request: Request, events: Events, media_type: str = "text/event-stream"
-) -> Response:
+@dataclass(frozen=True)
+class Format:
+    """How a stream is written. failed: its end, where it fails."""
+
+    media_type: str
+    failed: Callable[[Exception], bytes]
+
+
+def _failed_event(error: Exception) -> bytes:
+    return b"data: " + msgspec.json.encode(body_of(error)) + b"\n\n" + DONE
+
+
+EVENTS = Format("text/event-stream", _failed_event)
+
+
+async def begun(request: Request, events: Events, format: Format = EVENTS) -> Response:
     """A stream's response, once its first event is there: what fails before has a status of its
     own."""
     try:
@@ -75,7 +89,7 @@ async def begun(
     except BaseException:
         await events.aclose()
         raise
-    return EventStream(first, events, server_of(request).metrics, media_type)
+    return EventStream(first, events, server_of(request).metrics, format)
 
 
 async def _first(events: Events) -> bytes:
@@ -86,8 +100,9 @@ class EventStream(Response):
     """Server-sent events. Ends, and closes the generator, when the client vanishes; one that does
     not read is made to (connections.py)."""
 
-    def __init__(self, first: bytes, events: Events, metrics: Metrics, media_type: str) -> None:
-        super().__init__(media_type=media_type, headers={"cache-control": "no-store"})
+    def __init__(self, first: bytes, events: Events, metrics: Metrics, format: Format) -> None:
+        super().__init__(media_type=format.media_type, headers={"cache-control": "no-store"})
+        self._format = format
         del self.headers["content-length"]
         self._first = first
         self._events = events
@@ -118,8 +133,7 @@ class EventStream(Response):
             if not isinstance(error, EspalierError | HTTPError):
                 log_failure(error, scope["path"])
             self._metrics.failed(as_http(error).code)
-            data = b"data: " + msgspec.json.encode(body_of(error)) + b"\n\n"
-            await _send(send, data + DONE)
+            await _send(send, self._format.failed(error))
         await send({"type": "http.response.body", "body": b""})
 
 

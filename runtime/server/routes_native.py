@@ -12,12 +12,12 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from ...errors import EspalierError, InvalidRequestError
+from ...errors import EngineError, EspalierError, InvalidRequestError
 from ...types import Result
 from ..http_protocol import CONTENT_TYPE, Ask, Piece, TokenizerFiles, Told, encode, read_ask
 from ..protocol import framed
 from .access import GuardedRoute
-from .answering import answered, begun
+from .answering import Format, answered, begun
 from .asked import check_limits, namespace_of, priority_of
 from .failures import HTTPError, as_http
 from .state import Server, admitted, server_of
@@ -32,6 +32,18 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
     "chat_template.json",
 )
+
+
+def _failed(error: Exception) -> Told:
+    """An error as itself, but for the words of what failed in the server or the engine."""
+    known = as_http(error)
+    if isinstance(error, EspalierError) and known.status != 500:
+        return Told(error=error)
+    kind = InvalidRequestError if known.status < 500 else EngineError
+    return Told(error=kind(known.message, where=known.param))
+
+
+FRAMES = Format(CONTENT_TYPE, lambda error: framed(encode(_failed(error))))
 
 
 @router.post("/native", include_in_schema=False)
@@ -49,7 +61,7 @@ async def native(request: Request) -> Response:
         async with asyncio.timeout(server.settings.limits.body_seconds):
             ask = _read(await request.body())
         if ask.stream:
-            return await begun(request, _frames(request, ask), CONTENT_TYPE)
+            return await begun(request, _frames(request, ask), FRAMES)
         results = await answered(request, _run(request, ask))
     except TimeoutError:
         raise HTTPError(
@@ -57,7 +69,7 @@ async def native(request: Request) -> Response:
         ) from None
     except EspalierError as error:  # as itself, not as OpenAI's
         status = server.refusal(error).status_code
-        return Response(encode(Told(error=error)), status_code=status, media_type=CONTENT_TYPE)
+        return Response(encode(_failed(error)), status_code=status, media_type=CONTENT_TYPE)
     return Response(encode(Told(results=results)), media_type=CONTENT_TYPE)
 
 
@@ -151,16 +163,8 @@ async def _frames(request: Request, ask: Ask) -> AsyncGenerator[bytes, None]:
             deadline=ask.deadline,
             numbers=numbers,
         )
-        told = False
-        try:
-            async with contextlib.aclosing(stream) as chunks:  # type: ignore[type-var]
-                async for chunk in chunks:
-                    if chunk.result is not None:
-                        server.metrics.ended(chunk.result)
-                    told = True
-                    yield framed(encode(Piece(chunk)))
-        except EspalierError as error:
-            if not told:
-                raise
-            server.metrics.failed(as_http(error).code)
-            yield framed(encode(Told(error=error)))
+        async with contextlib.aclosing(stream) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                if chunk.result is not None:
+                    server.metrics.ended(chunk.result)
+                yield framed(encode(Piece(chunk)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -20,8 +21,10 @@ from espalier.errors import (
 )
 from espalier.runtime.engine import Engine
 from espalier.runtime.http_client import HTTPClient
-from espalier.runtime.http_protocol import Ask, encode, read_answer
-from espalier.types import Chunk, SamplingParams
+from espalier.runtime.http_protocol import Ask, Piece, encode, read_answer
+from espalier.runtime.protocol import framed
+from espalier.runtime.server.failures import HTTPError
+from espalier.types import Chunk, Result, SamplingParams
 from tests.runtime.serving import InProcess
 
 
@@ -181,16 +184,72 @@ def test_a_full_server_is_asked_again(sprig: InProcess, status: int) -> None:
     assert full.left == 0
 
 
-def test_an_answer_that_ends_early_is_an_error() -> None:
-    cut = httpx.MockTransport(lambda _: httpx.Response(200, content=b""))
+def _piece(index: int, *, last: bool) -> bytes:
+    result = Result(request_id=index, index=index) if last else None
+    return framed(encode(Piece(Chunk(request_id=index, index=index, result=result))))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "before its result"),
+        (_piece(0, last=False), "before its result"),
+        (_piece(0, last=True) + _piece(1, last=False), "before its result.*2 samples.*1"),
+        (_piece(0, last=True) + _piece(1, last=True)[:-1], "before its result"),
+        (b'data: {"error":{}}\n\ndata: [DONE]\n\n', "before its result"),
+        (framed(b"\xc1"), "cannot be read"),
+    ],
+)
+def test_an_answer_that_ends_early_is_an_error(content: bytes, says: str) -> None:
+    cut = httpx.MockTransport(lambda _: httpx.Response(200, content=content))
     made = HTTPClient("http://localhost", transport=cut)
 
     async def streamed() -> None:
-        async for _ in made.stream(Ask(prompts=[[1]], params=SamplingParams(), stream=True)):
+        params = SamplingParams(n=2)
+        async for _ in made.stream(Ask(prompts=[[1]], params=params, stream=True)):
             pass
 
-    with pytest.raises(EngineError, match="before its result"):
+    with pytest.raises(EngineError, match=says):
         asyncio.run(streamed())
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "says"),
+    [
+        (RuntimeError("secret"), EngineError, "the server failed; its log says how"),
+        (EngineError("the step failed: secret"), EngineError, "the step failed"),
+        (EngineDeadError("the engine's process is gone"), EngineDeadError, "is gone"),
+        (HTTPError(400, "not so", kind="x", code="y"), InvalidRequestError, "not so"),
+    ],
+)
+def test_a_stream_that_fails_ends_in_its_error(
+    sprig: InProcess,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    kind: type[Exception],
+    says: str,
+) -> None:
+    """Of whatever kind, in frames; and the words of what failed stay in the server."""
+
+    async def failing(**_: Any) -> AsyncIterator[Chunk]:
+        yield Chunk(request_id=1, text="x")
+        raise error
+
+    monkeypatch.setattr(sprig.engine, "astream", failing)
+    ask = Ask(prompts=[[3]], params=SamplingParams(), stream=True)
+
+    got: list[str] = []
+
+    async def read() -> None:
+        async for chunk in client(sprig).stream(ask):
+            got.append(chunk.text)
+
+    with pytest.raises(kind, match=says) as caught:
+        asyncio.run(read())
+    assert type(caught.value) is kind
+    assert "secret" not in str(caught.value)
+    assert got == ["x"]
+    assert sprig.left_over() == (0, 0, 0)
 
 
 def test_nobody_there() -> None:
