@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, Field
 
 from .asked import SamplingFields
-from .fields import Fields, Many, Refusals
+from .fields import Fields, Many, Refusals, few
 from .replies import Finish, Usage
 
 TokenId = Annotated[int, Field(ge=0, le=2**31)]
@@ -17,7 +17,7 @@ class CompletionRequest(SamplingFields):
     """A completion of texts or token ids. echo: the prompt stands before the answer, and with
     logprobs in them too. best_of: samples made, of which the n likeliest per token are told."""
 
-    prompt: str | Many[str] | Many[TokenId] | Many[Many[TokenId]]
+    prompt: Annotated[str | Many[str] | Many[TokenId] | Many[Many[TokenId]], few("prompt")]
     logprobs: Annotated[int, Field(ge=0)] | None = None
     echo: bool | None = None
     best_of: Annotated[int, Field(ge=1)] | None = None

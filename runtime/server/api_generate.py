@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from .api_completion import TokenId
 from .asked import Int32
-from .fields import Fields, Many, Refusals
+from .fields import Fields, Many, Refusals, few
+from .settings import PROMPTS
+from .structural_format import check_parts
 from .structured import StructuredFields
 
 
@@ -39,13 +41,28 @@ class GenerateParams(Fields, StructuredFields):
     }
 
 
+def _bounded(given: Any) -> Any:
+    """Bound the formats of all prompts together."""
+    if isinstance(given, list):
+        check_parts(
+            params["response_format"]
+            for params in given
+            if isinstance(params, dict) and "response_format" in params
+        )
+    return given
+
+
 class GenerateRequest(Fields):
     """One prompt or several, as text or token ids. logprob_start_len: from this prompt token on
     their log probabilities are told too; -1: none."""
 
-    text: str | Many[str] | None = None
-    input_ids: Many[TokenId] | Many[Many[TokenId]] | None = None
-    sampling_params: GenerateParams | Many[GenerateParams] | None = None
+    text: Annotated[str | Many[str] | None, few("text")] = None
+    input_ids: Annotated[Many[TokenId] | Many[Many[TokenId]] | None, few("input_ids")] = None
+    sampling_params: Annotated[
+        GenerateParams | Many[GenerateParams] | None,
+        few("sampling_params", PROMPTS),
+        BeforeValidator(_bounded),
+    ] = None
     rid: Annotated[str, Field(max_length=128)] | None = None
     model: str | None = None
     return_logprob: bool | None = None

@@ -41,7 +41,7 @@ from .replies import (
 )
 from .stages import Stage
 from .state import Server, admitted, server_of
-from .structured import grammar_of
+from .structured import AskedGrammar, grammar_of
 
 router = APIRouter(route_class=GuardedRoute)
 _DEFAULT_TOKENS = 16  # OpenAI's
@@ -73,7 +73,6 @@ async def completions(body: CompletionRequest, request: Request) -> Response:
 
 
 async def _prepared(server: Server, body: CompletionRequest, request: Request) -> Asked:
-    limits = server.settings.limits
     n = 1 if body.n is None else body.n
     samples = n if body.best_of is None else body.best_of
     _check(body, n, samples)
@@ -81,15 +80,14 @@ async def _prepared(server: Server, body: CompletionRequest, request: Request) -
     max_tokens = _DEFAULT_TOKENS if body.max_tokens is None else body.max_tokens
     params = sampling_of(
         body,
-        limits,
+        server.settings.limits,
         max_tokens=1 if silent else max_tokens,
         logprobs=0 if body.logprobs is None and samples > n else body.logprobs,
         n=samples,
     )
     if body.echo and body.logprobs is not None and params.prompt_logprobs is None:
         params = msgspec.structs.replace(params, prompt_logprobs=body.logprobs)
-    grammar = grammar_of(body, limits.grammar_chars)
-    texts, prompts = await server.beside(request, lambda: _encoded(server, body))
+    grammar, texts, prompts = await server.beside(request, lambda: _read(server, body))
     id = f"cmpl-{body.request_id or uuid4().hex}"
     jobs = [
         Job(
@@ -123,8 +121,11 @@ def _check(body: CompletionRequest, n: int, samples: int) -> None:
         )
 
 
-def _encoded(server: Server, body: CompletionRequest) -> tuple[list[str], list[list[int]]]:
-    """The prompts as text, where that is wanted, and as token ids."""
+def _read(
+    server: Server, body: CompletionRequest
+) -> tuple[AskedGrammar | None, list[str], list[list[int]]]:
+    """The grammar; the prompts as text, where that is wanted, and as token ids."""
+    grammar = grammar_of(body, server.settings.limits.grammar_chars)
     tokenizer, given = server.tokenizer, body.prompt
     prompts: list[Any] = [given] if isinstance(given, str) else list(given)
     if prompts and isinstance(prompts[0], int):
@@ -141,7 +142,7 @@ def _encoded(server: Server, body: CompletionRequest) -> tuple[list[str], list[l
     texts = []
     if body.echo:
         texts = [p if isinstance(p, str) else tokenizer.decode(p) for p in prompts]
-    return texts, ids
+    return grammar, texts, ids
 
 
 # -- whole -----------------------------------------------------------------------------------------

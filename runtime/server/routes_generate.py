@@ -109,7 +109,12 @@ async def _prepared(server: Server, body: GenerateRequest, request: Request) -> 
     ):
         if wanted and not body.return_logprob:
             raise InvalidRequestError(expected="return_logprob: true beside it", where=name)
-    prompts = await server.beside(request, lambda: _encoded(server, body))
+    return await server.beside(request, lambda: _asked(server, body, request))
+
+
+def _asked(server: Server, body: GenerateRequest, request: Request) -> Asked:
+    """Its prompts encoded, its grammars read."""
+    prompts = _encoded(server, body)
     given = body.sampling_params
     each = given if isinstance(given, list) else [given or GenerateParams()] * len(prompts)
     if len(each) != len(prompts):

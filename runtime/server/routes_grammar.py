@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from ...errors import GrammarError, InvalidRequestError, NotSupportedError
-from ...grammar.spec import GrammarSpec, Kind
+from ...grammar.spec import Kind
 from ...types import SamplingParams
 from .access import GuardedRoute
 from .answering import answered, model_response
@@ -46,38 +46,38 @@ class GrammarChecked(BaseModel):
 async def grammar_check(body: GrammarCheck, request: Request) -> Response:
     """Compile a grammar as a request that brings it has it compiled. A grammar that cannot be
     enforced is no error of this request: `error` tells what is wrong with it, and where."""
-    server = server_of(request)
-    asked = grammar_of(body, server.settings.limits.grammar_chars)
-    if asked is None:
-        raise InvalidRequestError(expected="a grammar, say json_schema or regex")
-    return await answered(request, _checked(request, asked.spec))
+    return await answered(request, _checked(request, body))
 
 
-async def _checked(request: Request, spec: GrammarSpec) -> Response:
+async def _checked(request: Request, body: GrammarCheck) -> Response:
     """One token from an empty place is what compiling costs beside: it has the engine compile the
     grammar, keep it for the request to come, and refuse it as it would then."""
     server, caller = server_of(request), request.state.caller
-    began = time.perf_counter()
-    fault = None
+    most = server.settings.limits.grammar_chars
     with admitted(request):
+        asked = await server.beside(request, lambda: grammar_of(body, most))
+        if asked is None:
+            raise InvalidRequestError(expected="a grammar, say json_schema or regex")
+        began = time.perf_counter()
+        fault = None
         try:
             await server.engine.agenerate(
                 input_ids=[[0]],
                 sampling_params=SamplingParams(max_tokens=1),
-                grammar=spec,
+                grammar=asked.spec,
                 namespace=f"{caller.namespace}+check",  # their turn, not their prefixes
                 deadline=_SECONDS,
             )
         except (GrammarError, NotSupportedError) as error:
             fault = GrammarFault(message=_told(error), where=error.where)
-    return model_response(
-        GrammarChecked(
-            kind=spec.kind,
-            valid=fault is None,
-            seconds=time.perf_counter() - began,
-            error=fault,
+        return model_response(
+            GrammarChecked(
+                kind=asked.spec.kind,
+                valid=fault is None,
+                seconds=time.perf_counter() - began,
+                error=fault,
+            )
         )
-    )
 
 
 def _told(error: GrammarError | NotSupportedError) -> str:

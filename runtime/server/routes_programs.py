@@ -55,7 +55,7 @@ async def _events(request: Request, body: ProgramRequest) -> AsyncGenerator[byte
         end = run.end()
         _count(server_of(request), end.error)
         yield event(ProgramEnded(event="end", **_fields_of(end)))
-    yield DONE
+        yield DONE  # while it counts as in work: a drain waits for it
 
 
 @contextlib.asynccontextmanager

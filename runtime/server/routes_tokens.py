@@ -21,7 +21,7 @@ from .api_completion import TokenId
 from .asked import Int32, namespace_of, priority_of
 from .chat_job import encoded
 from .chat_messages import Messages
-from .fields import Fields, Many, Objects, Refusals
+from .fields import Fields, Many, Objects, Refusals, few
 from .replies import token_text
 from .state import Server, admitted, server_of
 from .tool_plan import plan_tools
@@ -81,7 +81,7 @@ class Detokenized(BaseModel):
 class EmbeddingRequest(Fields):
     """pooling: of all tokens' states the mean, or the last one. normalize: to length 1."""
 
-    input: str | Many[str] | Many[TokenId] | Many[Many[TokenId]]
+    input: Annotated[str | Many[str] | Many[TokenId] | Many[Many[TokenId]], few("input")]
     model: str | None = None
     encoding_format: Literal["float", "base64"] | None = None
     pooling: Literal["mean", "last"] | None = None

@@ -9,6 +9,8 @@ import msgspec
 
 from ...errors import InvalidRequestError
 
+PROMPTS = 1024  # of one request
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one request may ask at most.
@@ -28,7 +30,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     header_bytes: int = 64 << 10
     head_seconds: float = 30.0
     samples: int = 128
-    prompts: int = 1024
+    prompts: int = PROMPTS
     stops: int = 64
     biases: int = 4096
     tools: int = 256

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -12,6 +13,8 @@ from ...grammar.spec import GrammarSpec
 from .fields import Fields, Many, Objects, Refusals
 
 _ANY = r"[\s\S]*"
+_INSIDE = ("format", "structures", "elements", "tags", "content")  # which hold further parts
+_MOST_PARTS = 10_000
 
 
 class _Format(Fields):
@@ -98,6 +101,23 @@ StructuralFormat = Annotated[
 ]
 for _kind in (SequenceOf, OneOf, TagFormat):
     _kind.model_rebuild()
+
+
+def check_parts(formats: Iterable[Any]) -> None:
+    """Raise InvalidRequestError for more parts in all of these (`response_format`s, as JSON) than
+    are looked at closely."""
+    left, found = list(formats), 0
+    while left:
+        part = left.pop()
+        if isinstance(part, list):
+            left += part
+        elif isinstance(part, dict):
+            found += 1
+            left += [part[name] for name in _INSIDE if name in part]
+        if found + len(left) > _MOST_PARTS:
+            raise InvalidRequestError(
+                expected=f"at most {_MOST_PARTS:,} parts in all formats", where="response_format"
+            )
 
 
 def grammar_of_format(asked: StructuralFormat) -> GrammarSpec:

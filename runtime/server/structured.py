@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ...errors import GrammarError, InvalidRequestError
 from ...grammar.spec import GrammarSpec
 from .fields import Fields, Many, Objects, Refusals
-from .structural_format import StructuralFormat, grammar_of_format
+from .structural_format import StructuralFormat, check_parts, grammar_of_format
 
 JSON_OBJECT = '{"type": "object"}'
 
@@ -47,6 +47,12 @@ class ResponseFormat(Fields):
     structures: Objects[StructureTag] | None = None
     triggers: Many[str] | None = None
     format: StructuralFormat | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bounded(cls, data: Any) -> Any:
+        check_parts([data])
+        return data
 
 
 class StructuredOutputs(Fields):
@@ -222,7 +228,11 @@ def _of_structured(asked: StructuredOutputs) -> dict[str, GrammarSpec]:
 
 def _tags_of_text(text: str, where: str) -> GrammarSpec:
     try:
-        said = ResponseFormat.model_validate(json.loads(text))
+        data = json.loads(text)
+        check_parts([data])
+        said = ResponseFormat.model_validate(data)
+    except InvalidRequestError:
+        raise
     except (ValueError, RecursionError):
         said = None
     if said is None or said.type != "structural_tag":
