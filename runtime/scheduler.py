@@ -256,8 +256,6 @@ class Scheduler:
             step.pool_rows(seq, start, stop, first)
         if stop == end and seq.request.generate:
             place = step.logits(first + stop - 1 - start)
-            if prefill:
-                step.remember(seq, stop, place)
             step.sample(seq, place)
             seq.length += 1
         return stop - start

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from .plan import Ints, Plan, TableDelta, TableGrowth
 from .sequence import Sequence
-
-if TYPE_CHECKING:
-    from ..radix_cache.node import Node
-
-_SHORT = 2048  # tokens; hashing 100,000 takes longer than planning a step
 
 
 class Draft(msgspec.Struct):
@@ -45,7 +38,8 @@ class Step:
         self.drafts: list[Draft] = []
         self.computed = 0
         self._trash_slot = trash_slot
-        self._row_of_prefix: dict[tuple[str, bytes] | Node, int] = {}
+        self._chunks: list[tuple[Sequence, int, int, int]] = []  # sequence, positions, first row
+        self._row_of_slot: dict[int, int] = {}  # of the chunks that were looked for so far
         self._logits_row: dict[int, int] = {}
 
     @property
@@ -86,6 +80,7 @@ class Step:
         plan.seats.append(seq.seat)
         plan.query_start.append(first + stop - start)
         plan.seq_len.append(stop)
+        self._chunks.append((seq, start, stop, first))
         self.name(seq)
         return first
 
@@ -242,8 +237,6 @@ class Step:
         if low >= high:
             return
         places = [self.logits(first + at - start) for at in range(low, high)]
-        if low == begin - 1:
-            self.remember(seq, begin, places[0])
         self.score(seq, places[0], low + 1, high - low)
 
     def pool_rows(self, seq: Sequence, start: int, stop: int, first: int) -> None:
@@ -258,24 +251,13 @@ class Step:
         self.pooled.append((seq, count))
         self.name(seq)
 
-    def remember(self, seq: Sequence, stop: int, place: int) -> None:
-        """The logits at `place` follow the sequence's first `stop` tokens."""
-        prefix = _prefix(seq, stop)
-        if prefix is not None:
-            self._row_of_prefix[prefix] = place
-
     def recall(self, seq: Sequence, stop: int) -> int | None:
-        """Where the logits after exactly these tokens are, if another row of this step makes
-        them."""
-        if not self._row_of_prefix:
-            return None
-        prefix = _prefix(seq, stop)
-        return None if prefix is None else self._row_of_prefix.get(prefix)
-
-
-def _prefix(seq: Sequence, stop: int) -> tuple[str, bytes] | Node | None:
-    """What stands for a sequence's first `stop` tokens: they themselves, or where they are many,
-    the node of the tree at which they end; None where there is none."""
-    if stop <= _SHORT:
-        return seq.namespace, seq.key(stop).tobytes()
-    return seq.node if seq.node is not None and seq.node.end == stop else None
+        """The place of the logits after the sequence's first `stop` tokens, which have slots, if
+        another chunk of this step has a row for the last of them: where two have a slot in common,
+        all tokens up to it are the same."""
+        while self._chunks:
+            other, start, end, first = self._chunks.pop()
+            slots = other.table[start:end].tolist()
+            self._row_of_slot.update(zip(slots, range(first, first + end - start), strict=True))
+        row = self._row_of_slot.get(int(seq.table[stop - 1]))
+        return None if row is None else self.logits(row)

@@ -60,15 +60,13 @@ def test_a_token_that_is_still_being_sampled_is_taken_from_the_device() -> None:
 
 def test_one_row_of_logits_serves_many() -> None:
     step = Step(0, TRASH)
-    a, b = sequence(1, [1, 2]), sequence(2, [1, 2])
+    a, b, c = sequence(1, [1, 2]), sequence(2, [1, 2]), sequence(3, [1, 2])
+    b.set_slots(0, a.table[:2])  # the tree has one copy
     first = step.rows(a, 0, 2, 0)
     place = step.logits(first + 1)
     assert step.logits(first + 1) == place
-    step.remember(a, 2, place)
     assert step.recall(b, 2) == place
-    assert step.recall(b, 1) is None
-    b.namespace = "other"
-    assert step.recall(b, 2) is None
+    assert step.recall(c, 2) is None
     step.sample(a, place)
     step.sample(b, place)
     assert step.plan.logits_at == [1]
@@ -76,6 +74,8 @@ def test_one_row_of_logits_serves_many() -> None:
     assert step.plan.sample_seats == [1, 2]
     assert step.plan.sample_positions == [2, 2]
     assert step.samples == [a, b]
+    assert step.recall(b, 1) == 1  # one within a chunk: its logits are asked for now
+    assert step.plan.logits_at == [1, 0]
 
 
 def test_scores_name_their_rows_and_tokens() -> None:
