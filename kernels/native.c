@@ -331,6 +331,8 @@ void gated_linear(const num *gate_up, int gelu, const num *weight, const num *bi
     linear(inner, weight, bias, y, rows, inputs, outputs, add);
 }
 
+#include "native_int8.c"
+
 /* Logits [., width] of the rows `samples` [count] become -infinity where the bit of their row of
    the pool [., words], rows [count], is 0, or there is none. */
 void mask(float *logits, const int64_t *samples, const int64_t *rows, const uint32_t *pool,

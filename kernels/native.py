@@ -32,7 +32,7 @@ ASK = "ESPALIER_NATIVE"
 """Set to 0, the variable of the environment that leaves all to torch."""
 
 SOURCE = Path(__file__).with_name("native.c")
-_PARTS = SOURCE, Path(__file__).with_name("native_attention.c")
+_PARTS = tuple(SOURCE.with_name(f"native{part}.c") for part in ("", "_attention", "_int8"))
 _FLAGS = [
     "-O3",
     # clang on ARM knows no -march=native, and gcc takes either.
@@ -61,6 +61,18 @@ _SIGNATURES: dict[str, list[Any]] = {
     "gated_linear": [_pointer, _int] + [_pointer] * 3 + [_long] * 3 + [_int],
     "mask": [_pointer] * 4 + [_long] * 3,
     "greedy": [_pointer] * 3 + [_long] * 2 + [_float],
+    "linear8": [_pointer] * 4 + [_long, _int, _pointer, _int],
+    "normed_linear8": [_pointer] * 2 + [_float, _int] + [_pointer] * 3 + [_long, _pointer, _int],
+    "gated_linear8": [_pointer, _int] + [_pointer] * 3 + [_long, _int, _pointer, _int],
+    "rows8": [_pointer] * 3 + [_long],
+    "instructions8": [],
+}
+_RESULTS = {
+    "linear8": _int,
+    "normed_linear8": _int,
+    "gated_linear8": _int,
+    "rows8": _int,
+    "instructions8": ctypes.c_char_p,
 }
 
 
@@ -92,7 +104,7 @@ def library(dtype: torch.dtype) -> Any | None:
         return None
     for name, types in _SIGNATURES.items():
         function = getattr(found, name)
-        function.argtypes, function.restype = types, None
+        function.argtypes, function.restype = types, _RESULTS.get(name)
     return found
 
 

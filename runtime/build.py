@@ -65,9 +65,13 @@ def build(options: EngineOptions, emit: Callable[[Chunk], None], grammars: Gramm
 def _build_null(
     options: EngineOptions, emit: Callable[[Chunk], None], grammars: GrammarService
 ) -> Built:
-    if options.kv_dtype != "auto" or options.cuda_graphs:
-        asked = "cuda_graphs" if options.cuda_graphs else "kv_dtype"
-        raise NotSupportedError('model "null" computes nothing', where=asked)
+    asked = {
+        "kv_dtype": options.kv_dtype != "auto",
+        "cuda_graphs": options.cuda_graphs,
+        "quantization": options.quantization is not None,
+    }
+    for name in (name for name, given in asked.items() if given):
+        raise NotSupportedError('model "null" computes nothing', where=name)
     tokenizer = load_tokenizer(options)
     capacity = options.max_total_tokens or _NULL_CAPACITY // options.page_size * options.page_size
     vocab = options.vocab_size if tokenizer is None else tokenizer.vocab_size
@@ -94,7 +98,11 @@ def _build_model(
     started = time.perf_counter()
     graphs = graph_options(options, torch.device(device))
     model = load_model(
-        options.model, device=device, dtype=options.dtype, context_length=options.context_length
+        options.model,
+        device=device,
+        dtype=options.dtype,
+        context_length=options.context_length,
+        quantization=options.quantization,
     )
     if options.deterministic and model.mixed_rows is not None:
         raise not_deterministic(model.mixed_rows)
@@ -125,6 +133,7 @@ def _build_model(
         device=str(device),
         dtype=str(dtype).removeprefix("torch."),
         kv_cache=". ".join([line, *lines]),
+        weights=model.weights,
     )
     built = _assemble(
         options,

@@ -31,6 +31,7 @@ examples
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = ABOUT
     parser.add_argument("--model", help="sprig (the default), a folder or a hub id")
+    parser.add_argument("--quantization", choices=["int8"], help="of weights: 8 bits, on a CPU")
     parser.add_argument("--url", help="of an `espalier serve`, instead of a model here")
     parser.add_argument("--api-key", default=os.environ.get("ESPALIER_API_KEY"), help="its key")
     parser.add_argument("--system", help="a system message to begin with")
@@ -45,15 +46,18 @@ def run(args: argparse.Namespace) -> int:
         temperature=args.temperature, max_tokens=args.max_tokens, seed=args.seed
     )
     if args.url is not None:
-        if args.model is not None:
-            raise InvalidRequestError(
-                expected="one of --url and --model", got="both of them", where="--model"
-            )
+        for flag in ("model", "quantization"):
+            if getattr(args, flag) is not None:
+                raise InvalidRequestError(
+                    expected=f"one of --url and --{flag}", got="both of them", where=f"--{flag}"
+                )
         remote = Remote(args.url, args.api_key)
         return Chat(remote, params, args.system, args.quiet).loop(read_turns())
     model = args.model or "sprig"
-    with Engine(model=model) as engine:
+    with Engine(model=model, quantization=args.quantization) as engine:
         if not args.quiet and sys.stdin.isatty():
+            if engine.info.weights:
+                print(engine.info.weights, file=sys.stderr)
             print(f"{model} on {engine.info.device}. /reset, /stats, /exit", file=sys.stderr)
         return Chat(engine, params, args.system, args.quiet).loop(read_turns())
 

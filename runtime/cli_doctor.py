@@ -34,11 +34,12 @@ class Finding(NamedTuple):
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = ABOUT
     parser.add_argument("--model", default="sprig", help="the model to try (default: sprig)")
+    parser.add_argument("--quantization", choices=["int8"], help="of its weights: 8 bits, on a CPU")
 
 
 def run(args: argparse.Namespace) -> int:
     bad = False
-    for finding in examine(args.model):
+    for finding in examine(args.model, args.quantization):
         mark = {True: "ok", False: "FAILED", None: "--"}[finding.good]
         print(f"{mark:>6}  {finding.what:12} {finding.found}", flush=True)
         bad |= finding.good is False
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if bad else 0
 
 
-def examine(model: str) -> Iterator[Finding]:
+def examine(model: str, quantization: str | None = None) -> Iterator[Finding]:
     """Each check in turn; one that fails does not keep the next from running."""
     yield Finding(None, "espalier", __version__)
     good = sys.version_info >= (3, 11)
@@ -59,7 +60,7 @@ def examine(model: str) -> Iterator[Finding]:
     yield Finding(None, "data", data or "ESPALIER_DATA is unset: data tests and benchmarks skip")
     yield _attempt("kernels", _kernels)
     yield _attempt("engine", lambda: _generate("null"))
-    yield _attempt("model", lambda: _generate(model))
+    yield _attempt("model", lambda: _generate(model, quantization))
 
 
 def _packages() -> Iterator[Finding]:
@@ -91,10 +92,13 @@ def _torch() -> Finding:
 def _kernels() -> str:
     import torch
 
+    from ..kernels.int8 import instructions, missing
     from ..kernels.native import ASK, library
 
     if library(torch.float32) is not None:
-        return "a CPU's operators in C, compiled on this machine"
+        why = missing(torch.float32)
+        eight = f"by {instructions()}" if why is None else f"not: {why}"
+        return f"a CPU's operators in C, compiled on this machine; weights in int8 {eight}"
     return f"torch's operators on a CPU: no C compiler on the PATH or in CC, or {ASK}=0"
 
 
@@ -116,20 +120,21 @@ def _attempt(what: str, check: Callable[[], str]) -> Finding:
         return Finding(False, what, f"{type(error).__name__}: {error}")
 
 
-def _generate(model: str) -> str:
+def _generate(model: str, quantization: str | None = None) -> str:
     from ..types import SamplingParams
     from .engine import Engine
 
     begin = time.perf_counter()
-    with Engine(model=model) as engine:
+    with Engine(model=model, quantization=quantization) as engine:
         started = time.perf_counter() - begin
         params = SamplingParams(max_tokens=4, ignore_eos=True)
         (result,) = engine.generate(input_ids=[[1, 2, 3]], sampling_params=params)
         engine.check_invariants()
         info = engine.info
     on = "" if info.device == "none" else f" on {info.device}, {info.dtype}"  # the null model
+    weights = f"; {info.weights}" if info.weights else ""
     return (
         f"{model}: started in {started:.1f} s{on}, "
         f"{info.capacity:,} slots, context {info.max_context:,}; "
-        f"{result.generated_tokens} tokens generated"
+        f"{result.generated_tokens} tokens generated{weights}"
     )

@@ -87,10 +87,6 @@ VALUES: dict[tuple[str, ...], tuple[tuple[str, ...], str]] = {
     ("--prefix-caching-hash-algo",): ((), "leave it out: prefixes are found by their tokens"),
     ("--max-num-queued-tokens",): ((), "--max-queued-requests N"),
     ("--long-prefill-token-threshold",): (("0",), "--chunk-tokens TOKENS"),
-    ("--quantization", "-q"): (
-        ("none",),
-        "weights that are not quantised: the others are not built yet",
-    ),
     ("--load-format",): (("auto", "safetensors"), "a folder or hub id with safetensors"),
     ("--tokenizer-mode", "--config-format", "--model-impl"): (("auto",), "leave it out"),
     ("--revision", "--tokenizer-revision", "--code-revision"): (("main",), _FOLDER),

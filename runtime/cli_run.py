@@ -39,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("program", metavar="FILE[:function]")
     parser.add_argument("--arg", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--model", default="sprig", help="sprig, a folder or a hub id")
+    parser.add_argument("--quantization", choices=["int8"], help="of weights: 8 bits, on a CPU")
     parser.add_argument("--seed", type=int, help="of the program; drawn and reported without one")
     parser.add_argument("--report", choices=["table", "json", "none"], default="table")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the report as a page")
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     path, _, name = args.program.partition(":")
     program = find(load(Path(path)), name)
     given = arguments(program, args.arg)
-    with Engine(model=args.model) as engine:
+    with Engine(model=args.model, quantization=args.quantization) as engine:
         try:
             state = program.using(backend=engine, seed=args.seed).run(**given)
         except EspalierError:

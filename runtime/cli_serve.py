@@ -67,6 +67,8 @@ def configure_engine(group: argparse._ArgumentGroup) -> None:
     add("--dtype", default="auto", type=_dtype, choices=["auto", "float32", "bfloat16", "float16"])
     add("--kv-dtype", "--kv-cache-dtype", default="auto", type=_kv_dtype,
         choices=["auto", "fp8_e4m3", "int8"], help="of the KV cache; auto: as --dtype")  # fmt: skip
+    add("--quantization", "-q", default="none", choices=["none", "int8"],
+        help="of weights: 8 bits, on a CPU")  # fmt: skip
     add("--context-length", "--max-model-len", type=count, metavar="TOKENS",
         help="that a sequence may have; 8K is 8192")  # fmt: skip
     add("--max-total-tokens", type=count, metavar="TOKENS", help="slots of the KV cache")
@@ -183,6 +185,7 @@ def options_of(args: argparse.Namespace, model: str) -> EngineOptions:
         device=args.device,
         dtype=args.dtype,
         kv_dtype=args.kv_dtype,
+        quantization=None if args.quantization == "none" else args.quantization,
         cuda_graphs=args.cuda_graphs,
         context_length=args.context_length,
         max_total_tokens=args.max_total_tokens,

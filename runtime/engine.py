@@ -1,6 +1,5 @@
 """`espalier.Engine`: what users hold. Needs no torch in the caller's process: the engine itself
-lives in a child process (docs/adr/0003), or with `inline=True` in the caller's thread, where
-whoever waits for a result also does the steps.
+lives in a child process (docs/adr/0003), or with `inline=True` in the thread that waits for it.
 """
 
 from __future__ import annotations
@@ -75,6 +74,7 @@ class Engine:
         drafts: bool = True,
         schedule_policy: str = "lpm",
         kv_dtype: str = "auto",
+        quantization: str | None = None,
         cuda_graphs: bool = False,
         grammar_bytes: int = 256 << 20,
         **unknown: object,

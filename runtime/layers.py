@@ -15,7 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import NotSupportedError
+from ..kernels import int8
 from ..kernels.activation import silu_mul
+from ..kernels.int8 import Int8Weight
 from ..kernels.native import operators
 from ..kernels.norm import RMSNorm
 from .dtypes import native_on_cpu
@@ -24,16 +26,43 @@ from .loader import ONE, Group, Weights
 Kind = Literal["column", "row", "replicated"]
 
 
+class Embedding:
+    """The vectors of token ids. tied: the model's head reads the same weight, which is then kept as
+    a layer's; else it is kept as the model computes."""
+
+    __slots__ = ("_dtype", "weight")
+
+    def __init__(
+        self, weights: Weights, name: str, vocabulary: int, width: int, *, tied: bool
+    ) -> None:
+        self._dtype = weights.dtype
+        shape = vocabulary, width
+        self.weight: Tensor | Int8Weight
+        if tied and weights.quantization:
+            self.weight = weights.keep_int8(
+                weights.take(f"{name}.weight", shape, dtype=torch.float32)
+            )
+        else:
+            self.weight = weights.take(f"{name}.weight", shape)
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        """ids [T] -> [T, width]."""
+        if isinstance(self.weight, Int8Weight):
+            return self.weight.rows(ids, self._dtype)
+        return F.embedding(ids, self.weight)
+
+
 class Linear:
     """`y = x W^T + b` for x [T, inputs] -> [T, sum(outputs)].
 
     Several weights that read the same x are fused: `names[i]` gives outputs[i] of the outputs; one
     name gives them all where the checkpoint has fused them.
     kind: column cuts the outputs over the group, row the inputs, replicated nothing. shared: the
-    weight, where another layer has loaded it already (tied embeddings).
+    weight, where another layer has loaded it already (tied embeddings). Where the weights are to be
+    kept in 8 bits, W is, and b is not.
     """
 
-    __slots__ = ("_few", "_onednn", "bias", "weight")
+    __slots__ = ("_few", "_int8", "_onednn", "bias", "weight")
 
     def __init__(
         self,
@@ -44,7 +73,7 @@ class Linear:
         *,
         kind: Kind,
         bias: bool = False,
-        shared: Tensor | None = None,
+        shared: Embedding | None = None,
         group: Group = ONE,
         format: Literal["plain"] = "plain",
     ) -> None:
@@ -63,13 +92,7 @@ class Linear:
             )
         dim = {"column": 0, "row": 1, "replicated": None}[kind]
         named = list(zip(names, [sum(outputs)] if fused else outputs, strict=True))
-        if shared is None:
-            parts = [
-                weights.take(f"{name}.weight", (size, inputs), cut=dim, group=group)
-                for name, size in named
-            ]
-            shared = parts[0] if len(parts) == 1 else torch.cat(parts)
-        self.weight: Tensor = shared
+        weight = _taken(weights, named, inputs, dim, group) if shared is None else shared.weight
         self.bias: Tensor | None = None
         if bias:
             cut = 0 if kind == "column" else None
@@ -79,6 +102,10 @@ class Linear:
                     for name, size in named
                 ]
             )
+        self._int8 = weight if isinstance(weight, Int8Weight) else None
+        if isinstance(weight, Int8Weight):
+            return
+        self.weight = weight
         self._few = _few_in_c(self.weight)
         self._onednn: Tensor | None = None
         if _packs(self.weight):
@@ -89,6 +116,9 @@ class Linear:
 
     def __call__(self, x: Tensor) -> Tensor:
         rows = x.shape[0]
+        if self._int8 is not None:
+            y = x.new_empty(rows, self._int8.outputs)
+            return int8.linear(x, self._int8, self.bias, y, add=False)
         if self._few and rows <= FEW:
             y = x.new_empty(rows, self.weight.shape[0])
             if self._multiply(x, y, add=False):
@@ -103,12 +133,18 @@ class Linear:
 
     def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
         """Add this layer's `y` to `residual` [T, sum(outputs)] in place, and return it."""
+        if self._int8 is not None:
+            return int8.linear(x, self._int8, self.bias, residual, add=True)
         if self._few and x.shape[0] <= FEW and self._multiply(x, residual, add=True):
             return residual
         return residual.add_(self(x))
 
     def of_norm(self, norm: RMSNorm, x: Tensor, plus: Tensor | None = None) -> Tensor:
         """This layer of `norm(x)`, after adding `plus` to `x` in place."""
+        if self._int8 is not None:
+            y = x.new_empty(x.shape[0], self._int8.outputs)
+            x = x if plus is None else x.add_(plus)
+            return int8.linear_of_norm(norm, x, self._int8, self.bias, y)
         c = self._fused(x)
         if c is None:
             return self(norm(x) if plus is None else norm.add(x, plus))
@@ -133,6 +169,8 @@ class Linear:
     def add_gated_to(self, residual: Tensor, gate_up: Tensor) -> Tensor:
         """Add this layer of SiLU(gate) * up, gate_up [T, 2 * inputs], to `residual` in place, and
         return it."""
+        if self._int8 is not None:
+            return int8.linear_of_gate(gate_up, self._int8, self.bias, residual)
         c = self._fused(gate_up, residual)
         if c is None:
             return self.add_to(residual, silu_mul(gate_up))
@@ -168,6 +206,19 @@ class Linear:
         pointers = x.data_ptr(), self.weight.data_ptr(), bias, y.data_ptr()
         c.linear(*pointers, rows, inputs, outputs, add)
         return True
+
+
+def _taken(
+    weights: Weights, named: list[tuple[str, int]], inputs: int, cut: int | None, group: Group
+) -> Tensor | Int8Weight:
+    """The weights of these names and outputs, one below the other, as they are to be kept."""
+    wide = torch.float32 if weights.quantization else None
+    parts = [
+        weights.take(f"{name}.weight", (size, inputs), cut=cut, group=group, dtype=wide)
+        for name, size in named
+    ]
+    weight = parts[0] if len(parts) == 1 else torch.cat(parts)
+    return weights.keep_int8(weight) if weights.quantization else weight
 
 
 def _lies(x: Tensor, rows: int, width: int) -> bool:

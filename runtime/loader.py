@@ -20,7 +20,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..errors import ModelLoadError
+from ..kernels.int8 import Int8Weight
 from .config import read_json
+from .options import Quantization
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,9 @@ _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 class Weights:
     """The tensors of a model folder, by name; a context manager.
 
-    rename: what a model calls a tensor of the files, None for one that it leaves alone. Raises
-    ModelLoadError, naming the file and tensor, for whatever does not fit.
+    rename: what a model calls a tensor of the files, None for one that it leaves alone.
+    quantization: what layers keep their weights in, None for `dtype`. Raises ModelLoadError, naming
+    the file and tensor, for whatever does not fit.
     """
 
     def __init__(
@@ -50,11 +53,15 @@ class Weights:
         device: torch.device,
         dtype: torch.dtype,
         rename: Callable[[str], str | None] = str,
+        quantization: Quantization | None = None,
         progress: bool = False,
     ) -> None:
         self.folder = folder
         self.device = device
         self.dtype = dtype
+        self.quantization = quantization
+        self.size = self.plain_size = 0
+        """Bytes of the tensors taken: as they are kept, and as they would be in `dtype`."""
         files = tensor_files(folder)
         self._names = {ours: name for name in files if (ours := rename(name)) is not None}
         self._files = {ours: files[name] for ours, name in self._names.items()}
@@ -129,8 +136,17 @@ class Weights:
         if name not in self._taken:
             self._taken.add(name)
             self._bar.update()
+        self.plain_size += tensor.numel() * self.dtype.itemsize
         # A copy: the file's own pages would change, or vanish, under a running model with the file.
-        return tensor.to(self.device, dtype or self.dtype, copy=True)
+        made = tensor.to(self.device, dtype or self.dtype, copy=True)
+        self.size += made.nbytes
+        return made
+
+    def keep_int8(self, weight: Tensor) -> Int8Weight:
+        """A `weight` that was taken, in 8 bits: the caller keeps it in nothing else."""
+        kept = Int8Weight(weight)
+        self.size += kept.nbytes - weight.nbytes
+        return kept
 
     def finish(self, unused: tuple[str, ...]) -> None:
         """Raise for a tensor that nothing took and whose name does not end in one of

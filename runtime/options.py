@@ -10,6 +10,7 @@ import msgspec
 from ..errors import InvalidRequestError
 
 SchedulePolicy = Literal["lpm", "fcfs", "random"]
+Quantization = Literal["int8"]
 
 
 class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +32,8 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     sequences by its factors for long ones.
     kv_dtype: what keys and values are kept in: "auto", as the model computes; "fp8_e4m3" or "int8":
     half of bfloat16's memory, with a scale per token and head (docs/serve.md says what it costs).
+    quantization: "int8" keeps the weights of layers in 8 bits, with a scale per output, on a CPU
+    (docs/serve.md says what it costs and saves); None keeps them as the model computes.
     cuda_graphs: run steps that only decode as CUDA graphs (decode_graphs.py), on a GPU and by
     Triton's kernels (ESPALIER_TRITON=1).
     drafts: guess the tokens of what a grammar forces and verify several in one step (drafts.py).
@@ -61,6 +64,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     drafts: bool = True
     schedule_policy: SchedulePolicy = "lpm"
     kv_dtype: Literal["auto", "fp8_e4m3", "int8"] = "auto"
+    quantization: Quantization | None = None
     cuda_graphs: bool = False
     grammar_bytes: int = 256 << 20
 

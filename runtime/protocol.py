@@ -98,7 +98,8 @@ class Failed(msgspec.Struct, tag=True):
 
 class EngineInfo(msgspec.Struct, kw_only=True):
     """What a running engine is. max_context: tokens one sequence may have. capacity: KV slots.
-    kv_cache: where that number comes from, in a sentence."""
+    kv_cache: where that number comes from, in a sentence. weights: how they are kept, in a
+    sentence, where that was asked for."""
 
     model: str
     vocab_size: int
@@ -108,6 +109,7 @@ class EngineInfo(msgspec.Struct, kw_only=True):
     device: str
     dtype: str
     kv_cache: str = ""
+    weights: str = ""
     seconds: dict[str, float] = {}
 
 

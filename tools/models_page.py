@@ -46,6 +46,8 @@ best, but for the near ties counted in the last column (within {close:g} of the 
 Llama 2 and 3 and what is shaped like them, Mistral, Qwen2, Qwen3, Phi-3 and Phi-4
 (`Phi3ForCausalLM`), Gemma 2 and Gemma 3.
 
+With `quantization="int8"` (docs/serve.md) these keep their weights in 8 bits, on a CPU.
+
 LongRoPE models (Phi-3 128k, Phi-4-mini) have two sets of rotary factors, and transformers turns all
 keys of a sequence by the long ones once it is longer than the context it was first trained on. Keys
 in a prefix cache are of one set, so an engine takes one for all its sequences: by default the short

@@ -80,8 +80,16 @@ def grammar_of(case: Case) -> GrammarSpec:
 class Constrained:
     """Greedy answers of the engine, each under its case's grammar."""
 
-    def __init__(self, folder: Path, kv_dtype: str = "auto") -> None:
-        self.engine = Engine(str(folder), inline=True, dtype="float32", kv_dtype=kv_dtype)
+    def __init__(
+        self, folder: Path, kv_dtype: str = "auto", quantization: str | None = None
+    ) -> None:
+        self.engine = Engine(
+            str(folder),
+            inline=True,
+            dtype="float32",
+            kv_dtype=kv_dtype,
+            quantization=quantization,
+        )
 
     def answers(self, found: list[Case]) -> list[str]:
         """One answer per case."""

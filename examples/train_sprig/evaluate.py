@@ -124,14 +124,15 @@ def write_docs(text: str) -> None:
 def models(options: argparse.Namespace) -> dict[str, Answers]:
     """The ways of answering that are asked for."""
     found: dict[str, Answers] = {}
-    if not options.kv_dtype:
+    if not options.kv_dtype and options.quantization is None:
         found["free-running"] = Greedy(options.folder)
-    if options.grammar or options.kv_dtype:
+    if options.grammar or options.kv_dtype or options.quantization:
         from .constrained import Constrained
 
         for kv_dtype in options.kv_dtype or ["auto"]:
             way = "under grammar" + (f", KV {kv_dtype}" if options.kv_dtype else "")
-            found[way] = Constrained(options.folder, kv_dtype)
+            way += f", weights {options.quantization}" if options.quantization else ""
+            found[way] = Constrained(options.folder, kv_dtype, options.quantization)
     return found
 
 
@@ -163,6 +164,7 @@ def main() -> None:
     parser.add_argument(
         "--kv-dtype", nargs="+", help="by espalier.Engine, masked, alone: with each KV cache"
     )
+    parser.add_argument("--quantization", help="by espalier.Engine, masked, alone: weights so")
     parser.add_argument("--docs", action="store_true", help="write the table into docs/sprig.md")
     parser.add_argument("--skills", nargs="*", default=[*SKILLS, "tool_answer"])
     parser.add_argument("--threads", type=int, default=1)

@@ -51,6 +51,7 @@ class ForeignCausalLM:
     ) -> None:
         self.config = config
         self.notes = notes
+        self.weights = ""
         self.dtype: torch.dtype = model.dtype
         self.device: torch.device = model.device
         self.kv_layout = layout

@@ -9,14 +9,13 @@ their own.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...kernels.activation import gelu_mul
 from ..batch import ForwardBatch
 from ..config import ModelConfig
 from ..kv_cache import KVCache, KVLayout
-from ..layers import Linear
+from ..layers import Embedding, Linear
 from ..loader import Weights
 from .llama import Angles, Attention, Step, kv_layout, rms_norm
 
@@ -48,6 +47,7 @@ class GemmaForCausalLM:
     """See the module's docstring."""
 
     mixed_rows: str | None = None
+    weights = ""
 
     def __init__(self, config: ModelConfig, weights: Weights) -> None:
         self.config = config
@@ -55,15 +55,16 @@ class GemmaForCausalLM:
         self.dtype = weights.dtype
         self.device = weights.device
         vocabulary, hidden = config.vocab_size, config.hidden_size
-        self.embedding = weights.take("model.embed_tokens.weight", (vocabulary, hidden))
+        tied = config.tie_word_embeddings
+        self.embedding = Embedding(weights, "model.embed_tokens", vocabulary, hidden, tied=tied)
         # In the dtype of the weights, as it was trained: in bfloat16 55.5, not 55.4256.
         self.embedding_scale = torch.tensor(hidden**0.5, device=self.device, dtype=self.dtype)
         self.layers = [Layer(config, weights, layer) for layer in range(config.num_layers)]
         self.norm = rms_norm(config, weights, "model.norm", hidden)
-        tied = self.embedding if config.tie_word_embeddings else None
-        self.head = Linear(weights, ["lm_head"], [vocabulary], hidden, kind="column", shared=tied)
+        shared = self.embedding if tied else None
+        self.head = Linear(weights, ["lm_head"], [vocabulary], hidden, kind="column", shared=shared)
         self.angles = Angles(config, self.device, self.dtype)
-        weights.finish(unused=("lm_head.weight",) if tied is not None else ())
+        weights.finish(unused=("lm_head.weight",) if tied else ())
 
     @property
     def kv_layout(self) -> KVLayout:
@@ -74,7 +75,7 @@ class GemmaForCausalLM:
     def forward(self, batch: ForwardBatch, kv: KVCache) -> Tensor:
         """Run one step: writes KV, returns logits [N, V] float32 of the rows `batch.logits_at`."""
         step = self.angles.step(batch, kv)
-        x = F.embedding(batch.input_ids, self.embedding).mul_(self.embedding_scale)
+        x = self.embedding(batch.input_ids).mul_(self.embedding_scale)
         for layer in self.layers:
             x = layer(x, step)
         if batch.hidden_at is not None:

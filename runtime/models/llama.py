@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...kernels.attention import AttentionBatch, Workspace, paged_attention
@@ -18,7 +17,7 @@ from ...kernels.rope import turn_and_write
 from ..batch import ForwardBatch
 from ..config import ModelConfig
 from ..kv_cache import KVCache, KVLayout, LayerKV
-from ..layers import Linear
+from ..layers import Embedding, Linear
 from ..loader import Weights
 from ..rotary import Rotary
 
@@ -182,6 +181,7 @@ class LlamaForCausalLM:
     """See the module's docstring."""
 
     mixed_rows: str | None = None
+    weights = ""
 
     def __init__(self, config: ModelConfig, weights: Weights) -> None:
         self.config = config
@@ -189,13 +189,14 @@ class LlamaForCausalLM:
         self.dtype = weights.dtype
         self.device = weights.device
         vocabulary, hidden = config.vocab_size, config.hidden_size
-        self.embedding = weights.take("model.embed_tokens.weight", (vocabulary, hidden))
+        tied = config.tie_word_embeddings
+        self.embedding = Embedding(weights, "model.embed_tokens", vocabulary, hidden, tied=tied)
         self.layers = [Layer(config, weights, layer) for layer in range(config.num_layers)]
         self.norm = rms_norm(config, weights, "model.norm", hidden)
-        tied = self.embedding if config.tie_word_embeddings else None
-        self.head = Linear(weights, ["lm_head"], [vocabulary], hidden, kind="column", shared=tied)
+        shared = self.embedding if tied else None
+        self.head = Linear(weights, ["lm_head"], [vocabulary], hidden, kind="column", shared=shared)
         self.angles = Angles(config, self.device, self.dtype)
-        unused = ["rotary_emb.inv_freq"] + (["lm_head.weight"] if tied is not None else [])
+        unused = ["rotary_emb.inv_freq"] + (["lm_head.weight"] if tied else [])
         weights.finish(unused=tuple(unused))
 
     @property
@@ -207,7 +208,7 @@ class LlamaForCausalLM:
     def forward(self, batch: ForwardBatch, kv: KVCache) -> Tensor:
         """Run one step: writes KV, returns logits [N, V] float32 of the rows `batch.logits_at`."""
         step = self.angles.step(batch, kv)
-        x = F.embedding(batch.input_ids, self.embedding)
+        x = self.embedding(batch.input_ids)
         for layer in self.layers:
             x = layer(x, step)
         if batch.hidden_at is not None:

@@ -16,6 +16,8 @@ from ..dtypes import resolve_dtype
 from ..kv_cache import KVCache, KVLayout
 from ..loader import Weights
 from ..locate import SPRIG, resolve_folder
+from ..options import Quantization
+from ..quantization import check_device, not_ours, quantised_dtype, told
 from .gemma import GemmaForCausalLM
 from .llama import LlamaForCausalLM
 from .wrapped import WRAPPERS, text_config, text_name
@@ -66,6 +68,8 @@ class CausalLM(Protocol):
     mixed_rows: str | None
     """Why a row's numbers may depend on the other rows of a step; None where they never do."""
     notes: list[str]
+    weights: str
+    """How its weights are kept, in a sentence, where that was asked for."""
 
     @property
     def config(self) -> ModelFacts:
@@ -89,6 +93,7 @@ def load_model(
     dtype: str | torch.dtype = "auto",
     revision: str | None = None,
     context_length: int | None = None,
+    quantization: Quantization | None = None,
     progress: bool = True,
 ) -> CausalLM:
     """Load a model folder, a hub id, or the embedded model "sprig".
@@ -96,7 +101,8 @@ def load_model(
     dtype: "auto" is the checkpoint's; on a CPU that cannot compute in it, float32. Sprig computes
     in float32 on any CPU: it is small, and its answers must not change with its neighbours (P3).
     context_length: tokens that sequences are to have (see `ModelConfig.from_dict`).
-    Raises ModelLoadError naming the file, the tensor and what to do.
+    quantization: what the weights of layers are kept in. Raises ModelLoadError naming the file, the
+    tensor and what to do, and NotSupportedError for a model or a machine that cannot have it so.
     """
     folder = resolve_folder(model, revision=revision)
     data = read_json(folder / "config.json")
@@ -107,10 +113,14 @@ def load_model(
         architecture = data["architectures"][0]
     definition = ARCHITECTURES.get(architecture)
     place = torch.device(device)
+    if quantization is not None:
+        check_device(place)
     if definition is None:
         from .foreign import is_foreign, load_foreign
 
         if is_foreign(data):
+            if quantization is not None:
+                raise not_ours(architecture)
             return _said(load_foreign(folder, data, device=place, dtype=dtype, progress=progress))
         raise ModelLoadError(
             f"unknown architecture {architecture!r} of model_type {data.get('model_type')!r}",
@@ -121,9 +131,18 @@ def load_model(
     if dtype == "auto" and folder == SPRIG and place.type == "cpu":
         dtype = torch.float32
     chosen = resolve_dtype(dtype, config.dtype, place)
-    rename = str if wrapper is None else text_name
-    with Weights(folder, device=place, dtype=chosen, rename=rename, progress=progress) as weights:
+    if quantization is not None:
+        chosen = quantised_dtype(dtype, chosen)
+    with Weights(
+        folder,
+        device=place,
+        dtype=chosen,
+        rename=str if wrapper is None else text_name,
+        quantization=quantization,
+        progress=progress,
+    ) as weights:
         made = definition(config, weights)
+        made.weights = told(weights)
     if wrapper is not None:
         made.notes.append(f"{wrapper} runs its text part alone: images are refused.")
     return _said(made)

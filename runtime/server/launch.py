@@ -100,11 +100,12 @@ def _tell(server: Server, sock: socket.socket, seconds: float, spent: dict[str, 
     host, port = sock.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     scheme = "https" if server.settings.tls_cert else "http"
+    weights = server.supervisor.info.weights
     parts = ", ".join(f"{name} {value:.2f}" for name, value in spent.items())
     with contextlib.suppress(OSError):  # a full disk: nobody reads it, but many may be served
         sys.stderr.write(
             f"espalier serve: {server.model_name} ready on {scheme}://{shown}:{port} "
-            f"in {seconds:.2f} s ({parts})\n"
+            f"in {seconds:.2f} s ({parts})\n" + (f"{weights}\n" if weights else "")
         )
         sys.stderr.flush()
 

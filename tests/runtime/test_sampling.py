@@ -90,9 +90,9 @@ def test_logits_that_are_no_numbers_end_their_own_request(
     asked = {"max_tokens": 6, "ignore_eos": True, "temperature": temperature, "seed": 3}
     right = _run(engine, [5, 6, 8], **asked)
     engine.flush_cache()
-    embedding = runner.model.embedding.clone()  # type: ignore[attr-defined]
+    embedding = runner.model.embedding.weight.clone()  # type: ignore[attr-defined]
     embedding[7] = math.nan
-    monkeypatch.setattr(runner.model, "embedding", embedding)
+    monkeypatch.setattr(runner.model.embedding, "weight", embedding)  # type: ignore[attr-defined]
     for more in ({}, {"prompt_logprobs": 0}):
         bad, good = engine.generate(
             input_ids=[[5, 6, 7], [9, 8]], sampling_params=asked | more, on_error="return"
