@@ -3,7 +3,8 @@ installed, llama.cpp, in tokens per second of CPU time.
 
 Runs ESPALIER_DATA/yardsticks/cpu_bench.py, which gives every engine the same random prompts in a
 process of its own: prefill of 512 tokens, decode at batch 1 and 16, 32 ragged requests, and 16
-prompts that share 384 of their 400 tokens.
+prompts that share 384 of their 400 tokens. With `--quantization int8` also an engine whose
+weights have 8 bits, beside the wide one and llama.cpp's Q8_0.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ PEERS = {
     "hf_cb": "transformers generate_batch",
     "llamacpp": "llama.cpp",
 }
+Q8 = "llamacpp_q8"
 NEEDS = {"llamacpp": ("llama_cpp", "gguf")}  # modules a peer runs on, beyond this package's own
+GGUF_KINDS = {"fp32": "f32", "bf16": "bf16"}
 FIGURES = {
     "prefill512_tok_s_cpu": ("prefill 512", "tokens/CPU s"),
     "b1_decode_tok_s_cpu": ("decode batch 1", "tokens/CPU s"),
@@ -43,6 +46,7 @@ class Adapter:
     """The engine as cpu_bench.py wants to see it: greedy, all prompts at once, exact lengths."""
 
     name = "espalier"
+    quantization: str | None = None
 
     def __init__(self, model_dir: str, threads: int) -> None:
         import torch
@@ -50,13 +54,20 @@ class Adapter:
         from ..runtime.engine import Engine
 
         torch.set_num_threads(threads)
-        self._engine = Engine(model=model_dir, inline=True)
+        self._engine = Engine(model=model_dir, inline=True, quantization=self.quantization)
 
     def generate(self, prompts: list[list[int]], max_new: list[int]) -> list[list[int]]:
         self._engine.flush_cache()  # what is shared inside one call counts, not what a rep left
         params = [SamplingParams(max_tokens=count, ignore_eos=True) for count in max_new]
         results = self._engine.generate(input_ids=prompts, sampling_params=params)
         return [result.token_ids for result in results]
+
+
+class Int8(Adapter):
+    """The same, with weights of 8 bits."""
+
+    name = "espalier int8"
+    quantization = "int8"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -67,18 +78,25 @@ def main(argv: Sequence[str]) -> int:
     options.add_argument(
         "--engines", help=f"peers, with commas, of {', '.join(PEERS)} (default: those installed)"
     )
+    options.add_argument("--quantization", choices=["int8"], help="also with such weights")
     options.add_argument("--threads", type=int, default=1)
     options.add_argument("--reps", type=int, default=3)
     options.add_argument("--models", type=Path, help="keep the random-weight models there")
     args = options.parse_args(argv)
     peers = chosen(args.engines)
+    own = [Adapter]
+    if args.quantization is not None:
+        own.append(Int8)
+        peers += [Q8] if "llamacpp" in peers else []
     found: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         models = args.models or Path(folder)
         for shape, dtype in itertools.product(args.shape, args.dtype):
-            model = make_model(models, shape, dtype, twin="llamacpp" in peers)
+            kinds = [GGUF_KINDS[dtype]] if "llamacpp" in peers else []
+            kinds += ["q8_0"] if Q8 in peers else []
+            model = make_model(models, shape, dtype, kinds)
             print(f"{shape} {dtype}: espalier, {', '.join(peers)}, {args.reps} times", flush=True)
-            measured = run(model, ",".join(peers), args.threads, args.reps, Path(folder))
+            measured = run(model, ",".join(peers), args.threads, args.reps, Path(folder), own)
             found += rows(measured, f"cpu/{shape} {dtype}")
     finish("cpu", argv, args.json, found)
     return 0
@@ -107,17 +125,16 @@ def chosen(engines: str | None) -> list[str]:
     return asked
 
 
-def make_model(folder: Path, shape: str, dtype: str, twin: bool = False) -> Path:
-    """A Llama of random weights in one of the yardstick's shapes, made when it is not there; with
-    `twin` also as the GGUF that llama.cpp reads."""
+def make_model(folder: Path, shape: str, dtype: str, kinds: Sequence[str] = ()) -> Path:
+    """A Llama of random weights in one of the yardstick's shapes, made when it is not there; also
+    as a GGUF of each of these kinds, which llama.cpp reads."""
     path = folder / f"{SHAPES[shape]}-{dtype}"
-    kind = "f32" if dtype == "fp32" else "bf16"
-    gguf = path / f"model-{kind}.gguf"
-    if not (path / "config.json").exists() or (twin and not gguf.exists()):
+    twins = {kind: path / f"model-{kind}.gguf" for kind in kinds}
+    if not all(file.exists() for file in (path / "config.json", *twins.values())):
         made = random_model(path, shape, dtype)
-        if twin:
+        for kind, file in twins.items():
             maker = load_module(data_file("yardsticks/make_models.py"))
-            maker.gguf_write(dict(made.state_dict()), made.config, str(gguf), kind)
+            maker.gguf_write(dict(made.state_dict()), made.config, str(file), kind)
     return path
 
 
@@ -147,42 +164,61 @@ def random_model(path: Path, shape: str, dtype: str, vocab_size: int | None = No
     return made
 
 
-def run(model: Path, engines: str, threads: int, reps: int, folder: Path) -> dict[str, Any]:
-    """cpu_bench.py's own output: figures per engine. Raises EngineError where ours failed."""
+def run(
+    model: Path,
+    engines: str,
+    threads: int,
+    reps: int,
+    folder: Path,
+    own: Sequence[type[Adapter]] = (Adapter,),
+) -> dict[str, Any]:
+    """cpu_bench.py's own output: figures per engine. Raises EngineError where one of our `own`
+    failed."""
     adapter, out = folder / "adapter.py", folder / "out.json"
     adapter.write_text(
-        "from espalier.benchmarks.cpu import Adapter as Base\nclass Adapter(Base): pass\n"
+        "from espalier.benchmarks import cpu\n"
+        + "".join(f"class {one.__name__}(cpu.{one.__name__}): pass\n" for one in own)
     )
     package_root = Path(__file__).resolve().parents[1]
     root = package_root if (package_root / "espalier").is_dir() else package_root.parent
     command = [sys.executable, str(data_file("yardsticks/cpu_bench.py"))]
-    command += ["--model-dir", str(model), "--adapter", f"{adapter}:Adapter", "--out", str(out)]
+    command += ["--model-dir", str(model), "--out", str(out)]
+    for one in own:
+        command += ["--adapter", f"{adapter}:{one.__name__}"]
     command += ["--engines", engines, "--threads", str(threads), "--reps", str(reps)]
     path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
     environment = os.environ | {"PYTHONPATH": path, "ENG_TIMEOUT": "1800"}
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
     measured: dict[str, Any] = json.loads(out.read_text())
-    if "error" in measured[Adapter.name]:
-        raise EngineError(f"the benchmark's engine failed: {measured[Adapter.name]['error']}")
+    for one in own:
+        if "error" in measured[one.name]:
+            raise EngineError(f"the benchmark's engine failed: {measured[one.name]['error']}")
     for engine in [engine for engine, figures in measured.items() if "error" in figures]:
-        print(f"left out: {PEERS[engine]} failed: {measured.pop(engine)['error']}", flush=True)
+        print(
+            f"left out: {PEERS.get(engine, engine)} failed: {measured.pop(engine)['error']}",
+            flush=True,
+        )
     return measured
 
 
 def rows(measured: dict[str, Any], prefix: str) -> list[Row]:
+    """Each figure of each of our engines beside those of all others."""
+    called = PEERS | {Q8: "llama.cpp Q8_0"}
     made = []
-    for figure, (what, unit) in FIGURES.items():
-        peers = {
-            PEERS.get(engine, engine): found[figure]
-            for engine, found in measured.items()
-            if engine != Adapter.name and figure in found
-        }
-        value = measured[Adapter.name][figure]
-        made.append(Row(name=f"{prefix}/{what}", value=value, unit=unit, peers=peers))
-    agreement = measured[Adapter.name].get("agree_with_first_engine", {})
-    if agreement:
-        share = min(agreement.values())
-        made.append(
-            Row(name=f"{prefix}/tokens equal to the first peer's", value=share, unit="share")
-        )
+    for own in (name for name in (Adapter.name, Int8.name) if name in measured):
+        title = prefix + own.removeprefix(Adapter.name)
+        others = {name: found for name, found in measured.items() if name != own}
+        for figure, (what, unit) in FIGURES.items():
+            peers = {
+                called.get(name, name): found[figure]
+                for name, found in others.items()
+                if figure in found
+            }
+            value = measured[own][figure]
+            made.append(Row(name=f"{title}/{what}", value=value, unit=unit, peers=peers))
+        agreement = measured[own].get("agree_with_first_engine", {})
+        if agreement:
+            share = min(agreement.values())
+            name = f"{title}/tokens equal to the first peer's"
+            made.append(Row(name=name, value=share, unit="share"))
     return made

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from ..errors import EngineError, InvalidRequestError
-from .cpu import NEEDS, PEERS, SHAPES, make_model
+from .cpu import GGUF_KINDS, NEEDS, PEERS, SHAPES, make_model
 from .true_shapes import TRUE_SHAPES, checkpoint
 
 OURS = "espalier"
@@ -86,7 +86,8 @@ def setting(args: argparse.Namespace, known: Sequence[str], folder: Path) -> Set
             path = checkpoint(keep, shape)
         else:
             name += f" {args.dtype}"
-            path = make_model(keep, shape, args.dtype, twin="llamacpp" in peers)
+            kinds = [GGUF_KINDS[args.dtype]] if "llamacpp" in peers else []
+            path = make_model(keep, shape, args.dtype, kinds)
     vocab_size = json.loads((path / "config.json").read_text())["vocab_size"]
     return Setting(name, path, vocab_size, args.device, peers, args)
 

@@ -42,3 +42,15 @@ def test_rows_hold_the_peers_that_ran() -> None:
     rows = cpu.rows({"llamacpp": peer, cpu.Adapter.name: figures}, "cpu/6.8M fp32")
     assert [row.peers for row in rows] == [{"llama.cpp": 1.0}, {}, {}, {}, {}]
     assert {row.value for row in rows} == {2.0}
+
+
+def test_weights_of_8_bits_stand_beside_wide_ones() -> None:
+    wide, narrow = dict.fromkeys(cpu.FIGURES, 2.0), dict.fromkeys(cpu.FIGURES, 3.0)
+    measured = {cpu.Q8: narrow, cpu.Adapter.name: wide, cpu.Int8.name: narrow}
+    rows = cpu.rows(measured, "cpu/6.8M fp32")
+    assert [row.name for row in rows[4:6]] == [
+        "cpu/6.8M fp32/16 prompts sharing 384 of 400",
+        "cpu/6.8M fp32 int8/prefill 512",
+    ]
+    assert rows[5].peers == {"llama.cpp Q8_0": 3.0, "espalier": 2.0}
+    assert cpu.Int8.quantization == "int8"
