@@ -6,10 +6,29 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ...errors import InvalidRequestError
 from ...grammar import terms as t
 from ...grammar.spec import GrammarSpec
 from .tool_formats import ParameterForm, ToolFormat, ToolSpec
 from .tool_parameters import Parameter, parameters_of
+
+
+def check_sizes(form: ToolFormat, tools: Sequence[ToolSpec], most: int) -> None:
+    """Raise InvalidRequestError for schemas of more characters, as they were sent. Where a model
+    writes arguments one by one, each takes what it may refer to along, and that counts with it."""
+    size = 0
+    for tool in tools:
+        schemas: list[Any] = [tool.schema]
+        if form.parameters is not None:
+            schemas = [parameter.schema for parameter in parameters_of(tool, form.parameters)]
+        for schema in schemas:
+            size += GrammarSpec.json_schema(schema).size
+            if size > most:
+                raise InvalidRequestError(
+                    expected=f"schemas of at most {most:,} characters together",
+                    got=f"{size:,} up to the tool {tool.name[:80]!r}",
+                    where="tools",
+                )
 
 
 def forced(form: ToolFormat, tools: Sequence[ToolSpec], *, parallel: bool) -> GrammarSpec:

@@ -20,6 +20,7 @@ _NOTES = frozenset(
 _DEFINITIONS = ("$defs", "definitions")
 _OF_OBJECT = _NOTES | {"additionalProperties", "properties", "required", "type", *_DEFINITIONS}
 _OF_TEXT = _NOTES | {"const", "enum", "maxLength", "minLength", "type"}
+_REFERENCES = ('"$ref"', '"$dynamicRef"', '"$recursiveRef"')
 _MOST_REFERENCES = 32
 
 
@@ -69,7 +70,7 @@ def _parameter(
     name: str, value: Any, required: bool, root: Mapping[str, Any], form: ParameterForm
 ) -> Parameter:
     schema = value
-    if isinstance(value, dict):
+    if isinstance(value, dict) and any(key in json.dumps(value) for key in _REFERENCES):
         schema = {**{key: root[key] for key in _DEFINITIONS if key in root}, **value}
     plain = _resolved(value, root)
     if isinstance(plain, dict) and set(plain) <= _OF_TEXT:

@@ -14,9 +14,9 @@ from ...grammar.spec import GrammarSpec
 from .api_chat import ChatRequest, NamedTool, Tool
 from .dialect import Dialect
 from .settings import Limits
-from .structured import AskedGrammar, check_size
+from .structured import AskedGrammar
 from .tool_formats import SPRIG, ToolFormat, ToolSpec
-from .tool_grammars import forced, optional
+from .tool_grammars import check_sizes, forced, optional
 from .tool_parameters import parameters_of
 from .tool_parser import ToolParser
 from .tool_readings import check_unlike_calls
@@ -93,9 +93,9 @@ def plan_tools(
     parallel = asked.parallel_tool_calls is not False and not isinstance(choice, NamedTool)
     must = choice == "required" or isinstance(choice, NamedTool)
     either = answer is not None and not must
+    check_sizes(form, called, limits.grammar_chars)
     make = forced if must or either or form.token else optional
     grammar = AskedGrammar("tools", make(form, called, parallel=parallel))
-    check_size(grammar.spec, "tools", limits.grammar_chars)
     if answer is not None and either and not form.token:
         check_unlike_calls(form, called, answer)
         grammar = _either(answer, grammar.spec)

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import jsonschema
 import numpy as np
 import pytest
 
-from espalier.errors import NotSupportedError
+from espalier.errors import InvalidRequestError, NotSupportedError
 from espalier.grammar import GrammarCompiler, Vocabulary
-from espalier.runtime.server.tool_formats import GLM45, QWEN3_CODER, ToolFormat, ToolSpec
-from espalier.runtime.server.tool_grammars import forced
+from espalier.runtime.server.tool_formats import (
+    FORMATS,
+    GLM45,
+    HERMES,
+    QWEN3_CODER,
+    ToolFormat,
+    ToolSpec,
+)
+from espalier.runtime.server.tool_grammars import check_sizes, forced
 from espalier.runtime.server.tool_parameters import ParameterReader, parameters_of
 
 VOCABULARY = Vocabulary([bytes([byte]) for byte in range(256)] + [b""], [256], [256])
@@ -130,3 +138,50 @@ def test_what_cannot_be_written_so_is_refused(schema: dict[str, Any]) -> None:
 def test_lenient_drops_what_cannot_be_written() -> None:
     tool = ToolSpec("get", {"properties": {"a": {}}, "minProperties": 1}, True)
     forced(QWEN3_CODER, [tool], parallel=False)
+
+
+def _tool(size: int, count: int = 1) -> ToolSpec:
+    properties = {f"p{n}": {"type": "integer", "title": '"' * size} for n in range(count)}
+    return ToolSpec("get", {"type": "object", "properties": properties}, False)
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
+def test_schemas_are_counted_as_they_were_sent(form: ToolFormat) -> None:
+    """Neither how often a grammar names them nor how it is written down makes them longer."""
+    sent = len(json.dumps(_tool(100).schema, ensure_ascii=False))
+    check_sizes(form, [_tool(100)] * 4, 4 * sent)
+    with pytest.raises(InvalidRequestError, match="at most 800 characters") as caught:
+        check_sizes(form, [_tool(100)] * 9, 800)
+    assert caught.value.where == "tools"
+
+
+REPEATED: dict[str, dict[str, Any]] = {
+    "definitions": {
+        "properties": {f"p{n}": {"$ref": "#/$defs/a"} for n in range(10_000)},
+        "$defs": {"a": {"type": "integer", "title": "x" * 500_000}},
+    },
+    "what others may be": {
+        "required": [f"p{n}" for n in range(10_000)],
+        "additionalProperties": {"enum": ["x" * 500_000]},
+    },
+}
+
+
+@pytest.mark.parametrize("name", REPEATED)
+def test_what_each_argument_takes_along_counts_with_it(name: str) -> None:
+    """Ten thousand times half a megabyte would be written down."""
+    tool = ToolSpec("get", {"type": "object", **REPEATED[name]}, False)
+    check_sizes(HERMES, [tool], 1_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidRequestError, match="schemas of at most"):
+            check_sizes(QWEN3_CODER, [tool], 1_000_000)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_definitions_go_with_those_that_refer_to_them() -> None:
+    assert QWEN3_CODER.parameters is not None
+    made = {p.name: p.schema for p in parameters_of(TOOL, QWEN3_CODER.parameters)}
+    assert {name for name, schema in made.items() if "$defs" in schema} == {"color", "point"}
