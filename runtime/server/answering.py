@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from ...errors import EspalierError
 from .access import log_failure
-from .failures import HTTPError, as_http, body_of
+from .failures import HTTPError, as_http, body_of, forget
 from .metrics import CLIENT_GONE, Metrics
 from .state import server_of
 
@@ -133,6 +133,7 @@ class EventStream(Response):
             if not isinstance(error, EspalierError | HTTPError):
                 log_failure(error, scope["path"])
             self._metrics.failed(as_http(error).code)
+            forget(error)
             await _send(send, self._format.failed(error))
         await send({"type": "http.response.body", "body": b""})
 

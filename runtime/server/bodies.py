@@ -64,8 +64,9 @@ class Body:
         elif more > 0:
             self._refused = True
 
-    def close(self) -> None:
-        """Its request has ended."""
-        if self._of is not None and self._taken:
-            self._shares.give(self._of, self._taken)
-            self._taken = 0
+    def close(self) -> int:
+        """Its request has ended. The bytes that were counted."""
+        taken, self._taken = self._taken, 0
+        if self._of is not None and taken:
+            self._shares.give(self._of, taken)
+        return taken

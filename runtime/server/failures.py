@@ -126,6 +126,17 @@ def as_http(error: BaseException) -> HTTPError:
     return HTTPError(500, str(ours), kind="internal_error", code="engine_error", param=error.where)
 
 
+def forget(error: BaseException) -> None:
+    """Let go of what the error's frames hold. Of a task's, they hold the task, which holds it: a
+    request that failed would keep its body until somebody looks for garbage."""
+    left: list[BaseException | None] = [error]
+    while left:
+        found = left.pop()
+        if found is not None and found.__traceback__ is not None:
+            found.__traceback__ = None
+            left += [found.__cause__, found.__context__]
+
+
 def body_of(error: BaseException) -> dict[str, Any]:
     """The body of an error's answer, which is also what a stream says of it."""
     found = as_http(error)

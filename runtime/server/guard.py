@@ -53,7 +53,7 @@ class Guard:
         try:
             await self._app(scope, self._bounded(receive, body), send)
         finally:
-            body.close()
+            self._server.trimmer.ended(body.close())
 
     def _check(self, scope: Scope) -> int:
         """The length that the body is said to have."""

@@ -90,6 +90,8 @@ def run(server: Server, sock: socket.socket, ready: Callable[[], None]) -> int:
     # A body makes up to a million objects. Gone through after every 700 of them, 4 MiB took 1.2 s
     # to read, in which nobody else has a turn; so, 0.2.
     gc.set_threshold(100_000, 20, 20)
+    gc.collect()
+    gc.freeze()  # what is there stays: later collections look at what requests leave
     uvicorn_server.run(sockets=[sock])
     if uvicorn_server.force_exit:
         server.supervisor.kill()  # whoever waits for it would hold the end up

@@ -18,13 +18,14 @@ from ..validation import check_prompt
 from .access import Keys
 from .admission import Admission
 from .dialect import Dialect
-from .failures import HTTPError, as_http, response_of
+from .failures import HTTPError, as_http, forget, response_of
 from .metrics import Metrics
 from .named import Named
 from .probe import Probe
 from .settings import ServerSettings
 from .shares import Shares
 from .supervisor import Supervisor
+from .trimming import Trimmer
 
 if TYPE_CHECKING:
     from ...frontend_lang.roles import ChatFormat
@@ -44,6 +45,7 @@ class Server:
         self.keys = Keys(settings)
         self.admission = Admission(settings.max_inflight, self.keys.count)
         self.bodies = Shares(settings.limits.bodies_bytes, self.keys.count)
+        self.trimmer = Trimmer(lambda: self.admission.inflight or self.bodies.taken)
         self.supervisor = Supervisor(make, settings)
         self.metrics = Metrics()
         self.named = Named()
@@ -99,6 +101,7 @@ class Server:
     def refusal(self, error: BaseException) -> Response:
         """The answer to a request that failed, which is counted."""
         self.metrics.failed(as_http(error).code)
+        forget(error)
         return response_of(error)
 
     async def beside(self, request: Request, work: Callable[[], _T]) -> _T:
