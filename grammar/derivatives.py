@@ -15,7 +15,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left
 from collections.abc import Callable
-from itertools import count
+from itertools import combinations, count
 
 from ..errors import GrammarError
 from .arena import Arena
@@ -271,8 +271,12 @@ def decide(arena: Arena, node: Node) -> Node:
     Raises GrammarError where that takes more than SEARCH_LIMIT states.
     """
     if not node.decided:
-        known = _search(arena, node, alone=False) or _search(arena, node, alone=True)
-        if not known:
+        few = SEARCH_LIMIT // 20
+        if not (
+            _search(arena, node, few, alone=False)
+            or _excluded(arena, node, few)
+            or _searched(arena, node, SEARCH_LIMIT)
+        ):
             raise GrammarError(
                 "no text was found to fit, nor that none does, "
                 f"among {SEARCH_LIMIT:,} states of what must hold at once",
@@ -281,8 +285,26 @@ def decide(arena: Arena, node: Node) -> Node:
     return node if node.shortest < INFINITE or node.nullable else _dead(arena, node)
 
 
-def _search(arena: Arena, start: Node, *, alone: bool) -> bool:
-    """Decides `start`; False where that would take too many states.
+def _excluded(arena: Arena, node: Node, limit: int) -> bool:
+    """Decides a product of which two parts exclude each other, and says whether there are any: two
+    have far fewer states than all of them."""
+    if node.kind != AND or len(node.items) < 3:
+        return False
+    for pair in combinations(node.items, 2):
+        both = arena.conjunction(pair)
+        known = both.kind != AND or both.decided or _searched(arena, both, limit)
+        if known and both.shortest >= INFINITE:
+            node.decided, node.shortest, node.work = True, INFINITE, both.work or Work()
+            return True
+    return False
+
+
+def _searched(arena: Arena, node: Node, limit: int) -> bool:
+    return _search(arena, node, limit, alone=False) or _search(arena, node, limit, alone=True)
+
+
+def _search(arena: Arena, start: Node, limit: int, *, alone: bool) -> bool:
+    """Decides `start`; False where that would take more than `limit` states.
 
     An A* search for the shortest string: what a product still needs is at least what its parts do.
     alone: without what other searches found out.
@@ -315,7 +337,7 @@ def _search(arena: Arena, start: Node, *, alone: bool) -> bool:
                 best[target.id] = length + 1
                 came_from[target.id] = current
                 heapq.heappush(heap, (length + 1 + least, -length - 1, next(order), target))
-        if work.spent > SEARCH_LIMIT:
+        if work.spent > limit:
             return False
     for dead in seen:
         dead.decided, dead.shortest, dead.work = True, INFINITE, work

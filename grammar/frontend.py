@@ -35,6 +35,11 @@ def parse(spec: GrammarSpec, limits: Limits | None = None) -> GrammarIR:
     return check(spec, limits or Limits())[0]
 
 
+def make_ready() -> None:
+    """Has lark load its tables, so that the first grammar in its syntax need not wait for them."""
+    parse(GrammarSpec.ebnf('start: "a"'))
+
+
 def check(spec: GrammarSpec, limits: Limits) -> tuple[GrammarIR, Facts]:
     """As `parse`, with what was found out on the way."""
     if spec.size > limits.source:

@@ -48,6 +48,12 @@ _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST = rf"{_LABEL}(?:\.{_LABEL})*"
+_INSIDE = "[A-Za-z0-9-]"
+_THIRD = (
+    rf"(?:[A-Za-z0-9](?:{_INSIDE}{{0,59}}[A-Za-z0-9])?"
+    rf"|-[A-Za-z0-9](?:{_INSIDE}{{0,58}}[A-Za-z0-9])?)"
+)
+_PLAIN_LABEL = rf"[A-Za-z0-9](?:[A-Za-z0-9]|{_INSIDE}{_THIRD})?"  # without `--` in third place
 _UUID = r"[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}"
 _POINTER = r"(?:/(?:[^~/]|~[01])*)*"
 _RELATIVE_POINTER = rf"(?:0|[1-9][0-9]*)(?:#|{_POINTER})"
@@ -124,8 +130,8 @@ def _term(pattern: str) -> ir.Regular:
 
 
 def _hostname() -> ir.Regular:
-    idna = ir.Not(_term(r"(?:[A-Za-z0-9.-]*\.)?[A-Za-z0-9-]{2}--[A-Za-z0-9.-]*"))
-    return ir.And((_term(_HOST), _term(r"[A-Za-z0-9.-]{1,253}"), idna))
+    names = _term(rf"{_PLAIN_LABEL}(?:\.{_PLAIN_LABEL})*")
+    return ir.And((names, _term(r"[A-Za-z0-9.-]{1,253}")))
 
 
 FORMATS: dict[str, Callable[[], ir.Regular]] = {

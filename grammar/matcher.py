@@ -6,6 +6,7 @@ one vocabulary share caches and belong to one thread.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,10 @@ class Matcher:
         pool = self._grammar.pool
         row = self._row(remaining)
         pool.touch(row)
+        if out.shape != (pool.words,):
+            raise InvalidRequestError(
+                expected=f"uint32[{pool.words}]", got=f"{out.dtype}{list(out.shape)}", where="out"
+            )
         np.copyto(out, pool.rows[row])
 
     def mask_row(self, remaining: int | None = None) -> int:
@@ -150,6 +155,8 @@ class Matcher:
         """
         place, grammar = self._place, self._grammar
         vocabulary = grammar.vocabulary
+        if type(token) is not int:
+            token = _as_id(token)
         if not 0 <= token < vocabulary.size:
             raise InvalidRequestError(
                 expected=f"a token id in 0..{vocabulary.size - 1}", got=str(token), where="accept"
@@ -181,6 +188,8 @@ class Matcher:
     def rollback(self, count: int) -> None:
         """Takes back the last `count` accepted tokens. Raises InvalidRequestError, and changes
         nothing, where fewer were accepted."""
+        if count < 0:
+            raise InvalidRequestError(expected="a number >= 0", got=str(count), where="rollback")
         place = self._place
         for taken in range(count):
             if place.before is None:
@@ -195,3 +204,13 @@ class Matcher:
     def copy(self) -> Matcher:
         """An independent matcher that stands at the same place, with the same past."""
         return Matcher(self._grammar, self._place)
+
+
+def _as_id(token: object) -> int:
+    """numpy's integers are ids, too."""
+    try:
+        if not isinstance(token, bool):
+            return operator.index(token)  # type: ignore[arg-type]
+    except TypeError:
+        pass
+    raise InvalidRequestError(expected="a token id", got=repr(token)[:80], where="accept") from None

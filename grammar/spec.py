@@ -6,7 +6,7 @@ A `GrammarSpec` is plain data: it hashes, compares and crosses process borders.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -150,13 +150,14 @@ class GrammarSpec(msgspec.Struct, frozen=True, kw_only=True):
         return cls(kind="structural_tag", source=source)
 
     @classmethod
-    def choices(cls, choices: Sequence[str]) -> GrammarSpec:
+    def choices(cls, choices: Iterable[str]) -> GrammarSpec:
         """The output is one of the strings, to the letter."""
-        if isinstance(choices, str) or not all(isinstance(c, str) for c in choices):
+        texts = [] if isinstance(choices, str) else list(choices)
+        if isinstance(choices, str) or not all(isinstance(text, str) for text in texts):
             raise GrammarError(expected="a list of strings", got=repr(choices), where="choices")
-        if not choices:
+        if not texts:
             raise GrammarError(expected="at least one choice", got="an empty list", where="choices")
-        return cls(kind="choices", source=json.dumps(list(choices), ensure_ascii=False))
+        return cls(kind="choices", source=json.dumps(texts, ensure_ascii=False))
 
     @classmethod
     def python_type(cls, tp: Any, *, whitespace: Whitespace = "json") -> GrammarSpec:

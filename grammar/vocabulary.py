@@ -34,6 +34,13 @@ class Vocabulary:
         *,
         size: int | None = None,
     ) -> None:
+        wrong = next((i for i, token in enumerate(tokens) if not isinstance(token, bytes)), None)
+        if wrong is not None:
+            raise InvalidRequestError(
+                expected="the bytes of each token",
+                got=repr(tokens[wrong])[:80],
+                where=f"tokens[{wrong}]",
+            )
         own = len(tokens)
         if size is not None and size < own:
             raise InvalidRequestError(

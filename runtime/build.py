@@ -344,6 +344,7 @@ def _compiler(
         pool_bytes=grammar_bytes,
         inner_bytes=grammar_bytes // 4,
         kept_bytes=grammar_bytes,
+        parses=False,  # its service does
     )
 
 

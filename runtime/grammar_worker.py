@@ -11,6 +11,7 @@ import msgspec
 
 from ..errors import EspalierError
 from ..grammar import ir
+from ..grammar.frontend import make_ready
 from ..grammar.spec import GrammarSpec
 from .grammar_service import parse_safely
 from .lifeline import die_with_parent
@@ -24,6 +25,7 @@ def main() -> None:
     _limit_memory(int(sys.argv[2]))
     frames = Frames()
     sock.sendall(framed(msgspec.msgpack.encode(Done())))
+    make_ready()
     while data := sock.recv(1 << 20):
         for body in frames.feed(data):
             sock.sendall(framed(_answer(body)))

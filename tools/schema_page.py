@@ -40,9 +40,9 @@ Made by `python -m tools.schema_page SUITE`; not edited by hand. Each keyword be
 with an example of its own, and the texts that the example must take and refuse were tried.
 
 A grammar made of a schema is *exact*: whatever it lets a model write decodes to a value that the
-schema accepts, and every value that the schema accepts can be written. What cannot be enforced
-exactly is refused before any token is made, with a `GrammarError` that names the keyword and its
-JSON pointer; nothing is loosened in silence. `lenient=True` drops such keywords instead and lists
+schema accepts, and every such value can be written, but for those named below. What cannot be
+enforced exactly is refused before any token is made, with a `GrammarError` that names the keyword
+and its JSON pointer; nothing is loosened in silence. `lenient=True` drops such keywords instead and lists
 their pointers in `CompiledGrammar.dropped`; `format`s that bind nothing are listed in
 `.annotated`.
 
@@ -59,7 +59,9 @@ mean them. `GrammarSpec.json_schema(schema, ...)` takes:
 - `lenient`: see above.
 
 Values are written canonically: whole numbers of `"type": "integer"` without a fraction, strings
-with the escapes that `json.dumps` uses, declared names once.
+with the escapes that `json.dumps` uses, declared names once. Not written, though valid: numbers
+from 1e308 on (unless bounds ask for them), and of formats leap seconds, the year 0000, host names
+with `--` in third place (`xn--`), and domains of `idn-email` beyond ASCII.
 
 *Suite* is the JSON-Schema-Test-Suite for draft 2020-12, its required tests, `format` annotated,
 any property order: tests judged right / tests of schemas that are refused. In all **{right:,} of

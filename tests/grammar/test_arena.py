@@ -213,6 +213,17 @@ def test_what_cannot_be_decided_is_an_error_and_not_empty(monkeypatch: pytest.Mo
         lower(arena, ir.And(both))
 
 
+def test_parts_that_exclude_each_other_are_found_among_many_states() -> None:
+    """Sixty-three by 600 states fit the name and its length; that no name fits takes two parts."""
+    arena = Arena()
+    letters = ir.Chars(((97, 122),))
+    label = ir.Cat((letters, ir.Rep(letters, 0, 62)))
+    names = ir.Cat((label, ir.Rep(ir.Cat((ir.Lit("."), label)), 0, None)))
+    inside = ir.Rep(ir.Chars(((46, 46), (97, 122))), 1, 600)
+    other = ir.Not(ir.Rep(ir.Chars(((46, 46), (97, 122))), 0, None))
+    assert lower(arena, ir.And((names, inside, other))) is arena.empty
+
+
 def _periods(done: int) -> ir.Regular:
     """What remains of a's in number a multiple of 13 and of 17, above 0, after `done` of them."""
     parts = (

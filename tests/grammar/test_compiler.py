@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import itertools
 import json
+import subprocess
+import sys
 import time
 import tracemalloc
 from functools import cache
@@ -14,7 +16,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from espalier import grammar
-from espalier.errors import GrammarError
+from espalier.errors import GrammarError, InvalidRequestError
 from espalier.grammar import (
     CompiledGrammar,
     GrammarCompiler,
@@ -31,6 +33,29 @@ from espalier.grammar.program import Expr, Program
 from tests.support import data_path
 
 from .machine_tools import allowed, regex_matcher, rich_compiler, vocabulary
+
+
+def test_what_is_no_vocabulary_and_no_spec_is_told_so() -> None:
+    with pytest.raises(InvalidRequestError, match=r"got 'a' \(at tokens\[1\]\)"):
+        Vocabulary([b"a", "a"])  # type: ignore[list-item]
+    with pytest.raises(InvalidRequestError, match="at least one token"):
+        GrammarCompiler(Vocabulary([]))
+    for wrong in ("a", None):
+        with pytest.raises(InvalidRequestError, match="expected a GrammarSpec"):
+            rich_compiler().compile(wrong)  # type: ignore[arg-type]
+
+
+def test_lark_is_ready_before_the_first_grammar_in_its_syntax() -> None:
+    program = """
+from espalier.grammar import GrammarCompiler, Vocabulary
+import sys
+vocabulary = Vocabulary([b"a", b""], eos_ids=[1])
+GrammarCompiler(vocabulary, parses=False)
+assert "lark" not in sys.modules
+GrammarCompiler(vocabulary)
+assert "lark" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_public_names_are_sorted_and_there() -> None:

@@ -19,6 +19,7 @@ from .machine_tools import allowed, rich_compiler
 
 def test_each_kind_goes_to_its_front_end() -> None:
     assert parse(GrammarSpec.regex("a|b")).start == "regex"
+    assert GrammarSpec.choices(text for text in "ab") == GrammarSpec.choices(["a", "b"])
     assert parse(GrammarSpec.choices(["a"])) == ir.GrammarIR({"start": ir.Term(ir.Lit("a"))})
     assert parse(GrammarSpec.json_schema({"type": "null"})).rules
     assert parse(GrammarSpec.ebnf('start: "a"')).start == "start"

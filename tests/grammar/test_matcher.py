@@ -193,6 +193,20 @@ def test_special_and_empty_tokens_are_never_taken() -> None:
             matcher.accept(outside)
 
 
+def test_what_is_no_token_is_told_so() -> None:
+    matcher = regex_matcher("ab1", COMPILER)
+    for wrong in ("a", 97.0, None, True):
+        with pytest.raises(InvalidRequestError, match="expected a token id, got"):
+            matcher.accept(wrong)  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequestError, match="expected a number >= 0, got -1"):
+        matcher.rollback(-1)
+    for mask in (np.zeros((2, VOCABULARY.words), np.uint32), np.zeros(1, np.uint32)):
+        with pytest.raises(InvalidRequestError, match=rf"expected uint32\[{VOCABULARY.words}\]"):
+            matcher.fill_mask(mask)
+    token = np.int64(VOCABULARY.tokens.index(b"ab"))
+    assert matcher.accept(token)  # type: ignore[arg-type]
+
+
 def test_what_is_not_allowed_changes_nothing() -> None:
     matcher = regex_matcher("ab1", COMPILER)
     before = _view(matcher)
