@@ -42,8 +42,8 @@ with an example of its own, and the texts that the example must take and refuse 
 A grammar made of a schema is *exact*: whatever it lets a model write decodes to a value that the
 schema accepts, and every such value can be written, but for those named below. What cannot be
 enforced exactly is refused before any token is made, with a `GrammarError` that names the keyword
-and its JSON pointer; nothing is loosened in silence. `lenient=True` drops such keywords instead and lists
-their pointers in `CompiledGrammar.dropped`; `format`s that bind nothing are listed in
+and its JSON pointer; nothing is loosened in silence. `lenient=True` drops such keywords instead and
+lists their pointers in `CompiledGrammar.dropped`; `format`s that bind nothing are listed in
 `.annotated`.
 
 The dialect is draft 2020-12, or what `$schema` says; the older spellings are read as their drafts
