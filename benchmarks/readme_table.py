@@ -157,8 +157,8 @@ SECTIONS: dict[str, tuple[str, Callable[[Rows], str]]] = {
     ),
     "cpu": (
         "**One CPU thread, beside other engines in the same run** (random weights; CPU time). At "
-        "batch 1 and 16 it depends on the machine: docs/LOG.md. llama.cpp by llama-cpp-python 0.3.36, "
-        "built from source there (AVX-512, AMX).",
+        "batch 1 and 16 it depends on the machine: docs/LOG.md. llama.cpp by llama-cpp-python "
+        "0.3.36, built from source there (AVX-512, AMX).",
         cpu,
     ),
     "grammar": (
