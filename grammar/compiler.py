@@ -23,7 +23,7 @@ from .kept import Kept
 from .machine import Machine
 from .masks import Rows
 from .matcher import Matcher
-from .pool import MaskPool
+from .pool import BUDGET, MaskPool
 from .program import Program
 from .spec import GrammarSpec
 from .trie import TokenTrie
@@ -80,7 +80,7 @@ class GrammarCompiler:
         self,
         vocabulary: Vocabulary,
         *,
-        pool_bytes: int = 256 << 20,
+        pool_bytes: int = BUDGET,
         inner_bytes: int = 64 << 20,
         kept_bytes: int = 256 << 20,
         limits: Limits | None = None,

@@ -16,7 +16,14 @@ import numpy as np
 from ..errors import InvariantError
 
 MOST_ROWS = 1 << 16
+BUDGET = 256 << 20
+"""Bytes of a pool's rows."""
 Words = np.ndarray
+
+
+def most_rows(words: int, budget: int = BUDGET) -> int:
+    """How many rows of so many words a pool has, but where a step wants more of them at once."""
+    return min(max(budget // (words * 4), 64), MOST_ROWS)
 
 
 class MaskPool:
@@ -28,9 +35,9 @@ class MaskPool:
     `rows` is replaced when that happens; row numbers stay. `rows[:used]` is what was ever written.
     """
 
-    def __init__(self, words: int, free_text: Words, budget: int = 256 << 20) -> None:
+    def __init__(self, words: int, free_text: Words, budget: int = BUDGET) -> None:
         self.words = words
-        self.limit = min(max(budget // (words * 4), 64), MOST_ROWS)
+        self.limit = most_rows(words, budget)
         # All of it at once: pages that were never written take no memory, and growing would copy.
         self.rows = _room(self.limit, words)
         self.used = 0  # rows ever written: a device copy needs this many

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..grammar.compiler import GrammarCompiler
-    from .decode_graphs import GraphOptions
+    from .graph_inputs import GraphOptions
     from .kv_cache import HostKV, KVCache
     from .models import CausalLM
 
@@ -107,9 +108,11 @@ def _build_model(
     if options.deterministic and model.mixed_rows is not None:
         raise not_deterministic(model.mixed_rows)
     tokenizer = load_tokenizer(options)
+    if graphs is not None:
+        graphs = replace(graphs, masks=tokenizer is not None)
     loaded = time.perf_counter()
     config, dtype = model.config, model.dtype
-    kv, line = _kv_cache(options, model, torch.device(device))
+    kv, line = _kv_cache(options, model, torch.device(device), graphs)
     capacity = kv.num_slots
     context = choose_context(options.context_length, config.context_length, capacity)
     host, lines = _host_kv(options, kv)
@@ -149,7 +152,9 @@ def _build_model(
     return built
 
 
-def _kv_cache(options: EngineOptions, model: CausalLM, device: torch.device) -> tuple[KVCache, str]:
+def _kv_cache(
+    options: EngineOptions, model: CausalLM, device: torch.device, graphs: GraphOptions | None
+) -> tuple[KVCache, str]:
     """The KV cache, and the line that tells its size."""
     from .dtypes import resolve_kv_dtype
     from .kv_cache import KVCache
@@ -162,7 +167,7 @@ def _kv_cache(options: EngineOptions, model: CausalLM, device: torch.device) -> 
         model.kv_layout.bytes_per_token(kept),
         options.page_size,
         device,
-        work=_work(options, model) if device.type == "cuda" else 0,
+        work=_work(options, model, graphs) if device.type == "cuda" else 0,
     )
     kv = KVCache(model.kv_layout, slots, device, kept)
     return kv, line + (f", as {options.kv_dtype}" if kv.quantised else "")
@@ -185,8 +190,7 @@ def _check_fp8(device: torch.device) -> None:
 
 
 def graph_options(options: EngineOptions, device: torch.device) -> GraphOptions | None:
-    """How to capture decode steps, if that is asked for. Raises NotSupportedError where it cannot
-    be."""
+    """How to capture steps, if that is asked for. Raises NotSupportedError where it cannot be."""
     if not options.cuda_graphs:
         return None
     import torch
@@ -204,7 +208,8 @@ def graph_options(options: EngineOptions, device: torch.device) -> GraphOptions 
             where="cuda_graphs",
             hint=f"Set {ASK}=1 in the engine's environment.",
         )
-    from .decode_graphs import CudaCapture, GraphOptions
+    from .graph_capture import CudaCapture
+    from .graph_inputs import GraphOptions
 
     processors = torch.cuda.get_device_properties(device).multi_processor_count
     return GraphOptions(options.page_size, 8 * processors, CudaCapture())
@@ -290,7 +295,7 @@ def _fixed_rows(device: str) -> int:
     return 5 if device == "cpu" else 128
 
 
-def _work(options: EngineOptions, model: CausalLM) -> int:
+def _work(options: EngineOptions, model: CausalLM, graphs: GraphOptions | None) -> int:
     """Bytes that steps need of a GPU beside the model and its KV: what they compute, and a table of
     slots for each sequence."""
     import torch
@@ -309,13 +314,17 @@ def _work(options: EngineOptions, model: CausalLM) -> int:
         from ..kernels.triton_attention import MOST_PARTIAL
 
         held += MOST_PARTIAL
-    if options.cuda_graphs:
-        from .decode_graphs import CapturableLM, graph_bytes
+    if graphs is not None:
+        from .graph_inputs import CapturableLM
+        from .step_graphs import graph_bytes
 
         if isinstance(model, CapturableLM):
-            heads = cast(CapturableLM, model).config.num_heads
-            v_width = model.kv_layout.layers[0].v_width
-            held += graph_bytes(seats=options.max_running, heads=heads, v_width=v_width, **sizes)
+            held += graph_bytes(
+                cast(CapturableLM, model).config,
+                seats=options.max_running,
+                itemsize=model.dtype.itemsize,
+                masks=graphs.masks,
+            )
     return held + step_bytes(
         rows=options.step_tokens,
         samples=options.max_running,

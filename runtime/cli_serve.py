@@ -90,7 +90,7 @@ def configure_engine(group: argparse._ArgumentGroup) -> None:
     add("--no-overlap", "--no-async-scheduling", "--disable-overlap-schedule", dest="no_overlap",
         action="store_true")  # fmt: skip
     add("--cuda-graphs", action="store_true",
-        help="for steps that only decode; needs ESPALIER_TRITON=1")  # fmt: skip
+        help="for steps that are small enough; needs ESPALIER_TRITON=1")  # fmt: skip
     add("--no-radix-cache", "--disable-radix-cache", "--no-enable-prefix-caching",
         action="store_true", help="share no prefixes")  # fmt: skip
     add("--deterministic", "--enable-deterministic-inference", action="store_true")

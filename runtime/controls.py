@@ -29,6 +29,7 @@ def _stats(core: EngineCore) -> dict[str, Any]:
         "held": core.pins.held,
         "compiling": len(core._grammars.waiting),
         "pace": core.pace.told(),
+        "graphs": core._runner.counters(),
     }
 
 

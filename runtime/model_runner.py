@@ -48,6 +48,11 @@ class Runner(Protocol):
         """Wait for a step's tokens. Raises what the step raised."""
         ...
 
+    def counters(self) -> dict[str, Any]:
+        """What it tells of the steps since the start, beside their number (P5): a runner with CUDA
+        graphs how many ran by them (`step_graphs.py`)."""
+        ...
+
 
 class NullRunner:
     """The engine around a forward that does no arithmetic: every sample is `token`, or the lowest
@@ -71,6 +76,9 @@ class NullRunner:
 
     def ready(self, handle: tuple[Plan, dict[int, int]]) -> bool:  # noqa: ARG002
         return True
+
+    def counters(self) -> dict[str, Any]:
+        return {}
 
     def collect(self, handle: tuple[Plan, dict[int, int]]) -> StepOutput:
         plan, chosen = handle
@@ -121,6 +129,9 @@ class DelayedRunner:
             handle.output = self._inner.collect(handle.inner)
 
         self._todo.append((handle, work))
+
+    def counters(self) -> dict[str, Any]:
+        return self._inner.counters()
 
     def ready(self, handle: _Delayed) -> bool:
         return handle.output is not None or handle.error is not None

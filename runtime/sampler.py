@@ -60,17 +60,22 @@ class Sampler:
         self._penalties.sit(params)
         self._biases.sit(params)
 
+    def reserve(self, rows: int) -> None:
+        """Makes room for so many rows of the pool, which stays where it is for them."""
+        if rows > len(self.pool):
+            size = rows, self.pool.shape[1]
+            grown = torch.zeros(size, dtype=torch.int32, device=self.device)
+            if len(self.pool):
+                grown[: len(self.pool)] = self.pool
+            self.pool = grown
+
     def update_pool(self, masks: Masks) -> None:
         """Takes the rows of the pool that are new."""
         if masks.new_words is None or not masks.new_rows:
             return
         needed = max(masks.new_rows) + 1
         if needed > len(self.pool):
-            size = max(needed, 2 * len(self.pool)), masks.new_words.shape[1]
-            grown = torch.zeros(size, dtype=torch.int32, device=self.device)
-            if len(self.pool):
-                grown[: len(self.pool)] = self.pool
-            self.pool = grown
+            self.reserve(max(needed, 2 * len(self.pool)))
         words = put(masks.new_words.view(np.int32), self.device)
         self.pool[put_ints(masks.new_rows, self.device)] = words
 

@@ -25,7 +25,8 @@ from .sampler import Sampled, Sampler
 from .warm_up import warm_up
 
 if TYPE_CHECKING:
-    from .decode_graphs import DecodeGraphs, GraphOptions, Ready
+    from .graph_inputs import GraphOptions
+    from .step_graphs import Ready, StepGraphs
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,7 +39,7 @@ class _Launched(msgspec.Struct):
     sampled: Sampled | None = None
     pooled: Tensor | None = None
     read: _Read | None = None
-    ready: Any = None  # of decode_graphs.py, where a graph runs the step
+    ready: Any = None  # of step_graphs.py, where a graph runs the step
 
 
 class _Read(msgspec.Struct):
@@ -94,18 +95,24 @@ class TorchRunner:
         self._last = torch.zeros(seats, dtype=torch.int64, device=self.device)
         self._params: list[SeatParams | None] = [None] * max_running
         self._sampler = Sampler(seats, model.config.vocab_size, self.device)
-        self._graphs: DecodeGraphs | None = None
+        self._graphs: StepGraphs | None = None
         if graphs is not None:
-            from .decode_graphs import DecodeGraphs
+            from .step_graphs import StepGraphs
 
             parts = model, kv, self._sampler, self._tables, self._last
-            self._graphs = DecodeGraphs(*parts, graphs)
+            self._graphs = StepGraphs(*parts, graphs)
 
     @_on_device
     def warm_up(self) -> None:
         """Compiles Triton's kernels, if it is they that run."""
         if uses_triton(self._last):
-            warm_up(self.model, self.kv, self._sampler, max_context=self._tables.shape[1])
+            warm_up(
+                self.model,
+                self.kv,
+                self._sampler,
+                max_context=self._tables.shape[1],
+                graphs=self._graphs is not None,
+            )
 
     @_on_device
     def launch(self, plan: Plan) -> _Launched:
@@ -117,16 +124,18 @@ class TorchRunner:
         for delta in plan.deltas:
             stop = delta.start + len(delta.slots)
             self._tables[delta.seat, delta.start : stop] = put(delta.slots, self.device)
-        if self._graphs is not None and self._fixed.isdisjoint(plan.seats):
-            ready = self._graphs.takes(plan)
-            if ready is not None:
-                return self._launch_graph(self._graphs, ready, plan)
-        if plan.growth is not None:
-            self._grow(plan.growth)
-        if not plan.positions:
-            return _Launched(plan=plan, logits=None)
-        logits, hidden = self._forward(plan)
-        launched = _Launched(plan=plan, logits=logits)
+        ready: Ready | None = None
+        if self._graphs is not None and plan.positions:
+            ready = self._graphs.takes(plan, fixed=not self._fixed.isdisjoint(plan.seats))
+        if self._graphs is not None and ready is not None:
+            launched, hidden = self._launch_graph(self._graphs, ready, plan)
+        else:
+            if plan.growth is not None:
+                self._grow(plan.growth)
+            if not plan.positions:
+                return _Launched(plan=plan, logits=None)
+            logits, hidden = self._forward(plan)
+            launched = _Launched(plan=plan, logits=logits)
         if hidden is not None:
             sums = [sum_rows(rows) for rows in hidden.split(plan.pool_counts)]
             launched.pooled = torch.stack(sums)
@@ -148,6 +157,9 @@ class TorchRunner:
         handle.sampled = found
         if self.device.type == "cuda":
             handle.read = _read(found)
+
+    def counters(self) -> dict[str, Any]:
+        return {} if self._graphs is None else self._graphs.counters()
 
     def ready(self, handle: _Launched) -> bool:
         return handle.read is None or handle.read.there.query()
@@ -172,12 +184,16 @@ class TorchRunner:
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _launch_graph(self, graphs: DecodeGraphs, ready: Ready, plan: Plan) -> _Launched:
-        logits = graphs.forward(ready, plan)
+    def _launch_graph(
+        self, graphs: StepGraphs, ready: Ready, plan: Plan
+    ) -> tuple[_Launched, Tensor | None]:
+        logits, hidden = graphs.forward(ready, plan)
+        if not ready.samples:
+            return _Launched(plan=plan, logits=logits), hidden
         params = [self._params[seat] for seat in plan.seats]
         if any(each is not None and each.logprobs is not None for each in params):
             logits = logits.clone()  # they are asked for after the next step has begun
-        return _Launched(plan=plan, logits=logits, ready=ready)
+        return _Launched(plan=plan, logits=logits, ready=ready), hidden
 
     def _sit(self, params: SeatParams) -> None:
         seat = params.seat

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
@@ -84,12 +86,14 @@ def _again(func: Any, args: Any, kwargs: Any, fresh: list[Tensor]) -> None:
 
 
 class FakeCapture:
-    """`decode_graphs.Capture`. graphs, replays: how many there were."""
+    """`graph_capture.Capture`. graphs, replays: how many there were. triton: whether operators are
+    Triton's, or for a while torch's."""
 
     def __init__(self) -> None:
         self.graphs = 0
         self.replays = 0
         self.failing = False
+        self.triton = True
 
     def __call__(self, work: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
         from triton.runtime import interpreter
@@ -131,3 +135,36 @@ def _poison(made: Tensor) -> None:
         made.logical_not_()
     else:
         made.fill_(math.nan if made.is_floating_point() else 2**7 - 1)
+
+
+@contextmanager
+def faked_graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCapture]:
+    """An engine made inside has graphs, of Triton's kernels by their interpreter. What is patched
+    stays so until `monkeypatch` is undone."""
+    from espalier.kernels import activation, attention, kv_quant, native, norm, prepare, rope
+    from espalier.runtime import biases, build, graph_inputs, layers, penalties, sampler
+    from tests.triton_interpreter import interpreted
+
+    made = FakeCapture()
+    for module in (
+        activation,
+        attention,
+        biases,
+        kv_quant,
+        norm,
+        penalties,
+        prepare,
+        rope,
+        sampler,
+    ):
+        monkeypatch.setattr(module, "uses_triton", lambda tensor: made.triton)
+    monkeypatch.setattr(native, "library", lambda dtype: None)
+    monkeypatch.setattr(layers, "_packs", lambda weight: False)
+    monkeypatch.setattr(layers, "_few_in_c", lambda weight: False)
+    monkeypatch.setattr(
+        build,
+        "graph_options",
+        lambda options, device: graph_inputs.GraphOptions(options.page_size, 4, made),
+    )
+    with interpreted():
+        yield made

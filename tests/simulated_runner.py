@@ -193,6 +193,9 @@ class SimulatedRunner:
             self._last[seat] = tokens[-1]
         handle["tokens"] = tokens
 
+    def counters(self) -> dict[str, Any]:
+        return {}
+
     def ready(self, handle: dict[str, Any]) -> bool:
         return handle["tokens"] is not None
 
@@ -256,6 +259,10 @@ class Watched:
         with self._looking(handle[0]):
             self._inner.sample(handle[1], masks)
 
+    def counters(self) -> dict[str, Any]:
+        counted: dict[str, Any] = self._inner.counters()
+        return counted
+
     def ready(self, handle: tuple[int, Any]) -> bool:
         return bool(self._inner.ready(handle[1]))
 
@@ -305,6 +312,10 @@ class FailingRunner:
     def sample(self, handle: tuple[Plan, Any], masks: Masks) -> None:
         self._count("sample", handle[0])
         self._inner.sample(handle[1], masks)
+
+    def counters(self) -> dict[str, Any]:
+        counted: dict[str, Any] = self._inner.counters()
+        return counted
 
     def ready(self, handle: tuple[Plan, Any]) -> bool:
         return bool(self._inner.ready(handle[1]))

@@ -74,10 +74,18 @@ class GemmaForCausalLM:
     @torch.inference_mode()
     def forward(self, batch: ForwardBatch, kv: KVCache) -> Tensor:
         """Run one step: writes KV, returns logits [N, V] float32 of the rows `batch.logits_at`."""
+        return self.read_out(self.run_layers(batch, kv), batch)
+
+    def run_layers(self, batch: ForwardBatch, kv: KVCache) -> Tensor:
+        """See `LlamaForCausalLM`."""
         step = self.angles.step(batch, kv)
         x = self.embedding(batch.input_ids).mul_(self.embedding_scale)
         for layer in self.layers:
             x = layer(x, step)
+        return x
+
+    def read_out(self, x: Tensor, batch: ForwardBatch) -> Tensor:
+        """See `LlamaForCausalLM`."""
         if batch.hidden_at is not None:
             batch.hidden = self.norm(x.index_select(0, batch.hidden_at)).float()
         logits = self.head(self.norm(x.index_select(0, batch.logits_at))).float()

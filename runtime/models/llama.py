@@ -207,10 +207,19 @@ class LlamaForCausalLM:
     @torch.inference_mode()
     def forward(self, batch: ForwardBatch, kv: KVCache) -> Tensor:
         """Run one step: writes KV, returns logits [N, V] float32 of the rows `batch.logits_at`."""
+        return self.read_out(self.run_layers(batch, kv), batch)
+
+    def run_layers(self, batch: ForwardBatch, kv: KVCache) -> Tensor:
+        """All but the last of a step: writes KV, returns what the layers make of its rows,
+        [T, hidden size]."""
         step = self.angles.step(batch, kv)
         x = self.embedding(batch.input_ids)
         for layer in self.layers:
             x = layer(x, step)
+        return x
+
+    def read_out(self, x: Tensor, batch: ForwardBatch) -> Tensor:
+        """The rest: what `batch` asks for of the rows `x`, its hidden states into `batch`."""
         if batch.hidden_at is not None:
             batch.hidden = self.norm(x.index_select(0, batch.hidden_at)).float()
         return self.head(self.norm(x.index_select(0, batch.logits_at))).float()

@@ -161,10 +161,22 @@ def _of_engine(stats: Mapping[str, Any]) -> Iterator[str]:
     yield from _waiting(stats["waiting"], stats["compiling"])
     name = "vllm:kv_cache_usage_perc"
     yield from (*_head(name, "gauge", "share of slots in use, 1 being all"), f"{name} {used:.6f}")
+    yield from _graphs(stats["graphs"])
     for name, (what, kept_as) in PACE.items():
         told = stats["pace"][kept_as]
         yield from _head(name, "histogram", what)
         yield from _buckets(name, told["bounds"], told["counts"], told["sum"])
+
+
+def _graphs(told: Mapping[str, Any]) -> Iterator[str]:
+    """Of an engine with CUDA graphs; nothing of others."""
+    if told:
+        name = "espalier:graph_steps_total"
+        yield from _head(name, "counter", "steps by a CUDA graph, by what it holds")
+        yield from (f'{name}{{by="{by}"}} {told[by]}' for by in ("decode", "layers"))
+        name = "espalier:eager_steps_total"
+        yield from _head(name, "counter", "steps without a CUDA graph, by why")
+        yield from (f'{name}{{why="{why}"}} {count}' for why, count in told["without"].items())
 
 
 def _cache_info(cache: Mapping[str, str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Decode steps as CUDA graphs, and a loop that waits for nothing but the tokens."""
+"""Steps as CUDA graphs, and a loop that waits for nothing but the tokens."""
 
 from __future__ import annotations
 
@@ -53,7 +53,15 @@ def _same(ours: list[Result], others: list[Result]) -> None:
 @pytest.mark.parametrize("kind", ["llama3", "qwen3", "mistral", "gemma2"])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"overlap": False}, {"page_size": 16}, {"kv_dtype": "fp8_e4m3"}, {"kv_dtype": "int8"}],
+    [
+        {},
+        {"overlap": False},
+        {"page_size": 16},
+        {"kv_dtype": "fp8_e4m3"},
+        {"kv_dtype": "int8"},
+        {"step_tokens": 24, "max_running": 5},
+        {"step_tokens": 60, "chunk_tokens": 13, "max_total_tokens": 240},
+    ],
     ids=str,
 )
 def test_the_same_tokens_as_without(
@@ -69,6 +77,12 @@ def test_the_same_tokens_as_without(
                 results = engine.generate(input_ids=_prompts(), sampling_params=_params())
             engine.check_invariants()
             found.append(results)
+            if graphs:
+                told = engine.stats()["graphs"]
+                assert min(told["decode"], told["sampled"]) > 0
+                assert told["without"]["failed"] == told["moved"] == 0
+                # Chunks make enough steps of a size that it is captured.
+                assert told["layers"] > 0 or "step_tokens" not in options
     _same(*found)
 
 
@@ -110,17 +124,23 @@ def test_graphs_take_no_more_than_was_said(tiny_model: Make, device: str) -> Non
     """What capturing adds to what torch has reserved."""
     import torch
 
-    from espalier.runtime.decode_graphs import BUCKETS, graph_bytes
+    from espalier.runtime.decode_graphs import BUCKETS
+    from espalier.runtime.layer_graphs import SIZES
+    from espalier.runtime.models import load_model
+    from espalier.runtime.step_graphs import graph_bytes
 
+    rng = random.Random(5)
     folder = str(tiny_model("qwen3").folder)
     with Engine(folder, inline=True, device=device, cuda_graphs=True, max_running=64) as engine:
         before = torch.cuda.memory_reserved()
         for count in (1, 2, 4, 8, 16, 24, 32, 48, 64):
             params = SamplingParams(max_tokens=12, ignore_eos=True)
             engine.generate(input_ids=[[3, 4, n + 5] for n in range(count)], sampling_params=params)
-        said = graph_bytes(
-            seats=64, vocab_size=engine.info.vocab_size, heads=4, v_width=64, hidden_size=512,
-            itemsize=4,
-        )  # fmt: skip
-        rounded = 2 * len(BUCKETS) * (4 << 20)  # torch reserves in pieces
+            engine.flush_cache()
+        for size in (*SIZES, *SIZES, *SIZES, *SIZES):
+            prompt = [rng.randrange(3, 199) for _ in range(min(size, 500))]
+            engine.generate(input_ids=[prompt], sampling_params=SamplingParams(max_tokens=1))
+        config: Any = load_model(folder, dtype="float32", progress=False).config
+        said = graph_bytes(config, seats=64, itemsize=4, masks=False)
+        rounded = (2 * len(BUCKETS) + len(SIZES)) * (4 << 20)  # torch reserves in pieces
         assert torch.cuda.memory_reserved() - before < said + rounded

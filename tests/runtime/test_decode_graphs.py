@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,40 +15,29 @@ import torch
 
 from espalier.errors import InvalidRequestError, NotSupportedError
 from espalier.grammar import GrammarSpec
-from espalier.kernels import activation, attention, kv_quant, native, norm, prepare, rope
+from espalier.kernels import attention, prepare
 from espalier.kernels.attention_plan import PlanRoom
-from espalier.runtime import biases, build, decode_graphs, layers, penalties, sampler
-from espalier.runtime.decode_inputs import DecodeLayout, decodes
+from espalier.runtime import graph_capture, graph_inputs, sampler, step_graphs
+from espalier.runtime.client import InlineLink
 from espalier.runtime.engine import Engine
 from espalier.runtime.kv_cache import KVCache
 from espalier.runtime.models import load_model
 from espalier.runtime.plan import Plan, TableGrowth
+from espalier.runtime.step_layout import StepLayout, decodes
 from espalier.runtime.warm_up import warm_up
 from espalier.types import Result, SamplingParams
-from tests.fake_graph import CannotCapture, FakeCapture
+from tests.fake_graph import CannotCapture, FakeCapture, faked_graphs
 from tests.triton_interpreter import interpreted
 
 pytest.importorskip("triton", reason="triton is not installed here")
 
 Make = Callable[..., Any]
-TRITON = (activation, attention, biases, kv_quant, norm, penalties, prepare, rope, sampler)
 
 
 @pytest.fixture
 def capture(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCapture]:
     """An engine made inside has graphs, of Triton's kernels."""
-    made = FakeCapture()
-    for module in TRITON:
-        monkeypatch.setattr(module, "uses_triton", lambda tensor: True)
-    monkeypatch.setattr(native, "library", lambda dtype: None)
-    monkeypatch.setattr(layers, "_packs", lambda weight: False)
-    monkeypatch.setattr(layers, "_few_in_c", lambda weight: False)
-    monkeypatch.setattr(
-        build,
-        "graph_options",
-        lambda options, device: decode_graphs.GraphOptions(options.page_size, 4, made),
-    )
-    with interpreted():
+    with faked_graphs(monkeypatch) as made:
         yield made
 
 
@@ -89,7 +80,7 @@ def test_the_same_tokens_as_without(
 ) -> None:
     """Sequences come and go: buckets of 4, 2 and 1, with padding; windows and soft caps."""
     folder = tiny_model(kind).folder
-    monkeypatch.setattr(decode_graphs, "EAGER", 1)
+    monkeypatch.setattr(graph_capture, "EAGER", 1)
     found = _run(folder, 4, _params(4, 6), overlap=overlap)
     assert capture.graphs == 6
     assert capture.replays >= capture.graphs
@@ -101,7 +92,7 @@ def test_pages_and_8_bits(
     tiny_model: Make, capture: FakeCapture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tiny_model("llama3").folder
-    monkeypatch.setattr(decode_graphs, "EAGER", 0)
+    monkeypatch.setattr(graph_capture, "EAGER", 0)
     options = {"page_size": 4, "kv_dtype": "int8"}
     found = _run(folder, 2, _params(2, 6), **options)
     assert capture.replays > 4
@@ -112,16 +103,28 @@ def test_pages_and_8_bits(
 def test_masks_are_read_by_the_sampler_s_graph(
     tiny_model: Make, capture: FakeCapture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The pool grows meanwhile, which lies elsewhere then."""
-    monkeypatch.setattr(decode_graphs, "EAGER", 0)
+    """There is room for all masks from the start; where it does not suffice, the pool lies
+    elsewhere then, and its readers are captured anew."""
+    monkeypatch.setattr(graph_capture, "EAGER", 0)
+    monkeypatch.setattr(step_graphs, "most_rows", lambda words: 640)
     folder = tiny_model("llama3", text=True).folder
     options: dict[str, Any] = {"max_running": 4, "max_total_tokens": 256, "drafts": False}
     with Engine(str(folder), inline=True, device="cpu", dtype="float32", **options) as engine:
-        results = engine.generate(
-            input_ids=[[7, 8, 9], [7, 8]],
-            sampling_params=SamplingParams(temperature=1.5, seed=4, max_tokens=12),
-            grammar=[GrammarSpec.regex("[ab]{8}c"), GrammarSpec.regex("(x[0-9]){4}")],
-        )
+        params = SamplingParams(temperature=1.5, seed=4, max_tokens=12)
+        for crowded in (False, True):
+            if crowded:
+                assert isinstance(engine.link, InlineLink)
+                runner: Any = engine.link.core._runner
+                assert len(runner._sampler.pool) == 640
+                runner._sampler.reserve(641)
+            results = engine.generate(
+                input_ids=[[7, 8, 9], [7, 8]],
+                sampling_params=params,
+                grammar=[GrammarSpec.regex("[ab]{8}c"), GrammarSpec.regex("(x[0-9]){4}")],
+            )
+            told = engine.stats()["graphs"]
+            assert (told["moved"] > 0) == crowded
+    assert told["sampled"] == told["decode"] > 8
     assert capture.replays > 4
     assert [len(result.text) for result in results] == [9, 8]
     assert set(results[0].text[:8]) <= {"a", "b"}
@@ -133,7 +136,7 @@ def test_what_a_graph_does_not_do(
 ) -> None:
     """Penalties, biases, log probabilities of tokens, and what asks to be deterministic."""
     folder = tiny_model("llama3").folder
-    monkeypatch.setattr(decode_graphs, "EAGER", 0)
+    monkeypatch.setattr(graph_capture, "EAGER", 0)
     params = [
         SamplingParams(max_tokens=6, ignore_eos=True, **more)
         for more in ({"repetition_penalty": 1.5}, {"logit_bias": {9: 3.0}}, {"logprobs": 2})
@@ -160,36 +163,69 @@ def test_warming_up_touches_the_trash_slot_alone(
     for rows in kv.rows:
         rows.fill_(3.0)
     made = sampler.Sampler(3, model.config.vocab_size, torch.device("cpu"))
-    warm_up(model, kv, made, max_context=max_context)
+    warm_up(model, kv, made, max_context=max_context, graphs=True)
     assert all((rows[:5] == 3.0).all() for rows in kv.rows)
     assert not any((rows[5] == 3.0).all() for rows in kv.rows)
     assert capture.graphs == 0
 
 
+def test_warming_up_launches_every_kernel(
+    tiny_model: Make, capture: FakeCapture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which compiles it: no request is to wait for that."""
+    from triton.runtime import interpreter
+
+    launched, launch = set(), interpreter.GridExecutor.__call__
+
+    def noted(executor: Any, *args: Any, **kwargs: Any) -> None:
+        launched.add(executor.fn.__name__)
+        launch(executor, *args, **kwargs)
+
+    monkeypatch.setattr(interpreter.GridExecutor, "__call__", noted)
+    model = load_model(tiny_model("qwen3").folder, dtype="float32", progress=False)
+    made = sampler.Sampler(3, model.config.vocab_size, torch.device("cpu"))
+    for dtype in (torch.float32, torch.int8):
+        kv = KVCache(model.kv_layout, 5, "cpu", dtype)
+        warm_up(model, kv, made, max_context=600, graphs=True)
+    folder = Path(attention.__file__).parent
+    kernels = {
+        name
+        for path in folder.glob("triton_*.py")
+        for name in re.findall(r"^def (\w+_kernel)\(", path.read_text(), re.MULTILINE)
+    }
+    assert len(kernels) > 9
+    assert launched == kernels
+    assert capture.graphs == 0
+
+
 def test_first_tokens_do_not_wait_for_a_capture(tiny_model: Make, capture: FakeCapture) -> None:
     folder = tiny_model("llama3").folder
-    _run(folder, 1, _params(1, decode_graphs.EAGER + 1))
+    _run(folder, 1, _params(1, graph_capture.EAGER + 1))
     assert capture.graphs == 0
-    _run(folder, 1, _params(1, decode_graphs.EAGER + 4))
+    _run(folder, 1, _params(1, graph_capture.EAGER + 4))
     assert (capture.graphs, capture.replays) == (2, 4)
 
 
 def test_what_cannot_be_captured_runs_without(
-    tiny_model: Make, capture: FakeCapture, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Make,
+    capture: FakeCapture,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     folder = tiny_model("llama3").folder
-    monkeypatch.setattr(decode_graphs, "EAGER", 0)
+    monkeypatch.setattr(graph_capture, "EAGER", 0)
     wanted = _run(folder, 1, _params(1, 4))
     capture.failing, capture.graphs = True, 0
     _same(_run(folder, 1, _params(1, 4)), wanted)
     assert capture.graphs == 0
+    assert caplog.text.count("could not be captured") == 1
 
 
 def test_more_pieces_than_there_is_room_for_run_without(
     tiny_model: Make, capture: FakeCapture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decode_graphs, "EAGER", 0)
-    monkeypatch.setattr(decode_graphs, "PARTIALS", -1)
+    monkeypatch.setattr(graph_capture, "EAGER", 0)
+    monkeypatch.setattr(graph_inputs, "PARTIALS", -1)
     _run(tiny_model("llama3").folder, 1, _params(1, 4))
     assert capture.graphs == 0
 
@@ -226,7 +262,7 @@ def _plan(**more: Any) -> Plan:
 
 def test_the_packed_form_and_what_is_made_of_it() -> None:
     room = PlanRoom(items=9, listed=8, rows=5, merged=5, partials=4)
-    layout = DecodeLayout(5, 10, (None, 4), room, tile=2, split=4)
+    layout = StepLayout(5, True, 10, (None, 4), room, tile=2, split=4)
     slots = np.array([[30, 31], [32, 33]])
     plan = _plan(growth=TableGrowth(seats=[4, 2], starts=[10, 4], slots=slots))
     plans = layout.plans(plan)

@@ -1,5 +1,5 @@
-"""The packed form of a decode step: everything that a CUDA graph of it reads and that changes from
-step to step, as ints that lie in one buffer.
+"""The packed form of a step: everything that a CUDA graph of it reads and that changes from step to
+step, as ints that lie in one buffer.
 
 Its parts lie where the layout says, whatever the step: first the rows (`kernels/prepare.py`), then
 the slots that tables get, then a plan of attention for each window that the model's layers have.
@@ -22,12 +22,13 @@ from .plan import Plan
 Ints = NDArray[np.int32]
 
 
-class DecodeLayout(NamedTuple):
+class StepLayout(NamedTuple):
     """Room for `rows` rows, `growth` slots and a plan for each of `windows`. Parts begin at
-    multiples of 4 ints. tile: rows of one sequence that attention takes at once. split: keys of a
-    piece."""
+    multiples of 4 ints. sampled: whether each row is one of `decodes`. tile: rows of one sequence
+    that attention takes at once. split: keys of a piece."""
 
     rows: int
+    sampled: bool
     growth: int
     windows: tuple[int | None, ...]
     room: PlanRoom
@@ -50,6 +51,8 @@ class DecodeLayout(NamedTuple):
 
     def plans(self, plan: Plan) -> list[AttentionPlan] | None:
         """How the step attends, by window; None where there is no room for it."""
+        if plan.growth is not None and plan.growth.slots.size > self.growth:
+            return None
         shared = [SharedRun(run.members, run.begin, run.end) for run in plan.shared]
         found = []
         for window in self.windows:
@@ -83,13 +86,15 @@ class DecodeLayout(NamedTuple):
         rows[:, count:] = 0
         rows[LAST] = -1
         rows[SLOT, count:] = trash_slot
-        rows[SEAT, count:] = nobody
+        rows[SEAT] = nobody
         rows[TOKEN, :count] = plan.input_ids
         rows[LAST, plan.device_rows] = plan.device_seats
         rows[POSITION, :count] = plan.positions
         rows[SLOT, :count] = plan.slot_of
-        rows[SEAT, :count] = plan.seats
-        rows[SAMPLED, :count] = plan.sample_positions
+        rows[SAMPLED] = 0
+        if self.sampled:
+            rows[SEAT, :count] = plan.seats
+            rows[SAMPLED, :count] = plan.sample_positions
         self._pack_growth(plan, out, nobody, trash_slot)
         used = 0
         for number, one in enumerate(plans):
