@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 # A shell's background jobs are started with ^C ignored; tests that send it expect Python's handler.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -16,10 +16,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-settings.register_profile(
-    "espalier", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("espalier")
+if importlib.util.find_spec("hypothesis"):  # the tests on a GPU do without
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile(
+        "espalier", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("espalier")
 
 
 def pytest_configure(config: pytest.Config) -> None:
