@@ -1,5 +1,5 @@
-"""What the GPU tests share. ESPALIER_GPU_TEST_DEVICE=cpu runs their code where there is no GPU; they
-are skipped there otherwise."""
+"""What the GPU tests share. Where there is no GPU they are skipped, or ESPALIER_GPU_TEST_DEVICE=cpu
+runs their code."""
 
 from __future__ import annotations
 
