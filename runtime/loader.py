@@ -72,7 +72,7 @@ class Weights:
             total=len(self._files),
             desc=f"Loading {folder.name}",
             unit=" tensors",
-            disable=not progress,
+            disable=None if progress else True,  # None: where stderr is no terminal
             leave=False,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ..errors import ModelLoadError
 
@@ -46,9 +47,17 @@ def _download(name: str, revision: str | None) -> Path:
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
+    from huggingface_hub.utils import tqdm
+
+    class Bar(tqdm):  # type: ignore[type-arg, misc]
+        """The hub's, on a terminal alone; its own bar over the files is drawn into logs."""
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **{"disable": None, **options})
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=FILES))
+        found = snapshot_download(name, revision=revision, allow_patterns=FILES, tqdm_class=Bar)
+        return Path(found)
     except HFValidationError as error:
         reason, hint = str(error), "Give an existing folder or a hub id (owner/name)."
     except GatedRepoError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -214,7 +215,7 @@ def _quiet(progress: bool) -> Iterator[None]:
     library: Any = transformers.utils.logging
     level, bars = library.get_verbosity(), library.is_progress_bar_enabled()
     library.set_verbosity(logging.CRITICAL)
-    if not progress:
+    if not (progress and sys.stderr.isatty()):
         library.disable_progress_bar()
     try:
         yield

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tqdm import tqdm
 
 from espalier.errors import ModelLoadError
 from espalier.runtime.loader import Group, Weights
+from espalier.runtime.locate import resolve_folder
 from espalier.runtime.models import load_model
+from tests.tiny_foreign import save_foreign
 from tests.tiny_models import Driver, save_tiny
 
 CPU = torch.device("cpu")
@@ -178,8 +183,53 @@ def test_shards_of_a_group_make_the_whole(folder: Path) -> None:
             weights.take(GATE, (80, 48), cut=0, group=Group(0, 7))
 
 
-def test_progress_bar(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    load_model(folder, progress=True)
-    assert folder.name in capfd.readouterr().err
-    load_model(folder, progress=False)
-    assert capfd.readouterr().err == ""
+class Terminal(io.StringIO):
+    """A stderr that may be one."""
+
+    def __init__(self, terminal: bool) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+
+@pytest.mark.parametrize("model", ["llama2", "gpt2"])
+@pytest.mark.parametrize(
+    ("terminal", "progress", "drawn"),
+    [(True, True, True), (True, False, False), (False, True, False)],
+)
+def test_progress_bars_are_drawn_on_a_terminal(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    model: str,
+    terminal: bool,
+    progress: bool,
+    drawn: bool,
+) -> None:
+    """Not into a log, where a bar has no end of line: the next message would be glued to it."""
+    if model == "gpt2":  # by transformers' own code, which draws its own bar
+        save_foreign("gpt2", tmp_path)
+    else:
+        save_tiny(model, tmp_path)
+    stderr = Terminal(terminal)
+    monkeypatch.setattr("sys.stderr", stderr)
+    load_model(tmp_path, progress=progress)
+    assert ("Loading" in stderr.getvalue()) == drawn
+    assert drawn or stderr.getvalue() == ""
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_downloads_draw_on_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    def download(*_args: object, tqdm_class: type[tqdm[Any]], **_more: object) -> str:
+        with tqdm_class(total=2, desc="Fetching 2 files") as bar:  # as the hub makes it
+            bar.update()
+        return str(tmp_path)
+
+    stderr = Terminal(terminal)
+    monkeypatch.setattr("sys.stderr", stderr)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert resolve_folder("owner/name") == tmp_path
+    assert ("Fetching" in stderr.getvalue()) == terminal
