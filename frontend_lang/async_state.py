@@ -182,6 +182,16 @@ class AsyncState:
     def __contains__(self, name: object) -> bool:
         return name in self.state
 
+    def __iter__(self) -> Iterator[str]:
+        """The names that are set or being set, in order."""
+        return iter(self.state)
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+    def __bool__(self) -> bool:
+        return True
+
     async def get_meta_info(self, name: str) -> dict[str, Any]:
         """What is known of the variable's call."""
         with contextlib.suppress(EspalierError):

@@ -267,7 +267,7 @@ class Content:
             raise InvalidRequestError(
                 expected="at least one token before the first gen",
                 got="an empty prompt",
-                hint="Add text first; this model has no BOS token to begin with.",
+                hint="Add text first: this model's tokenizer puts no BOS token before a prompt.",
             )
         return self.tokens.to_list()
 

@@ -190,6 +190,17 @@ class ProgramState(Asking):
         self._await_function(lambda: name in self.names)
         return name in self.names
 
+    def __iter__(self) -> Iterator[str]:
+        """`var_names`."""
+        return iter(self.var_names)
+
+    def __len__(self) -> int:
+        return len(self.var_names)
+
+    def __bool__(self) -> bool:
+        """A state is one before anything is set."""
+        return True
+
     def get_var(self, name: str) -> Any:
         """The variable's value, once it is there.
 

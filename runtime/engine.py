@@ -21,9 +21,10 @@ from .inputs import (
     checked_flag,
     checked_pin,
     checked_ttl,
+    request_number,
     token_ids,
 )
-from .options import EngineOptions
+from .options import EngineOptions, name_of_model
 from .prompt_encoder import PromptEncoder
 from .protocol import EngineInfo
 from .request import Pooling
@@ -82,7 +83,7 @@ class Engine:
         fields = EngineOptions.__struct_fields__
         given = {name: value for name, value in locals().items() if name in fields}
         check_names("Engine", unknown, fields)
-        given |= {"model": str(model), "namespace_shares": namespace_shares or {}}
+        given |= {"model": name_of_model(model), "namespace_shares": namespace_shares or {}}
         given["tokenizer"] = None if tokenizer is None else os.fspath(tokenizer)
         self._builder = RequestBuilder(seed)
         self._encoder = PromptEncoder(given["tokenizer"] or given["model"], beside=not inline)
@@ -301,7 +302,7 @@ class Engine:
 
     def abort(self, request_id: int) -> None:
         """Stop a request; its caller gets what there is, with finish_reason "abort"."""
-        self._exchange.link.cancel(token_ids([request_id], "request_id"))
+        self._exchange.link.cancel(request_number(request_id))
 
     # -- the cache ---------------------------------------------------------------------------------
 

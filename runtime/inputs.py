@@ -125,6 +125,17 @@ def token_ids(row: Any, where: str) -> list[int]:
     return ids
 
 
+def request_number(request_id: Any) -> list[int]:
+    """A request's number, as `cancel` takes it. Raises InvalidRequestError for what is none."""
+    try:
+        return token_ids([request_id], "request_id")
+    except InvalidRequestError:
+        raise InvalidRequestError(
+            expected="a request's number", got=repr(request_id)[:80], where="request_id",
+            hint="Of a Result, or of a Chunk that is streamed.",
+        ) from None  # fmt: skip
+
+
 def checked_namespace(namespace: Any) -> str:
     """Raises InvalidRequestError unless it is a string without NUL, which the engine uses."""
     if not isinstance(namespace, str) or "\0" in namespace:

@@ -47,13 +47,13 @@ def _download(name: str, revision: str | None) -> Path:
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
-    from huggingface_hub.utils import tqdm
+    from huggingface_hub.utils.tqdm import tqdm
 
-    class Bar(tqdm):  # type: ignore[type-arg, misc]
+    class Bar(tqdm):
         """The hub's, on a terminal alone; its own bar over the files is drawn into logs."""
 
         def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **{"disable": None, **options})
+            super().__init__(*args, **{"disable": None, **options})  # type: ignore[no-untyped-call]
 
     try:
         found = snapshot_download(name, revision=revision, allow_patterns=FILES, tqdm_class=Bar)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+import os
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -11,6 +12,17 @@ from ..errors import InvalidRequestError
 
 SchedulePolicy = Literal["lpm", "fcfs", "random"]
 Quantization = Literal["int8"]
+
+
+def name_of_model(model: object) -> str:
+    """As `EngineOptions.model` has it. Raises InvalidRequestError for what names none."""
+    if not isinstance(model, str | os.PathLike):
+        raise InvalidRequestError(
+            expected='"sprig", "null", a folder or a hub id (owner/name)',
+            got=f"{model!r:.80}",
+            where="model",
+        )
+    return os.fspath(model)
 
 
 class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,8 +85,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
         try:
             msgspec.convert(msgspec.structs.asdict(self), EngineOptions)
         except msgspec.ValidationError as error:
-            what, _, path = str(error).partition(" - at `$.")
-            raise InvalidRequestError(what, where=path.rstrip("`")) from None
+            raise self._refusal(error) from None
         positive: dict[str, int | None] = {
             "page_size": self.page_size,
             "max_running": self.max_running,
@@ -122,6 +133,17 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
                 got="enable_radix_cache=False",
                 where="host_total_tokens",
             )
+
+    def _refusal(self, error: msgspec.ValidationError) -> InvalidRequestError:
+        """msgspec's, and what the option may be where it is one of a few."""
+        what, _, path = str(error).partition(" - at `$.")
+        name = path.rstrip("`")
+        known = get_type_hints(EngineOptions).get(name)
+        if get_origin(known) is not Literal:
+            return InvalidRequestError(what, where=name)
+        few = ", ".join(map(repr, get_args(known)))
+        got = f"{getattr(self, name)!r:.80}"
+        return InvalidRequestError(expected=f"one of {few}", got=got, where=name)
 
 
 class SchedulerConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -96,7 +96,8 @@ def _prompts(chain: Sequence[ir.Op]) -> Iterator[Finding]:
                     yield Finding(
                         "warning",
                         op.where,
-                        "a call before any text: only a model with a BOS token has a prompt here",
+                        "a call before any text: only a tokenizer that puts a BOS token before it "
+                        "makes a prompt of nothing",
                     )
                 elif before.endswith(" ") and isinstance(op, ir.Generate):
                     yield Finding(

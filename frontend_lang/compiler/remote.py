@@ -63,6 +63,15 @@ class RemoteRun:
     def __contains__(self, name: object) -> bool:
         return name in self.var_names
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.var_names)
+
+    def __len__(self) -> int:
+        return len(self.var_names)
+
+    def __bool__(self) -> bool:
+        return True
+
     @property
     def var_names(self) -> list[str]:
         """The names that are set, in order."""

@@ -100,10 +100,9 @@ def load_model(
 
     dtype: "auto" is the checkpoint's; on a CPU that cannot compute in it, float32. Sprig computes
     in float32 on any CPU: it is small, and its answers must not change with its neighbours (P3).
-    context_length: tokens that sequences are to have (see `ModelConfig.from_dict`).
-    quantization: what the weights of layers are kept in. progress: show bars where stderr is a
-    terminal. Raises ModelLoadError naming the file, the tensor and what to do, and
-    NotSupportedError for a model or a machine that cannot have it so.
+    context_length: tokens that sequences are to have (see `ModelConfig.from_dict`). progress: show
+    bars on a terminal. quantization: what the weights of layers are kept in. Raises ModelLoadError
+    naming the file, the tensor and what to do, and NotSupportedError for what cannot be had so.
     """
     folder = resolve_folder(model, revision=revision)
     data = read_json(folder / "config.json")

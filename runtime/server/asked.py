@@ -119,7 +119,7 @@ def sampling_of(
         n = 1 if asked.n is None else asked.n
     given["n"] = n
     if not 1 <= n <= limits.samples:  # before SamplingParams has its say: its bound is another
-        expected = f"1..{limits.samples}: at least 1, at most {limits.samples}"
+        expected = f"at least 1, at most {limits.samples}"
         raise InvalidRequestError(expected=expected, got=str(n)[:40], where="n")
     if asked.stop is not None:
         given["stop"] = asked.stop

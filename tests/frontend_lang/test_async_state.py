@@ -97,6 +97,17 @@ def test_awaited_on_the_callers_loop() -> None:
     asyncio.run(main())
 
 
+def test_a_state_is_a_collection_of_its_names() -> None:
+    @esp.function
+    async def body(s: esp.AsyncState) -> list[str]:
+        assert s
+        assert not len(s)
+        s += "a" + esp.gen("x") + esp.gen("y")
+        return [*s]
+
+    assert body.run(backend=esp.Scripted("x")).ret_value == ["x", "y"]
+
+
 def test_a_timeout_ends_the_call() -> None:
     @esp.function
     async def body(s: esp.AsyncState) -> str:

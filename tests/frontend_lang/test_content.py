@@ -148,8 +148,10 @@ def test_choices_at_the_very_beginning() -> None:
 
 def test_an_empty_prompt() -> None:
     assert content_of(machines.byte_level()).prompt() == [machines.byte_level().bos_id]
-    with pytest.raises(InvalidRequestError, match="empty prompt"):
-        content_of(Templated(None, adds_bos=False)).prompt()
+    silent = Templated(None, adds_bos=False)
+    assert silent.bos_id is not None  # which it has, and does not add
+    with pytest.raises(InvalidRequestError, match=r"empty prompt.*puts no BOS token before"):
+        content_of(silent).prompt()
 
 
 def test_bos_is_written_once() -> None:

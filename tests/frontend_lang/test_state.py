@@ -53,6 +53,21 @@ def test_names_may_be_set_again_where_the_program_says_so(what: str) -> None:
     assert run(body, ["first", "first", "second"])["x"] == "second"
 
 
+def test_a_state_is_a_collection_of_its_names() -> None:
+    def body(s: State) -> None:
+        assert s
+        assert not len(s)
+        s += "a" + esp.gen("x") + esp.gen("y")
+        assert [*s] == ["x", "y"]
+        for name in s:  # whatever is set meanwhile
+            s[name + "_again"] = s[name]
+
+    state = run(body)
+    assert list(state) == state.var_names == ["x", "y", "x_again", "y_again"]
+    assert len(state) == 4
+    assert {name: state[name] for name in state} == dict.fromkeys(state, "x")
+
+
 def test_assignment_sets_again() -> None:
     def body(s: State) -> None:
         s += "a" + esp.gen("x")

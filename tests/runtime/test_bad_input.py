@@ -70,7 +70,7 @@ def _refused(kind: type[EspalierError], where: str, ask: Callable[[], object]) -
         ("prompt", {"input_ids": [[]]}),
         ("prompt[1]", {"input_ids": [[3, 10**6]]}),
         ("prompt[0]", {"input_ids": [[-1, 3]]}),
-        ("prompt", {"input_ids": [[3] * CAPACITY]}),
+        ("prompt", {"input_ids": [[3] * (CAPACITY + 1)]}),
         ("prompt", {"prompts": ""}),
         ("input_ids[0][1]", {"input_ids": [[3, 1.5]]}),
         ("input_ids[0][0]", {"input_ids": [["3"]]}),
@@ -221,7 +221,8 @@ def test_a_pins_seconds_may_be_any_number(engine: Engine) -> None:
 
 
 def test_a_prompt_that_just_fits(engine: Engine) -> None:
-    [result] = engine.generate(input_ids=[[3] * (CAPACITY - 1)])
+    """The token sampled last needs no slot."""
+    [result] = engine.generate(input_ids=[[3] * CAPACITY])
     assert (result.generated_tokens, result.finish_reason) == (1, "length")
     [scored] = engine.score([[3] * CAPACITY], [1])
     assert len(scored.prompt_logprobs or []) == CAPACITY - 1
@@ -252,7 +253,9 @@ def test_the_wire_is_not_trusted(engine: Engine) -> None:
         engine._exchange.wait(inbox)
     assert [type(result.error) for result in inbox.results()] == [InvalidRequestError] * 3
     if isinstance(engine.link, InlineLink):
-        seq = Request(id=1, prompt=[3] * 65, params=SHORT, seed=0, generate=False, score_from=1)
+        seq = Request(
+            id=1, prompt=[3] * (CAPACITY + 2), params=SHORT, seed=0, generate=False, score_from=1
+        )
         with pytest.raises(InvalidRequestError):
             engine.score([seq.prompt], [1])
 
@@ -280,9 +283,24 @@ def test_options(
     _refused(kind, where, lambda: Engine("null", inline=inline, **options))
 
 
+def test_what_an_option_may_be_is_said() -> None:
+    floats = "one of 'auto', 'float32', 'bfloat16', 'float16', got 'int3'"
+    for where, expected, options in (
+        ("dtype", floats, {"dtype": "int3"}),
+        ("eviction", "one of 'density', 'lru', got 5", {"eviction": 5}),
+        ("page_size", "`int`, got `str`", {"page_size": "1"}),
+        ("model", "a folder or a hub id (owner/name), got None", {"model": None}),
+        ("model", "a folder or a hub id (owner/name), got 5", {"model": 5}),
+    ):
+        given: dict[str, Any] = {"model": "null", **options}
+        error = _refused(InvalidRequestError, where, lambda given=given: Engine(**given))  # type: ignore[misc]
+        assert expected in str(error)
+
+
 def test_no_room_at_all() -> None:
     with Engine("null", inline=True, max_total_tokens=1) as tiny:
-        _refused(InvalidRequestError, "prompt", lambda: tiny.generate(input_ids=[[3]]))
+        _refused(InvalidRequestError, "prompt", lambda: tiny.generate(input_ids=[[3, 4]]))
+        assert tiny.generate(input_ids=[[3]])[0].generated_tokens == 1
     assert issubclass(OutOfSlotsError, EspalierError)
 
 

@@ -34,8 +34,10 @@ def test_an_unknown_option_is_named() -> None:
 
 
 def test_abort_of_no_number_harms_nobody(engine: esp.Engine) -> None:
-    with pytest.raises(esp.InvalidRequestError, match="request_id"):
-        engine.abort("x")  # type: ignore[arg-type]
+    for given in ("x", None, 2**64):
+        with pytest.raises(esp.InvalidRequestError, match="expected a request's number") as caught:
+            engine.abort(given)  # type: ignore[arg-type]
+        assert (caught.value.got, caught.value.where) == (repr(given), "request_id")
     assert engine.generate(input_ids=[[1]], sampling_params=SHORT)[0].generated_tokens == 2
 
 

@@ -199,7 +199,9 @@ def test_run_remote_reads_as_a_state(
     assert there.text() == here.text()
     assert there.ret_value == here.ret_value
     assert there.seed == 11
-    assert [*there.var_names] == [*here.var_names]
+    assert [*there] == [*there.var_names] == [*here.var_names]
+    assert there
+    assert len(there) == len(here)
     for name in here.var_names:
         assert there[name] == here[name]
     assert there.unnamed() == here.unnamed()
