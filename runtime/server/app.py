@@ -57,7 +57,7 @@ _openapi = APIRouter(route_class=GuardedRoute)
 async def openapi(request: Request) -> Response:
     """This API, as OpenAPI."""
     app = request.app
-    return await server_of(request).made(_LINES, lambda: JSONResponse(app.openapi()))
+    return await server_of(request).made(request, _LINES, lambda: JSONResponse(app.openapi()))
 
 
 def make_app(server: Server) -> FastAPI:

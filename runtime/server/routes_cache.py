@@ -11,10 +11,9 @@ from pydantic import BaseModel, Field
 from starlette.responses import PlainTextResponse, Response
 
 from ... import __version__
-from ...errors import InvalidRequestError
 from ..protocol import EngineInfo
 from .access import GuardedRoute
-from .answering import model_response
+from .answering import answered, model_response
 from .api_completion import TokenId
 from .asked import namespace_of
 from .fields import Fields, Many
@@ -124,6 +123,10 @@ async def cache_tree(
 @router.post("/cache/explain", response_model=Explained)
 async def cache_explain(body: ExplainRequest, request: Request) -> Response:
     """How much of a prompt the caller would find cached, and why not more."""
+    return await answered(request, _explained(request, body))
+
+
+async def _explained(request: Request, body: ExplainRequest) -> Response:
     server, given = server_of(request), body.prompt
     tokenizer = server.tokenizer
     with admitted(request):
@@ -134,8 +137,7 @@ async def cache_explain(body: ExplainRequest, request: Request) -> Response:
             )
         else:
             ids = given
-        if not ids:
-            raise InvalidRequestError(expected="a prompt of at least one token", where="prompt")
+        server.check_prompt(ids)  # the engine reads it between two steps
         namespace = namespace_of(request, body.cache_salt)
         found = await server.control(lambda engine: engine.explain(ids, namespace))
     found.pop("namespace", None)

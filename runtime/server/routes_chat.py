@@ -37,7 +37,7 @@ async def _whole(request: Request, asked: ChatRequest) -> Response:
         answers = await run(server, chat.job)
         top = max(asked.top_logprobs or 0, asked.prompt_logprobs or 0)
         entries = entries_of([answer.result for answer in answers], top)
-        return await server.made(entries, lambda: _told(chat, answers))
+        return await server.made(request, entries, lambda: _told(chat, answers))
 
 
 def _told(chat: Chat, answers: Sequence[Answer]) -> Response:

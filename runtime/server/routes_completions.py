@@ -156,7 +156,7 @@ async def _whole(request: Request, body: CompletionRequest) -> Response:
         groups = [[answer.result for answer in samples] for samples in answers]
         top = max(body.logprobs or 0, body.prompt_logprobs or 0)
         entries = entries_of([result for samples in groups for result in samples], top)
-        return await server.made(entries, lambda: _told_whole(asked, groups))
+        return await server.made(request, entries, lambda: _told_whole(asked, groups))
 
 
 def _told_whole(asked: Asked, groups: list[list[Result]]) -> Response:
@@ -328,12 +328,12 @@ async def _events(request: Request, body: CompletionRequest) -> AsyncGenerator[b
                     first=first,
                     scored=before,
                 )
-                chunk = _chunk(asked, [await server.made(entries, tell)])
+                chunk = _chunk(asked, [await server.made(request, entries, tell)])
                 counts[index] = generated(piece, counts[index])
                 if wants_usage:
                     length = len(asked.jobs[number].input_ids)
                     chunk.usage = usage_so_far(length, counts[index]) if so_far else None
-                yield await server.made(entries, partial(event, chunk))
+                yield await server.made(request, entries, partial(event, chunk))
         if wants_usage:
             chunk = _chunk(asked, [])
             for samples, score in zip(results, scored, strict=False):  # which paid for the prompt

@@ -213,7 +213,7 @@ async def _whole(request: Request, body: GenerateRequest) -> Response:
         groups = await run_all(server, asked.jobs)
         results = [answer.result for answers in groups for answer in answers]
         entries = entries_of(results, body.top_logprobs_num or 0)
-        return await server.made(entries, lambda: _told_whole(asked, groups))
+        return await server.made(request, entries, lambda: _told_whole(asked, groups))
 
 
 def _told_whole(asked: Asked, groups: Sequence[Sequence[Answer]]) -> Response:
@@ -305,7 +305,7 @@ async def _events(request: Request, body: GenerateRequest) -> AsyncGenerator[byt
                 so_far[number, piece.index] = told
                 _add(asked, number, told, piece)
                 entries = len(told.output_ids) * (1 + (body.top_logprobs_num or 0))
-                yield await server.made(entries, partial(event, told))
+                yield await server.made(request, entries, partial(event, told))
         yield DONE
 
 

@@ -81,7 +81,7 @@ async def tokenizer(request: Request) -> Response:
     if folder is None:
         raise InvalidRequestError("this server's tokenizer comes from no files", where="tokenizer")
     paths = [folder / name for name in TOKENIZER_FILES]
-    data = await server.made(server.tokenizer.vocab_size, lambda: _files(paths))
+    data = await server.made(request, server.tokenizer.vocab_size, lambda: _files(paths))
     return Response(data, media_type=CONTENT_TYPE)
 
 

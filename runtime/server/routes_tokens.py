@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
@@ -122,8 +122,12 @@ async def tokenize(body: TokenizeRequest, request: Request) -> Response:
     """The token ids of a text or a chat. Special tokens that a text spells are text."""
     server = server_of(request)
     server.check_model(body.model)
+    return await answered(request, _beside(request, lambda: _tokenized(server, body)))
+
+
+async def _beside(request: Request, work: Callable[[], bytes]) -> Response:
     with admitted(request):
-        data = await server.beside(request, lambda: _tokenized(server, body))
+        data = await server_of(request).beside(request, work)
     return Response(data, media_type="application/json")
 
 
@@ -186,9 +190,7 @@ async def detokenize(body: DetokenizeRequest, request: Request) -> Response:
         raise InvalidRequestError(
             expected=f"token ids below {tokenizer.vocab_size}", got=str(wrong), where="tokens"
         )
-    with admitted(request):
-        data = await server.beside(request, lambda: _detokenized(server, body))
-    return Response(data, media_type="application/json")
+    return await answered(request, _beside(request, lambda: _detokenized(server, body)))
 
 
 def _detokenized(server: Server, body: DetokenizeRequest) -> bytes:
@@ -247,7 +249,7 @@ async def _embedded(server: Server, body: EmbeddingRequest, request: Request) ->
             deadline=body.deadline,
         )
         numbers = sum(len(one.vector) for one in found)
-        return await server.made(numbers, lambda: _told(server, body, found))
+        return await server.made(request, numbers, lambda: _told(server, body, found))
 
 
 def _told(server: Server, body: EmbeddingRequest, found: Sequence[Embedding]) -> Response:

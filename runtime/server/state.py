@@ -25,6 +25,7 @@ from .probe import Probe
 from .settings import ServerSettings
 from .shares import Shares
 from .supervisor import Supervisor
+from .threads import FairThread
 from .trimming import Trimmer
 
 if TYPE_CHECKING:
@@ -53,10 +54,10 @@ class Server:
         self.started = int(time.time())
         self._dialect: Dialect | None = None
         self.programs: tuple[TextEncoder, ChatFormat] | None = None  # of a tokenizer
-        # One thread each: requests keep their order, and a short one waits for no long one.
-        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="espalier-encoder")
-        self._patient = ThreadPoolExecutor(1, thread_name_prefix="espalier-patient")
-        self._tellers = ThreadPoolExecutor(1, thread_name_prefix="espalier-teller")
+        # One thread each: a short text waits for no long one, and a key for one of each other key.
+        self._encoder = FairThread("espalier-encoder")
+        self._patient = FairThread("espalier-patient")
+        self._tellers = FairThread("espalier-teller")
         self._controls = ThreadPoolExecutor(4, thread_name_prefix="espalier-control")
 
     @property
@@ -107,15 +108,16 @@ class Server:
     async def beside(self, request: Request, work: Callable[[], _T]) -> _T:
         """What encodes a request's texts, beside the event loop."""
         long = len(await request.body()) > _LONG
-        threads = self._patient if long else self._encoder
-        return await asyncio.get_running_loop().run_in_executor(threads, work)
+        thread = self._patient if long else self._encoder
+        return await asyncio.wrap_future(thread.submit(request.state.caller.namespace, work))
 
-    async def made(self, entries: int, make: Callable[[], _T]) -> _T:
+    async def made(self, request: Request, entries: int, make: Callable[[], _T]) -> _T:
         """An answer of so many entries: a long one is made beside the event loop, so that nobody
         else waits for it."""
         if entries < _MANY:
             return make()
-        return await asyncio.get_running_loop().run_in_executor(self._tellers, make)
+        key = request.state.caller.namespace
+        return await asyncio.wrap_future(self._tellers.submit(key, make))
 
     async def control(self, call: Callable[[Engine], _T]) -> _T:
         """A control of the engine, beside the event loop: it waits for the end of a step."""
@@ -126,8 +128,9 @@ class Server:
 
     async def close(self) -> None:
         await self.supervisor.close()
-        for threads in (self._encoder, self._patient, self._tellers, self._controls):
-            threads.shutdown(wait=False, cancel_futures=True)
+        for thread in (self._encoder, self._patient, self._tellers):
+            thread.shutdown()
+        self._controls.shutdown(wait=False, cancel_futures=True)
 
 
 def server_of(request: Request) -> Server:

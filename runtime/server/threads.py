@@ -4,10 +4,51 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
-from typing import TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from ..turns import Turns
 
 _T = TypeVar("_T")
+
+
+class FairThread:
+    """One thread that works for keys in turn; a key's works keep their order. So whoever brings
+    much to do keeps no other key waiting for more than one work."""
+
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._lock = threading.Lock()
+        self._turns: Turns[tuple[Future[Any], Callable[[], Any]]] = Turns()
+
+    def submit(self, key: str, work: Callable[[], _T]) -> Future[_T]:
+        """The work's outcome; cancelling it before its turn leaves it out."""
+        outcome: Future[_T] = Future()
+        with self._lock:
+            self._turns.push(key, (outcome, work))
+        self._pool.submit(self._next)
+        return outcome
+
+    def _next(self) -> None:
+        with self._lock:
+            found = self._turns.pop()
+        if found is None:
+            return  # it was shut down
+        outcome, work = found
+        if not outcome.set_running_or_notify_cancel():
+            return
+        try:
+            outcome.set_result(work())
+        except BaseException as error:
+            outcome.set_exception(error)
+        del found, outcome, work  # an exception's frames would hold what holds it
+
+    def shutdown(self) -> None:
+        """Take no more; what waits is left out."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            while (left := self._turns.pop()) is not None:
+                left[0].cancel()
 
 
 def in_thread(work: Callable[[], _T], name: str) -> Future[_T]:

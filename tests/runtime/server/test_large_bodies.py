@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import importlib
 import json
 import threading
@@ -12,9 +14,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from espalier.runtime.engine import Engine
 from espalier.runtime.server import app, fields
 from tests.runtime.server.test_refusals import ASKING, TEXT
-from tests.runtime.serving import InProcess
+from tests.runtime.serving import InProcess, call_until
 
 
 def _bodies() -> list[type[BaseModel]]:
@@ -135,3 +138,49 @@ def test_a_long_name_is_cut(null: InProcess) -> None:
     assert response.status_code == 400
     assert response.json()["error"]["code"] == "unknown_parameter"
     assert len(response.content) < 1_000
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/tokenize", {"prompt": "x"}),
+        ("/cache/explain", {"prompt": "x"}),
+        ("/v1/completions", TEXT),
+    ],
+)
+def test_texts_of_who_leaves_are_not_encoded(
+    null: InProcess, path: str, body: dict[str, Any]
+) -> None:
+    """While others' wait for their turn."""
+    busy = threading.Event()
+    encoder = null.server._encoder
+    first = encoder.submit("", busy.wait)
+    asyncio.run(call_until(null.app, path, body, lambda _: bool(null.server.admission.inflight)))
+    assert null.left_over() == (0, 0, 0)
+    assert all(work.cancelled() for work, _ in encoder._turns._queues[""])
+    busy.set()
+    assert first.result(10)
+
+
+def test_a_prompt_that_cannot_be_is_not_explained(null: InProcess) -> None:
+    """The engine would read it between two steps of everybody."""
+    ids = [3] * (null.engine.info.max_context + 1)
+    assert null.refused("/cache/explain", prompt=ids)["code"] == "context_length_exceeded"
+    assert null.refused("/cache/explain", prompt=[])["param"] == "prompt"
+
+
+def test_explanations_name_no_key(null_engine: Engine) -> None:
+    """Nor its hash, which a namespace begins with."""
+    locked = InProcess(null_engine, served_model_names=("null",), api_keys=("key",))
+    headers = {"authorization": "Bearer key"}
+    namespace = hashlib.sha256(b"espalier key\0key").hexdigest()[:32]
+    for prompt in ([5, 6], [5, 6, 7]):
+        answer = locked.post("/cache/explain", {"prompt": prompt}, headers=headers)
+        assert answer.status_code == 200
+        assert namespace[:8] not in answer.text
+        ask = {"prompt": prompt, "max_tokens": 1}
+        assert locked.post("/v1/completions", ask, headers=headers).status_code == 200
+    null_engine.flush_cache()
+    gone = locked.post("/cache/explain", {"prompt": [5, 6]}, headers=headers)
+    assert "nothing is cached" in gone.text
+    assert namespace[:8] not in gone.text
