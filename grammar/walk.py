@@ -246,37 +246,40 @@ class Walker:
 
     def _without_tops(self, nodes: Ints, states: Ints, tops: _Parts) -> tuple[Ints, Ints]:
         """The nodes below which more is to be found; those that are tops are added to `tops`."""
+        # By `take`: indexing by truth values, and of rows of three words, is several times slower.
         trie, table = self._trie, self.table
-        inner = trie.branches.take(nodes)
-        nodes, states = nodes[inner], states[inner]
+        inner = np.flatnonzero(trie.branches.take(nodes))
+        nodes, states = nodes.take(inner), states.take(inner)
         if self._partial or not nodes.size:
             return nodes, states
         table.fill(states)
         rest = np.flatnonzero(table.rests.take(states))
         if not rest.size:
             return nodes, states
-        some, at = nodes[rest], states[rest]
-        under = (table.keeps if self._alive else table.stays)[at]
-        moving = trie.bytes_below[some] & ~under
+        some, at = nodes.take(rest), states.take(rest)
+        under = (table.keeps if self._alive else table.stays).take(at, axis=0)
+        moving = trie.bytes_below.take(some, axis=0) & ~under
         still = (moving[:, 0] | moving[:, 1] | moving[:, 2]) == 0
-        top = still & (trie.beyond_below.take(some) != BROKEN_CHARS)
-        tops.append((some[top], at[top]))
+        top = np.flatnonzero(still & (trie.beyond_below.take(some) != BROKEN_CHARS))
+        tops.append((some.take(top), at.take(top)))
         if self._alive and not self.grown:
-            self.grown = bool((under[top] != table.stays[at[top]]).any())
+            grows = (table.keeps != table.stays).any(axis=1)
+            self.grown = bool(grows.take(at.take(top)).any())
         below = np.ones(nodes.size, dtype=bool)
-        below[rest[top]] = False
-        return nodes[below], states[below]
+        below[rest.take(top)] = False
+        left = np.flatnonzero(below)
+        return nodes.take(left), states.take(left)
 
     def _frontier(self, nodes: Ints, states: Ints) -> tuple[Ints, Ints]:
-        counts = self._children[nodes]
+        counts = self._children.take(nodes)
         total = int(counts.sum())
         if not total:
             return nodes[:0], states[:0]
         offset = np.cumsum(counts) - counts
-        below = np.repeat(self._trie.first[nodes] - offset, counts) + np.arange(total)
-        after = self.table.next(np.repeat(states, counts), self._trie.label[below])
-        alive = after > 0
-        return below[alive], after[alive]
+        below = np.repeat(self._trie.first.take(nodes) - offset, counts) + np.arange(total)
+        after = self.table.next(np.repeat(states, counts), self._trie.label.take(below))
+        alive = np.flatnonzero(after)
+        return below.take(alive), after.take(alive)
 
     def _dense(self, level: int, parts: _Parts, tops: _Parts) -> Walk:
         """Takes whole levels while they are wide, and the few nodes of the deep ones singly."""
