@@ -36,6 +36,8 @@ class Counters(msgspec.Struct):
         seq.cached += cached
         seq.shared += shared
         seq.computed += computed
+        if seq.request.quiet:
+            return
         self.cached_tokens += cached
         self.shared_tokens += shared
         self.computed_tokens += computed

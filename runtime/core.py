@@ -127,7 +127,8 @@ class EngineCore:
         request = seq.request
         progress = Progress(seq, self._tokenizer, searches)
         self._live[seq.id] = progress
-        self.scheduler.counters.prompt_tokens += seq.prompt_len
+        if not request.quiet:
+            self.scheduler.counters.prompt_tokens += seq.prompt_len
         if request.deadline is not None:
             self._deadlines.add(seq.id, seq.submitted + request.deadline)
         try:

@@ -154,16 +154,17 @@ class Engine:
         deadline: float | None = None,
         holds: Sequence[Hold] = (),
         numbers: list[int] | None = None,
+        quiet: bool = False,
         on_error: OnError = "raise",
         **unknown: object,
     ) -> list[Result]:
         """`generate` for asyncio; cancelling the task cancels the requests. holds: soft pins on
         what the first sample of each prompt leaves cached, until `release`. numbers: a list that
-        gets the request ids, for `abort`."""
+        gets the request ids, for `abort`. quiet: `stats` tell nothing of it."""
         _check("agenerate", unknown, on_error)
         given = await self._encoder.aencode(prompts, messages, input_ids)
         asked = self._builder.requests(
-            given, sampling_params, grammar, priority, namespace, deadline, holds=holds
+            given, sampling_params, grammar, priority, namespace, deadline, holds=holds, quiet=quiet
         )
         tell_numbers(numbers, asked)
         return gather(await self._exchange.arun(asked), asked, on_error)

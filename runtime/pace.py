@@ -45,7 +45,7 @@ class Pace:
 
     def took(self, progress: Progress, now: float) -> None:
         """A request gets a token, of the step that is committed now."""
-        self._taken += 1
+        self._taken += not progress.seq.request.quiet
         before = progress.token_at
         if before != now:
             progress.token_at = now
@@ -55,7 +55,9 @@ class Pace:
     def committed(self, step: Step, now: float) -> int:
         """A step is committed; how many tokens were taken of it."""
         taken, self._taken = self._taken, 0
-        self.step_tokens.add(step.computed + taken)
+        tokens = step.computed + taken
+        if tokens or not all(seq.request.quiet for seq in step.named.values()):
+            self.step_tokens.add(tokens)
         for before, times in self._gaps.items():
             self.token_gap_seconds.add(now - before, times)
         self._gaps.clear()
@@ -63,7 +65,8 @@ class Pace:
 
     def ended(self, progress: Progress) -> None:
         """A request has ended."""
-        self.retractions.add(progress.seq.retractions)
+        if not progress.seq.request.quiet:
+            self.retractions.add(progress.seq.retractions)
 
     def told(self) -> dict[str, Any]:
         """All of them, as plain data."""

@@ -28,6 +28,7 @@ class Request(msgspec.Struct, kw_only=True):
     pooling: the answer is an embedding: the mean of the last layer's normed states, or the last
     token's; then `generate` is False.
     holds: soft pins on the sequence, once it has ended by itself.
+    quiet: no total tells of it: a server asks it for itself.
     """
 
     id: int
@@ -45,6 +46,7 @@ class Request(msgspec.Struct, kw_only=True):
     stream: bool = False
     pooling: Pooling | None = None
     holds: list[Hold] = []
+    quiet: bool = False
 
     @property
     def ids(self) -> list[int]:

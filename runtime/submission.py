@@ -62,13 +62,14 @@ class RequestBuilder:
         *,
         stream: bool = False,
         holds: Sequence[Hold] = (),
+        quiet: bool = False,
     ) -> list[Request]:
         """One per prompt; parameters and grammars are one for all, or a list."""
         count = len(prompts)
         params = [sampling(p) for p in per_prompt("sampling_params", sampling_params, count)]
         grammars = per_prompt("grammar", grammar, count)
         return [
-            self.request(ids, chosen, spec, priority, namespace, deadline, stream, holds)
+            self.request(ids, chosen, spec, priority, namespace, deadline, stream, holds, quiet)
             for ids, chosen, spec in zip(prompts, params, grammars, strict=True)
         ]
 
@@ -82,6 +83,7 @@ class RequestBuilder:
         deadline: float | None,
         stream: bool,
         holds: Sequence[Hold] = (),
+        quiet: bool = False,
     ) -> Request:
         """The `n` samples of one prompt.
 
@@ -104,6 +106,7 @@ class RequestBuilder:
             score_from=1 if scored else None,
             stream=stream,
             holds=[*holds],
+            quiet=quiet,
         )
 
     def scores(

@@ -85,8 +85,8 @@ class ReplyMessage(BaseModel):
 
 
 class ChatChoice(BaseModel):
-    """stop_reason: the stop string that ended the text, or "deadline". incomplete: why a text is
-    not a sentence of its grammar, where one was asked for."""
+    """stop_reason: the stop string or id that ended the text, or "deadline". incomplete: why a text
+    is not a sentence of its grammar, where one was asked for."""
 
     index: int
     message: ReplyMessage

@@ -59,7 +59,7 @@ def chat_choice(chat: Chat, index: int, answer: Answer) -> ChatChoice:
             message.reasoning = message.reasoning_content = told.reasoning
     if calls:
         message.tool_calls = [_call(chat, name, arguments) for name, arguments in calls]
-    reason, stop_reason = finish_of(result)
+    reason, stop_reason = finish_of(result, chat.job.params, chat.server.tokenizer)
     choice = ChatChoice(
         index=index,
         message=message,
@@ -176,7 +176,8 @@ class Telling:
         return chunk
 
     def _last(self, index: int, result: Result) -> ChatChunk:
-        reason, stop_reason = finish_of(result)
+        chat = self._chat
+        reason, stop_reason = finish_of(result, chat.job.params, chat.server.tokenizer)
         parser = self._parsers[index]
         if parser is not None and parser.calls and reason == "stop":
             reason = "tool_calls"

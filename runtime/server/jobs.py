@@ -178,13 +178,16 @@ class Answer:
 # -- whole -----------------------------------------------------------------------------------------
 
 
-async def run(server: Server, job: Job) -> list[Answer]:
-    """All samples. Raises the first error."""
+async def run(server: Server, job: Job, *, part: bool = False) -> list[Answer]:
+    """All samples. part: of a request that metrics count by itself. Raises the first error."""
     server.check_prompt(job.prompt)
-    server.metrics.asked(job.params)
+    if not part:
+        server.metrics.asked(job.params)
     with server.named.under(job.owner, job.id) as numbers:
         first = await _called(server, job, numbers)
         samples = first.samples or [first]
+        if part:
+            return [joined([(job, sample)]) for sample in samples]
         if not any(job.following(sample) for sample in samples):  # nearly always
             return [_ended(server, [(job, sample)]) for sample in samples]
         return await _together([_finished(server, job, sample, numbers) for sample in samples])
@@ -230,9 +233,9 @@ def _ended(server: Server, made: Sequence[tuple[Job, Result]]) -> Answer:
     return answer
 
 
-async def run_all(server: Server, jobs: Sequence[Job]) -> list[list[Answer]]:
-    """The samples of each job. The first error is raised, and ends the others."""
-    return await _together([run(server, job) for job in jobs])
+async def run_all(server: Server, jobs: Sequence[Job], *, part: bool = False) -> list[list[Answer]]:
+    """The samples of each job. part: as in `run`. The first error ends the others."""
+    return await _together([run(server, job, part=part) for job in jobs])
 
 
 async def _together(works: Sequence[Coroutine[Any, Any, _T]]) -> list[_T]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import socket
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import InvalidRequestError, NotSupportedError
 from ..engine import Engine
 from ..options import EngineOptions
+from .probe import one_token
 from .settings import ServerSettings
 from .threads import in_thread
 
@@ -81,7 +83,7 @@ def _first_token(server: Server, since: float) -> dict[str, float]:
     engine, began = server.engine, time.monotonic()
     if server.tokenizer.chat_template is not None:
         server.tokenizer.warm_up()
-    engine.generate(input_ids=[[0]], sampling_params={"max_tokens": 1}, namespace="health")
+    asyncio.run(one_token(engine))
     seconds = engine.info.seconds
     return {
         "engine process": since - sum(seconds.values()),

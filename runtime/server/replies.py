@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from ...types import Result, TokenLogprob
+from ...types import Result, SamplingParams, TokenLogprob
 from ..tokenizer import Tokenizer
 
 Finish = Literal["stop", "length", "tool_calls", "abort"]
@@ -80,14 +80,20 @@ def usage(prompt: int, cached: int, generated: int) -> Usage:
     )
 
 
-def finish_of(result: Result) -> tuple[Finish, str | int | None]:
-    """finish_reason, and stop_reason: the stop string or id, or "deadline", which OpenAI's reasons
-    do not know."""
+def finish_of(
+    result: Result, params: SamplingParams, tokenizer: Tokenizer
+) -> tuple[Finish, str | int | None]:
+    """finish_reason, and stop_reason: the stop string or id that the request asked for (an end of
+    the model's own is none), or "deadline", which OpenAI's reasons do not know."""
     if result.finish_reason == "deadline":
         return "length", "deadline"
     if result.finish_reason in ("length", "abort"):
         return result.finish_reason, None
-    return "stop", result.matched_stop if isinstance(result.matched_stop, str) else None
+    stop = result.matched_stop
+    if isinstance(stop, int):
+        own = stop in tokenizer.eos_ids and not params.ignore_eos
+        stop = stop if stop in params.stop_token_ids and not own else None
+    return "stop", stop
 
 
 def finite(logprob: float) -> float:
@@ -131,20 +137,23 @@ def choice_logprobs(
 
 
 def prompt_logprobs(tokenizer: Tokenizer, result: Result) -> list[dict[str, object] | None]:
-    """As vLLM tells them: for each prompt token a dict by token id, None for the first."""
+    """As vLLM tells them: for each prompt token a dict by token id, None for the first. rank: 1 for
+    the likeliest; None of a token that is not among the likeliest that were asked for."""
     told: list[dict[str, object] | None] = []
     for entry in result.prompt_logprobs or []:
         if entry is None:
             told.append(None)
             continue
-        ranked = {entry.token_id: entry.logprob, **dict(entry.top)}
+        logprobs = {entry.token_id: entry.logprob, **dict(entry.top)}
+        ranks = {token: rank for rank, (token, _) in enumerate(entry.top, 1)}
         told.append(
             {
                 str(token): {
                     "logprob": finite(logprob),
+                    "rank": ranks.get(token),
                     "decoded_token": token_text(tokenizer, token)[0],
                 }
-                for token, logprob in ranked.items()
+                for token, logprob in logprobs.items()
             }
         )
     return told

@@ -204,7 +204,7 @@ def _choice(asked: Asked, number: int, index: int, result: Result) -> Completion
     body, tokenizer = asked.body, asked.server.tokenizer
     text = "" if asked.silent else result.text
     told: list[TokenLogprob] = [] if asked.silent else list(result.logprobs or [])
-    reason, stop_reason = finish_of(result)
+    reason, stop_reason = finish_of(result, asked.jobs[number].params, tokenizer)
     if asked.silent:
         reason, stop_reason = "length", None
     prompt: list[tuple[int, TokenLogprob | None]] = []
@@ -356,7 +356,7 @@ async def _scored(asked: Asked) -> list[Result]:
         )
         for job in asked.jobs
     ]
-    return [answers[0].result for answers in await run_all(asked.server, jobs)]
+    return [answers[0].result for answers in await run_all(asked.server, jobs, part=True)]
 
 
 def _unscored(job: Job) -> Job:
@@ -394,7 +394,8 @@ def _told(
         prompt = _prompt_entries(asked, number, scored)
         choice.logprobs = _logprobs(asked, prompt, piece.logprobs or [], places, body.logprobs)
     if piece.result is not None:
-        choice.finish_reason, choice.stop_reason = finish_of(piece.result)
+        params, tokenizer = asked.jobs[number].params, asked.server.tokenizer
+        choice.finish_reason, choice.stop_reason = finish_of(piece.result, params, tokenizer)
         if piece.result.incomplete is not None:
             choice.incomplete = piece.result.incomplete
     return choice

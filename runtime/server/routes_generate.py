@@ -250,7 +250,7 @@ def _told(asked: Asked, number: int, result: Result) -> Generated:
 
 
 def _meta(asked: Asked, number: int, result: Result) -> MetaInfo:
-    reason, _ = finish_of(result)
+    reason, _ = finish_of(result, asked.jobs[number].params, asked.server.tokenizer)
     because = FinishedBecause(type="stop" if reason == "tool_calls" else reason)
     if reason == "length":
         because.length = result.generated_tokens

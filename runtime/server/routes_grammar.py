@@ -67,6 +67,7 @@ async def _checked(request: Request, body: GrammarCheck) -> Response:
                 grammar=asked.spec,
                 namespace=f"{caller.namespace}+check",  # their turn, not their prefixes
                 deadline=_SECONDS,
+                quiet=True,
             )
         except (GrammarError, NotSupportedError) as error:
             fault = GrammarFault(message=_told(error), where=error.where)

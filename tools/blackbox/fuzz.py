@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,7 @@ CHECKS = (
     "response_schema_conformance",
     "events_conform",  # fuzz_hooks.py
 )
+MEMORY = 8 << 30  # of schemathesis, which sets itself no bound
 # Of the time. "coverage" varies one field after the other, mostly wrongly; left alone with the time
 # it takes all of it.
 PHASES = {"coverage": 0.3, "fuzzing": 0.7}
@@ -91,8 +93,9 @@ def fuzz(
             "SCHEMATHESIS_HOOKS": "tools.blackbox.fuzz_hooks",
         }
         done = subprocess.run(
-            command, env=env, cwd=folder, check=False, text=True, stdout=subprocess.PIPE
-        )
+            command, env=env, cwd=folder, check=False, text=True, stdout=subprocess.PIPE,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
+        )  # fmt: skip
     good = done.returncode == 0
     print(done.stdout[done.stdout.find("Test Phases") :] if good else done.stdout)
     if "No test cases were generated" in done.stdout:

@@ -267,7 +267,8 @@ VLLM = (
         "vllm",
         "*::test_metrics_counts[*-text]",
         "wants a prompt of ten tokens computed again each time it is asked: this program caches "
-        "blocks of 16 tokens; here a prompt is cached to its last token",
+        "blocks of 16 tokens; here a prompt is cached to its last token. And ten tokens of each "
+        "answer: both models end some before",
     ),
     Verdict("vllm", "*::test_show_version", f"{_ROUTE}: vLLM's version"),
     Verdict("vllm", "*::test_server_load[*", f"{_FLAG}: --enable-server-load-tracking"),

@@ -8,7 +8,7 @@ import pytest
 
 from espalier.runtime.server.api_completion import Completion
 from espalier.types import SamplingParams
-from tests.runtime.serving import InProcess
+from tests.runtime.serving import InProcess, user
 
 PATH = "/v1/completions"
 
@@ -188,3 +188,42 @@ def test_bounds_of_openai(sprig: InProcess) -> None:
     biases = {"a": 1, "b": 2, "3": 1}
     told = sprig.refused(PATH, prompt="a", logit_bias=biases)["message"]
     assert "'a', 'b'" in told
+
+
+@pytest.mark.parametrize("path", [PATH, "/v1/chat/completions"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_stop_id_that_was_asked_for_is_told(sprig: InProcess, path: str, stream: bool) -> None:
+    """An end of the model's own is none, but where it is asked for beside `ignore_eos`."""
+    asked = {"messages": [user("Hi!")]} if path != PATH else {"prompt": "x"}
+    eos = min(sprig.engine.tokenizer.eos_ids)
+    a = sprig.engine.tokenizer.encode("a")[0]
+
+    def stop_reason(token: int, **more: Any) -> Any:
+        body = {"max_tokens": 3, "temperature": 0, "logit_bias": {str(token): 100}, **asked, **more}
+        choices = sprig.events(path, **body) if stream else [sprig.ok(path, **body)]
+        last = choices[-1]["choices"][0]
+        assert last["finish_reason"] == "stop"
+        return last["stop_reason"]
+
+    assert stop_reason(a, stop_token_ids=[5, a]) == a
+    assert stop_reason(eos) is None
+    assert stop_reason(eos, stop_token_ids=[eos]) is None
+    assert stop_reason(eos, stop_token_ids=[eos], ignore_eos=True) == eos
+
+
+def test_ranks_of_prompt_tokens(sprig: InProcess) -> None:
+    """As vLLM tells them, 1 for the likeliest; none of a token outside those asked for."""
+    body = {"prompt": [5, 900, 7, 8], "max_tokens": 1, "prompt_logprobs": 3}
+    first, *told = sprig.ok(PATH, **body)["choices"][0]["prompt_logprobs"]
+    assert first is None
+    for entries in told:
+        ranked = sorted(
+            (entry for entry in entries.values() if entry["rank"] is not None),
+            key=lambda entry: entry["rank"],
+        )
+        assert [entry["rank"] for entry in ranked] == [1, 2, 3]
+        logprobs = [entry["logprob"] for entry in ranked]
+        assert logprobs == sorted(logprobs, reverse=True)
+        others = [entry["logprob"] for entry in entries.values() if entry["rank"] is None]
+        assert all(logprob <= logprobs[-1] for logprob in others)
+    assert any(len(entries) == 4 for entries in told)
