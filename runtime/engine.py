@@ -227,8 +227,7 @@ class Engine:
         deterministic: bool = False,
     ) -> list[Result]:
         """Raw log probabilities of given tokens: `prompt_logprobs` of each result are those of
-        `input_ids[i][start[i]:]`, each given all before it. Shared prefixes are computed once.
-        deterministic: as in `SamplingParams`."""
+        `input_ids[i][start[i]:]`, each given all before it. deterministic: as in SamplingParams."""
         asked = self._builder.scores(
             input_ids, start, namespace, priority, deadline, deterministic=deterministic
         )

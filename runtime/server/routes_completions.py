@@ -384,9 +384,8 @@ def _told(
     scored: Result | None,
 ) -> CompletionChoice:
     """first: of its sample. scored: the prompt, where its tokens are told before the piece."""
-    body, text = asked.body, piece.text
-    if body.echo and first:
-        text = asked.texts[number] + text
+    body, params, tokenizer = asked.body, asked.jobs[number].params, asked.server.tokenizer
+    text = asked.texts[number] + piece.text if body.echo and first else piece.text
     choice = CompletionChoice(
         index=index, text=text, logprobs=None, finish_reason=None, stop_reason=None
     )
@@ -394,7 +393,6 @@ def _told(
         prompt = _prompt_entries(asked, number, scored)
         choice.logprobs = _logprobs(asked, prompt, piece.logprobs or [], places, body.logprobs)
     if piece.result is not None:
-        params, tokenizer = asked.jobs[number].params, asked.server.tokenizer
         choice.finish_reason, choice.stop_reason = finish_of(piece.result, params, tokenizer)
         if piece.result.incomplete is not None:
             choice.incomplete = piece.result.incomplete

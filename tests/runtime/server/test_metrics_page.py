@@ -27,7 +27,6 @@ def test_the_page_names_vllms_metrics_as_they_are(null: InProcess) -> None:
     assert told - {"num_requests_waiting_by_reason"} == named
 
 
-<<<<<<< HEAD
 def test_steps_by_cuda_graphs_and_without_are_told_where_there_are_any() -> None:
     with Engine("null", inline=True) as engine:
         stats = engine.stats()
@@ -36,7 +35,8 @@ def test_steps_by_cuda_graphs_and_without_are_told_where_there_are_any() -> None
     text = Metrics().text(stats | {"graphs": told}, {}, {})
     assert 'espalier:graph_steps_total{by="layers"} 2\n' in text
     assert 'espalier:eager_steps_total{why="pieces"} 1\n' in text
-=======
+
+
 def _counted(server: InProcess) -> dict[str, float]:
     """Requests that ended, and what is told of each."""
     text = server.get("/metrics").text
@@ -81,4 +81,3 @@ def test_what_nobody_asked_for_is_in_no_total(sprig: InProcess) -> None:
         before["vllm:iteration_tokens_total_count"] + 2
     )
     sprig.engine.check_invariants()
->>>>>>> 28d88a7 (Metrics count what was asked, once: no probe, and no echo twice; stop_reason tells ids, prompt_logprobs ranks; the API's fuzzer is bounded in memory)
