@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -85,7 +85,13 @@ def _build_null(
         device="none",
         dtype="none",
     )
-    return _assemble(options, info, NullRunner(), tokenizer, emit, grammars)
+    runner = NullRunner(_fixed_token(vocab, () if tokenizer is None else tokenizer.eos_ids))
+    return _assemble(options, info, runner, tokenizer, emit, grammars)
+
+
+def _fixed_token(vocab: int, ends: Container[int]) -> int:
+    """The lowest token, but for 0, that ends nothing: with another all answers would be empty."""
+    return next((token for token in range(1, vocab) if token not in ends), 0)
 
 
 def _build_model(

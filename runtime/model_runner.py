@@ -56,13 +56,19 @@ class Runner(Protocol):
 
 class NullRunner:
     """The engine around a forward that does no arithmetic: every sample is `token`, or the lowest
-    token its mask allows. For measuring and testing everything else."""
+    token its mask allows. It is sure of each token, sampled or scored: log probability 0, and no
+    alternative but the token itself. For measuring and testing everything else."""
 
     def __init__(self, token: int = 1) -> None:
         self._token = token
         self._pool: dict[int, int] = {}
+        self._top: dict[int, int] = {}  # alternatives asked for, by seat
 
     def launch(self, plan: Plan) -> tuple[Plan, dict[int, int]]:
+        for params in plan.new_seats:
+            self._top.pop(params.seat, None)
+            if params.logprobs is not None:
+                self._top[params.seat] = params.logprobs
         return plan, {}
 
     def sample(self, handle: tuple[Plan, dict[int, int]], masks: Masks) -> None:
@@ -84,13 +90,21 @@ class NullRunner:
         plan, chosen = handle
         count = len(plan.sample_from)
         tokens = [chosen.get(i, self._token) for i in range(count)]
-        scores: list[tuple[float, list[tuple[int, float]]]] = [(0.0, []) for _ in plan.score_rows]
+        asked = [
+            (i, self._top[seat]) for i, seat in enumerate(plan.sample_seats) if seat in self._top
+        ]
         return StepOutput(
             tokens=tokens,
             near_ties=[False] * count,
-            scores=scores,
+            logprobs={i: _sure(tokens[i], top) for i, top in asked},
+            scores=[_sure(token, plan.score_top) for token in plan.score_tokens],
             pooled=[np.zeros((2, 1)) for _ in plan.pool_counts],
         )
+
+
+def _sure(token: int, top: int) -> tuple[float, list[tuple[int, float]]]:
+    """Its log probability and the `top` alternatives, where nothing else can come."""
+    return 0.0, [(token, 0.0)][:top]
 
 
 class _Delayed(msgspec.Struct):

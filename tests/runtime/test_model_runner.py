@@ -11,7 +11,7 @@ from espalier.runtime.client import InlineLink
 from espalier.runtime.engine import Engine
 from espalier.runtime.model_runner import DelayedRunner, Masks, NullRunner
 from espalier.runtime.plan import Plan
-from espalier.types import SamplingParams
+from espalier.types import SamplingParams, TokenLogprob
 
 
 def test_the_null_runner_takes_the_lowest_token_that_a_row_allows() -> None:
@@ -22,6 +22,34 @@ def test_the_null_runner_takes_the_lowest_token_that_a_row_allows() -> None:
     # Row 9 was made while nothing else was to do, for a place that cannot be reached in time.
     runner.sample(handle, Masks(samples=[1, 2], rows=[4, 7], new_rows=[4, 7, 9], new_words=words))
     assert runner.collect(handle).tokens == [1, 32 + 3, 31]
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_the_null_model_is_sure_of_every_token(overlap: bool) -> None:
+    params = SamplingParams(max_tokens=2, logprobs=3)
+    sure = [TokenLogprob(1, 0.0, [(1, 0.0)])] * 2
+    with Engine("null", inline=True, overlap=overlap, max_running=1) as engine:
+        asked = [params, SamplingParams(max_tokens=2), SamplingParams(max_tokens=2, logprobs=0)]
+        told, silent, own = engine.generate(input_ids=[[5, 6], [7], [8]], sampling_params=asked)
+        assert (told.logprobs, silent.logprobs) == (sure, None)  # one after the other in one seat
+        assert own.logprobs == [TokenLogprob(1, 0.0)] * 2
+        [prompt] = engine.generate(input_ids=[[5, 6, 7]], sampling_params={"prompt_logprobs": 2})
+        [first, *rest] = prompt.prompt_logprobs or []
+        assert first is None
+        assert rest == [TokenLogprob(6, 0.0, [(6, 0.0)]), TokenLogprob(7, 0.0, [(7, 0.0)])]
+        [scored] = engine.score([[5, 6]], [1])
+        assert scored.prompt_logprobs == [TokenLogprob(6, 0.0)]
+
+
+def test_the_null_model_writes_no_end() -> None:
+    """Sprig's token 1 ends a text: every answer was empty."""
+    with Engine("null", tokenizer="sprig", inline=True) as engine:
+        assert 1 in engine.tokenizer.eos_ids
+        [result] = engine.generate("a", SamplingParams(max_tokens=3))
+        assert (result.token_ids, result.finish_reason) == ([2, 2, 2], "length")
+    with Engine("null", vocab_size=1, inline=True) as engine:
+        [result] = engine.generate(input_ids=[[0]], sampling_params=SamplingParams(max_tokens=3))
+        assert result.token_ids == [0, 0, 0]
 
 
 @pytest.mark.parametrize("asked", [None, False, True])
