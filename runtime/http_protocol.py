@@ -7,6 +7,8 @@ went wrong.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from ..errors import EspalierError
@@ -15,13 +17,14 @@ from ..types import Chunk, Result, SamplingParams
 from .protocol import from_wire_hook, to_wire_hook
 
 CONTENT_TYPE = "application/msgpack"
+MOST_PROMPTS = 10_000
 
 
 class Ask(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag=True):
     """A call of an engine. start: the prompts are only scored, each from there on; then `params`
     say `deterministic` alone. stream: of one prompt."""
 
-    prompts: list[list[int]]
+    prompts: Annotated[list[list[int]], msgspec.Meta(max_length=MOST_PROMPTS)]
     params: SamplingParams
     grammar: GrammarSpec | None = None
     namespace: str = ""

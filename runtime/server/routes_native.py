@@ -20,6 +20,8 @@ from .access import GuardedRoute
 from .answering import Format, answered, begun
 from .asked import check_limits, namespace_of, priority_of
 from .failures import HTTPError, as_http
+from .named import Numbers
+from .replies import entries_of
 from .state import Server, admitted, server_of
 from .structured import check_size
 
@@ -60,9 +62,10 @@ async def native(request: Request) -> Response:
     try:
         async with asyncio.timeout(server.settings.limits.body_seconds):
             ask = _read(await request.body())
+        _check(server, ask)
         if ask.stream:
             return await begun(request, _frames(request, ask), FRAMES)
-        results = await answered(request, _run(request, ask))
+        return await answered(request, _run(request, ask))
     except TimeoutError:
         raise HTTPError(
             408, "no whole body in time", kind="timeout_error", code="slow_body"
@@ -70,7 +73,6 @@ async def native(request: Request) -> Response:
     except EspalierError as error:  # as itself, not as OpenAI's
         status = server.refusal(error).status_code
         return Response(encode(_failed(error)), status_code=status, media_type=CONTENT_TYPE)
-    return Response(encode(Told(results=results)), media_type=CONTENT_TYPE)
 
 
 @router.get("/native/tokenizer", include_in_schema=False)
@@ -110,34 +112,44 @@ def _check(server: Server, ask: Ask) -> None:
         check_size(ask.grammar, "grammar", limits.grammar_chars)
 
 
-async def _run(request: Request, ask: Ask) -> list[Result]:
-    server = server_of(request)
-    _check(server, ask)
-    namespace = namespace_of(request, ask.namespace or None)
-    owner, id = request.state.caller.namespace, uuid4().hex
+async def _run(request: Request, ask: Ask) -> Response:
+    """The answer, made while it counts as in work."""
     with (
         admitted(request, len(ask.prompts) * ask.params.n),
-        server.named.under(owner, id) as numbers,
+        server_of(request).named.under(request.state.caller.namespace, uuid4().hex) as numbers,
     ):
-        if ask.start is not None:
-            return await server.engine.ascore(
-                ask.prompts,
-                ask.start,
-                namespace=namespace,
-                priority=priority_of(request, ask.priority),
-                deadline=ask.deadline,
-                deterministic=ask.params.deterministic,
-            )
-        server.metrics.asked(ask.params)
-        results = await server.engine.agenerate(
-            input_ids=ask.prompts,
-            sampling_params=ask.params,
-            grammar=ask.grammar,
+        results = await _called(request, ask, numbers)
+        every = [sample for result in results for sample in result.samples or [result]]
+        params = ask.params
+        entries = entries_of(every, max(params.logprobs or 0, params.prompt_logprobs or 0))
+        data = await server_of(request).made(
+            request, entries, lambda: encode(Told(results=results))
+        )
+    return Response(data, media_type=CONTENT_TYPE)
+
+
+async def _called(request: Request, ask: Ask, numbers: Numbers) -> list[Result]:
+    server = server_of(request)
+    namespace = namespace_of(request, ask.namespace or None)
+    if ask.start is not None:
+        return await server.engine.ascore(
+            ask.prompts,
+            ask.start,
             namespace=namespace,
             priority=priority_of(request, ask.priority),
             deadline=ask.deadline,
-            numbers=numbers,
+            deterministic=ask.params.deterministic,
         )
+    server.metrics.asked(ask.params)
+    results = await server.engine.agenerate(
+        input_ids=ask.prompts,
+        sampling_params=ask.params,
+        grammar=ask.grammar,
+        namespace=namespace,
+        priority=priority_of(request, ask.priority),
+        deadline=ask.deadline,
+        numbers=numbers,
+    )
     for result in results:
         for sample in result.samples or [result]:
             server.metrics.ended(sample)
@@ -146,7 +158,6 @@ async def _run(request: Request, ask: Ask) -> list[Result]:
 
 async def _frames(request: Request, ask: Ask) -> AsyncGenerator[bytes, None]:
     server = server_of(request)
-    _check(server, ask)
     if len(ask.prompts) != 1 or ask.start is not None:
         raise InvalidRequestError(expected="one prompt that is continued", where="stream")
     with (

@@ -116,7 +116,10 @@ class Served:
 
 
 def _line(process: psutil.Process) -> str:
-    return " ".join(process.cmdline())
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # it has ended since, or nobody has looked at its end yet
+        return ""
 
 
 @contextlib.contextmanager

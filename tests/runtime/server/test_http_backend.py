@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import threading
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -21,8 +23,9 @@ from espalier.errors import (
 )
 from espalier.runtime.engine import Engine
 from espalier.runtime.http_client import HTTPClient
-from espalier.runtime.http_protocol import Ask, Piece, encode, read_answer
+from espalier.runtime.http_protocol import Ask, Piece, encode, read_answer, read_ask
 from espalier.runtime.protocol import framed
+from espalier.runtime.server import routes_native
 from espalier.runtime.server.failures import HTTPError
 from espalier.types import Chunk, Result, SamplingParams
 from tests.runtime.serving import InProcess
@@ -260,3 +263,32 @@ def test_nobody_there() -> None:
         gone.get("/health")
     with pytest.raises(EngineDeadError, match="does not answer"):
         asyncio.run(gone.run(Ask(prompts=[[1]], params=SamplingParams())))
+
+
+def test_a_body_of_a_million_prompts_is_told_by_its_length(sprig: InProcess) -> None:
+    """Four bytes of it would be hundreds of bytes here."""
+    ask = encode(Ask(prompts=[[]] * 1_000_000, params=SamplingParams()))
+    before = time.thread_time()
+    with pytest.raises(msgspec.ValidationError, match="length <= 10000"):
+        read_ask(ask)
+    assert time.thread_time() - before < 0.05
+    headers = {"content-type": "application/msgpack"}
+    assert sprig.request("POST", "/native", content=ask, headers=headers).status_code == 400
+
+
+def test_a_long_answer_is_made_beside_the_loop(
+    sprig: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_by: list[threading.Thread] = []
+
+    def noted(message: Any) -> bytes:
+        made_by.append(threading.current_thread())
+        return encode(message)
+
+    monkeypatch.setattr(routes_native, "encode", noted)
+    params = SamplingParams(max_tokens=20, n=8, logprobs=20, ignore_eos=True)
+    [result] = asyncio.run(client(sprig).run(Ask(prompts=[[3]], params=params)))
+    assert [len(sample.logprobs or []) for sample in result.samples or []] == [20] * 8
+    assert len(made_by) == 1
+    assert made_by[0] is not threading.main_thread()
+    assert sprig.left_over() == (0, 0, 0)
