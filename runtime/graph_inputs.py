@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..kernels.attention_plan import AttentionPlan, PlanRoom
@@ -31,7 +33,7 @@ PARTIALS = 4096
 """Partial results of attention that a graph has room for: as many pieces of keys, of all rows. A
 step that needs more reads a million keys, for which a GPU takes longer than the host to launch
 what reads them: nothing is lost where it runs without a graph."""
-_IN_FLIGHT = 3  # pinned buffers: what the step before wrote may still be on its way
+_IN_FLIGHT = 3  # pinned buffers: what the steps before wrote may still be on its way
 
 
 @dataclass(frozen=True)
@@ -113,11 +115,7 @@ class GraphInputs:
             split=tiles.split,
         )
         self._there = there = torch.zeros(layout.size, dtype=torch.int32, device=device)
-        pinned = device.type == "cuda"
-        self._here = [
-            torch.zeros(layout.size, dtype=torch.int32, pin_memory=pinned)
-            for _ in range(_IN_FLIGHT)
-        ]
+        self._here = [_Buffer(layout.size, device) for _ in range(_IN_FLIGHT)]
         self._turn = 0
         self.rows = RowInputs(
             *(torch.zeros(rows, dtype=torch.int64, device=device) for _ in RowInputs._fields)
@@ -145,8 +143,8 @@ class GraphInputs:
         here = self._here[self._turn % _IN_FLIGHT]
         self._turn += 1
         nobody, trash = self._parts.nobody, self._parts.kv.trash_slot
-        used = self.layout.pack(plan, plans, here.numpy(), nobody=nobody, trash_slot=trash)
-        self._there[:used].copy_(here[:used], non_blocking=True)
+        ints = here.free()
+        here.send(self.layout.pack(plan, plans, ints, nobody=nobody, trash_slot=trash), self._there)
 
     def prepare(self) -> None:
         """What a graph begins with: the batch, and the tables, of what is packed."""
@@ -154,3 +152,26 @@ class GraphInputs:
         rows = there[: ROW * layout.rows].view(ROW, layout.rows)
         growth = there[at : at + 3 * layout.growth].view(3, layout.growth)
         prepare(rows, growth, self._parts.last, self._parts.tables, self.rows)
+
+
+class _Buffer:
+    """Ints on the host, which a GPU copies when it comes to it. Nobody waits for a step of a prompt
+    that samples nothing: the host may be many of them ahead."""
+
+    def __init__(self, size: int, device: torch.device) -> None:
+        on_gpu = device.type == "cuda"
+        self._ints = torch.zeros(size, dtype=torch.int32, pin_memory=on_gpu)
+        self._copied = torch.cuda.Event() if on_gpu else None
+
+    def free(self) -> NDArray[np.int32]:
+        """The ints, to be written; waits until those of before have been copied."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        found: NDArray[np.int32] = self._ints.numpy()
+        return found
+
+    def send(self, count: int, to: Tensor) -> None:
+        """Has the first `count` of them on their way."""
+        to[:count].copy_(self._ints[:count], non_blocking=True)
+        if self._copied is not None:
+            self._copied.record()

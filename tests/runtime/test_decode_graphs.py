@@ -250,6 +250,26 @@ def test_the_fake_sees_what_a_gpu_could_not_hold() -> None:
     assert torch.equal(out, torch.full((3,), 9.0))
 
 
+def test_what_a_gpu_still_reads_is_not_written_over() -> None:
+    """A step of a prompt that samples nothing is waited for by nobody."""
+    calls: list[str] = []
+
+    class Event:
+        def synchronize(self) -> None:
+            calls.append("waited")
+
+        def record(self) -> None:
+            calls.append(f"copied {there.tolist()}")
+
+    buffer, there = graph_inputs._Buffer(4, torch.device("cpu")), torch.zeros(4, dtype=torch.int32)
+    event: Any = Event()
+    buffer._copied = event
+    for number in (5, 6):
+        buffer.free()[:3] = number
+        buffer.send(2, there)
+    assert calls == ["waited", "copied [5, 5, 0, 0]", "waited", "copied [6, 6, 0, 0]"]
+
+
 def _plan(**more: Any) -> Plan:
     given: dict[str, Any] = {
         "step": 1, "input_ids": [5, 0, 7], "positions": [3, 9, 0], "slot_of": [11, 12, 20],
