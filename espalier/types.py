@@ -266,7 +266,8 @@ class Result(msgspec.Struct, kw_only=True):
     those of token_ids. generated_tokens counts every token sampled.
     prompt_tokens = cached_tokens + computed_tokens + shared_tokens, where `computed` are those
     whose KV this request's own rows computed, and `shared` those served by another row of the same
-    step (the last token of a prompt that is only scored need not run, and is none of them).
+    step (the last token of a prompt that is only scored need not run, and is none of them; nor is
+    what was left of a prompt whose request ended before it was read).
     requests: how many it took: 0 for what another one had written ahead, more than one where a
     remote API was asked again.
     finish_reason: stop, length, deadline, abort or error. incomplete: for a constrained request

@@ -312,10 +312,17 @@ class Interpreter:
     def _skip(self, op: Op) -> None:
         if op.variable is not None:
             skipped = ProgramError(
-                f"{op.what} was not reached, because {self.cause} failed", where=str(op.where)
+                f"{op.what} was not reached, because {self._why()}", where=str(op.where)
             )
             skipped.__cause__ = self.error
             op.variable.fail(skipped)
+
+    def _why(self) -> str:
+        """What failed here, and as much of its error as a message should have."""
+        failed, told = f"{self.cause} failed", str(self.error)
+        if not told.startswith(failed):
+            told = f"{failed}: {told}"
+        return told if len(told) <= _MOST_TOLD else told[:_MOST_TOLD] + "..."
 
     def check_invariants(self) -> None:
         """Raise InvariantError naming the one that broke."""
@@ -328,6 +335,9 @@ class Interpreter:
                     "I2: records and calls differ", expected=str(self.calls), got=str(numbers)
                 )
         self.content.check_invariants()
+
+
+_MOST_TOLD = 500  # characters
 
 
 def as_program_error(what: str, where: Where, error: BaseException) -> EspalierError:

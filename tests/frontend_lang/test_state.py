@@ -68,6 +68,24 @@ def test_a_state_is_a_collection_of_its_names() -> None:
     assert {name: state[name] for name in state} == dict.fromkeys(state, "x")
 
 
+def test_what_is_not_reached_says_why() -> None:
+    """Also where a loop read the last of a name, and not the one that failed."""
+
+    def body(s: State, text: str) -> None:
+        for _ in range(3):
+            with s.loop():
+                s += text + esp.gen("x")
+
+    with pytest.raises(ProgramError, match="expected at least one token before the first gen") as e:
+        esp.function(body).run("", backend=esp.Engine("null", tokenizer="sprig", inline=True))["x"]
+    assert str(e.value).startswith("gen('x') was not reached, because gen('x') failed: ")
+    assert str(e.value).count("gen('x') failed") == 1
+    with pytest.raises(ProgramError) as long:
+        run(lambda s: body(s, "a"), EngineError("b" * 10_000))["x"]
+    assert "failed: bbb" in str(long.value)
+    assert len(str(long.value)) < 1_000
+
+
 def test_assignment_sets_again() -> None:
     def body(s: State) -> None:
         s += "a" + esp.gen("x")

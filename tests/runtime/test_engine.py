@@ -78,6 +78,16 @@ def test_parameters_and_grammars_per_prompt(engine: Engine) -> None:
     assert (results[1].text, results[1].finish_reason) == ("abc", "stop")
 
 
+def test_who_never_ran_has_asked_and_computed_nothing(engine: Engine) -> None:
+    before = engine.stats()
+    [result] = engine.generate(input_ids=[[7, 8, 9]], deadline=1e-9, on_error="return")
+    after = engine.stats()
+    assert isinstance(result.error, DeadlineError)
+    parts = ("cached_tokens", "computed_tokens", "shared_tokens")
+    assert [getattr(result, name) for name in ("prompt_tokens", *parts)] == [3, 0, 0, 0]
+    assert [after[name] - before[name] for name in ("prompt_tokens", *parts)] == [3, 0, 0, 0]
+
+
 def test_results_account_for_every_prompt_token(engine: Engine) -> None:
     prompt = list(range(20, 60))
     engine.flush_cache()
