@@ -15,6 +15,7 @@ from ..types import Chunk
 from .capacity import choose_context, choose_slots, scored_rows, step_bytes
 from .core import EngineCore
 from .grammar_service import GrammarService
+from .host_memory import give_back_memory
 from .locate import resolve_folder
 from .model_runner import DelayedRunner, NullRunner, Runner
 from .options import EngineOptions, SchedulerConfig
@@ -165,6 +166,7 @@ def _kv_cache(
     from .dtypes import resolve_kv_dtype
     from .kv_cache import KVCache
 
+    give_back_memory()  # what loading took counts as free
     kept = resolve_kv_dtype(options.kv_dtype, model.dtype)
     if options.kv_dtype == "fp8_e4m3" and device.type == "cuda":
         _check_fp8(device)

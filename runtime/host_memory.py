@@ -1,8 +1,10 @@
 """How much host memory can still be had: what the machine has, or less where a container or a
-service is allowed less (cgroups, both versions)."""
+service is allowed less (cgroups, both versions); and giving back what is not needed."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,3 +64,10 @@ def _lines(path: Path) -> list[str]:
         return path.read_text().splitlines()
     except OSError:
         return []
+
+
+def give_back_memory() -> None:
+    """Have the C library return what was freed to the system, where it can: after a model is
+    loaded it holds hundreds of megabytes."""
+    with contextlib.suppress(OSError, AttributeError):  # another library than glibc
+        ctypes.CDLL(None).malloc_trim(0)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from espalier.runtime.host_memory import UNKNOWN, free_host_memory
+from espalier.runtime.host_memory import UNKNOWN, free_host_memory, give_back_memory
 
 GIB = 1 << 30
 
@@ -78,3 +81,38 @@ def test_a_container_sees_its_own_group_as_the_root(system: System) -> None:
 def test_where_nothing_tells(tmp_path: Path) -> None:
     assert free_host_memory(tmp_path, tmp_path) == UNKNOWN
     assert free_host_memory() > 0
+
+
+_HELD = """
+import ctypes
+from espalier.runtime.host_memory import give_back_memory
+
+def resident():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("RssAnon")) / 1024
+
+library = ctypes.CDLL(None)
+library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+blocks = [library.malloc(100_000) for _ in range(1000)]  # below what is mapped by itself
+for block in blocks:
+    ctypes.memset(block, 1, 100_000)
+for block in blocks[:-1]:  # the last one keeps the heap from shrinking by itself
+    library.free(block)
+held = resident()
+give_back_memory()
+print(held - resident())
+"""
+
+
+def test_what_was_freed_is_given_back() -> None:
+    if not hasattr(ctypes.CDLL(None), "malloc_trim"):
+        pytest.skip("not glibc")
+    done = subprocess.run(
+        [sys.executable, "-c", _HELD], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert float(done.stdout) > 80  # MiB
+
+
+def test_another_library_gives_back_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    give_back_memory()
