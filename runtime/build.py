@@ -100,20 +100,11 @@ def _build_model(
 ) -> Built:
     import torch
 
-    from .models import load_model
     from .torch_runner import TorchRunner
 
     started = time.perf_counter()
     graphs = graph_options(options, torch.device(device))
-    model = load_model(
-        options.model,
-        device=device,
-        dtype=options.dtype,
-        context_length=options.context_length,
-        quantization=options.quantization,
-    )
-    if options.deterministic and model.mixed_rows is not None:
-        raise not_deterministic(model.mixed_rows)
+    model = _load(options, device)
     tokenizer = load_tokenizer(options)
     if graphs is not None:
         graphs = replace(graphs, masks=tokenizer is not None)
@@ -157,6 +148,21 @@ def _build_model(
     )
     info.seconds = {"model": loaded - started, "engine": time.perf_counter() - loaded}
     return built
+
+
+def _load(options: EngineOptions, device: str) -> CausalLM:
+    from .models import load_model
+
+    model = load_model(
+        options.model,
+        device=device,
+        dtype=options.dtype,
+        context_length=options.context_length,
+        quantization=options.quantization,
+    )
+    if options.deterministic and model.mixed_rows is not None:
+        raise not_deterministic(model.mixed_rows)
+    return model
 
 
 def _kv_cache(
