@@ -169,13 +169,13 @@ def _kv_cache(
     options: EngineOptions, model: CausalLM, device: torch.device, graphs: GraphOptions | None
 ) -> tuple[KVCache, str]:
     """The KV cache, and the line that tells its size."""
-    from .dtypes import resolve_kv_dtype
+    from .dtypes import check_fp8, resolve_kv_dtype
     from .kv_cache import KVCache
 
     give_back_memory()  # what loading took counts as free
     kept = resolve_kv_dtype(options.kv_dtype, model.dtype)
     if options.kv_dtype == "fp8_e4m3" and device.type == "cuda":
-        _check_fp8(device)
+        check_fp8(device)
     slots, line = choose_slots(
         options.max_total_tokens,
         model.kv_layout.bytes_per_token(kept),
@@ -185,22 +185,6 @@ def _kv_cache(
     )
     kv = KVCache(model.kv_layout, slots, device, kept)
     return kv, line + (f", as {options.kv_dtype}" if kv.quantised else "")
-
-
-def _check_fp8(device: torch.device) -> None:
-    """Raise NotSupportedError where Triton's kernels cannot read e4m3."""
-    import torch
-
-    from ..kernels.device import ASK, uses_triton
-
-    capability = torch.cuda.get_device_capability(device)
-    if capability < (8, 9) and uses_triton(torch.empty(0, device=device)):
-        raise NotSupportedError(
-            "Triton's kernels read e4m3 from compute capability 8.9 on",
-            got=f"{capability[0]}.{capability[1]}",
-            where="kv_dtype",
-            hint=f'kv_dtype="int8", or an environment without {ASK}=1',
-        )
 
 
 def graph_options(options: EngineOptions, device: torch.device) -> GraphOptions | None:
