@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from .bodies import Body
+from .bodies import Answer, Body, no_room_for_answer
 from .failures import HTTPError
 
 if TYPE_CHECKING:
@@ -50,8 +50,13 @@ class Guard:
             await self._refusal(error)(scope, receive, send)
             return
         body = Body(self._server.bodies, lambda: self._server.keys.owner(Request(scope)), length)
+        refusal = self._refusal
+
+        async def instead() -> None:
+            await refusal(no_room_for_answer())(scope, receive, send)
+
         try:
-            await self._app(scope, self._bounded(receive, body), send)
+            await self._app(scope, self._bounded(receive, body), Answer(body, send, instead).send)
         finally:
             self._server.trimmer.ended(body.close())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -22,7 +23,7 @@ from espalier.runtime.server.settings import Limits, ServerSettings
 from espalier.runtime.server.shares import Shares
 from espalier.types import SamplingParams
 from tests.runtime.served import served, until
-from tests.runtime.serving import InProcess
+from tests.runtime.serving import InProcess, call_until
 
 PATH = "/v1/completions"
 KIB = 1 << 10
@@ -156,3 +157,47 @@ def test_a_hundred_bodies_without_their_ends(text_folder: Path) -> None:
             sock.close()
         until(lambda: client.post(PATH, content=body, headers=JSON).status_code == 200)
         made.fine()
+
+
+def test_a_long_answer_goes_out_as_it_is_read(
+    null_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In pieces, for each of which the connection may wait; counted until the last is out."""
+    serving = InProcess(null_engine, served_model_names=("null",))
+    bodies, held = serving.server.bodies, list[int]()
+    body = {"prompt": "a " * 20_000, "with_pieces": True}
+    take = bodies.take
+
+    def noted(key: str, places: int) -> bool:
+        held.append(places)
+        return take(key, places)
+
+    monkeypatch.setattr(bodies, "take", noted)
+    sent = asyncio.run(call_until(serving.app, "/tokenize", body, lambda _: False))
+    pieces = [len(message["body"]) for message in sent[1:]]
+    assert sent[0]["type"] == "http.response.start"
+    assert max(pieces) == 64 * KIB
+    assert [message["more_body"] for message in sent[1:]] == [True] * (len(pieces) - 1) + [False]
+    whole = b"".join(message["body"] for message in sent[1:])
+    assert len(json.loads(whole)["tokens"]) == json.loads(whole)["count"]
+    assert (b"content-length", str(len(whole)).encode()) in sent[0]["headers"]
+    assert held == [len(whole) - 64 * KIB]
+    assert bodies.taken == 0
+
+
+def test_a_long_answer_without_room_is_another(null_engine: Engine) -> None:
+    serving = InProcess(null_engine, served_model_names=("null",), limits=SMALL)
+    bodies = serving.server.bodies
+    body = {"prompt": "a " * 20_000, "with_pieces": True}
+    assert bodies.take("", bodies.limit - 10)
+    answer = serving.post("/tokenize", body)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert answer.json()["error"]["code"] == "answers_full"
+    assert serving.post("/tokenize", {"prompt": "a"}).status_code == 200
+    stream = {"prompt": [3], "max_tokens": 3, "ignore_eos": True, "stream": True}
+    assert serving.post(PATH, stream).text.endswith("data: [DONE]\n\n")
+    bodies.give("", bodies.limit - 10)
+    assert len(serving.post("/tokenize", body).content) > 400 * KIB
+    larger = {"prompt": "a " * 60_000, "with_pieces": True}
+    assert len(serving.post("/tokenize", larger).content) > bodies.limit  # while it is alone
+    assert bodies.taken == 0

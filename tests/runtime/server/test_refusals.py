@@ -88,14 +88,21 @@ def test_readiness_costs_one_token_however_many_ask(
     null: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It goes before everybody: one for each who asks would hold them all up."""
-    before = null.engine.stats()["generated_tokens"]
+    asked: list[SamplingParams] = []
+    agenerate = null.engine.agenerate
+
+    async def counted(**given: Any) -> Any:
+        asked.append(given["sampling_params"])
+        return await agenerate(**given)
 
     async def ask() -> None:
         probe = null.server.probe
         await asyncio.gather(*(probe.asked(null.engine) for _ in range(50)))
 
+    monkeypatch.setattr(null.engine, "agenerate", counted)
     asyncio.run(ask())
-    assert null.engine.stats()["generated_tokens"] - before == 1
+    monkeypatch.undo()
+    assert [params.max_tokens for params in asked] == [1]
     assert null.get("/health_generate").status_code == 200
 
     def broken(**_: object) -> None:
