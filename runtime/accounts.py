@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 class Counters(msgspec.Struct):
     """Totals since the start. `prompt_tokens`: of all that was asked; cached, computed and shared
     ones are those of requests that got to run, and fewer where some ended before (cancelled, past
-    their deadline, of a grammar that is none). `recomputed_tokens`: computed again after a retract, apart from
-    `computed_tokens` (P1). `drafted_tokens`: rows of guesses (drafts.py), `accepted_tokens`: those
-    that were right, which are generated tokens, too."""
+    their deadline, of a grammar that is none). `recomputed_tokens`: computed again after a retract,
+    apart from `computed_tokens` (P1). `drafted_tokens`: rows of guesses (drafts.py),
+    `accepted_tokens`: those that were right, which are generated tokens, too."""
 
     steps: int = 0
     rows: int = 0

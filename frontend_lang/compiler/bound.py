@@ -9,6 +9,7 @@ from ..expr import Gen
 from ..reasoning import ReasoningFormat
 from ..where import Where
 from . import ir
+from .aliases import TypeName
 
 
 class Bound:
@@ -17,7 +18,7 @@ class Bound:
     def __init__(
         self,
         graph: ir.Graph,
-        types: Mapping[str, Any],
+        types: Mapping[TypeName, Any],
         functions: Mapping[str, Callable[..., Any]],
     ) -> None:
         self.graph = graph

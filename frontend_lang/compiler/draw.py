@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from . import ir
+from .aliases import shown
 
 _SHOWN = 44
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -137,7 +138,7 @@ def _shown(op: ir.Op, names: dict[int, str]) -> tuple[str, str]:
             return "text", _pieces(pieces, names)
         case ir.Generate(params=params):
             most = f" <= {params['max_tokens']}" if params.get("max_tokens") else ""
-            what = f" {op.type.rpartition(':')[2]}" if op.type else ""
+            what = f" {shown(op.type)}" if op.type else ""
             if op.grammar is not None and not what:
                 what = f" {op.grammar.kind}"
             return "gen", names[op.value] + what + most

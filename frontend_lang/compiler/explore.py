@@ -15,6 +15,7 @@ from ...errors import EspalierError, NotSupportedError, ProgramError
 from ..body import program_failure
 from ..state import ProgramState
 from . import ir
+from .aliases import TypeName
 from .opaque import hints
 from .states import TraceForks, TraceState
 from .tracing import ADVICE, Tracing, Undecided, current
@@ -40,7 +41,7 @@ class Traced:
     """A graph, and the Python objects that it names. ways: how it was found, for the probes."""
 
     graph: ir.Graph
-    types: dict[str, Any] = field(default_factory=dict)
+    types: dict[TypeName, Any] = field(default_factory=dict)
     functions: dict[str, Callable[..., Any]] = field(default_factory=dict)
     ways: list[Way] = field(default_factory=list)
 
@@ -63,7 +64,7 @@ def explore(program: Program[...]) -> Traced:
 class _Explorer:
     def __init__(self, program: Program[...]) -> None:
         self.program = program
-        self.types: dict[str, Any] = {}
+        self.types: dict[TypeName, Any] = {}
         self.functions: dict[str, Callable[..., Any]] = {}
         self.ways: list[Way] = []
         self._traces = 0

@@ -18,6 +18,7 @@ import msgspec
 
 from ...errors import InvalidRequestError
 from ...grammar.spec import GrammarSpec
+from .aliases import TypeName
 
 VERSION = 1
 FORMAT = "espalier-program"
@@ -107,7 +108,7 @@ class Generate(_Op, frozen=True, kw_only=True, tag="gen"):
     name: str | None = None
     params: dict[str, Any] = {}
     grammar: GrammarSpec | None = None
-    type: str | None = None
+    type: TypeName | None = None
     text_in_logprobs: bool | None = None
     reasoning: Reasoning | None = None
     heal: bool = False

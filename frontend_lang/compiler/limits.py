@@ -18,9 +18,10 @@ from ...errors import InvalidRequestError, NotSupportedError
 from ...types import SamplingParams
 from ..options import sampling_params
 from . import ir
+from .aliases import TypeName
 from .validate import validated, whole_ways
 
-PLAIN: dict[str, Any] = {f"builtins:{tp.__name__}": tp for tp in (bool, int, float, str)}
+PLAIN: dict[TypeName, Any] = {f"builtins:{tp.__name__}": tp for tp in (bool, int, float, str)}
 """The types of values that are what they are anywhere."""
 _NAME = 200  # characters
 _MARK = 64

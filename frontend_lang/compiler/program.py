@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -19,6 +20,7 @@ from ..options import run_fields
 from ..state import ProgramState
 from ..typed import grammar_of
 from . import draw, ir, probes
+from .aliases import type_of
 from .bound import Bound
 from .bounds import Bounds, bounds_with
 from .checks import Finding, check
@@ -267,11 +269,11 @@ class CompiledProgram:
         traced = cls._decoded(text)
         for op in ir.ops(traced.graph.block):
             if isinstance(op, ir.Generate) and op.type is not None:
-                found = named(op.type, names or {}, modules, op.where)
+                found = type_of(op.type, partial(named, names or {}, modules, op.where), op.where)
                 grammar_of(found)
                 traced.types[op.type] = found
             elif isinstance(op, ir.Apply):
-                found = named(op.function, names or {}, modules, op.where)
+                found = named(names or {}, modules, op.where, op.function)
                 if not is_opaque(found):
                     raise InvalidRequestError(
                         expected="a function with @esp.opaque", got=op.function, where=op.where

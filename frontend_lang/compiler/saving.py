@@ -18,12 +18,12 @@ from ..options import check_spec_tokens, run_seed
 from ..state import ProgramState
 from ..where import Where
 from . import ir
+from .aliases import KNOWN
 
 if TYPE_CHECKING:
     from ..function import Program
 
 _OF_A_RUN = ("namespace", "priority", "deadline", "stream", "use_thread")
-_PLAIN: dict[str, type] = {tp.__name__: tp for tp in (bool, int, float, str)}
 
 
 def with_options(graph: ir.Graph, program: Program[...]) -> ir.Graph:
@@ -51,14 +51,14 @@ def with_options(graph: ir.Graph, program: Program[...]) -> ir.Graph:
     )
 
 
-def named(name: str, names: Mapping[str, Any], modules: Collection[str], where: str) -> Any:
+def named(names: Mapping[str, Any], modules: Collection[str], where: str, name: str) -> Any:
     """What a saved program calls `module:qualname`. Raises InvalidRequestError where it is neither
     among `names` nor in one of `modules`."""
     if name in names:
         return names[name]
+    if name in KNOWN:
+        return KNOWN[name]
     module, _, path = name.partition(":")
-    if module == "builtins" and path in _PLAIN:
-        return _PLAIN[path]
     parts = path.split(".")
     if module not in modules or any(part.startswith("_") for part in parts):
         raise InvalidRequestError(

@@ -17,6 +17,7 @@ import msgspec
 from ...errors import NotSupportedError, ProgramError
 from ..where import Where, caller, is_frontend
 from . import ir
+from .aliases import TypeName
 from .kinds import exact as class_of, possibilities, type_name
 from .marks import Marks
 from .symbols import MadeText, TextSymbol, TracedList, ValueSymbol, plain
@@ -54,7 +55,7 @@ class Tracing:
     ) -> None:
         self.ops: list[ir.Op] = []
         self.starts: list[int] = []
-        self.types: dict[str, Any] = {}
+        self.types: dict[TypeName, Any] = {}
         self.functions: dict[str, Callable[..., Any]] = {}
         self.failure: BaseException | None = None
         self.given: dict[ir.Slot, Any] = {}

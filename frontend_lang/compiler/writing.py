@@ -10,7 +10,7 @@ from ..expr import Gen, RoleBegin, RoleEnd, ScopeBegin, ScopeEnd, Select, Text, 
 from ..interpreter import Op as QueuedOp
 from ..tools import ToolCalls
 from . import ir
-from .kinds import type_name
+from .aliases import TypeName, name_of
 from .symbols import TextSymbol, TracedList
 from .tracing import ADVICE, TOOLS
 
@@ -81,10 +81,10 @@ def _generate(tracing: Tracing, stream: int, expr: Gen[Any], op: QueuedOp) -> No
     op.variable.set(_samples(tracing, value, expr, expr.dtype), {"value": value})
 
 
-def _type_name(tracing: Tracing, tp: Any, value: int) -> str:
-    """`type_name`; one that has none is named by its place."""
-    name = type_name(tp)
-    if not name.startswith("?"):
+def _type_name(tracing: Tracing, tp: Any, value: int) -> TypeName:
+    """`name_of`; one that has none is named by its place."""
+    name = name_of(tp)
+    if not isinstance(name, str) or not name.startswith("?"):
         return name
     return f"?{'.'.join(map(str, tracing.path[: len(tracing.starts)]))}/{value}:{name[1:]}"
 

@@ -6,8 +6,9 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Generic, Literal, Optional, TypeVar, get_origin
 
+import msgspec
 import pytest
 
 import espalier as esp
@@ -236,6 +237,44 @@ def test_it_says_the_same_once_saved(
     assert loaded.ir == compiled.ir
     expected = said(program.run(**given, backend=scripted(), seed=5))
     assert said(loaded.run(**given, backend=scripted(), seed=5)) == expected
+
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass
+class Pair(Generic[T]):
+    first: T
+    second: T
+
+
+@pytest.mark.parametrize(
+    ("tp", "text", "value"),
+    [
+        (list[int], "[1, 2]", [1, 2]),
+        (dict[str, list[float]], '{"a": [0.5]}', {"a": [0.5]}),
+        (tuple[int, ...], "[1, 2]", (1, 2)),
+        (tuple[int, str], '[1, "a"]', (1, "a")),
+        (Optional[int], "null", None),  # noqa: UP045
+        (int | list[str], '["a"]', ["a"]),
+        (Literal["a:b", "c", 3], "3", 3),
+        (list[Literal["x", "y"]], '["y"]', ["y"]),
+        (Annotated[int, msgspec.Meta(ge=1, le=5)], "4", 4),
+        (list[Annotated[str, msgspec.Meta(max_length=3)]], '["abc"]', ["abc"]),
+        (Pair[int], '{"first": 1, "second": 2}', Pair(1, 2)),
+        (list[Any], '[1, "a"]', [1, "a"]),
+        (list, "[1]", [1]),
+    ],
+)
+def test_a_generic_type_is_saved_by_its_parts(tp: Any, text: str, value: Any) -> None:
+    def body(s: Any) -> None:
+        s += "a" + esp.gen("x", tp)
+
+    compiled = esp.function(body).compile()
+    loaded = esp.CompiledProgram.from_json(compiled.to_json(), modules=[__name__])
+    assert loaded.ir == compiled.ir
+    assert next(iter(loaded.bound.gens.values())).dtype in (tp, get_origin(tp))
+    assert loaded.run(backend=esp.Scripted(text))["x"] == value
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import random
@@ -9,13 +10,15 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, cast
 
+import msgspec
 import pytest
 
 import espalier as esp
 from espalier.errors import EspalierError, InvalidRequestError, NotSupportedError, ProgramError
 from espalier.frontend_lang.compiler import ir
+from espalier.frontend_lang.compiler.aliases import Alias
 
 State = Any
 NUMBER = re.compile(r"\d+")
@@ -309,8 +312,11 @@ class Thing:
 THING = Thing()
 
 
+NAMELESS: Any = dataclasses.make_dataclass("Nameless", [("a", int)])
+
+
 def holds_a_list(s: State) -> None:
-    s += "a" + esp.gen("x", list[int])  # here
+    s += "a" + esp.gen("x", list[NAMELESS])  # here
 
 
 def holds_a_thing(s: State) -> None:
@@ -329,7 +335,7 @@ def has_a_default(s: State, x: Any = Thing) -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (holds_a_list, "list[int] has no name"),
+        (holds_a_list, "Nameless] has no name"),
         (holds_a_thing, "a constant cannot be saved"),
         (returns_infinity, "got float inf"),
         (has_a_default, "the default of x cannot be saved"),
@@ -392,6 +398,59 @@ def test_names_of_a_file_are_held_to_those_allowed() -> None:
     with pytest.raises(EspalierError):
         load(made, modules=["os"])
     assert esp.CompiledProgram.to_check(made).check()[0].where == "m:2"
+
+
+def _deep(levels: int) -> Alias:
+    found: Any = "builtins:int"
+    for _ in range(levels):
+        found = Alias("builtins:list", (found,))
+    return cast(Alias, found)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (Alias("builtins:list", ("this:d",)), "got this:d"),
+        (Alias("this:d", ("builtins:int",)), "got this:d"),
+        (
+            Alias("builtins:int", ("builtins:int",)),
+            "a generic type and its arguments, got int[int]",
+        ),
+        (Alias("builtins:dict", ("builtins:int",) * 3), "dict"),
+        (Alias("typing:Union", ()), "a generic type"),
+        (Alias("typing:Annotated", ()), "a generic type"),
+        (Alias("typing:Annotated", ("builtins:int",)), "got typing:Annotated"),
+        (Alias("typing:Annotated", ("builtins:int", '{"extra":1}')), "fields among gt"),
+        (Alias("typing:Annotated", ("builtins:int", "__import__('this')")), "a generic type"),
+        (Alias("typing:Literal", ("[1]",)), "a generic type"),
+        (Alias("typing:Literal", ()), "Literal"),
+        (_deep(40), "types at most 32 deep"),
+    ],
+)
+def test_generic_types_of_a_file_are_held_to_the_same(name: Alias, words: str) -> None:
+    sys.modules.pop("this", None)
+    gen = ir.Generate(stream=0, where="m:2", value=0, type=name, params={})
+    made = ir.encode(ir.Graph(name="m", where="m:1", parameters=(), block=ir.Block((gen,))))
+    with pytest.raises(EspalierError, match=re.escape(words)):
+        esp.CompiledProgram.from_json(made, modules=["os"])
+    assert "this" not in sys.modules
+    assert esp.CompiledProgram.to_check(made).check()[0].where == "m:2"
+
+
+def test_a_generic_type_without_a_name_is_not_saved() -> None:
+    @dataclasses.dataclass
+    class Local:
+        a: int
+
+    noted = Annotated[int, msgspec.Meta(extra={"a": 1})]
+    for tp in (list[Local], Local | None, dict[str, list[Local]], noted):
+
+        def body(s: Any, tp: Any) -> None:
+            s += "a" + esp.gen("x", tp)
+
+        compiled = esp.function(body).compile(tp=tp)
+        with pytest.raises(InvalidRequestError, match="no name that a saved program can import"):
+            compiled.to_json()
 
 
 @pytest.mark.parametrize(
