@@ -60,7 +60,8 @@ class SamplingParams(_Params, frozen=True, kw_only=True):
     stop_regex: regular expressions (Python's syntax, without anchors and lookaround); the text ends
     before the first match, which is over with the first character that completes one. All of them
     together have at most 512 characters.
-    ignore_eos: the model's end tokens are ordinary tokens.
+    ignore_eos: the model's end tokens are ordinary tokens; but a grammar's end is one all the same:
+    where it may end, the model may end it.
     logit_bias: token id -> added to its logit before everything else; -inf bans the token, and a
     request that has nothing else left ends in an error.
     repetition_penalty: divides the positive logits of tokens in the prompt or the output, and

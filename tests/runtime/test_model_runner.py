@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from espalier.errors import InvalidRequestError
+from espalier.grammar import GrammarSpec
 from espalier.runtime.build import OVERLAP, SWITCHES, overlaps
 from espalier.runtime.client import InlineLink
 from espalier.runtime.engine import Engine
@@ -50,6 +51,14 @@ def test_the_null_model_writes_no_end() -> None:
     with Engine("null", vocab_size=1, inline=True) as engine:
         [result] = engine.generate(input_ids=[[0]], sampling_params=SamplingParams(max_tokens=3))
         assert result.token_ids == [0, 0, 0]
+
+
+def test_a_grammars_end_comes_before_ignore_eos() -> None:
+    """As SamplingParams says: where it may end, the model (here its lowest token) may end it."""
+    params = SamplingParams(max_tokens=10, ignore_eos=True)
+    with Engine("null", tokenizer="sprig", inline=True) as engine:
+        [result] = engine.generate("a", params, grammar=GrammarSpec.regex("b[ab]*"))
+    assert (result.text, result.finish_reason, result.incomplete) == ("b", "stop", None)
 
 
 @pytest.mark.parametrize("asked", [None, False, True])
