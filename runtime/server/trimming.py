@@ -8,24 +8,15 @@ list of a million numbers is one.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 from collections.abc import Callable
 
+from ..host_memory import give_back_memory
 from .threads import in_thread
 
 QUIET = 5.0
 """Seconds after a request until it is looked whether others are in work."""
 _MUCH = 64 << 20  # bytes of long bodies
-
-
-def malloc_trim() -> Callable[[int], int] | None:
-    """glibc's; None where the C library has none."""
-    try:
-        found: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
-    except (OSError, AttributeError, TypeError):
-        return None
-    return found
 
 
 class Trimmer:
@@ -34,7 +25,6 @@ class Trimmer:
 
     def __init__(self, busy: Callable[[], object]) -> None:
         self._busy = busy
-        self._trim = malloc_trim()
         self._planned: asyncio.AbstractEventLoop | None = None
         self._bytes = 0
 
@@ -59,5 +49,4 @@ class Trimmer:
             self.ended(0)
             return
         self._collect()
-        if (trim := self._trim) is not None:
-            in_thread(lambda: trim(0), "espalier-trimmer")
+        in_thread(give_back_memory, "espalier-trimmer")

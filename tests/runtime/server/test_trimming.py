@@ -4,6 +4,7 @@ system does not get back."""
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 import pytest
 
 from espalier.errors import EngineError
+from espalier.runtime import host_memory
 from espalier.runtime.server import trimming
-from espalier.runtime.server.trimming import Trimmer, malloc_trim
+from espalier.runtime.server.trimming import Trimmer
 from espalier.types import Chunk
 from tests.runtime.serving import InProcess, call_until
 
@@ -100,7 +102,7 @@ def _trimmed(
     """What a trimmer does while `use` waits; its list says whether anything is in work."""
     done: list[str] = []
     monkeypatch.setattr(trimming, "QUIET", 0.01)
-    monkeypatch.setattr(trimming, "malloc_trim", lambda: lambda _: done.append("trim"))
+    monkeypatch.setattr(trimming, "give_back_memory", lambda: done.append("trim"))
     monkeypatch.setattr(gc, "collect", lambda: done.append("collect"))
 
     async def run() -> None:
@@ -137,5 +139,5 @@ def test_without_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
         def __init__(self, _: object) -> None:
             pass
 
-    monkeypatch.setattr(trimming.ctypes, "CDLL", Other)
-    assert malloc_trim() is None
+    monkeypatch.setattr(ctypes, "CDLL", Other)
+    host_memory.give_back_memory()
