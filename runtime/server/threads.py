@@ -22,10 +22,18 @@ class FairThread:
         self._turns: Turns[tuple[Future[Any], Callable[[], Any]]] = Turns()
 
     def submit(self, key: str, work: Callable[[], _T]) -> Future[_T]:
-        """The work's outcome; cancelling it before its turn leaves it out."""
+        """The work's outcome; cancelling it before its turn leaves it out, and lets go of it."""
         outcome: Future[_T] = Future()
+        item = outcome, work
+
+        def left(_: Future[_T]) -> None:
+            if outcome.cancelled():
+                with self._lock:
+                    self._turns.remove(key, item)
+
         with self._lock:
-            self._turns.push(key, (outcome, work))
+            self._turns.push(key, item)
+        outcome.add_done_callback(left)
         self._pool.submit(self._next)
         return outcome
 
@@ -33,7 +41,7 @@ class FairThread:
         with self._lock:
             found = self._turns.pop()
         if found is None:
-            return  # it was shut down
+            return  # what it was for has left, or it was shut down
         outcome, work = found
         if not outcome.set_running_or_notify_cancel():
             return
@@ -46,9 +54,12 @@ class FairThread:
     def shutdown(self) -> None:
         """Take no more; what waits is left out."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        waiting = []
         with self._lock:
-            while (left := self._turns.pop()) is not None:
-                left[0].cancel()
+            while (found := self._turns.pop()) is not None:
+                waiting.append(found)
+        for outcome, _ in waiting:
+            outcome.cancel()
 
 
 def in_thread(work: Callable[[], _T], name: str) -> Future[_T]:

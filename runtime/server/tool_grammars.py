@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...errors import InvalidRequestError
@@ -18,11 +18,11 @@ def check_sizes(form: ToolFormat, tools: Sequence[ToolSpec], most: int) -> None:
     writes arguments one by one, each takes what it may refer to along, and that counts with it."""
     size = 0
     for tool in tools:
-        schemas: list[Any] = [tool.schema]
+        parts: Iterable[tuple[str, Any]] = [("", tool.schema)]
         if form.parameters is not None:
-            schemas = [parameter.schema for parameter in parameters_of(tool, form.parameters)]
-        for schema in schemas:
-            size += GrammarSpec.json_schema(schema).size
+            parts = ((p.name, p.schema) for p in parameters_of(tool, form.parameters))
+        for name, schema in parts:
+            size += len(name) + GrammarSpec.json_schema(schema).size
             if size > most:
                 raise InvalidRequestError(
                     expected=f"schemas of at most {most:,} characters together",

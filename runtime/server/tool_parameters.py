@@ -38,9 +38,10 @@ class Parameter:
     longest: int | None = None
 
 
-def parameters_of(tool: ToolSpec, form: ParameterForm) -> list[Parameter]:
-    """A tool's parameters, as declared. Raises NotSupportedError for a schema that says of its
-    object more than what properties it has."""
+def parameters_of(tool: ToolSpec, form: ParameterForm) -> Iterator[Parameter]:
+    """A tool's parameters, as declared, each made when it is asked for: what they refer to may be
+    long. Raises NotSupportedError for a schema that says of its object more than what properties
+    it has."""
     schema = _resolved(tool.schema, tool.schema)
     known = isinstance(schema, dict) and schema.get("type", "object") == "object"
     beyond = sorted(set(schema) - _OF_OBJECT) if known and not tool.lenient else []
@@ -60,17 +61,17 @@ def parameters_of(tool: ToolSpec, form: ParameterForm) -> list[Parameter]:
                 f"a parameter whose name holds {form.middle!r}", got=repr(name)[:80], where="tools"
             )
     declared = {**properties, **{name: beside for name in required if name not in properties}}
-    return [
-        _parameter(name, value, name in required, tool.schema, form)
-        for name, value in declared.items()
-    ]
+    needed = frozenset(required)
+    for name, value in declared.items():
+        yield _parameter(name, value, name in needed, tool.schema, form)
 
 
 def _parameter(
     name: str, value: Any, required: bool, root: Mapping[str, Any], form: ParameterForm
 ) -> Parameter:
     schema = value
-    if isinstance(value, dict) and any(key in json.dumps(value) for key in _REFERENCES):
+    text = json.dumps(value) if isinstance(value, dict) else ""
+    if any(key in text for key in _REFERENCES):
         schema = {**{key: root[key] for key in _DEFINITIONS if key in root}, **value}
     plain = _resolved(value, root)
     if isinstance(plain, dict) and set(plain) <= _OF_TEXT:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -40,6 +43,23 @@ def test_what_fails_is_told_and_what_is_cancelled_left_out(thread: FairThread) -
         wrong.result(10)
     assert thread.submit("a", lambda: 7).result(10) == 7
     assert done == []
+
+
+def test_what_is_cancelled_is_let_go_of_before_its_turn(thread: FairThread) -> None:
+    class Body:
+        """Megabytes of somebody who leaves."""
+
+    begin, body = threading.Event(), Body()
+    first = thread.submit("a", begin.wait)
+    waiting = thread.submit("a", partial(id, body))
+    gone = weakref.ref(body)
+    del body
+    assert waiting.cancel()
+    del waiting
+    gc.collect()
+    assert gone() is None
+    begin.set()
+    assert first.result(10)
 
 
 def test_nobody_waits_for_one_that_is_shut_down(thread: FairThread) -> None:

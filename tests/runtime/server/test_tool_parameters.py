@@ -12,6 +12,7 @@ import pytest
 
 from espalier.errors import InvalidRequestError, NotSupportedError
 from espalier.grammar import GrammarCompiler, Vocabulary
+from espalier.runtime.server import tool_parameters
 from espalier.runtime.server.tool_formats import (
     FORMATS,
     GLM45,
@@ -179,6 +180,21 @@ def test_what_each_argument_takes_along_counts_with_it(name: str) -> None:
         assert tracemalloc.get_traced_memory()[1] < 20 << 20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", REPEATED)
+def test_no_more_arguments_are_made_than_are_counted(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    one = tool_parameters._parameter
+    monkeypatch.setattr(
+        tool_parameters, "_parameter", lambda name, *rest: made.append(name) or one(name, *rest)
+    )
+    tool = ToolSpec("get", {"type": "object", **REPEATED[name]}, False)
+    with pytest.raises(InvalidRequestError, match="schemas of at most"):
+        check_sizes(QWEN3_CODER, [tool], 1_000_000)
+    assert len(made) <= 3
 
 
 def test_definitions_go_with_those_that_refer_to_them() -> None:
