@@ -290,7 +290,13 @@ class Content:
             return Candidates(prefix, rows, len(prefix), tail)
         bos = not self.template_first
         rows = [self.encoder.start(tail + choice, bos=bos) for choice in choices]
-        start = 1 if bos and self.encoder.tokenizer.adds_bos else common_prefix(rows)
+        start = 1
+        if not (bos and self.encoder.tokenizer.adds_bos):
+            # What all have in common, but for a token to score, where they are one.
+            start = min(common_prefix(rows), *(len(row) - 1 for row in rows))
+        if start == 0 and tail:  # they part in the text's own tokens: let it end where they begin
+            self._settle()
+            return self.candidates(choices)
         if start == 0:
             raise InvalidRequestError(
                 expected="at least one token before the choices",

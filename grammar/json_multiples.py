@@ -85,7 +85,9 @@ def _fraction_only(whole: int, width: int, places: int) -> ir.Regular:
                 tails.append(ir.Cat((ir.Lit(f"{number:0{length}d}"), zeros)))
     parts: list[ir.Regular] = [ir.Rep(_DIGIT, 1, free)] if free else []
     if width == 0:
-        parts.append(ir.Cat((ir.Rep(_DIGIT, free, free), ir.Rep(ir.Lit("0"), free == 0, None))))
+        parts.append(
+            ir.Cat((ir.Rep(_DIGIT, free, free), ir.Rep(ir.Lit("0"), int(free == 0), None)))
+        )
     else:
         parts.append(ir.Cat((ir.Rep(_DIGIT, free, free), ir.Alt(tuple(tails)))))
     return ir.Cat((ir.Lit("."), ir.Alt(tuple(parts))))

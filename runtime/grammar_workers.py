@@ -11,6 +11,8 @@ from __future__ import annotations
 import select
 import time
 
+import msgspec
+
 from ..errors import EngineError, EspalierError, GrammarError, from_wire
 from ..grammar import ir
 from ..grammar.spec import GrammarSpec
@@ -196,7 +198,12 @@ class WorkerGrammars:
 
 def _outcome(answer: Done) -> Parsed:
     if answer.ir is not None:
-        return ir.decode(answer.ir)
+        try:
+            return ir.decode(answer.ir)
+        except (
+            msgspec.MsgspecError
+        ) as error:  # a bug of ours: it fails this grammar, not the engine
+            return GrammarError(f"what was read of the grammar could not be passed on: {error}")
     assert answer.error is not None
     error: EspalierError = from_wire(answer.error)
     return error

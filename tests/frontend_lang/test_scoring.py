@@ -204,6 +204,19 @@ def test_prefixes_without_an_end_token() -> None:
         state["x"]
 
 
+@pytest.mark.parametrize(
+    ("text", "choices"),
+    [("Answer: ", ["yes"]), ("Q:", ["a"]), ("Answer", ["yes", "no"]), ("x", ["y", "zebra"])],
+)
+def test_short_texts_before_choices(text: str, choices: list[str]) -> None:
+    """Without BOS the choices' first token may be part of the text's last one: something of the
+    text predicts what is scored, and one choice has a token to score."""
+    with esp.Engine("sprig", inline=True, device="cpu") as engine:
+        state = run(engine, text, choices)
+        assert state["x"] in choices
+        assert state.text() == text + state["x"]
+
+
 def test_nothing_to_go_by() -> None:
     backend = esp.Scripted({"x": "a"})
     backend.tokenizer = Templated(None, adds_bos=False)

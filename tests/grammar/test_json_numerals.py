@@ -10,6 +10,8 @@ from decimal import Context, Decimal
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
+from espalier.errors import GrammarError
+from espalier.grammar import GrammarSpec, ir, parse
 from espalier.grammar.json_doubles import first_double, last_double
 from espalier.grammar.json_integers import naturals
 from espalier.grammar.json_match import matches
@@ -249,6 +251,18 @@ def test_multiples_of_whole_steps(step: str) -> None:
         assert matches(term, str(number)) is wanted
         assert matches(term, f"{number}.0") is wanted
         assert not matches(term, f"{number}.5")
+
+
+@pytest.mark.parametrize("kind", ["number", "integer"])
+@pytest.mark.parametrize("step", [0.1, 0.01, 0.001, 0.3, 0.5, 0.05, 1, 1.0, 2, 3, 7, 10, 12.5])
+def test_grammars_of_multiples_cross_processes(kind: str, step: float) -> None:
+    """Exactly as they are: a bool for a count was refused on the other side."""
+    schema = {"type": kind, "multipleOf": step}
+    try:
+        grammar = parse(GrammarSpec.json_schema(schema))
+    except GrammarError:
+        return  # refused by name
+    assert ir.decode(ir.encode(grammar)) == grammar
 
 
 @pytest.mark.parametrize("step", ["0.1", "0.5", "0.25", "0.02", "2.5", "12.5", "0.125", "0.0001"])

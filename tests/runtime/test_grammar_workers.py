@@ -13,6 +13,7 @@ import pytest
 
 from espalier.errors import EngineError, EspalierError, GrammarError
 from espalier.grammar import GrammarCompiler, GrammarSpec
+from espalier.runtime import grammar_workers
 from espalier.runtime.grammar_service import InlineGrammars
 from espalier.runtime.grammar_workers import WorkerGrammars
 from espalier.runtime.grammars import Grammars
@@ -265,3 +266,17 @@ def test_a_bug_in_a_parser_fails_its_grammar_alone(
     [(_, outcome)] = service.poll()
     assert isinstance(outcome, GrammarError)
     assert message in str(outcome)
+
+
+def test_an_answer_that_cannot_be_read_fails_its_own_grammar(
+    service: WorkerGrammars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Garbled(WorkerLink):
+        def exchange(self) -> list[Done | None] | None:
+            return [a and Done(ir=a.ir and b"\xc1") for a in super().exchange() or []]
+
+    monkeypatch.setattr(grammar_workers, "WorkerLink", Garbled)
+    service.start(GrammarSpec.regex("a"))
+    [(_, outcome)] = _wait(service, 1)
+    assert isinstance(outcome, GrammarError)
+    assert "could not be passed on" in str(outcome)
