@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import EspalierError, IncompleteError, InvalidRequestError, ProgramError
+from ..errors import (
+    EspalierError,
+    GrammarError,
+    IncompleteError,
+    InvalidRequestError,
+    ProgramError,
+)
 from ..grammar.spec import GrammarSpec
 from ..types import check_names
 from .tools import ToolCalls
@@ -95,8 +101,10 @@ def value_of(
     try:
         return (dtype.value(text) if isinstance(dtype, ToolCalls) else convert(dtype, text)), None
     except Exception as error:
+        name = getattr(dtype, "__name__", dtype)
+        told = isinstance(error, GrammarError)  # it says already what the text is not
         refusal = ProgramError(
-            f"{what}: the text is no {getattr(dtype, '__name__', dtype)}: {error}",
+            f"{what}: {error.message if told else f'the text is no {name}: {error}'}",
             got=repr(text)[:200],
             where=str(where),
         )

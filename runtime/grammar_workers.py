@@ -200,9 +200,7 @@ def _outcome(answer: Done) -> Parsed:
     if answer.ir is not None:
         try:
             return ir.decode(answer.ir)
-        except (
-            msgspec.MsgspecError
-        ) as error:  # a bug of ours: it fails this grammar, not the engine
+        except msgspec.MsgspecError as error:  # a bug of ours fails this grammar, not the engine
             return GrammarError(f"what was read of the grammar could not be passed on: {error}")
     assert answer.error is not None
     error: EspalierError = from_wire(answer.error)
