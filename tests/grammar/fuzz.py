@@ -24,7 +24,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, seed, settings, strategies as st
 
 from espalier.errors import GrammarError
-from espalier.grammar import GrammarCompiler, GrammarSpec, Limits, parse
+from espalier.grammar import GrammarCompiler, GrammarSpec, Limits, ir, parse
 from espalier.grammar.regex import pattern_regular, unanchored_regular
 from tests.grammar.hostile import byte_vocabulary
 
@@ -227,6 +227,12 @@ def _rules(draw: st.DrawFn) -> str:
 # -- what must hold --------------------------------------------------------------------------------
 
 
+def read(spec: GrammarSpec) -> None:
+    """As an engine's worker does: what is read crosses to another process."""
+    grammar = parse(spec, LIMITS)
+    assert ir.decode(ir.encode(grammar)) == grammar
+
+
 def bounded(work: Callable[[], object]) -> None:
     """Runs it: a GrammarError that says something, or none, and in time."""
     begin = time.process_time()
@@ -241,17 +247,17 @@ def bounded(work: Callable[[], object]) -> None:
 
 
 def try_schema(schema: Any, options: dict[str, Any]) -> None:
-    bounded(lambda: parse(GrammarSpec.json_schema(schema, **options), LIMITS))
+    bounded(lambda: read(GrammarSpec.json_schema(schema, **options)))
 
 
 def try_regex(pattern: str, ascii: bool) -> None:
-    bounded(lambda: parse(GrammarSpec.regex(pattern, ascii=ascii), LIMITS))
+    bounded(lambda: read(GrammarSpec.regex(pattern, ascii=ascii)))
     bounded(lambda: pattern_regular(pattern, ascii=ascii))
     bounded(lambda: unanchored_regular(pattern))
 
 
 def try_ebnf(text: str) -> None:
-    bounded(lambda: parse(GrammarSpec.ebnf(text), LIMITS))
+    bounded(lambda: read(GrammarSpec.ebnf(text)))
 
 
 def try_walk(kind: str, source: Any, seed: int) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from espalier.errors import GrammarError
-from espalier.grammar import GrammarSpec
+from espalier.grammar import GrammarSpec, ir
 from espalier.grammar.json_schema import json_schema_ir
 from tests.grammar.ir_oracle import Oracle
 
@@ -46,7 +46,8 @@ def _run_file(file: Path, registry: dict[str, str]) -> Verdicts:
             group["schema"], property_order="any", format="annotate", registry=registry
         )
         try:
-            oracle = Oracle(json_schema_ir(spec.source, spec))
+            grammar = json_schema_ir(spec.source, spec)
+            oracle = Oracle(grammar)
         except GrammarError as error:
             if "no value satisfies" in str(error):
                 assert not any(test["valid"] for test in tests), (file.name, group)
@@ -55,6 +56,7 @@ def _run_file(file: Path, registry: dict[str, str]) -> Verdicts:
                 found.refused += len(tests)
                 found.refusals[error.message] += len(tests)
             continue
+        assert ir.decode(ir.encode(grammar)) == grammar, group  # it crosses processes
         for test in tests:
             text = json.dumps(test["data"], ensure_ascii=False)
             if oracle.accepts(text) is test["valid"]:
