@@ -82,11 +82,15 @@ def table(compiled: CompiledProgram, bounds: Bounds) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     ]
+    gens = [call for call in bounds.calls if call.kind == "gen"]
     said.append(
-        f"{compiled.name}: {len(bounds.calls)} calls"
+        f"{compiled.name}: {len(bounds.calls)} call{'s' * (len(bounds.calls) != 1)}"
         + (f" on the longest of {bounds.ways} ways" if bounds.ways > 1 else "")
-        + f", {bounds.prompts} prompt tokens, of which {bounds.distinct} must be computed or "
-        f"generated; at most {bounds.peak} cached at a time"
+        + f", {bounds.prompts} prompt tokens, of which {bounds.computed} must be computed"
+        + (f"; {bounds.scored} tokens of choices to score" if bounds.scored else "")
+        + (f"; at most {bounds.generated} tokens generated" if gens else "")
+        + (", and those of calls without a limit" if any(gen.unbounded for gen in gens) else "")
+        + f"; at most {bounds.peak} cached at a time"
     )
     if bounds.missing:
         said.append("not counted, as only a run knows it: " + ", ".join(sorted(bounds.missing)))

@@ -39,12 +39,15 @@ class CallBound:
 @dataclass
 class Bounds:
     """calls: of the longest way through the program, in its order. prompts: the sum of all prompts.
-    distinct: tokens that no prefix shares, as often as they must be computed. peak: the most that
-    must be cached at a time for that. missing: arguments and functions whose text is not counted.
-    ways: through the program's branches. lead: before the first call, how many tokens stand before
-    each argument that is said, and before the call (arguments count nothing)."""
+    computed: those of them that no earlier prompt or call has left in the cache. scored: tokens of
+    selects' choices. distinct: tokens that no prefix shares, computed or generated. peak: the most
+    that must be cached at a time for that. missing: arguments and functions whose text is not
+    counted. ways: through the program's branches. lead: before the first call, how many tokens
+    stand before each argument that is said, and before the call (arguments count nothing)."""
 
     calls: list[CallBound] = field(default_factory=list)
+    computed: int = 0
+    scored: int = 0
     distinct: int = 0
     peak: int = 0
     missing: frozenset[str] = frozenset()
@@ -112,6 +115,8 @@ class _Walk:
         self._contents: dict[int, Content] = {0: content}
         self._begins: dict[int, int] = {0: 0}
         self._lengths: dict[int, int] = {0: 0}
+        self._parents: dict[int, int] = {}
+        self._covered: dict[int, int] = {}  # by stream: first tokens that calls left cached
         self._sizes: dict[int, int] = {}
         self._sampled: dict[int, int] = {}
         self._beside = 0
@@ -165,6 +170,7 @@ class _Walk:
                 for branch in branches:
                     self._contents[branch] = content.fork()
                     self._begins[branch] = self._lengths[branch] = begin
+                    self._parents[branch] = op.stream
                     self._names[branch] = {}
             case ir.Join():
                 self._join(op, content)
@@ -240,6 +246,17 @@ class _Walk:
         if not self.bounds.calls:
             self.bounds.lead.append((None, self._settled(content) - self._led))
         self.bounds.calls.append(bound)
+        self.bounds.computed += self._cover(bound.stream, bound.prompt)
+        self._covered[bound.stream] = bound.prompt + bound.generated
+
+    def _cover(self, stream: int, tokens: int) -> int:
+        """How many of a stream's first `tokens` are not cached yet; then they are."""
+        begin = self._begins[stream]
+        parent = self._parents.get(stream)
+        above = 0 if parent is None else self._cover(parent, min(begin, tokens))
+        covered = max(begin, self._covered.get(stream, 0))
+        self._covered[stream] = max(covered, tokens)
+        return above + max(0, tokens - covered)
 
     def _generate(self, op: ir.Generate, content: Content) -> None:
         prompt = len(content.prompt())
@@ -272,6 +289,6 @@ class _Walk:
         bound = CallBound(op.name, "select", op.where, op.stream, prompt, lengths[longest])
         self._call(bound, content)
         content.add_choice(found.rows[longest], choices[longest])
-        rest = sum(lengths) - lengths[longest]
-        self.bounds.distinct += rest
+        self.bounds.scored += sum(lengths)
+        self.bounds.distinct += sum(lengths) - lengths[longest]
         self._note(op.stream, content)

@@ -16,7 +16,7 @@ from ..state import ProgramState
 from ..variables import Variable
 from ..where import caller
 from . import ir
-from .symbols import TracedList, at
+from .symbols import TextSymbol, TracedList, ValueSymbol, at
 from .tracing import ADVICE, TOOLS, Tracing
 from .writing import submit
 
@@ -65,6 +65,8 @@ class TraceState(ProgramState):
         tracing, where = self.recorder.tracing, caller()
         if position_ids_offset is not None:
             raise NotSupportedError("position_ids_offset is not supported", where=str(where))
+        if isinstance(size, TextSymbol | ValueSymbol):
+            size = tracing.look(size._slot, size._choices, "as a number of branches")
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise InvalidRequestError(
                 expected="a number of branches >= 1", got=repr(size), where=str(where)

@@ -191,8 +191,9 @@ class Tracing:
             self.wrong(
                 f"the program looks into its argument {slot.argument!r} ({what}), so that what it "
                 "does is not known before it runs",
-                f"Give it to compile({slot.argument}=...), which makes it a constant; or put "
-                "the code into a function with @esp.opaque.",
+                f"Give it to compile({slot.argument}=...) (`espalier compile FILE --arg "
+                f"{slot.argument}=...`), which makes it a constant; or put the code into a "
+                "function with @esp.opaque.",
             )
         self.wrong(
             f"the program branches on {self._called(slot)}, or looks into it ({what}), so that "

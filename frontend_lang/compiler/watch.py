@@ -253,7 +253,9 @@ class Watch:
 
     def _called(self, value: Any) -> Any:
         """What a function of Python's own will call, called by the watch."""
-        if isinstance(value, FunctionType) and is_rewritten(value):
+        if isinstance(value, ValueSymbol) or (
+            isinstance(value, FunctionType) and is_rewritten(value)
+        ):
             return value
         plain_class = isinstance(value, type) and value in (str, bool, int, float, list, tuple)
         return functools.partial(self.call, value) if callable(value) and not plain_class else value

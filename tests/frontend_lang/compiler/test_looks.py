@@ -57,6 +57,21 @@ def test_bounds_are_what_a_run_asks_for() -> None:
     root = len(state.token_ids())
     branches = 3 * (1 + 10)
     assert found.distinct == root + branches + len("no")
+    assert found.computed == len("<abcwordsde") + len("012") + len("\n" + "x" * 10) + len("!")
+    assert found.scored == len("yes") + len("no")
+    assert found.generated == 3 * 10 + 50
+
+
+def test_what_is_said_behind_the_last_call_is_not_computed() -> None:
+    @esp.function
+    def program(s: State) -> None:
+        s += "ab"
+        inner = s.fork(2)[0].fork(2)
+        inner += "c" + esp.gen("x", 5) + "d"
+        s += "e"
+
+    found = bounds_with(program.compile().ir, ByteTokenizer())
+    assert (found.prompts, found.computed, found.generated) == (2 * 4, 4 + 1, 2 * 5)
 
 
 def test_the_peak_forgets_branches_that_are_done() -> None:
@@ -203,7 +218,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert cli.main(["compile", JUDGE]) == 0
     out = capsys.readouterr().out
     assert re.search(r"select verdict +\d+ +<= \d+ +judge.py:\d+", out)
-    assert "3 calls" in out
+    assert re.search(r"3 calls, 81 prompt tokens, of which 61 must be computed; 9 tokens of", out)
+    assert "generated;" not in out
     assert "only a run knows it: text" in out
     saved = tmp_path / "judge.json"
     given = ["compile", f"{JUDGE}:judge", "--arg", "text=hello", "--save", str(saved)]
@@ -214,6 +230,14 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert cli.main(["compile", str(saved)]) == 0
     assert "beside" not in capsys.readouterr().out
     assert cli.main(["compile", str(saved), "--arg", "x=1"]) == 2
+
+
+def test_the_command_tells_prompts_and_generated_tokens_apart(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["compile", str(ROOT / "examples" / "quickstart.py")]) == 0
+    told = "1 call, 18 prompt tokens, of which 18 must be computed; at most 128 tokens generated;"
+    assert told in capsys.readouterr().out
 
 
 def test_the_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

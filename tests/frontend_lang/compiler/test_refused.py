@@ -107,6 +107,11 @@ def times(s: State, count: int) -> None:
     s.fork(count)  # here
 
 
+def least(s: State, count: int) -> None:
+    for _ in range(min(count, 3)):  # here
+        s += "a"
+
+
 def named(s: State) -> None:
     s += "a" + esp.gen("x", 5)
     s += esp.gen(f"y{s['x']}", 5)  # here
@@ -202,7 +207,8 @@ REFUSED: list[tuple[Callable[..., Any], str]] = [
     (entry, "the generated value 'x'"),
     (argument, "looks into its argument 'text'"),
     (many, "looks into its argument 'words'"),
-    (times, "expected a number of branches"),
+    (times, "looks into its argument 'count' (as a number of branches)"),
+    (least, "looks into its argument 'count' ("),
     (named, "a variable's name depends on a value"),
     (stops, "stop depends on a value"),
     (grammar, "a grammar depends on a value"),
@@ -288,11 +294,20 @@ def test_refused_with_its_line(body: Callable[..., Any], words: str) -> None:
     source, first = inspect.getsourcelines(body)
     marked = [first + at for at, line in enumerate(source) if line.endswith("# here\n")]
     assert error.where is not None
-    assert error.hint is not None or body is times
+    assert error.hint is not None
     place = error.where.partition(",")[0]
     assert place.startswith(__file__)
     line = int(place.rpartition(":")[2])
     assert line == marked[0] if marked else first <= line < first + len(source)
+
+
+def test_a_number_of_branches_is_known_once_it_is_given() -> None:
+    with pytest.raises(
+        ProgramError, match=r"compile\(count=\.\.\.\).*--arg count=\.\.\."
+    ) as caught:
+        esp.function(times).compile()
+    assert "Xb" not in str(caught.value)
+    esp.function(times).compile(count=3)
 
 
 def test_the_advice_names_what_to_do() -> None:
