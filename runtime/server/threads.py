@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 from ..turns import Turns
@@ -19,46 +20,45 @@ class FairThread:
     def __init__(self, name: str) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._lock = threading.Lock()
-        self._turns: Turns[tuple[Future[Any], Callable[[], Any]]] = Turns()
+        self._turns: Turns[Future[Any]] = Turns()
+        self._works: dict[Future[Any], Callable[[], Any]] = {}
 
     def submit(self, key: str, work: Callable[[], _T]) -> Future[_T]:
         """The work's outcome; cancelling it before its turn leaves it out, and lets go of it."""
         outcome: Future[_T] = Future()
-        item = outcome, work
-
-        def left(_: Future[_T]) -> None:
-            if outcome.cancelled():
-                with self._lock:
-                    self._turns.remove(key, item)
-
         with self._lock:
-            self._turns.push(key, item)
-        outcome.add_done_callback(left)
+            self._turns.push(key, outcome)
+            self._works[outcome] = work
+        outcome.add_done_callback(partial(self._left, key))
         self._pool.submit(self._next)
         return outcome
 
+    def _left(self, key: str, outcome: Future[Any]) -> None:
+        if outcome.cancelled():
+            with self._lock:
+                self._turns.remove(key, outcome)
+                self._works.pop(outcome, None)
+
     def _next(self) -> None:
         with self._lock:
-            found = self._turns.pop()
-        if found is None:
-            return  # what it was for has left, or it was shut down
-        outcome, work = found
+            outcome = self._turns.pop()
+            work = None if outcome is None else self._works.pop(outcome)
+        if outcome is None or work is None:
+            return  # who wanted it has left, or it was shut down
         if not outcome.set_running_or_notify_cancel():
             return
         try:
             outcome.set_result(work())
         except BaseException as error:
             outcome.set_exception(error)
-        del found, outcome, work  # an exception's frames would hold what holds it
+        del outcome, work  # an exception's frames would hold what holds it
 
     def shutdown(self) -> None:
         """Take no more; what waits is left out."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-        waiting = []
         with self._lock:
-            while (found := self._turns.pop()) is not None:
-                waiting.append(found)
-        for outcome, _ in waiting:
+            waiting = list(self._works)
+        for outcome in waiting:
             outcome.cancel()
 
 
