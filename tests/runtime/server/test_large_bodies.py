@@ -152,13 +152,23 @@ def test_texts_of_who_leaves_are_not_encoded(
     null: InProcess, path: str, body: dict[str, Any]
 ) -> None:
     """While others' wait for their turn."""
-    busy = threading.Event()
+    begun, busy = threading.Event(), threading.Event()
     encoder = null.server._encoder
-    first = encoder.submit("", busy.wait)
-    asyncio.run(call_until(null.app, path, body, lambda _: bool(null.server.admission.inflight)))
-    assert null.left_over() == (0, 0, 0)
-    assert len(encoder._turns) == 0
-    busy.set()
+    first = encoder.submit("", lambda: begun.set() or busy.wait())
+    assert begun.wait(10)
+    waiting: list[int] = []
+
+    def encoding(_: Any) -> bool:
+        waiting.append(len(encoder._turns))
+        return bool(waiting[-1])
+
+    try:
+        asyncio.run(call_until(null.app, path, body, encoding))
+        assert waiting[-1] == 1, "the text came to wait for its turn"
+        assert null.left_over() == (0, 0, 0)
+        assert (len(encoder._turns), encoder._works) == (0, {}), "and is not there any more"
+    finally:
+        busy.set()
     assert first.result(10)
 
 
