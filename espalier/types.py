@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -14,12 +15,27 @@ _INT64 = 2**63 - 1
 FinishReason = Literal["stop", "length", "deadline", "abort", "error"]
 
 
-def check_names(what: str, given: Any, known: Any) -> None:
-    """Raise for the first name in `given` that is not in `known`, with the nearest known one."""
+GRAMMARS = {
+    "regex": "regex(pattern)",
+    "json_schema": "json_schema(schema)",
+    "ebnf": "ebnf(text)",
+    "choices": "choices(texts)",
+}
+"""Constraints by the names that other engines' parameters have: how `GrammarSpec` makes them."""
+GRAMMAR_HINTS = {
+    name: f"Give a grammar beside the sampling parameters: grammar=espalier.GrammarSpec.{call}."
+    for name, call in GRAMMARS.items()
+}
+
+
+def check_names(what: str, given: Any, known: Any, hints: Mapping[str, str] | None = None) -> None:
+    """Raise for the first name in `given` that is not in `known`, with the nearest known one.
+    hints: what to say of some names instead."""
     for name in given:
         if name not in known:
             near = difflib.get_close_matches(name, list(known), n=1)
             hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
+            hint = (hints or {}).get(name, hint)
             raise InvalidRequestError(f"{what} has no parameter {name!r}", where=name, hint=hint)
 
 
@@ -33,7 +49,7 @@ class _ParamsMeta(type(msgspec.Struct)):  # type: ignore[misc]
                     "both max_tokens and max_new_tokens are given", where="max_new_tokens"
                 )
             kwargs["max_tokens"] = kwargs.pop("max_new_tokens")
-        check_names(cls.__name__, kwargs, cls.__struct_fields__)
+        check_names(cls.__name__, kwargs, cls.__struct_fields__, GRAMMAR_HINTS)
         return super().__call__(*args, **kwargs)
 
 

@@ -1,6 +1,6 @@
 """Sentences from Sprig's held-out templates and vocabularies with their fields, as JSON lines.
 
-python -m examples.heldout_sentences --count 20 | espalier demo --cases -
+python examples/heldout_sentences.py --count 20 | espalier demo --cases -
 """
 
 from __future__ import annotations
@@ -8,8 +8,13 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+if not __package__:  # run as a file: the folder `examples` is found beside it
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from examples.train_sprig.heldout import HELDOUT
 from examples.train_sprig.skills import FIELD_ORDER, _record

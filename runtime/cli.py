@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser, commands = _parser()
     name = next((text for text in arguments if text in COMMANDS), None)
     if name is None:
-        parser.parse_args(arguments)  # --help, --version, or an unknown command: it exits there
+        _refuse_unknown(parser, arguments)
         parser.print_help()
         return 2
     module = importlib.import_module(f".{COMMANDS[name].module}", __package__)
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             apply_file(command, arguments)
         args, unknown = parser.parse_known_args(arguments)
         if unknown:
-            command.error(_unknown(unknown[0], command))
+            command.error(_unknown(unknown[0], parser, command))
         return int(module.run(args))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -102,10 +102,24 @@ def _part(arguments: Sequence[str]) -> str | None:
     return next((a.removeprefix("--help=") for a in arguments if a.startswith("--help=")), None)
 
 
-def _unknown(argument: str, command: argparse.ArgumentParser) -> str:
-    """What to say of an argument that the command does not know, with the nearest flag."""
+def _refuse_unknown(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
+    """Exit where no command is named: for --help and --version, or with the nearest name."""
+    told = {"-h", "--help", "--version"} & {*arguments}
+    word = next((text for text in arguments if not text.startswith("-")), None)
+    if word is not None and not told:
+        near = difflib.get_close_matches(word, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"commands: {', '.join(COMMANDS)}"
+        parser.error(f"argument COMMAND: invalid choice: {word!r}: {hint}")
+    _, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.error(_unknown(unknown[0], parser))
+
+
+def _unknown(argument: str, *parsers: argparse.ArgumentParser) -> str:
+    """What to say of an argument that none of the parsers knows, with the nearest flag."""
     flag = argument.partition("=")[0]
-    near = difflib.get_close_matches(flag, command._option_string_actions, n=1)
+    known = [name for parser in parsers for name in parser._option_string_actions]
+    near = difflib.get_close_matches(flag, known, n=1)
     hint = f": did you mean {near[0]}?" if near else ""
     return f"unrecognized argument {argument}{hint}"
 

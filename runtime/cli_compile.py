@@ -65,6 +65,8 @@ def _compiled(program: str, given: list[str]) -> CompiledProgram:
             raise InvalidRequestError(
                 "a saved program has no functions to choose and no constants to give", where=program
             )
+        if not Path(path).is_file():
+            raise InvalidRequestError(f"there is no file {path}", where="FILE")
         return CompiledProgram.to_check(Path(path).read_bytes())
     found = find(load(Path(path)), name)
     return found.compile(**arguments(found, given))

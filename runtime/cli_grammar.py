@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ..errors import InvalidRequestError
 from ..grammar import GrammarCompiler, GrammarSpec, Vocabulary
 
@@ -66,8 +68,13 @@ def run(args: argparse.Namespace) -> int:
         print(f"dropped: {place}")
     if args.text is None:
         return 0
-    verdict = grammar.explain(_read(args.text, inline=args.inline))
+    text = _read(args.text, inline=args.inline)
+    verdict = grammar.explain(text)
     print(verdict)
+    if not verdict.accepted and spec.kind == "json_schema" and spec.whitespace != "free":
+        free = msgspec.structs.replace(spec, whitespace="free")
+        if GrammarCompiler(vocabulary).compile(free).explain(text).accepted:
+            print("only its white space is in the way: with --whitespace free it is accepted")
     return 0 if verdict.accepted else 1
 
 

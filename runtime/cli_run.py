@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     path, _, name = args.program.partition(":")
     program = find(load(Path(path)), name)
     given = arguments(program, args.arg)
+    check_complete(program, given)
     with Engine(model=args.model, quantization=args.quantization) as engine:
         try:
             state = program.using(backend=engine, seed=args.seed).run(**given)
@@ -68,6 +69,8 @@ def load(path: Path) -> ModuleType:
     """The file as a module (not as `__main__`: its main block does not run), under a name that is
     no other module's: the file may be called json.py. What lies beside it can be imported: while
     it is loaded before anything else, as Python does; later, by its functions, after all else."""
+    if not path.exists():
+        raise InvalidRequestError(f"there is no file {path}", where="FILE")
     if not path.is_file():
         raise InvalidRequestError(expected="a Python file", got=str(path), where="FILE")
     spec = importlib.util.spec_from_file_location(f"espalier_run_{path.stem}", path)
@@ -122,10 +125,18 @@ def arguments(program: esp.Program[Any], given: list[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")
-        if not equals or name not in program.arg_names:
-            known = ", ".join(program.arg_names) or "no arguments"
+        if name not in program.arg_names:
+            known = ", ".join(program.arg_names)
             raise InvalidRequestError(
-                expected=f"NAME=VALUE, of {known}", got=repr(text), where="--arg"
+                f"{program.name} has no argument {name!r}",
+                where="--arg",
+                hint=f"It has: {known}." if known else "It has none.",
+            )
+        if not equals:
+            raise InvalidRequestError(
+                f"the argument {name!r} has no value",
+                where="--arg",
+                hint=f"Write --arg {name}=VALUE.",
             )
         if name in values:
             raise InvalidRequestError(f"{name} is given twice", where="--arg")
@@ -136,6 +147,21 @@ def arguments(program: esp.Program[Any], given: list[str]) -> dict[str, Any]:
             except ValueError:
                 values[name] = value
     return values
+
+
+def check_complete(program: esp.Program[Any], given: dict[str, Any]) -> None:
+    """Raise for arguments that a run needs and nobody has given."""
+    parameters = inspect.signature(program.body).parameters
+    known = {**program._bound, **given}
+    needed = (parameters[name] for name in program.arg_names if name not in known)
+    many = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    missing = [p.name for p in needed if p.default is p.empty and p.kind not in many]
+    if missing:
+        raise InvalidRequestError(
+            f"{program.name} needs the argument{'s' * (len(missing) > 1)} {', '.join(missing)}",
+            where=str(program.where),
+            hint="Add " + " ".join(f"--arg {name}=..." for name in missing) + ".",
+        )
 
 
 def show(state: esp.ProgramState, args: argparse.Namespace) -> None:

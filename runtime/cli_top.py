@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.live import Live
 
 from ..errors import EspalierError, InvalidRequestError
-from .cli_run import arguments, find, load
+from .cli_run import arguments, check_complete, find, load
 from .engine import Engine
 from .top import Sampler, line, screen
 
@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     path, _, name = args.program.partition(":")
     program = find(load(Path(path)), name)
     given = arguments(program, args.arg)
+    check_complete(program, given)
     with Engine(model=args.model) as engine:
         with watched(engine, program.name, args.interval, Console()):
             states = program.run_batch(

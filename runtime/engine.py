@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import EspalierError
 from ..grammar.spec import GrammarSpec
-from ..types import Chunk, Hold, Result, check_names
+from ..types import GRAMMAR_HINTS, Chunk, Hold, Result, check_names
 from .client import Link
 from .embedding import Embedding, embeddings
 from .exchange import Exchange
@@ -396,5 +396,5 @@ class Engine:
 
 def _check(what: str, unknown: dict[str, object], on_error: OnError = "raise") -> None:
     known: Callable[..., Any] = getattr(Engine, what)
-    check_names(f"Engine.{what}", unknown, list(known.__annotations__)[:-2])
+    check_names(f"Engine.{what}", unknown, list(known.__annotations__)[:-2], GRAMMAR_HINTS)
     check_on_error(on_error)

@@ -11,7 +11,7 @@ import msgspec
 
 from ..errors import InvalidRequestError
 from ..grammar.spec import GrammarSpec
-from ..types import Hold, Result, SamplingParams
+from ..types import GRAMMARS, Hold, Result, SamplingParams
 from .inputs import Prompts, checked_pooling, checked_ttl, per_prompt, sampling, token_ids
 from .request import Pooling, Request
 
@@ -194,7 +194,14 @@ def check_on_error(on_error: object) -> None:
 
 def _check(grammar: object, priority: object, namespace: object, deadline: object) -> None:
     if grammar is not None and not isinstance(grammar, GrammarSpec):
-        raise _wrong("a GrammarSpec", grammar, "grammar")
+        kinds = ["json_schema"] if isinstance(grammar, dict) else GRAMMARS
+        calls = " or ".join(f"espalier.GrammarSpec.{GRAMMARS[kind]}" for kind in kinds)
+        raise InvalidRequestError(
+            expected="a GrammarSpec",
+            got=repr(grammar)[:80],
+            where="grammar",
+            hint=f"Write grammar={calls}.",
+        )
     if not _is_int32(priority):
         raise _wrong("an integer of 32 bits", priority, "priority")
     if not isinstance(namespace, str) or "\0" in namespace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import espalier as esp
 from tests import house_rules
 from tests.support import ROOT
 
@@ -29,6 +31,22 @@ def test_readme_program(tmp_path: Path) -> None:
     promised = re.search(r"print\(state\[\"person\"\]\)  # (.*)", program)
     assert promised is not None
     assert done.stdout.splitlines()[0] == promised[1]
+    command = ["-m", "espalier.runtime.cli", "run", "program.py", "--report", "none"]
+    done = subprocess.run(
+        [sys.executable, *command, "--arg", "sentence=Ida is 41 and lives in Bergen."],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert list(json.loads(done.stdout)) == ["person"], done  # the program alone, and once
+
+
+def test_readme_grammar_call() -> None:
+    (call,) = re.findall(r"`engine(\.generate\(.*GrammarSpec.*)`", (ROOT / "README.md").read_text())
+    with esp.Engine() as engine:
+        (result,) = eval(f"engine{call}", {"engine": engine, "esp": esp})
+    assert re.fullmatch("[0-9]{1,3}", result.text)
 
 
 @pytest.mark.parametrize(("page", "count"), [("language", 9), ("testing", 5)])

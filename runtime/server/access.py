@@ -128,6 +128,10 @@ def salted(namespace: str, salt: str | None) -> str:
     return f"{namespace}+{hashlib.sha256(salt.encode()).hexdigest()[:32]}"
 
 
+def _unsupported(what: str) -> HTTPError:
+    return HTTPError(415, what, kind="invalid_request_error", code="unsupported_media_type")
+
+
 class ParsedRequest(Request):
     """A request whose body was read and parsed before the route's own code runs."""
 
@@ -148,15 +152,16 @@ class ParsedRequest(Request):
         if not body:
             return
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json" or self.headers.get("content-encoding", "identity") not in (
-            "",
-            "identity",
-        ):
-            raise HTTPError(
-                415,
-                "expected a body of type application/json, not compressed",
-                kind="invalid_request_error",
-                code="unsupported_media_type",
+        if kind != "application/json":
+            given = repr(kind[:80]) if kind else "no content-type"
+            raise _unsupported(
+                f"expected a body of type application/json, got {given}. "
+                "Send the header `content-type: application/json`"
+            )
+        encoding = self.headers.get("content-encoding", "identity")
+        if encoding not in ("", "identity"):
+            raise _unsupported(
+                f"expected a body that is not compressed, got content-encoding {encoding[:80]!r}"
             )
         try:
             self.parsed = pydantic_core.from_json(body, allow_inf_nan=False)

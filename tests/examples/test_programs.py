@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import espalier as esp
 from examples import judge, quickstart, tools
+from tests.support import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +46,12 @@ def test_tools(engine: esp.Engine) -> None:
 def test_main_blocks(program: object, capsys: pytest.CaptureFixture[str]) -> None:
     program.main()  # type: ignore[attr-defined]
     assert "prompt tokens" in capsys.readouterr().out
+
+
+def test_sentences_are_drawn_by_the_file_from_anywhere(tmp_path: Path) -> None:
+    file = ROOT / "examples" / "heldout_sentences.py"
+    done = subprocess.run(
+        [sys.executable, str(file), "--count", "2"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert all("expected" in json.loads(line) for line in done.stdout.splitlines())

@@ -59,7 +59,14 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert cli.main([*inline, "regex", "a", "a", "--lenient"]) == 2
     spaced = [*inline, "json_schema", '{"type": "array"}', "[1,2]", "--whitespace"]
     assert cli.main([*spaced, "compact"]) == 0
+    capsys.readouterr()
     assert cli.main([*spaced, "json"]) == 1
+    assert "with --whitespace free" in capsys.readouterr().out
+    assert "--whitespace" not in capsys.readouterr().out
+    good.write_text("[\n  1,\n  2\n]\n")
+    assert cli.main(["grammar", "check", str(schema), str(good)]) == 1
+    assert "with --whitespace free it is accepted" in capsys.readouterr().out
+    assert cli.main(["grammar", "check", str(schema), str(good), "--whitespace", "free"]) == 0
     others, remote = tmp_path / "others.json", tmp_path / "remote.json"
     others.write_text('{"urn:a": {"type": "null"}}')
     remote.write_text('{"$ref": "urn:a"}')

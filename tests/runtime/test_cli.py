@@ -79,7 +79,13 @@ def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main(["dmo"])
     assert stop.value.code == 2
-    assert "invalid choice: 'dmo'" in capsys.readouterr().err
+    assert "invalid choice: 'dmo': did you mean demo?" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["zzz"])
+    assert "commands: demo, run, " in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help", "dmo"])
+    assert stop.value.code == 0
 
 
 def test_an_unknown_flag_gets_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,6 +94,11 @@ def test_an_unknown_flag_gets_the_nearest_one(capsys: pytest.CaptureFixture[str]
             cli.main(["serve", wrong])
         assert stop.value.code == 2
         assert f"unrecognized argument {wrong}: did you mean {near}?" in capsys.readouterr().err
+    for given in (["--versoin"], ["--versoin", "doctor"]):
+        with pytest.raises(SystemExit):
+            cli.main(given)
+        told = "unrecognized argument --versoin: did you mean --version?"
+        assert told in capsys.readouterr().err
     with pytest.raises(SystemExit):
         cli.main(["chat", "more"])
     assert "unrecognized argument more\n" in capsys.readouterr().err

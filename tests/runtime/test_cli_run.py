@@ -70,9 +70,10 @@ def test_arguments(file: Path) -> None:
     given = ["start=5", "name=7", 'more={"a": [1]}']
     assert cli_run.arguments(program, given) == {"start": 5, "name": "7", "more": {"a": [1]}}
     assert cli_run.arguments(program, ["more=a=b c"]) == {"more": "a=b c"}
-    for bad in ("nme=3", "name"):
-        with pytest.raises(InvalidRequestError, match="NAME=VALUE, of start, name, more"):
-            cli_run.arguments(program, [bad])
+    with pytest.raises(InvalidRequestError, match=r"no argument 'nme'.*start, name, more"):
+        cli_run.arguments(program, ["nme=3"])
+    with pytest.raises(InvalidRequestError, match=r"'name' has no value.*--arg name=VALUE"):
+        cli_run.arguments(program, ["name"])
     with pytest.raises(InvalidRequestError, match="name is given twice"):
         cli_run.arguments(program, ["name=a", "name=b"])
 
@@ -156,7 +157,8 @@ def test_a_value_that_was_cut_fails_behind_its_report(
     [
         ("{file}", 2, "expected one of count, fails, cut"),
         ("{file}:nope", 2, "got 'nope'"),
-        ("{file}x", 2, "expected a Python file"),
+        ("{file}x", 2, "there is no file {file}x"),
+        ("{file.parent}", 2, "expected a Python file"),
         ("{file}:fails", 1, "fails raised ZeroDivisionError: division by zero"),
     ],
 )
@@ -166,8 +168,23 @@ def test_bad_input(
     assert cli.main(["run", program.format(file=file)]) == code
     out, err = capsys.readouterr()
     assert out == ""
-    assert words in err
+    assert words.format(file=file) in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["run", "top"])
+def test_what_a_run_needs_is_told_before_a_model_is_loaded(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "first.py"
+    file.write_text(
+        "import espalier as esp\n@esp.function\ndef f(s, sentence, city, more=3): pass\n"
+    )
+    given = [command, str(file), "--arg", "city=Paris", "--model", "no/such/model"]
+    assert cli.main(given) == 2
+    err = capsys.readouterr().err
+    assert "f needs the argument sentence" in err
+    assert "Add --arg sentence=..." in err
 
 
 def test_the_line_that_failed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

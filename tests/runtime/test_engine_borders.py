@@ -33,6 +33,25 @@ def test_an_unknown_option_is_named() -> None:
         esp.Engine("null", devic="cpu")
 
 
+@pytest.mark.parametrize(
+    ("given", "call"),
+    [
+        ({"sampling_params": {"regex": "[0-9]+"}}, "GrammarSpec.regex(pattern)"),
+        ({"sampling_params": {"json_schema": {}}}, "GrammarSpec.json_schema(schema)"),
+        ({"regex": "[0-9]+"}, "GrammarSpec.regex(pattern)"),
+        ({"grammar": "[0-9]+"}, "GrammarSpec.regex(pattern)"),
+        ({"grammar": [{"type": "string"}]}, "GrammarSpec.json_schema(schema)"),
+    ],
+)
+def test_other_engines_names_for_a_grammar_get_the_call(
+    engine: esp.Engine, given: dict[str, Any], call: str
+) -> None:
+    with pytest.raises(esp.InvalidRequestError) as caught:
+        engine.generate(input_ids=[[1]], **given)
+    assert caught.value.hint is not None
+    assert f"grammar=espalier.{call}" in caught.value.hint
+
+
 def test_abort_of_no_number_harms_nobody(engine: esp.Engine) -> None:
     for given in ("x", None, 2**64):
         with pytest.raises(esp.InvalidRequestError, match="expected a request's number") as caught:

@@ -170,8 +170,15 @@ def test_bodies_that_are_no_request(locked: InProcess, content: bytes, code: str
             "POST", CHAT, content=b"{}", headers={**bearer(KEY), "content-type": kind}
         )
         assert response.status_code == 415  # a page's form cannot send JSON
+        said = response.json()["error"]["message"]
+        assert f"application/json, got '{kind}'" in said
+        assert "compressed" not in said
+    untyped = locked.request("POST", CHAT, content=b"{}", headers=bearer(KEY))
+    assert "application/json, got no content-type" in untyped.json()["error"]["message"]
     zipped = {**headers, "content-encoding": "gzip"}
-    assert locked.request("POST", CHAT, content=b"{}", headers=zipped).status_code == 415
+    response = locked.request("POST", CHAT, content=b"{}", headers=zipped)
+    assert response.status_code == 415
+    assert "not compressed, got content-encoding 'gzip'" in response.json()["error"]["message"]
 
 
 def test_an_open_port_needs_a_key_or_a_word() -> None:
