@@ -24,6 +24,7 @@ _SUMS = ("prompt", "cached", "computed", "shared", "generated", "requests", "nea
 _TIMES = 6  # the first of the three columns of times
 _FINISH = 9  # the column that may hold an error's text, which is folded
 _FOLDED = 24  # to so many characters a line, before other columns give way
+_LEGEND = "prompt tokens: cached before, shared with a row of the same step, computed here"
 _ANY = 10_000  # columns: as wide as it comes
 
 
@@ -101,8 +102,9 @@ class Report:
         return out.getvalue()
 
     def print(self, console: Console | None = None) -> None:
-        """Write the table and its summary to the terminal. One that is too narrow for the table
-        gets it without times, which are in `json()` and `html()`, and a line that says so."""
+        """Write the table, what its columns mean, and its summary to the terminal. One that is too
+        narrow for the table gets it without times, which are in `json()` and `html()`, and a line
+        that says so."""
         from rich.console import Console
         from rich.measure import Measurement
 
@@ -119,7 +121,8 @@ class Report:
             console.print(self._table(gap=1, times=False))
             said = f"times are left out: with them the table is {needed} columns wide"
             console.print(said, highlight=False)
-        console.print(self.summary(), highlight=False)
+        whole = not console.is_terminal  # lines of a file or a pipe have no width
+        console.print(f"{_LEGEND}\n{self.summary()}", highlight=False, soft_wrap=whole)
 
     def summary(self) -> str:
         """Two lines: what was computed of what was asked for, and the seed."""

@@ -94,6 +94,17 @@ def test_it_prints_to_a_terminal() -> None:
     assert "5 calls in 4 states" in out.getvalue()
 
 
+def test_the_columns_are_told_once_and_no_sentence_is_broken_without_a_terminal() -> None:
+    out = io.StringIO()
+    made = report()
+    made.print(Console(file=out, width=60, force_terminal=False))
+    lines = out.getvalue().splitlines()
+    assert sum("cached before, shared with a row of the same step" in line for line in lines) == 1
+    assert lines[-2:] == made.summary().splitlines()
+    made.print(Console(file=(narrow := io.StringIO()), width=60, force_terminal=True))
+    assert max(map(len, narrow.getvalue().splitlines()[-4:])) <= 60
+
+
 @pytest.mark.parametrize(("width", "times"), [(140, True), (112, True), (80, False), (40, False)])
 def test_a_narrow_terminal_gets_whole_words_and_no_times(width: int, times: bool) -> None:
     text = report().text(width)
