@@ -88,7 +88,7 @@ def table(compiled: CompiledProgram, bounds: Bounds) -> str:
     said.append(
         f"{compiled.name}: {len(bounds.calls)} call{'s' * (len(bounds.calls) != 1)}"
         + (f" on the longest of {bounds.ways} ways" if bounds.ways > 1 else "")
-        + f", {bounds.prompts} prompt tokens, of which {bounds.computed} must be computed"
+        + f", {bounds.prompts} prompt tokens, of which at most {bounds.computed} are computed"
         + (f"; {bounds.scored} tokens of choices to score" if bounds.scored else "")
         + (f"; at most {bounds.generated} tokens generated" if gens else "")
         + (", and those of calls without a limit" if any(gen.unbounded for gen in gens) else "")

@@ -39,11 +39,12 @@ class CallBound:
 @dataclass
 class Bounds:
     """calls: of the longest way through the program, in its order. prompts: the sum of all prompts.
-    computed: those of them that no earlier prompt or call has left in the cache. scored: tokens of
-    selects' choices. distinct: tokens that no prefix shares, computed or generated. peak: the most
-    that must be cached at a time for that. missing: arguments and functions whose text is not
-    counted. ways: through the program's branches. lead: before the first call, how many tokens
-    stand before each argument that is said, and before the call (arguments count nothing)."""
+    computed: those of them that no call before them on their way has left in the cache (branches
+    that begin with the same text share that, too, and need fewer). scored: tokens of selects'
+    choices. distinct: tokens that no prefix shares, computed or generated. peak: the most that must
+    be cached at a time for that. missing: arguments and functions whose text is not counted. ways:
+    through the program's branches. lead: before the first call, how many tokens stand before each
+    argument that is said, and before the call (arguments count nothing)."""
 
     calls: list[CallBound] = field(default_factory=list)
     computed: int = 0

@@ -218,7 +218,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert cli.main(["compile", JUDGE]) == 0
     out = capsys.readouterr().out
     assert re.search(r"select verdict +\d+ +<= \d+ +judge.py:\d+", out)
-    assert re.search(r"3 calls, 81 prompt tokens, of which 61 must be computed; 9 tokens of", out)
+    assert re.search(
+        r"3 calls, 81 prompt tokens, of which at most 61 are computed; 9 tokens of", out
+    )
     assert "generated;" not in out
     assert "only a run knows it: text" in out
     saved = tmp_path / "judge.json"
@@ -236,7 +238,9 @@ def test_the_command_tells_prompts_and_generated_tokens_apart(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert cli.main(["compile", str(ROOT / "examples" / "quickstart.py")]) == 0
-    told = "1 call, 18 prompt tokens, of which 18 must be computed; at most 128 tokens generated;"
+    told = (
+        "1 call, 18 prompt tokens, of which at most 18 are computed; at most 128 tokens generated;"
+    )
     assert told in capsys.readouterr().out
 
 
