@@ -89,12 +89,12 @@ def make_app(server: Server) -> FastAPI:
     app.add_exception_handler(EspalierError, _told)
     app.add_exception_handler(HTTPException, _not_ours)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_middleware(Guard, server=server)
     origins = server.settings.cors_origins
-    if origins:
+    if origins:  # outside the guard: its refusals, too, are told to a page that may call
         app.add_middleware(
             CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"]
         )
-    app.add_middleware(Guard, server=server)
     _describe_events(app)
     return app
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from .answers import ABORT
 from .settings import Limits
 
 _READ_BYTES = 16 << 10
@@ -48,6 +49,14 @@ class Connection(H11Protocol):
         super().data_received(data)
         if self._answering():
             self.flow.resume_reading()
+
+    def handle_events(self) -> None:
+        """Each request knows how to end its connection."""
+        before = self._request()
+        super().handle_events()
+        if self._request() is not before:
+            scope: Any = self.scope  # uvicorn types no extensions of its own
+            scope.setdefault("extensions", {})[ABORT] = self.transport.abort
 
     def _answering(self) -> bool:
         cycle: Any = self._request()

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from .bodies import Answer, Body, no_room_for_answer
+from .answers import Answer, no_room_for_answer
+from .bodies import Body
 from .failures import HTTPError
 
 if TYPE_CHECKING:
@@ -49,16 +50,20 @@ class Guard:
         except HTTPError as error:
             await self._refusal(error)(scope, receive, send)
             return
-        body = Body(self._server.bodies, lambda: self._server.keys.owner(Request(scope)), length)
-        refusal = self._refusal
+        server, refusal = self._server, self._refusal
+
+        def key() -> str:
+            return server.keys.owner(Request(scope))
 
         async def instead() -> None:
             await refusal(no_room_for_answer())(scope, receive, send)
 
+        body = Body(server.bodies, key, length)
+        answer = Answer(server.answers, self._limits, scope, send, key=key, instead=instead)
         try:
-            await self._app(scope, self._bounded(receive, body), Answer(body, send, instead).send)
+            await self._app(scope, self._bounded(receive, body), answer.send)
         finally:
-            self._server.trimmer.ended(body.close())
+            server.trimmer.ended(body.close() + answer.held)
 
     def _check(self, scope: Scope) -> int:
         """The length that the body is said to have."""

@@ -15,7 +15,9 @@ PROMPTS = 1024  # of one request
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one request may ask at most.
 
-    body_bytes: of its body. bodies_bytes: of all that are read or in work, beyond 64 KiB of each.
+    body_bytes: of its body. bodies_bytes: of all that are read or in work, beyond 64 KiB of each;
+    and as many of answers. answer_seconds: until one longer than that is read. room_seconds: how
+    long it waits for its bytes.
     body_seconds: until the body is there. header_bytes: of its head.
     head_seconds: from a connection's first byte, or its last answer, until a head is there.
     samples: n. prompts, stops, biases, tools: entries of these lists. grammar_chars: of a schema or
@@ -26,6 +28,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     body_bytes: int = 4 << 20
     bodies_bytes: int = 128 << 20
+    answer_seconds: float = 120.0
+    room_seconds: float = 10.0
     body_seconds: float = 60.0
     header_bytes: int = 64 << 10
     head_seconds: float = 30.0

@@ -17,6 +17,7 @@ from ..tokenizer import Tokenizer
 from ..validation import check_prompt
 from .access import Keys
 from .admission import Admission
+from .answers import Room
 from .dialect import Dialect
 from .failures import HTTPError, as_http, forget, response_of
 from .metrics import Metrics
@@ -46,7 +47,10 @@ class Server:
         self.keys = Keys(settings)
         self.admission = Admission(settings.max_inflight, self.keys.count)
         self.bodies = Shares(settings.limits.bodies_bytes, self.keys.count)
-        self.trimmer = Trimmer(lambda: self.admission.inflight or self.bodies.taken)
+        self.answers = Room(Shares(settings.limits.bodies_bytes, self.keys.count))
+        self.trimmer = Trimmer(
+            lambda: self.admission.inflight or self.bodies.taken or self.answers.taken
+        )
         self.supervisor = Supervisor(make, settings)
         self.metrics = Metrics()
         self.named = Named()

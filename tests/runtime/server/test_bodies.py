@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from espalier.errors import InvalidRequestError
 from espalier.runtime.engine import Engine
 from espalier.runtime.http_protocol import CONTENT_TYPE, Ask, encode
+from espalier.runtime.server.answers import Room
 from espalier.runtime.server.bodies import Body
 from espalier.runtime.server.failures import HTTPError
 from espalier.runtime.server.settings import Limits, ServerSettings
@@ -164,15 +166,15 @@ def test_a_long_answer_goes_out_as_it_is_read(
 ) -> None:
     """In pieces, for each of which the connection may wait; counted until the last is out."""
     serving = InProcess(null_engine, served_model_names=("null",))
-    bodies, held = serving.server.bodies, list[int]()
+    answers, held = serving.server.answers._shares, list[int]()
     body = {"prompt": "a " * 20_000, "with_pieces": True}
-    take = bodies.take
+    take = answers.take
 
     def noted(key: str, places: int) -> bool:
         held.append(places)
         return take(key, places)
 
-    monkeypatch.setattr(bodies, "take", noted)
+    monkeypatch.setattr(answers, "take", noted)
     sent = asyncio.run(call_until(serving.app, "/tokenize", body, lambda _: False))
     pieces = [len(message["body"]) for message in sent[1:]]
     assert sent[0]["type"] == "http.response.start"
@@ -182,22 +184,98 @@ def test_a_long_answer_goes_out_as_it_is_read(
     assert len(json.loads(whole)["tokens"]) == json.loads(whole)["count"]
     assert (b"content-length", str(len(whole)).encode()) in sent[0]["headers"]
     assert held == [len(whole) - 64 * KIB]
-    assert bodies.taken == 0
+    assert answers.taken == 0
+
+
+LONG = {"prompt": "a " * 20_000, "with_pieces": True}
 
 
 def test_a_long_answer_without_room_is_another(null_engine: Engine) -> None:
-    serving = InProcess(null_engine, served_model_names=("null",), limits=SMALL)
-    bodies = serving.server.bodies
-    body = {"prompt": "a " * 20_000, "with_pieces": True}
-    assert bodies.take("", bodies.limit - 10)
-    answer = serving.post("/tokenize", body)
+    limits = Limits(body_bytes=512 * KIB, bodies_bytes=1024 * KIB, room_seconds=0.05)
+    origin = {"origin": "http://page"}
+    serving = InProcess(
+        null_engine, served_model_names=("null",), limits=limits, cors_origins=("http://page",)
+    )
+    answers = serving.server.answers._shares
+    assert answers.take("", answers.limit - 10)
+    answer = serving.post("/tokenize", LONG, headers=origin)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     assert answer.json()["error"]["code"] == "answers_full"
+    assert answer.headers["access-control-allow-origin"] == "http://page"
     assert serving.post("/tokenize", {"prompt": "a"}).status_code == 200
     stream = {"prompt": [3], "max_tokens": 3, "ignore_eos": True, "stream": True}
     assert serving.post(PATH, stream).text.endswith("data: [DONE]\n\n")
-    bodies.give("", bodies.limit - 10)
-    assert len(serving.post("/tokenize", body).content) > 400 * KIB
+    assert serving.request("POST", PATH, content=_long(400 * KIB), headers=JSON).is_success
+    answers.give("", answers.limit - 10)
+    assert len(serving.post("/tokenize", LONG).content) > 400 * KIB
     larger = {"prompt": "a " * 60_000, "with_pieces": True}
-    assert len(serving.post("/tokenize", larger).content) > bodies.limit  # while it is alone
-    assert bodies.taken == 0
+    assert len(serving.post("/tokenize", larger).content) > answers.limit  # while it is alone
+    assert answers.taken == 0
+
+
+def test_long_answers_wait_for_room_and_for_no_bodies(null_engine: Engine) -> None:
+    """None is made in vain, however full it is for a moment."""
+    serving = InProcess(null_engine, served_model_names=("null",), limits=SMALL)
+    room, shares = serving.server.answers, serving.server.answers._shares
+    assert serving.server.bodies.take("", SMALL.bodies_bytes)  # what others send
+    assert shares.take("", shares.limit - 10)
+
+    async def ask() -> int:
+        transport = httpx.ASGITransport(serving.app)  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            asked = asyncio.ensure_future(client.post("/tokenize", json=LONG))
+            while not room._waiting:
+                await asyncio.sleep(0.01)
+            assert not asked.done()
+            room.give("", shares.limit - 10)
+            return (await asked).status_code
+
+    assert asyncio.run(ask()) == 200
+    assert (room.taken, room._waiting) == (0, {})
+
+
+def test_answers_of_a_key_come_in_turn_and_hold_up_no_other_key() -> None:
+    async def order() -> list[str]:
+        room, told = Room(Shares(1000, 2)), list[str]()
+        assert await room.take("a", 700, 0) == 700
+
+        async def wait(name: str, size: int) -> None:
+            told.append(name if await room.take(name[0], size, 5) else f"no {name}")
+
+        tasks = [asyncio.ensure_future(wait(*one)) for one in (("a1", 600), ("a2", 10), ("b", 250))]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        assert told == ["b"]
+        assert await room.take("a", 10, 0.01) == 0  # behind those that wait
+        room.give("a", 700)
+        await asyncio.gather(*tasks)
+        room.give("a", 610)
+        room.give("b", 250)
+        assert (room.taken, room._waiting) == (0, {})
+        return told
+
+    assert asyncio.run(order()) == ["b", "a1", "a2"]
+
+
+def test_who_reads_a_long_answer_too_slowly_is_left(text_folder: Path) -> None:
+    """However steadily: what it holds of the budget is free again."""
+    body = json.dumps({"prompt": "a " * 900_000, "with_pieces": True}).encode()
+    head = "POST /tokenize HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    asked = head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body
+    flags = ("null", "--tokenizer", str(text_folder))
+    with (
+        served(*flags, answer_seconds=1.0) as made,
+        socket.create_connection(made.address, timeout=60) as sock,
+    ):
+        sock.sendall(asked)
+        got = sock.recv(1000)
+        assert got.startswith(b"HTTP/1.1 200")
+        whole, read = int(got.split(b"content-length: ")[1].split(b"\r\n")[0]), len(got)
+        for _ in range(25):
+            time.sleep(0.1)
+            read += len(sock.recv(20_000))
+        with contextlib.suppress(ConnectionError):
+            while piece := sock.recv(1 << 20):  # what the system held of it
+                read += len(piece)
+        assert read < whole - (4 << 20)
+        made.fine()
