@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import NotSupportedError
+from ...errors import InvalidRequestError, NotSupportedError
 from .tool_formats import ParameterForm, ToolSpec
 
 _NOTES = frozenset(
@@ -22,6 +22,7 @@ _OF_OBJECT = _NOTES | {"additionalProperties", "properties", "required", "type",
 _OF_TEXT = _NOTES | {"const", "enum", "maxLength", "minLength", "type"}
 _REFERENCES = ('"$ref"', '"$dynamicRef"', '"$recursiveRef"')
 _MOST_REFERENCES = 32
+_MOST = 10_000  # parameters of a tool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ class Parameter:
 def parameters_of(tool: ToolSpec, form: ParameterForm) -> Iterator[Parameter]:
     """A tool's parameters, as declared, each made when it is asked for: what they refer to may be
     long. Raises NotSupportedError for a schema that says of its object more than what properties
-    it has."""
+    it has, and InvalidRequestError for one that is no schema."""
     schema = _resolved(tool.schema, tool.schema)
     known = isinstance(schema, dict) and schema.get("type", "object") == "object"
     beyond = sorted(set(schema) - _OF_OBJECT) if known and not tool.lenient else []
@@ -52,8 +53,7 @@ def parameters_of(tool: ToolSpec, form: ParameterForm) -> Iterator[Parameter]:
             where="tools",
             hint="Say it inside a property's schema, or give the tool strict: false.",
         )
-    properties = schema.get("properties") or {}
-    required = schema.get("required") or ()
+    properties, required = _declared(tool, schema)
     beside = schema.get("additionalProperties", True)
     for name in (*properties, *required):
         if not (name + form.middle).find(form.middle) == len(name):
@@ -64,6 +64,31 @@ def parameters_of(tool: ToolSpec, form: ParameterForm) -> Iterator[Parameter]:
     needed = frozenset(required)
     for name, value in declared.items():
         yield _parameter(name, value, name in needed, tool.schema, form)
+
+
+def _declared(tool: ToolSpec, schema: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """A schema's properties, and the names that it requires."""
+    properties, required = schema.get("properties") or {}, schema.get("required") or []
+    where = f"the parameters of {tool.name[:80]!r}"
+    if not isinstance(properties, dict):
+        raise InvalidRequestError(
+            expected=f"an object for `properties` in {where}",
+            got=type(properties).__name__,
+            where="tools",
+        )
+    if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
+        raise InvalidRequestError(
+            expected=f"a list of names for `required` in {where}",
+            got=repr(required)[:80] if not isinstance(required, list) else "other values in it",
+            where="tools",
+        )
+    if max(len(properties), len(required)) > _MOST:
+        raise InvalidRequestError(
+            expected=f"at most {_MOST:,} properties, and as many required names, in {where}",
+            got=f"{len(properties):,} and {len(required):,}",
+            where="tools",
+        )
+    return properties, required
 
 
 def _parameter(

@@ -201,3 +201,25 @@ def test_definitions_go_with_those_that_refer_to_them() -> None:
     assert QWEN3_CODER.parameters is not None
     made = {p.name: p.schema for p in parameters_of(TOOL, QWEN3_CODER.parameters)}
     assert {name for name, schema in made.items() if "$defs" in schema} == {"color", "point"}
+
+
+NO_SCHEMAS: list[tuple[dict[str, Any], str]] = [
+    ({"required": 5}, "required"),
+    ({"required": {"a": 1}}, "required"),
+    ({"required": [1]}, "required"),
+    ({"required": [{}]}, "required"),
+    ({"properties": ["a"]}, "properties"),
+    ({"properties": 5}, "properties"),
+    ({"required": [f"p{n}" for n in range(10_001)]}, "10,001"),
+    ({"properties": {f"p{n}": {} for n in range(10_001)}}, "10,001"),
+]
+
+
+@pytest.mark.parametrize(("schema", "named"), NO_SCHEMAS)
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+def test_what_is_no_schema_or_too_long_is_refused_by_name(
+    form: ToolFormat, schema: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(InvalidRequestError, match=named) as caught:
+        check_sizes(form, [ToolSpec("get", schema, False)], 1_000_000)
+    assert "'get'" in str(caught.value)
