@@ -2,10 +2,11 @@
 
 A weight is rounded to the nearest of 255 steps of its output's largest (symmetric, round to
 nearest). What is multiplied with it is not rounded to 8 bits: `native_int8.c` takes each row of
-activations as whole numbers of 24 bits times one power of two, so that an element is off by 2^-24
-of the row's largest at most, and adds up products of whole numbers, which rounds nothing. A row's
-result is therefore the same to the last bit beside any others, in any number of threads and by
-every instruction set: `linear_reference` says which.
+activations as whole numbers of 24 bits (a sign among them) times one power of two, so that an
+element is off by 2^-23 of the row's largest at most (in rows below 2^-104 by 2^-127), and adds up
+products of whole numbers, which rounds nothing. A product's row is therefore the same to the last
+bit beside any others, in any number of threads and by every instruction set: `linear_reference`
+says which. The norm or the gate before it is C's, too, whose rows are their own.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .activation import silu_mul
-from .native import ASK, library
+from .native import ASK, has_int8, library
 from .norm import RMSNorm
 
 _STEPS = 127
@@ -27,7 +27,6 @@ _BLOCK, _PAD = 16, 64  # outputs of a block, and what inputs are padded to a mul
 _AT_ONCE = 1 << 22  # weights that are rounded at a time
 _PARALLEL = 1 << 18
 """Products (of numbers) from which several threads are worth their start."""
-_ON_STACK = 1 << 16  # elements of a norm's or a gate's result
 
 
 def missing(dtype: torch.dtype) -> str | None:
@@ -36,15 +35,24 @@ def missing(dtype: torch.dtype) -> str | None:
         return "this processor is big-endian"
     if dtype not in (torch.float32, torch.bfloat16):
         return f"activations in {str(dtype).removeprefix('torch.')} are not multiplied"
-    if library(dtype) is None:
-        return f"the C operators are not there: no C compiler on the PATH or in CC, or {ASK}=0"
+    c = library(dtype)
+    if c is None:
+        return (
+            f"the C operators are not there: no C compiler on the PATH or in CC, one that failed "
+            f"(there is a warning of it), or {ASK}=0"
+        )
+    if not has_int8(c):
+        return (
+            "the C compiler failed at their instructions and built the other operators (there is a "
+            "warning of it): its assembler may be too old for this processor"
+        )
     return None
 
 
 def instructions() -> str:
     """What multiplies on this processor, as "AMX" or "AVX2"; where `missing` is None."""
     c = library(torch.float32)
-    return "" if c is None else str(c.instructions8().decode())
+    return "" if c is None or not has_int8(c) else str(c.instructions8().decode())
 
 
 def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,9 +153,7 @@ def linear(x: Tensor, weight: Int8Weight, bias: Tensor | None, y: Tensor, *, add
 def linear_of_norm(
     norm: RMSNorm, x: Tensor, weight: Int8Weight, bias: Tensor | None, y: Tensor
 ) -> Tensor:
-    """As `linear` of `norm(x)`."""
-    if x.numel() > _ON_STACK:
-        return linear(norm(x), weight, bias, y, add=False)
+    """As `linear` of `norm(x)`, whose norm is C's in any number of rows and threads."""
     x = _checked(x, weight.inputs, weight, bias, y)
     at = None if bias is None else bias.data_ptr()
     normed = x.data_ptr(), norm.wide.data_ptr(), norm.eps, norm.weight.dtype != x.dtype
@@ -156,9 +162,7 @@ def linear_of_norm(
 
 
 def linear_of_gate(gate_up: Tensor, weight: Int8Weight, bias: Tensor | None, y: Tensor) -> Tensor:
-    """Add to y as `linear` of SiLU(gate) * up, gate_up [T, 2 * inputs], which is written over."""
-    if gate_up.numel() > 2 * _ON_STACK:
-        return linear(silu_mul(gate_up), weight, bias, y, add=True)
+    """Add to y as `linear` of SiLU(gate) * up, gate_up [T, 2 * inputs], in C as well."""
     gate_up = _checked(gate_up, 2 * weight.inputs, weight, bias, y)
     at = None if bias is None else bias.data_ptr()
     pointers = gate_up.data_ptr(), False, weight.address, at, y.data_ptr()

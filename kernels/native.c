@@ -331,7 +331,10 @@ void gated_linear(const num *gate_up, int gelu, const num *weight, const num *bi
     linear(inner, weight, bias, y, rows, inputs, outputs, add);
 }
 
+#ifndef NO_INT8
 #include "native_int8.c"
+#include "native_int8_layer.c"
+#endif
 
 /* Logits [., width] of the rows `samples` [count] become -infinity where the bit of their row of
    the pool [., words], rows [count], is 0, or there is none. */

@@ -32,7 +32,9 @@ ASK = "ESPALIER_NATIVE"
 """Set to 0, the variable of the environment that leaves all to torch."""
 
 SOURCE = Path(__file__).with_name("native.c")
-_PARTS = tuple(SOURCE.with_name(f"native{part}.c") for part in ("", "_attention", "_int8"))
+_PARTS = tuple(
+    SOURCE.with_name(f"native{part}.c") for part in ("", "_attention", "_int8", "_int8_layer")
+)
 _FLAGS = [
     "-O3",
     # clang on ARM knows no -march=native, and gcc takes either.
@@ -45,6 +47,7 @@ _FLAGS = [
     "-fPIC",
     "-shared",
 ]
+_NO_INT8 = "-DNO_INT8"
 _DEFINES = {torch.float32: [], torch.bfloat16: ["-DBF16"]}
 _PARALLEL = 1 << 16
 """Elements from which torch's operators, where they have several threads, are left to do it: these
@@ -95,7 +98,7 @@ def library(dtype: torch.dtype) -> Any | None:
         compiler = shlex.split(os.environ.get("CC", "")) or _found()
         if compiler is None:
             return None
-        found = _loaded([*compiler, *_FLAGS, *_DEFINES[dtype]])
+        found = _built([*compiler, *_FLAGS, *_DEFINES[dtype]])
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or str(error)
         warnings.warn(
@@ -103,9 +106,34 @@ def library(dtype: torch.dtype) -> Any | None:
         )
         return None
     for name, types in _SIGNATURES.items():
+        if name.endswith("8") and not has_int8(found):
+            continue
         function = getattr(found, name)
         function.argtypes, function.restype = types, _RESULTS.get(name)
     return found
+
+
+def has_int8(c: Any) -> bool:
+    """Whether the functions for weights of 8 bits are among `library`'s."""
+    return hasattr(c, "linear8")
+
+
+def _built(command: list[str]) -> ctypes.CDLL:
+    """`_loaded`, without the functions for weights of 8 bits where a compiler fails at them, as an
+    assembler does that is older than the processor. Which is warned of."""
+    try:
+        return _loaded(command)
+    except subprocess.CalledProcessError as error:
+        if error.cmd[1:] == ["--version"]:
+            raise
+        try:
+            found = _loaded([*command, _NO_INT8])
+        except subprocess.CalledProcessError:
+            raise error from None  # of the first try: all fails
+        warnings.warn(
+            f"the C operators for weights of 8 bits were not built: {error.stderr}", stacklevel=4
+        )
+        return found
 
 
 def _found() -> list[str] | None:

@@ -352,22 +352,6 @@ int linear8(const num *x, const weight8 *weight, const num *bias, num *y, int64_
     return 1;
 }
 
-/* `linear8` of rms_norm(x). rows * inputs numbers lie on the stack. */
-int normed_linear8(const num *x, const float *norm, float eps, int exact, const weight8 *weight,
-                   const num *bias, num *y, int64_t rows, threads *parallel, int count) {
-    num normed[rows * weight->inputs];
-    rms_norm(x, norm, normed, rows, weight->inputs, eps, exact);
-    return linear8(normed, weight, bias, y, rows, 0, parallel, count);
-}
-
-/* `linear8` of gated(gate_up). rows * inputs numbers lie on the stack. */
-int gated_linear8(const num *gate_up, int gelu, const weight8 *weight, const num *bias, num *y,
-                  int64_t rows, int add, threads *parallel, int count) {
-    num inner[rows * weight->inputs];
-    gated(gate_up, inner, rows, weight->inputs, gelu);
-    return linear8(inner, weight, bias, y, rows, add, parallel, count);
-}
-
 /* y [count, inputs] = the weights of the outputs `ids` [count]. Returns whether there are such. */
 int rows8(const int64_t *ids, const weight8 *weight, num *y, int64_t count) {
     for (int64_t t = 0; t < count; t++, y += weight->inputs) {

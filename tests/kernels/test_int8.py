@@ -106,7 +106,7 @@ def test_the_greatest_sums_there_can_be() -> None:
 def test_how_far_it_is_from_what_was_meant(
     rows: int, inputs: int, outputs: int, size: float, seed: int
 ) -> None:
-    """By half a step of each output's weights at most, and 2^-24 of a row's largest element."""
+    """By half a step of each output's weights at most, and 2^-23 of a row's largest element."""
     wide = _drawn(outputs, inputs, size, seed).double()
     x = _drawn(rows, inputs, size, seed + 1)
     weight = Int8Weight(wide.float())
@@ -178,6 +178,31 @@ def test_after_a_norm_and_after_a_gate(
     assert torch.equal(linear_of_norm(norm, x, weight, bias[0], torch.empty_like(y)), expected)
     expected = _expected(silu_mul(gate_up.clone()), weight, None, y)
     assert torch.equal(linear_of_gate(gate_up, weight, None, y), expected)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_row_is_its_own_after_a_norm_and_after_a_gate(dtype: torch.dtype) -> None:
+    """Among so many that torch would run them in threads, and among few."""
+    wide = 2048
+    weight = Int8Weight(_drawn(48, wide, 1.0, 0))
+    norm = RMSNorm(torch.rand(wide).to(dtype) + 0.5, 1e-6)
+    x, gate_up = _drawn(300, wide, 1.0, 1).to(dtype), _drawn(300, 2 * wide, 1.0, 2).to(dtype)
+    normed = linear_of_norm(norm, x, weight, None, x.new_empty(300, 48))
+    gated = linear_of_gate(gate_up.clone(), weight, None, x.new_zeros(300, 48))
+    for rows in (1, 5, 16, 32, 33):
+        found = linear_of_norm(norm, x[:rows], weight, None, x.new_empty(rows, 48))
+        assert torch.equal(found, normed[:rows])
+        found = linear_of_gate(gate_up[:rows].clone(), weight, None, x.new_zeros(rows, 48))
+        assert torch.equal(found, gated[:rows])
 
 
 def test_as_many_rows_as_no_stack_holds() -> None:
@@ -273,11 +298,38 @@ def test_every_instruction_set_gives_the_same(build: str) -> None:
     test_a_row_is_its_own(torch.float32)
 
 
+def test_a_matrix_unit_that_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, two_threads: None
+) -> None:
+    """By a system that does not let this process use it: the instructions are compiled all the
+    same, and vectors multiply."""
+    for source in native._PARTS:
+        text = source.read_text(encoding="utf-8")
+        asks = "syscall(SYS_arch_prctl, 0x1023, 18) == 0"
+        (tmp_path / source.name).write_text(text.replace(asks, "0"), encoding="utf-8")
+    told = int8.instructions()
+    if told != "AMX":
+        pytest.skip("no AMX")
+    parts = tuple(tmp_path / source.name for source in native._PARTS)
+    monkeypatch.setattr(native, "_PARTS", parts)
+    monkeypatch.setattr(native, "SOURCE", parts[0])
+    native.library.cache_clear()
+    try:
+        test_every_instruction_set_gives_the_same("AVX-512 VNNI")
+        for rows in (1, 3, 19, 40):
+            _check(rows, 700, 500)
+    finally:
+        native.library.cache_clear()
+
+
 def test_why_it_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert int8.missing(torch.float32) is None
     assert "float16" in str(int8.missing(torch.float16))
     monkeypatch.setattr(int8, "library", lambda dtype: None)
     assert "compiler" in str(int8.missing(torch.float32))
+    monkeypatch.setattr(int8, "library", lambda dtype: object())
+    assert "failed at their instructions" in str(int8.missing(torch.float32))
+    assert int8.instructions() == ""
     monkeypatch.setattr("sys.byteorder", "big")
     assert "big-endian" in str(int8.missing(torch.float32))
 

@@ -18,7 +18,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from espalier.errors import InvalidRequestError
-from espalier.kernels import native, native_attention
+from espalier.kernels import int8, native, native_attention
 from espalier.kernels.activation import gelu_mul, gelu_mul_reference, silu_mul, silu_mul_reference
 from espalier.kernels.attention import paged_attention, paged_attention_reference
 from espalier.kernels.attention_plan import SharedRun
@@ -351,6 +351,31 @@ def test_a_compiler_that_fails_is_warned_of(fresh: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("CC", str(bad))
     with pytest.warns(UserWarning, match="no such flag"):
         assert native.library(torch.float32) is None
+
+
+def test_a_compiler_that_fails_at_8_bits_builds_the_rest(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an assembler does that knows no AMX."""
+    found = native._found()
+    assert found is not None
+    old = fresh / "cc"
+    old.write_text(
+        "#!/bin/sh\n"
+        "[ $1 = --version ] && exit 0\n"
+        f'for given; do [ "$given" = -DNO_INT8 ] && exec {found[0]} "$@"; done\n'
+        "echo no such instruction: ldtilecfg >&2\nexit 1\n"
+    )
+    old.chmod(0o755)
+    monkeypatch.setenv("CC", str(old))
+    with pytest.warns(UserWarning, match="8 bits were not built.*ldtilecfg"):
+        c = native.library(torch.float32)
+    assert c is not None
+    assert not native.has_int8(c)
+    assert "failed at their instructions" in str(int8.missing(torch.float32))
+    x = torch.randn(2, 16)
+    found_norm = RMSNorm(torch.ones(16), 1e-6)(x)
+    torch.testing.assert_close(found_norm, rms_norm_reference(x, torch.ones(16), 1e-6))
 
 
 def test_whatever_a_compiler_says_ends_no_engine(

@@ -150,6 +150,11 @@ def test_deterministic_is_bit_for_bit(tiny_model: Make, dtype: str) -> None:
     expected = [_bits(result) for result in alone]
     assert [_bits(result) for result in _run(folder, params, **options)] == expected
     assert [_bits(r) for r in _run(folder, params, step_tokens=7, **options)] == expected
+    torch.set_num_threads(2)
+    try:
+        assert [_bits(result) for result in _run(folder, params, **options)] == expected
+    finally:
+        torch.set_num_threads(1)
     free = SamplingParams(max_tokens=12, ignore_eos=True)
     with _engine(folder, **options) as engine:
         prompts = [ids for ids in _prompts() for _ in range(2)]
