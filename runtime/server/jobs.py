@@ -47,6 +47,11 @@ class Job:
         return [*self.input_ids, *self.stage.begin]
 
     @property
+    def left(self) -> float | None:
+        """Of the deadline, all stages' together; one that has passed ends the next at once."""
+        return self.deadline and max(self.deadline - (time.monotonic() - self.began), _AT_ONCE)
+
+    @property
     def grammar(self) -> GrammarSpec | None:
         return None if self.stage.grammar is None else self.stage.grammar.spec
 
@@ -87,18 +92,15 @@ class Job:
         if wanted is None:
             return None
         after, ids, spent = wanted
-        params, left = self.params, None
+        params, tokens = self.params, None
         if params.max_tokens is not None:
-            left = params.max_tokens - spent
-            if left < 1:
+            tokens = params.max_tokens - spent
+            if tokens < 1:
                 return None
-        deadline = self.deadline
-        if deadline is not None:  # of all together; one that has passed ends the next at once
-            deadline = max(deadline - (time.monotonic() - self.began), _AT_ONCE)
         params = msgspec.structs.replace(
             params,
             n=1,
-            max_tokens=left,
+            max_tokens=tokens,
             min_tokens=0,
             prompt_logprobs=None,
             seed=(result.seed ^ (result.index * _SPREAD)) & _SEEDS,
@@ -108,7 +110,7 @@ class Job:
             input_ids=ids,
             params=params,
             stage=after,
-            deadline=deadline,
+            deadline=self.left,
             began=time.monotonic(),
         )
 

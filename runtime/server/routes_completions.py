@@ -360,7 +360,8 @@ async def _scored(asked: Asked) -> list[Result]:
 
 
 def _unscored(job: Job) -> Job:
-    return replace(job, params=msgspec.structs.replace(job.params, prompt_logprobs=None))
+    params = msgspec.structs.replace(job.params, prompt_logprobs=None)
+    return replace(job, params=params, deadline=job.left, began=time.monotonic())
 
 
 def _chunk(asked: Asked, choices: list[CompletionChoice]) -> Completion:

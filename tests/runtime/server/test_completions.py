@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -227,3 +228,23 @@ def test_ranks_of_prompt_tokens(sprig: InProcess) -> None:
         others = [entry["logprob"] for entry in entries.values() if entry["rank"] is None]
         assert all(logprob <= logprobs[-1] for logprob in others)
     assert any(len(entries) == 4 for entries in told)
+
+
+def test_a_deadline_is_of_the_prompts_score_and_of_the_answer(
+    sprig: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score, given = sprig.engine.agenerate, list[float]()
+
+    async def slow(**more: Any) -> Any:
+        await asyncio.sleep(0.3)
+        return await score(**more)
+
+    def noted(stream: Any = sprig.engine.astream, **more: Any) -> Any:
+        given.append(more["deadline"])
+        return stream(**more)
+
+    monkeypatch.setattr(sprig.engine, "agenerate", slow)
+    monkeypatch.setattr(sprig.engine, "astream", noted)
+    body = {"prompt": "What", "echo": True, "logprobs": 1, "max_tokens": 2, "deadline": 60.0}
+    sprig.events(PATH, **body)
+    assert 0 < given[0] <= 59.7
