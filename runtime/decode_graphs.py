@@ -61,19 +61,25 @@ class DecodeGraphs:
         shape = self._sizes[-1], parts.model.config.vocab_size
         self._logits = torch.zeros(shape, device=parts.kv.device)
 
-    def takes(self, plan: Plan) -> DecodeReady | Literal["rows", "warming", "pieces"]:
+    def takes(self, plan: Plan) -> DecodeReady | Literal["rows", "failed", "warming", "pieces"]:
         """How a graph will run a step that only decodes, or why none does."""
         count = len(plan.positions)
         if count > self._sizes[-1]:
             return "rows"
-        bucket = self._bucket(count, shared=bool(plan.shared))
+        size = next(size for size in self._sizes if size >= count)
+        bucket = self._buckets.get((size, bool(plan.shared)))
+        if self._parts.graphs.failed and (bucket is None or bucket.model.replay is None):
+            return "failed"
+        if bucket is None:
+            bucket = self._bucket(size, shared=bool(plan.shared))
         if bucket.model.warming:
             return "warming"
         plans = bucket.inputs.layout.plans(plan)
         return "pieces" if plans is None else DecodeReady(bucket, plans)
 
     def forward(self, ready: DecodeReady, plan: Plan) -> Tensor:
-        """The step's logits [n, V], until the next step of the bucket."""
+        """The step's logits [n, V], until the next step that only decodes, of any bucket:
+        all leave theirs in one place."""
         bucket = ready.bucket
         bucket.inputs.write(plan, ready.plans)
         logits = self._parts.graphs.run(
@@ -123,14 +129,11 @@ class DecodeGraphs:
         self._parts.last[rows.seats] = found.tokens
         return torch.stack(tuple(found.parts))
 
-    def _bucket(self, count: int, shared: bool) -> DecodeBucket:
-        size = next(size for size in self._sizes if size >= count)
-        found = self._buckets.get((size, shared))
-        if found is None:
-            inputs = GraphInputs(self._parts, size, lone=not shared, sampled=True, merged=size)
-            device = self._parts.kv.device
-            mask_rows = torch.full((size,), -1, dtype=torch.int64, device=device)
-            found = self._buckets[size, shared] = DecodeBucket(inputs, mask_rows)
+    def _bucket(self, size: int, shared: bool) -> DecodeBucket:
+        inputs = GraphInputs(self._parts, size, lone=not shared, sampled=True, merged=size)
+        device = self._parts.kv.device
+        mask_rows = torch.full((size,), -1, dtype=torch.int64, device=device)
+        found = self._buckets[size, shared] = DecodeBucket(inputs, mask_rows)
         return found
 
 

@@ -91,6 +91,8 @@ class Graphs:
             except Exception:
                 self.failed, part.out = True, None
                 _log.warning(
-                    "%s could not be captured: steps run without CUDA graphs", what, exc_info=True
+                    "%s could not be captured: there will be no more CUDA graphs than there are",
+                    what,
+                    exc_info=True,
                 )
         return done

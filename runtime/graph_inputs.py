@@ -31,8 +31,8 @@ from .step_layout import StepLayout
 
 PARTIALS = 4096
 """Partial results of attention that a graph has room for: as many pieces of keys, of all rows. A
-step that needs more reads a million keys, for which a GPU takes longer than the host to launch
-what reads them: nothing is lost where it runs without a graph."""
+step that needs more runs without a graph: with pieces of 256 keys, its rows attend to 800,000 or
+more, those that they share counted for each."""
 _IN_FLIGHT = 3  # pinned buffers: what the steps before wrote may still be on its way
 
 
@@ -156,7 +156,8 @@ class GraphInputs:
 
 class _Buffer:
     """Ints on the host, which a GPU copies when it comes to it. Nobody waits for a step of a prompt
-    that samples nothing: the host may be many of them ahead."""
+    that samples nothing: the host may be many of them ahead, and is held by `free` then, which no
+    `set_sync_debug_mode` tells."""
 
     def __init__(self, size: int, device: torch.device) -> None:
         on_gpu = device.type == "cuda"

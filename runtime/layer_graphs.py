@@ -28,8 +28,6 @@ MOST_WORK = 2e10
 """Multiplications of a layer's weights by the rows of a graph. By estimate, which no GPU has yet
 checked: the host takes 100 us to launch a layer, in which a large GPU does as many. Above it the
 GPU is the slower one, and padding would cost more than launching."""
-MERGED = 256
-"""Rows of a graph whose keys may lie in several pieces: those that decode, and of short prompts."""
 
 
 def sizes_for(config: ModelConfig) -> list[int]:
@@ -68,16 +66,17 @@ class LayerGraphs:
         shape = max(self._sizes, default=0), config.hidden_size
         self._rows = torch.zeros(shape, dtype=parts.model.dtype, device=parts.kv.device)
 
-    def takes(self, plan: Plan) -> LayersReady | Literal["rows", "warming", "pieces"]:
+    def takes(self, plan: Plan) -> LayersReady | Literal["rows", "failed", "warming", "pieces"]:
         """How a graph will run a step, or why none does."""
         count = len(plan.positions)
         size = next((size for size in self._sizes if size >= count), None)
         if size is None:
             return "rows"
         bucket = self._buckets.get(size)
+        if self._parts.graphs.failed and (bucket is None or bucket.layers.replay is None):
+            return "failed"
         if bucket is None:
-            merged = min(size, MERGED)
-            inputs = GraphInputs(self._parts, size, lone=False, sampled=False, merged=merged)
+            inputs = GraphInputs(self._parts, size, lone=False, sampled=False, merged=size)
             bucket = self._buckets[size] = LayerBucket(inputs)
         if bucket.layers.warming:
             return "warming"

@@ -4,7 +4,8 @@ Steps that only decode have graphs of the model and of the sampler (`decode_grap
 up to some rows, graphs of the layers (`layer_graphs.py`). Capturing takes a while, and not every
 size comes again: a bucket's first `EAGER` steps run without a graph, and the one after them is run
 twice, once for its result and once to be captured; whoever runs in that step waits for it. What
-does not fit runs without, and so does all where something could not be captured.
+does not fit runs without. Where something could not be captured, nothing more is: what has a graph
+by then goes on with it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _log = logging.getLogger("espalier.engine")
 Why = Literal["deterministic", "failed", "pieces", "rows", "warming"]
 WHYS: dict[Why, str] = {
     "deterministic": "a sequence runs in shapes of its own",
-    "failed": "something could not be captured",
+    "failed": "it, or something before it, could not be captured",
     "pieces": f"attention in more than {PARTIALS} pieces, or other parts of a step without room",
     "rows": "more rows than the largest graph",
     "warming": "among the first of its size",
@@ -77,16 +78,13 @@ class StepGraphs:
     def takes(self, plan: Plan, *, fixed: bool) -> Ready | None:
         """How a step with rows will run by graphs; None where it will not, which is counted. fixed:
         whether any of its sequences runs in shapes of its own."""
-        found: Ready | Why = "failed" if self._graphs.failed else "rows"
-        if fixed:
-            found = "deterministic"
-        elif not self._graphs.failed:
+        found: Ready | Why = "deterministic" if fixed else "rows"
+        if not fixed:
             if decodes(plan):
                 found = self._decode.takes(plan)
             if found == "rows":
                 found = self._layers.takes(plan)
         if not isinstance(found, str):
-            self._by["decode" if found.samples else "layers"] += 1
             return found
         self._without[found] += 1
         if found == "pieces" and self._without[found] == 1:
@@ -94,11 +92,21 @@ class StepGraphs:
         return None
 
     def forward(self, ready: Ready, plan: Plan) -> tuple[Tensor, Tensor | None]:
-        """The step's logits [N, V], of a step that only decodes until the next one of its bucket;
-        and the hidden states [P, hidden size] that are asked for."""
+        """The step's logits [N, V], of a step that only decodes until the next such step; and the
+        hidden states [P, hidden size] that are asked for."""
         if isinstance(ready, DecodeReady):
-            return self._decode.forward(ready, plan), None
-        return self._layers.forward(ready, plan)
+            found = self._decode.forward(ready, plan), None
+            self._count("decode", captured=ready.bucket.model.replay is not None)
+            return found
+        out = self._layers.forward(ready, plan)
+        self._count("layers", captured=ready.bucket.layers.replay is not None)
+        return out
+
+    def _count(self, kind: str, *, captured: bool) -> None:
+        if captured:
+            self._by[kind] += 1
+        else:
+            self._without["failed"] += 1
 
     def sample(self, ready: DecodeReady, plan: Plan, masks: Masks) -> Sampled | None:
         """See `DecodeGraphs`."""

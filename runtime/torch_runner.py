@@ -283,7 +283,7 @@ def _tell(found: Sampled, read: _Read | None, out: StepOutput) -> None:
     """Puts what was sampled into `out`, waiting for it where it is on its way."""
     parts = found.parts
     if read is not None:
-        read.there.synchronize()  # the one wait of a step
+        read.there.synchronize()  # a step's one wait for the device's results
         parts = read.numbers
     out.tokens, near, broken, *banned = [part.tolist() for part in parts]
     out.near_ties = [bool(tie) for tie in near]

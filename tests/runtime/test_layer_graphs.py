@@ -15,6 +15,7 @@ import torch
 
 from espalier.grammar import GrammarSpec
 from espalier.kernels import tuned
+from espalier.kernels.attention_plan import plan_attention
 from espalier.kernels.tuned import Tiles
 from espalier.runtime import graph_capture, graph_inputs, layer_graphs, shared_runs
 from espalier.runtime.client import InlineLink
@@ -340,3 +341,47 @@ def test_graphs_are_for_layers_that_take_longer_to_launch_than_to_run() -> None:
     )
     assert sizes_for(small) == list(SIZES)
     assert max(sizes_for(large)) == 64
+
+
+def test_what_was_captured_goes_on_where_nothing_more_can_be(
+    small: Make, capture: FakeCapture
+) -> None:
+    """And a step whose capture fails counts as one without."""
+    with Engine(
+        str(small("llama3")), inline=True, device="cpu", dtype="float32",
+        max_total_tokens=256,
+    ) as engine:  # fmt: skip
+
+        def counted(length: int, tokens: int) -> tuple[int, int, int, int]:
+            engine.flush_cache()
+            params = SamplingParams(max_tokens=tokens, ignore_eos=True)
+            engine.generate(input_ids=[[3] * length], sampling_params=params)
+            told = engine.stats()["graphs"]
+            return told["layers"], told["decode"], told["captured"], told["without"]["failed"]
+
+        assert counted(20, 1) == (1, 0, 1, 0)
+        capture.failing = True
+        assert counted(5, 1) == (1, 0, 1, 1)
+        assert counted(5, 1) == (1, 0, 1, 2)
+        assert counted(20, 1) == (2, 0, 1, 2)
+        assert counted(20, 3) == (3, 0, 1, 4)
+    assert capture.replays == 2
+
+
+def test_all_rows_of_a_graph_may_have_keys_in_several_pieces(
+    small: Make, capture: FakeCapture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds that decode, beside a chunk."""
+    monkeypatch.setattr(layer_graphs, "SIZES", (512,))
+    with Engine(
+        str(small("llama3")), inline=True, device="cpu", dtype="float32", max_total_tokens=256
+    ) as engine:
+        engine.generate(input_ids=[[3] * 9], sampling_params={"max_tokens": 1})
+        assert isinstance(engine.link, InlineLink)
+        core: Any = engine.link.core
+        runner = core._runner._inner if isinstance(core._runner, DelayedRunner) else core._runner
+        layout = runner._graphs._layers._buckets[512].inputs.layout
+    starts, lengths = [*range(301), 400], [30] * 300 + [100]
+    plan = plan_attention(starts, lengths, list(range(301)), tile=layout.tile, split=layout.split)
+    assert len(plan.merged) >= 300
+    assert layout.room.holds(plan)
