@@ -102,9 +102,11 @@ def value_of(
         return (dtype.value(text) if isinstance(dtype, ToolCalls) else convert(dtype, text)), None
     except Exception as error:
         name = getattr(dtype, "__name__", dtype)
-        told = isinstance(error, GrammarError)  # it says already what the text is not
+        says = f"the text is no {name}: {error}"
+        if isinstance(error, GrammarError):  # it says so already
+            says = error.message
         refusal = ProgramError(
-            f"{what}: {error.message if told else f'the text is no {name}: {error}'}",
+            f"{what}: {says}",
             got=repr(text)[:200],
             where=str(where),
         )

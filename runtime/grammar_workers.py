@@ -200,8 +200,8 @@ def _outcome(answer: Done) -> Parsed:
     if answer.ir is not None:
         try:
             return ir.decode(answer.ir)
-        except msgspec.MsgspecError as error:  # a bug of ours fails this grammar, not the engine
-            return GrammarError(f"what was read of the grammar could not be passed on: {error}")
+        except msgspec.MsgspecError as why:  # a bug of ours fails this grammar, not the engine
+            return GrammarError(f"what was read of the grammar could not be passed on: {why}")
     assert answer.error is not None
     error: EspalierError = from_wire(answer.error)
     return error

@@ -90,7 +90,7 @@ def test_what_is_let_go_under_load_without_end_is_found(monkeypatch: pytest.Monk
     at_start = gc.get_freeze_count()
     full = _full()
     kept: list[list[Any]] = []
-    for _ in range(60):
+    for _ in range(36):
         kept = [*kept[-4:], [_Pair() for _ in range(20_000)]]
         collector.step()
         assert gc.get_freeze_count() < 3 * at_start + 4 * 5 * 20_000
