@@ -183,23 +183,22 @@ def _run(
 
 
 @pytest.mark.parametrize(
-    ("kind", "options"),
+    ("kind", "count", "longest", "options"),
     [
-        ("qwen3", {"step_tokens": 24}),
-        ("qwen3", {"step_tokens": 20, "chunk_tokens": 7, "overlap": True, "page_size": 4}),
-        ("gemma2", {"step_tokens": 24}),
-        ("mistral", {"overlap": True, "step_tokens": 24}),
-        ("llama3", {"kv_dtype": "int8", "step_tokens": 23}),
-        ("qwen2-window", {"max_total_tokens": 80, "step_tokens": 24}),
+        ("qwen3", 6, 30, {"step_tokens": 20, "chunk_tokens": 7, "overlap": True, "page_size": 4}),
+        ("gemma2", 6, 30, {"step_tokens": 24}),
+        ("mistral", 8, 40, {"overlap": True, "step_tokens": 24}),
+        ("llama3", 8, 40, {"kv_dtype": "int8", "step_tokens": 23}),
+        ("qwen2-window", 6, 30, {"max_total_tokens": 80, "step_tokens": 24}),
     ],
     ids=str,
 )
 def test_each_step_is_what_it_is_without(
-    small: Make, capture: FakeCapture, kind: str, options: dict[str, Any]
+    small: Make, capture: FakeCapture, kind: str, count: int, longest: int, options: dict[str, Any]
 ) -> None:
     """Chunks, prompts beside rows that decode, prefixes that are shared; where slots are few, what
     is retracted and computed again."""
-    prompts, params = _prompts(len(kind), 8), _params(5, 8)
+    prompts, params = _prompts(len(kind), count, longest), _params(5, count)
     twin, _, counted = _run(
         small(kind),
         capture,
