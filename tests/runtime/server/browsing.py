@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import pytest
@@ -38,14 +38,19 @@ class Page:
         return self.driver.execute_script(script, *args)
 
     def wait(self, look: Callable[[], _T | None], what: str = "", seconds: float = 60) -> _T:
-        """What `look` finds, once it finds something."""
+        """What `look` finds, once it finds something. What the page drew anew meanwhile is looked
+        for again."""
+        from selenium.common.exceptions import StaleElementReferenceException
+
         end = time.monotonic() + seconds
-        while not (found := look()):
+        while True:
+            with suppress(StaleElementReferenceException):
+                if found := look():
+                    return found
             if time.monotonic() > end:
                 shown = self.run("return document.body.innerText")
                 raise AssertionError(f"waited in vain for {what or look}; there is\n{shown}")
             time.sleep(0.05)
-        return found
 
     def press(self, keys: str) -> None:
         """Keys, to whatever has the focus."""
