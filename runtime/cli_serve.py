@@ -107,7 +107,8 @@ def _configure_server(group: argparse._ArgumentGroup) -> None:
         help="alternatives per token; more get 400 (20; on /generate 100)")  # fmt: skip
     add("--max-body-bytes", type=int, default=4 << 20, help="of a request; larger ones get 413")
     add("--max-total-body-bytes", type=int, metavar="BYTES",
-        help="of all requests' together (32 times --max-body-bytes); more get 429")  # fmt: skip
+        help="of all requests' together (32 times --max-body-bytes); more get 429. Answers that "
+             "are not read yet have as many again; more get 503")  # fmt: skip
     add("--shutdown-timeout", type=float, default=30.0, metavar="SECONDS",
         help="that running requests get after SIGTERM")  # fmt: skip
     add("--watchdog-timeout", type=float, default=300.0, metavar="SECONDS",

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from .bodies import FREE
 from .failures import HTTPError
 from .shares import Shares
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 ABORT = "espalier.abort"
 """Of a request's scope: what ends its connection at once."""
-_FREE = 64 << 10  # of each answer: as much as a connection holds anyway
 
 
 def no_room_for_answer() -> HTTPError:
@@ -113,7 +113,7 @@ class Answer:
         if self._refused:
             return
         start, self._start = self._start, None
-        more = len(message.get("body", b"")) - _FREE
+        more = len(message.get("body", b"")) - FREE
         if start is None or more <= 0:
             await self._go_out(start, message)
             return
@@ -137,8 +137,8 @@ class Answer:
         if start is not None:
             await self._send(start)
         data = message.get("body", b"")
-        last = max(0, len(data) - 1) // _FREE
+        last = max(0, len(data) - 1) // FREE
         for number in range(last + 1):
-            piece = data[number * _FREE : (number + 1) * _FREE]
+            piece = data[number * FREE : (number + 1) * FREE]
             more = number < last or message.get("more_body", False)
             await self._send({**message, "body": piece, "more_body": more})

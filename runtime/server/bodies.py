@@ -12,7 +12,8 @@ from .shares import Shares
 if TYPE_CHECKING:
     from starlette.types import Message
 
-_FREE = 64 << 10  # of each body: as much as a connection holds anyway
+FREE = 64 << 10
+"""Of each body, and of each answer: as much as a connection holds anyway."""
 
 
 def too_many_bytes() -> HTTPError:
@@ -48,8 +49,8 @@ class Body:
         if message["type"] != "http.request":
             return message
         self._seen += len(message.get("body", b""))
-        if self._seen > _FREE and not self._refused:
-            self._take(max(self._seen, self._length) - _FREE - self._taken)
+        if self._seen > FREE and not self._refused:
+            self._take(max(self._seen, self._length) - FREE - self._taken)
         if not self._refused:
             return message
         if not message.get("more_body", False):
