@@ -34,6 +34,7 @@ MEMORY = 8 << 30  # of schemathesis, which sets itself no bound
 # Of the time. "coverage" varies one field after the other, mostly wrongly; left alone with the time
 # it takes all of it.
 PHASES = {"coverage": 0.3, "fuzzing": 0.7}
+LEAST = 10  # seconds of a phase at a path: on a busy machine less had passed before any request
 
 
 def main() -> int:
@@ -52,7 +53,7 @@ def main() -> int:
         one = args.seconds / sum(shares[path] for path in paths)
         for path in paths:
             ended = [
-                fuzz(url, path, phase, max(1, int(one * shares[path] * share)), args)
+                fuzz(url, path, phase, max(LEAST, int(one * shares[path] * share)), args)
                 for phase, share in PHASES.items()
             ]
             if "failed" in ended or set(ended) == {"empty"}:
