@@ -33,7 +33,8 @@ ASK = "ESPALIER_NATIVE"
 
 SOURCE = Path(__file__).with_name("native.c")
 _PARTS = tuple(
-    SOURCE.with_name(f"native{part}.c") for part in ("", "_attention", "_int8", "_int8_layer")
+    SOURCE.with_name(f"native{part}.c")
+    for part in ("", "_attention", "_layers", "_int8", "_int8_layer")
 )
 _FLAGS = [
     "-O3",
@@ -62,6 +63,7 @@ _SIGNATURES: dict[str, list[Any]] = {
     "linear": [_pointer] * 4 + [_long] * 3 + [_int],
     "normed_linear": [_pointer] * 2 + [_float, _int] + [_pointer] * 3 + [_long] * 3,
     "gated_linear": [_pointer, _int] + [_pointer] * 3 + [_long] * 3 + [_int],
+    "layers": [_pointer, _long] + [_pointer] * 4 + [_long, _float, _int],
     "mask": [_pointer] * 4 + [_long] * 3,
     "greedy": [_pointer] * 3 + [_long] * 2 + [_float],
     "linear8": [_pointer] * 4 + [_long, _int, _pointer, _int],

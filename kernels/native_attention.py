@@ -65,18 +65,13 @@ def attend_few(
     """`paged_attention` of the sequences of up to `FEW` rows; the other rows of the result are not
     yet written. None where native.c has nothing for these tensors, or no sequence has so few. And
     whether there are other rows."""
-    laid = (q.shape, q.stride(), k_cache.shape[1:], k_cache.stride(), v_cache.stride())
-    key = window, scale, softcap, q.dtype, k_cache.dtype, v_cache.dtype, laid
-    plans = batch.device_plans
-    if key not in plans:
-        plans[key] = _plan(q, k_cache, v_cache, batch, scale, window, softcap)
-    plan: _Plan | None = plans[key]
+    plan = plan_few(q, k_cache, v_cache, batch, scale=scale, window=window, softcap=softcap)
     if plan is None:
         return None, True
     out = q.new_empty(q.shape[0], q.shape[1], v_cache.shape[2])
     wide = None if sinks is None else sinks.float().contiguous()
     plan.attention(
-        plan.shape,
+        ctypes.byref(plan.shape),
         q.data_ptr(),
         k_cache.data_ptr(),
         v_cache.data_ptr(),
@@ -86,12 +81,33 @@ def attend_few(
     return out, plan.others
 
 
-class _Plan(NamedTuple):
-    """attention: native.c's. shape: its first argument. others: whether there are rows that are not
-    among `_rows`. kept: what `shape` points to."""
+def plan_few(
+    q: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    batch: AttentionBatch,
+    *,
+    scale: float,
+    window: int | None,
+    softcap: float | None,
+) -> Plan | None:
+    """One for all layers alike, whose queries lie like `q`, made once a step; None where native.c
+    has nothing for these tensors."""
+    laid = (q.shape, q.stride(), k_cache.shape[1:], k_cache.stride(), v_cache.stride())
+    key = window, scale, softcap, q.dtype, k_cache.dtype, v_cache.dtype, laid
+    plans = batch.device_plans
+    if key not in plans:
+        plans[key] = _plan(q, k_cache, v_cache, batch, scale, window, softcap)
+    found: Plan | None = plans[key]
+    return found
+
+
+class Plan(NamedTuple):
+    """attention: native.c's. shape: what its first argument points to. others: whether there are
+    rows that are not among `_rows`. kept: what `shape` points to."""
 
     attention: Any
-    shape: Any
+    shape: ctypes.Structure
     others: bool
     kept: tuple[Any, ...]
 
@@ -117,8 +133,7 @@ def _plan(
     scale: float,
     window: int | None,
     softcap: float | None,
-) -> _Plan | None:
-    """One for all layers alike; None where native.c has nothing for these tensors."""
+) -> Plan | None:
     rows = _rows(batch)
     heads, (kv_heads, k_width), v_width = q.shape[1], k_cache.shape[1:], v_cache.shape[2]
     if len(rows.runs) == 0 or not _suit(q, k_cache, v_cache, batch.slot_tables):
@@ -162,7 +177,7 @@ def _plan(
         softcap=softcap or 0.0,
     )
     others = len(runs) < batch.query_start[-1]
-    return _Plan(c.attention, ctypes.byref(shape), others, kept)
+    return Plan(c.attention, shape, others, kept)
 
 
 def _share(

@@ -19,6 +19,7 @@ from ..kernels import int8
 from ..kernels.activation import silu_mul
 from ..kernels.int8 import Int8Weight
 from ..kernels.native import operators
+from ..kernels.native_layers import Matrix
 from ..kernels.norm import RMSNorm
 from .dtypes import native_on_cpu
 from .loader import ONE, Group, Weights
@@ -180,6 +181,11 @@ class Linear:
         rows = residual.shape[0]
         c.gated_linear(gate_up.data_ptr(), False, *pointers, rows, inputs, outputs, True)
         return residual
+
+    @property
+    def few(self) -> Matrix | None:
+        """The weight and the bias as native.c reads them; None where it does not."""
+        return (self.weight, self.bias) if self._int8 is None and self._few else None
 
     def _fused(self, x: Tensor, y: Tensor | None = None) -> Any | None:
         """The functions of native.c, if they take this layer's few rows with what stands before:

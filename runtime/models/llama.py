@@ -13,12 +13,13 @@ from torch import Tensor
 
 from ...kernels.activation import silu_mul
 from ...kernels.attention import AttentionBatch, Workspace, paged_attention
+from ...kernels.native_layers import FewRows, LayerWeights
 from ...kernels.norm import RMSNorm
 from ...kernels.rope import turn_and_write
 from ..batch import ForwardBatch
 from ..config import ModelConfig
 from ..kv_cache import KVCache, KVLayout, LayerKV
-from ..layers import Embedding, Linear
+from ..layers import FEW, Embedding, Linear
 from ..loader import Weights
 from ..rotary import Rotary
 
@@ -179,6 +180,15 @@ class Layer:
         self.down.add_gated_to(x, gate_up)
         return None
 
+    def few(self) -> LayerWeights | None:
+        """What native.c reads of it; None where it does not take all of the products."""
+        products = self.attention.qkv, self.attention.output, self.gate_up, self.down
+        given = [matrix for product in products if (matrix := product.few) is not None]
+        if len(given) < len(products):
+            return None
+        norms = self.attention_norm, self.mlp_norm
+        return LayerWeights(given, norms, self.attention.norms, self.attention.window)
+
 
 def adds_late(x: Tensor) -> bool:
     """Whether what is added to the residual `x` waits for the norm after it: on a GPU one kernel
@@ -205,6 +215,7 @@ class LlamaForCausalLM:
         shared = self.embedding if tied else None
         self.head = Linear(weights, ["lm_head"], [vocabulary], hidden, kind="column", shared=shared)
         self.angles = Angles(config, self.device, self.dtype)
+        self._few: tuple[KVCache, FewRows | None] | None = None
         unused = ["rotary_emb.inv_freq"] + (["lm_head.weight"] if tied else [])
         weights.finish(unused=tuple(unused))
 
@@ -223,10 +234,25 @@ class LlamaForCausalLM:
         [T, hidden size]."""
         step = self.angles.step(batch, kv)
         x = self.embedding(batch.input_ids)
+        few = self._few_rows(kv) if x.is_cpu and len(x) <= FEW else None
+        angles = step.cos, step.sin, step.local_cos, step.local_sin
+        if few is not None and few.run(x, step.slot_of, angles, step.attention):
+            return x
         plus = None
         for layer in self.layers:
             plus = layer(x, step, plus)
         return x if plus is None else x.add_(plus)
+
+    def _few_rows(self, kv: KVCache) -> FewRows | None:
+        """What runs all layers over `kv` in one call."""
+        if self._few is None or self._few[0] is not kv:
+            given = [weights for layer in self.layers if (weights := layer.few()) is not None]
+            run = None
+            if len(given) == len(self.layers) and kv.dtype == self.dtype:
+                scale, softcap = self.config.attention_scale, self.config.attention_softcap
+                run = FewRows(given, kv.rows, kv.k[0], kv.v[0], scale=scale, softcap=softcap)
+            self._few = kv, run
+        return self._few[1]
 
     def read_out(self, x: Tensor, batch: ForwardBatch, out: Tensor | None = None) -> Tensor:
         """The rest: what `batch` asks for of the rows `x`, its hidden states into `batch`. out

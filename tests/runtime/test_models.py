@@ -12,8 +12,11 @@ import torch
 from torch import Tensor
 
 from espalier.errors import InvalidRequestError, ModelLoadError
+from espalier.kernels import native
+from espalier.kernels.native_layers import FewRows
 from espalier.runtime.batch import ForwardBatch
 from espalier.runtime.dtypes import native_on_cpu
+from espalier.runtime.kv_cache import KVCache
 from espalier.runtime.models import ARCHITECTURES, llama, load_model
 from tests.tiny_models import TINY, Driver, save_tiny
 
@@ -121,6 +124,73 @@ def test_greedy_decode_of_a_ragged_batch(tiny: Any) -> None:
         rows = {name: [int(row[-1].argmax())] for name, row in logits.items()}
         texts = {name: texts[name] + rows[name] for name in texts}
     assert texts == wanted
+
+
+_HALF = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("llama3", {}),
+        ("llama-biases", {}),
+        ("mistral", {}),
+        ("qwen2-window", {}),
+        ("qwen3-yarn", {}),
+        ("phi3", {"rope_parameters": _HALF}),
+    ],
+)
+def test_layers_of_few_rows_in_one_call(
+    name: str, more: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the last bit what they make one by one, in every step that has no more rows than C takes:
+    decoding ones, a draft of four tokens, a short prompt; the others are left to them."""
+    if native.library(torch.float32) is None:
+        pytest.skip("no C compiler")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    save_tiny(name, tmp_path, head_dim=16, **more)
+    taken: list[tuple[int, bool]] = []
+    run = FewRows.run
+
+    def told(self: FewRows, x: Tensor, *rest: Any) -> bool:
+        taken.append((len(x), run(self, x, *rest)))
+        return taken[-1][1]
+
+    steps = [
+        {"a": _prompt(30), "b": _prompt(5, 1)},
+        *[{"a": [n], "b": [n + 1]} for n in range(20, 40)],
+        {"a": [4], "b": _prompt(4, 2), "c": _prompt(8, 3)},
+        {str(n): [n + 3] for n in range(17)},
+        {"a": [5], **{str(n): [n + 4] for n in range(15)}},
+        {"a": [6], "b": _prompt(9, 4)},
+    ]
+
+    def answers(run: Any) -> tuple[list[Tensor], KVCache]:
+        monkeypatch.setattr(FewRows, "run", run)
+        driver = Driver.of(tmp_path)
+        for rows in (*driver.kv.k, *driver.kv.v):
+            rows.fill_(torch.nan)
+        return [torch.cat(list(driver.step(step).values())) for step in steps], driver.kv
+
+    ours, ours_kv = answers(told)
+    theirs, theirs_kv = answers(lambda *rest: False)
+    assert taken == [*[(2, True)] * 20, (13, True), (16, True), (10, False)]
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.equal(one, other)
+    for one, other in zip(ours_kv.rows, theirs_kv.rows, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+
+
+def test_layers_of_few_rows_go_over_the_cache_they_are_given(tmp_path: Path) -> None:
+    save_tiny("qwen3", tmp_path)
+    driver, other = Driver.of(tmp_path), Driver.of(tmp_path)
+    first = driver.step({"a": _prompt(9)})["a"]
+    driver.step({"a": [5]})
+    driver.kv, driver.free = KVCache(driver.model.kv_layout, 64), list(range(64))
+    driver.tables.clear()
+    assert torch.equal(driver.step({"a": _prompt(9)})["a"], first)
+    other.step({"a": _prompt(9)})
+    assert torch.equal(driver.step({"a": [5]})["a"], other.step({"a": [5]})["a"])
 
 
 def test_a_row_reads_slots_that_another_row_of_the_step_fills(tiny: Any) -> None:
