@@ -271,7 +271,7 @@ void turn_and_write(num *qkv, const num *cos, const num *sin, const int64_t *slo
 
 /* Bytes between the weights that are multiplied and those that memory is asked for meanwhile. A
    processor asks by itself, but page by page; measured with 0 to 64 KiB, it takes from 8 on. */
-#define AHEAD 32768
+#define DISTANCE 32768
 
 /* y [rows, outs] of a tile: as many products as a vector has lanes at most, each input and each
    weight read once for them. A product is summed in one order, whatever tile it is in: a row's
@@ -282,7 +282,7 @@ INLINE void tile(const num *x, const num *weight, const num *bias, num *y, int64
     float total[LANES];
     for (int64_t d = 0; d < inputs; d += LANES)
         for (int o = 0; o < outs; o++) {
-            if (first) __builtin_prefetch((const char *)(weight + o * inputs + d) + AHEAD, 0, 2);
+            if (first) __builtin_prefetch((const char *)(weight + o * inputs + d) + DISTANCE, 0, 2);
             vec w = load(weight + o * inputs + d);
             for (int m = 0; m < rows; m++) dot[m * outs + o] += load(x + m * inputs + d) * w;
         }

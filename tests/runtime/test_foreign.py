@@ -44,7 +44,9 @@ def test_prefill_chunks_fork_and_decode_beside_each_other(model_type: str, tmp_p
     reference = save_foreign(model_type, tmp_path)
     driver = Driver.of(tmp_path)
     texts = {"long": _prompt(70, 1), "short": _prompt(5, 2), "fork": []}
-    texts["fork"] = texts["long"][:30] + _prompt(9, 3)
+    # With 3 a token of Mixtral's chooses between experts 1e-7 apart: transformers' own choice
+    # depends on how its prompt is cut.
+    texts["fork"] = texts["long"][:30] + _prompt(9, 4)
     first = driver.step({"long": texts["long"][:40]})
     driver.fork("long", "fork", 30)
     second = driver.step({"short": texts["short"], "fork": texts["fork"][30:]})
