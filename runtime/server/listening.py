@@ -13,11 +13,12 @@ import uvicorn
 
 from .app import make_app
 from .connections import connections
-from .open_files import within_open_files
+from .open_files import AT_ONCE, within_open_files
 from .state import Server
 
 _log = logging.getLogger("espalier.server")
 _TELL_SECONDS = 2.0  # that those who are cut off get to be told so
+_WAITING = 2048  # connections that the system keeps until they are accepted
 
 
 class Uvicorn(uvicorn.Server):
@@ -38,6 +39,8 @@ class Uvicorn(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        for sock in sockets or ():  # asyncio accepts as many in a turn as it has told the system
+            sock.listen(_WAITING)
         self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
@@ -81,6 +84,7 @@ def run(server: Server, sock: socket.socket, ready: Callable[[], None]) -> int:
         server_header=False,
         proxy_headers=False,
         h11_max_incomplete_event_size=settings.limits.header_bytes,
+        backlog=AT_ONCE,
         timeout_keep_alive=int(settings.limits.head_seconds) or 1,
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,

@@ -16,7 +16,12 @@ from .connections import TOLD
 from .settings import Limits
 
 _log = logging.getLogger("espalier.server")
-_OTHERS = 32 + TOLD  # files that are no connections, and those that are told there is no room
+AT_ONCE = 8
+"""Connections accepted in one turn of the event loop; whether there is room for one is found two
+turns later."""
+_OTHERS = 32 + TOLD + 4 * AT_ONCE
+"""Files that are no connections, those that are told there is no room, those of which neither is
+known yet."""
 
 
 def within_open_files(limits: Limits) -> Limits:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
+import httpx
+import psutil
 import pytest
+
+from tests.runtime.served import served
 
 RUN = """
 import logging, resource, sys
@@ -23,8 +31,8 @@ print(found, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     ("soft", "hard", "said"),
     [
         (400, 400, "300 400"),
-        (100, 400, "300 364"),
-        (100, 200, "136 200"),
+        (100, 400, "300 396"),
+        (100, 200, "104 200"),
         (50, 60, "1 60"),
     ],
 )
@@ -38,3 +46,22 @@ def test_it_takes_what_it_may_have(soft: int, hard: int, said: str) -> None:
 
 
 WARNING = "at most {} connections instead of 300: this process may have {} files open (ulimit -n)"
+
+
+def test_a_burst_takes_no_more_files_than_there_are(text_folder: Path) -> None:
+    """Who is one too many is ended, where nobody would be accepted for a second else."""
+    flags = ("null", "--tokenizer", str(text_folder), "--max-connections", "8")
+    with served(*flags) as made, contextlib.ExitStack() as stack:
+        process = psutil.Process(made.process.pid)
+        process.rlimit(psutil.RLIMIT_NOFILE, (104, 104))  # for 8 connections: see above
+        process.send_signal(signal.SIGSTOP)
+        came = [socket.create_connection(made.address, timeout=20) for _ in range(300)]
+        for each in came:
+            stack.enter_context(each)
+        process.send_signal(signal.SIGCONT)
+        for each in came[8:]:
+            with contextlib.suppress(ConnectionResetError):
+                assert each.recv(1) == b""
+        stack.close()
+        assert httpx.get(f"{made.url}/health", timeout=20).status_code == 200
+    assert not [line for line in made.said if "out of system resource" in line]
