@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import msgspec
 
-from ...grammar.spec import GrammarSpec
 from ...types import Result, SamplingParams, Times, TokenLogprob
 from .stages import Stage
 
@@ -44,10 +44,6 @@ class Job:
         return self.deadline and max(self.deadline - (time.monotonic() - self.began), _AT_ONCE)
 
     @property
-    def grammar(self) -> GrammarSpec | None:
-        return None if self.stage.grammar is None else self.stage.grammar.spec
-
-    @property
     def stage_params(self) -> SamplingParams:
         """The parameters of the stage's own call."""
         params, stage = self.params, self.stage
@@ -57,6 +53,18 @@ class Job:
         if stage.decides:
             params = msgspec.structs.replace(params, max_tokens=1, min_tokens=0)
         return params
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What the stage's call asks of the engine beside its prompt."""
+        return {
+            "sampling_params": self.stage_params,
+            "grammar": None if self.stage.grammar is None else self.stage.grammar.spec,
+            "namespace": self.namespace,
+            "priority": self.priority,
+            "deadline": self.deadline,
+            "goes_on": self.goes_on,
+        }
 
     def exited(self, result: Result) -> bool:
         """Whether a special token ended the stage."""

@@ -61,14 +61,7 @@ def _unless_aborted(job: Job, sample: Result, numbers: Numbers) -> Result:
 async def _called(server: Server, job: Job, numbers: Numbers) -> Result:
     with _blamed(job):
         [result] = await server.engine.agenerate(
-            input_ids=[job.prompt],
-            sampling_params=job.stage_params,
-            grammar=job.grammar,
-            namespace=job.namespace,
-            priority=job.priority,
-            deadline=job.deadline,
-            numbers=numbers,
-            goes_on=job.goes_on,
+            input_ids=[job.prompt], numbers=numbers, **job.asked
         )
     return result
 
@@ -142,14 +135,7 @@ async def _rest(
 
 async def _chunks(server: Server, job: Job, numbers: Numbers) -> AsyncGenerator[Chunk, None]:
     stream: AsyncIterator[Chunk] = server.engine.astream(
-        input_ids=job.prompt,
-        sampling_params=job.stage_params,
-        grammar=job.grammar,
-        namespace=job.namespace,
-        priority=job.priority,
-        deadline=job.deadline,
-        numbers=numbers,
-        goes_on=job.goes_on,
+        input_ids=job.prompt, numbers=numbers, **job.asked
     )
     async with contextlib.aclosing(stream) as chunks:  # type: ignore[type-var]
         while True:
