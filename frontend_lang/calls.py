@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -24,13 +26,29 @@ if TYPE_CHECKING:
     from .interpreter import Interpreter
 
 
+@contextlib.contextmanager
+def _recorded(
+    state: Interpreter, kind: Literal["gen", "select"], expr: Gen[Any] | Select, index: int
+) -> Iterator[CallRecord]:
+    """A call's record: when it began and ended, and what it raised."""
+    elapsed = state.session.elapsed
+    record = CallRecord(kind, expr.name, str(expr.where), index, began=elapsed())
+    state.node.calls.append(record)
+    try:
+        yield record
+    except BaseException as error:
+        record.error = str(error) or type(error).__name__
+        record.finish_reason = "error"
+        raise
+    finally:
+        record.ended = elapsed()
+
+
 async def run_gen(state: Interpreter, expr: Gen[Any], variable: Variable, index: int) -> None:
     """Generate, append, fill the variable. Raises what the backend raises."""
     session = state.session
     streamed = False
-    record = CallRecord("gen", expr.name, str(expr.where), index, began=session.elapsed())
-    state.node.calls.append(record)
-    try:
+    with _recorded(state, "gen", expr, index) as record:
         params = sampling_params(
             session.defaults, expr.params, seeds.derive(session.seed, state.node.path, index)
         )
@@ -59,12 +77,6 @@ async def run_gen(state: Interpreter, expr: Gen[Any], variable: Variable, index:
         else:
             result = await session.backend.generate(call)
         check_result(result)
-    except BaseException as error:
-        record.error = str(error) or type(error).__name__
-        record.finish_reason = "error"
-        raise
-    finally:
-        record.ended = session.elapsed()
     _note(record, result)
     cut = isinstance(result.matched_stop, str)
     meta = gen_meta(result, _speller(state, expr))
@@ -163,13 +175,11 @@ async def _streamed(
 async def run_select(state: Interpreter, expr: Select, variable: Variable, index: int) -> None:
     """Score the choices, append the winner, fill the variable. Raises what the backend raises."""
     session = state.session
-    record = CallRecord("select", expr.name, str(expr.where), index, began=session.elapsed())
-    state.node.calls.append(record)
     seed = expr.seed
     if seed is None:
         seed = seeds.derive(session.seed, state.node.path, index)
-    record.seed = seed
-    try:
+    with _recorded(state, "select", expr, index) as record:
+        record.seed = seed
         choice = await choose(
             session,
             state.content,
@@ -181,12 +191,6 @@ async def run_select(state: Interpreter, expr: Select, variable: Variable, index
             state.take_holds,
             state.priority,
         )
-    except BaseException as error:
-        record.error = str(error) or type(error).__name__
-        record.finish_reason = "error"
-        raise
-    finally:
-        record.ended = session.elapsed()
     record.count(choice.results)
     record.finish_reason = "stop"
     record.text = choice.text

@@ -184,11 +184,7 @@ class Weights:
                     hint="The download is incomplete: fetch the file the index names.",
                 ) from None
             except (SafetensorError, OSError) as error:
-                raise ModelLoadError(
-                    f"{path.name} cannot be read: {error}",
-                    where=str(path),
-                    hint="The file is truncated or damaged: fetch it again.",
-                ) from error
+                raise _unreadable(path, error) from error
         return self._open[path]
 
 
@@ -226,11 +222,15 @@ def tensor_files(folder: Path) -> dict[str, Path]:
         with safe_open(str(single), framework="pt", device="cpu") as file:
             return dict.fromkeys(file.keys(), single)
     except (SafetensorError, OSError) as error:
-        raise ModelLoadError(
-            f"{single.name} cannot be read: {error}",
-            where=str(single),
-            hint="The file is truncated or damaged: fetch it again.",
-        ) from error
+        raise _unreadable(single, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> ModelLoadError:
+    return ModelLoadError(
+        f"{path.name} cannot be read: {error}",
+        where=str(path),
+        hint="The file is truncated or damaged: fetch it again.",
+    )
 
 
 def _no_weights(folder: Path) -> ModelLoadError:

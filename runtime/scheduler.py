@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 
 from ..errors import OutOfSlotsError
+from ..radix_cache.results import Insertion
 from ..radix_cache.slots import SlotAllocator
 from ..radix_cache.tier import HostTier
 from ..radix_cache.tree import RadixCache
@@ -304,20 +305,11 @@ class Scheduler:
 
     def _publish(self, step: Step, seq: Sequence) -> None:
         """New prompt KV enters the tree, pending until the step retires."""
-        page = self.config.page_size
-        stop = min(seq.kv_len, seq.known) // page * page
-        if stop <= seq.tree_len:
-            return
         assert seq.node is not None
         start = seq.tree_len
-        added = self.cache.insert(
-            seq.key(stop),
-            seq.table[start:stop].copy(),
-            seq.namespace,
-            after=seq.node,
-            pending=step.plan.step,
-            asked=seq.asked,
-        )
+        added = self._insert(seq, step.plan.step)
+        if added is None:
+            return
         if len(added.duplicates):
             self._defer(seq, added.duplicates)
             seq.set_slots(start, added.existing)
@@ -325,7 +317,18 @@ class Scheduler:
         self.cache.lock(added.node, seq.asked)
         self.cache.unlock(seq.node)
         seq.node = added.node
+
+    def _insert(self, seq: Sequence, pending: int | None = None) -> Insertion | None:
+        """What KV of its known tokens is whole pages enters the tree; None where all of it did."""
+        page, start = self.config.page_size, seq.tree_len
+        stop = min(seq.kv_len, seq.known) // page * page
+        if stop <= start:
+            return None
         seq.tree_len = stop
+        slots = seq.table[start:stop].copy()
+        return self.cache.insert(
+            seq.key(stop), slots, seq.namespace, after=seq.node, pending=pending, asked=seq.asked
+        )
 
     # -- giving back -------------------------------------------------------------------------------
 
@@ -347,20 +350,10 @@ class Scheduler:
         """Seat and slots come back; what KV is real and whole enters the tree first, and what is
         no numbers leaves it."""
         if self.config.use_cache and seq.node is not None:
-            page = self.config.page_size
-            stop = min(seq.kv_len, seq.known) // page * page
-            if stop > seq.tree_len and seq.node.alive and not seq.spoiled:
-                start = seq.tree_len
-                added = self.cache.insert(
-                    seq.key(stop),
-                    seq.table[start:stop].copy(),
-                    seq.namespace,
-                    after=seq.node,
-                    asked=seq.asked,
-                )
-                if len(added.duplicates):
+            if seq.node.alive and not seq.spoiled:
+                added = self._insert(seq)
+                if added is not None and len(added.duplicates):
                     self.allocator.free(added.duplicates)
-                seq.tree_len = stop
             self.cache.unlock(seq.node)
             if seq.spoiled:
                 self.cache.drop(seq.node)

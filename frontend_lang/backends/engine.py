@@ -23,6 +23,18 @@ def looks_like_engine(value: Any) -> bool:
     return all(hasattr(value, name) for name in ("agenerate", "astream", "ascore", "tokenizer"))
 
 
+def _asked(call: Call) -> dict[str, Any]:
+    """What a call asks of the engine beside its prompt."""
+    return {
+        "sampling_params": call.params,
+        "grammar": call.grammar,
+        "namespace": call.namespace,
+        "priority": call.priority,
+        "deadline": call.deadline,
+        "holds": call.holds,
+    }
+
+
 class EngineBackend:
     """Gives each call to the engine as one request; the engine batches what runs at once."""
 
@@ -34,27 +46,11 @@ class EngineBackend:
         return cast(Tokenizer, self.engine.tokenizer)
 
     async def generate(self, call: Call) -> Result:
-        results = await self.engine.agenerate(
-            input_ids=[call.input_ids],
-            sampling_params=call.params,
-            grammar=call.grammar,
-            namespace=call.namespace,
-            priority=call.priority,
-            deadline=call.deadline,
-            holds=call.holds,
-        )
+        results = await self.engine.agenerate(input_ids=[call.input_ids], **_asked(call))
         return results[0]
 
     def stream(self, call: Call) -> AsyncIterator[Chunk]:
-        return self.engine.astream(
-            input_ids=call.input_ids,
-            sampling_params=call.params,
-            grammar=call.grammar,
-            namespace=call.namespace,
-            priority=call.priority,
-            deadline=call.deadline,
-            holds=call.holds,
-        )
+        return self.engine.astream(input_ids=call.input_ids, **_asked(call))
 
     async def score(self, scoring: Scoring) -> list[Result]:
         begins = starts(scoring)
