@@ -252,12 +252,15 @@ class _Walk:
 
     def _cover(self, stream: int, tokens: int) -> int:
         """How many of a stream's first `tokens` are not cached yet; then they are."""
-        begin = self._begins[stream]
-        parent = self._parents.get(stream)
-        above = 0 if parent is None else self._cover(parent, min(begin, tokens))
-        covered = max(begin, self._covered.get(stream, 0))
-        self._covered[stream] = max(covered, tokens)
-        return above + max(0, tokens - covered)
+        missing, at = 0, stream
+        while True:  # forks may be nested deeper than Python's own stack
+            begin = self._begins[at]
+            covered = max(begin, self._covered.get(at, 0))
+            self._covered[at] = max(covered, tokens)
+            missing += max(0, tokens - covered)
+            if at not in self._parents:
+                return missing
+            at, tokens = self._parents[at], min(begin, tokens)
 
     def _generate(self, op: ir.Generate, content: Content) -> None:
         prompt = len(content.prompt())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,20 @@ def test_what_is_said_behind_the_last_call_is_not_computed() -> None:
 
     found = bounds_with(program.compile().ir, ByteTokenizer())
     assert (found.prompts, found.computed, found.generated) == (2 * 4, 4 + 1, 2 * 5)
+
+
+def test_forks_may_be_nested_deeper_than_pythons_stack() -> None:
+    deep = sys.getrecursionlimit() + 100
+
+    @esp.function
+    def program(s: State) -> None:
+        for _ in range(deep):
+            s += "a"
+            [s] = s.fork(1)
+        s += esp.gen("x", 5)
+
+    found = bounds_with(program.compile().ir, ByteTokenizer())
+    assert (found.prompts, found.computed) == (1 + deep, 1 + deep)
 
 
 def test_the_peak_forgets_branches_that_are_done() -> None:
