@@ -2,7 +2,8 @@
 
 Random weights in the shapes of real models, greedy unless said, times by the wall. The bound of a
 step that decodes is the longer of reading the weights and the keys and values once (at
-`--bandwidth`), and of two operations for each weight and row (at `--compute`). That of a workload
+`--bandwidth`), and of two operations for each weight and row (at `--compute`): by default both are
+what such work reaches on an H200, some nine and eight tenths of its data sheet. That of a workload
 is the longer of all it reads and all it computes, as prompts may be computed while others decode:
 it reads the weights as often as its longest answer has tokens, and multiplies by the head only for
 tokens that are sampled. Both leave out attention's arithmetic.
@@ -341,8 +342,8 @@ def main(argv: Sequence[str]) -> int:
     add("--requests", type=int, default=256, metavar="N", help="of a workload (default: 256)")
     add("--longest", type=int, default=1024, metavar="TOKENS", help="of the uniform workload")
     add("--long", type=int, default=LONG, metavar="TOKENS", help=f"a cached prompt's ({LONG})")
-    add("--bandwidth", type=float, default=4.3, help="TB/s (default: an H200's)")
-    add("--compute", type=float, default=790.0, help="TFLOP/s in bfloat16 (default: an H200's)")
+    add("--bandwidth", type=float, default=4.3, help="TB/s (default: what copies reach on an H200)")
+    add("--compute", type=float, default=790.0, help="TFLOP/s in bfloat16 (default: of products)")
     add("--option", action="append", default=[], metavar="NAME=JSON", help="of the engine")
     args = options.parse_args(argv)
     rows: list[Row] = []

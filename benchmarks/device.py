@@ -1,8 +1,8 @@
 """A device that is modelled: what a step would take on it.
 
 A model of 8e9 parameters in bfloat16, 32 layers of 4,096 with 8 KV heads of 128, at 400 TFLOP/s and
-4.3 TB/s (half of an H200's peak, and its memory's bandwidth). A step takes what its rows compute,
-attention included, or what the weights and the keys take to be read, whichever is longer.
+4.3 TB/s (half of what products reach on an H200, and what copies do). A step takes what its rows
+compute, attention included, or what the weights and the keys take to be read, whichever is longer.
 """
 
 from __future__ import annotations

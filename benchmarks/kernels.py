@@ -1,6 +1,6 @@
 """The GPU kernels by themselves, at the shapes of Llama-3.1-8B and Qwen3-0.6B in bfloat16: the time
 of one layer's call in a CUDA graph, beside torch's own operators and the least that moving the
-bytes could take (at `--bandwidth`; what a copy reaches on the machine).
+bytes could take (at `--bandwidth`; what a copy reaches, by default on an H200).
 
 torch's attention is given keys and values that lie in order, one sequence after the other, which a
 paged cache never has. `paged` is our kernel without what is told of shared prefixes.
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     options = parser("kernels", __doc__ or "")
     options.add_argument("--device", default="cuda")
     options.add_argument(
-        "--bandwidth", type=float, default=4.3, help="TB/s, for the bound (default: an H200's)"
+        "--bandwidth", type=float, default=4.3, help="TB/s, for the bound (default: 4.3)"
     )
     options.add_argument(
         "--tune", type=float, nargs="?", const=120.0, metavar="SECONDS",
