@@ -138,19 +138,22 @@ def machine() -> str:
 
 @cache
 def commit() -> str:
-    """The checkout's commit, `+` when files differ from it; the version where there is no git."""
-    folder = Path(__file__).resolve().parent
+    """The checkout's commit, `+` when files differ from it that are no figures, which a run before
+    may have written; the version where there is no git."""
     try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", *_FIGURES)
+        return _git("describe", "--always", "--exclude=*") + "+" * bool(changed)
     except (OSError, subprocess.CalledProcessError):
         return f"espalier {__version__}"
-    return found.stdout.strip()
+
+
+_FIGURES = ":(top,exclude)benchmarks/results", ":(top,exclude)docs/GPU.md"
+
+
+def _git(*asked: str) -> str:
+    folder = Path(__file__).resolve().parent
+    told = subprocess.run(["git", *asked], cwd=folder, capture_output=True, text=True, check=True)
+    return told.stdout.strip()
 
 
 def _version(package: str) -> str:

@@ -50,6 +50,24 @@ def test_number(value: float, text: str) -> None:
     assert report.number(value) == text
 
 
+def test_a_commit_whose_figures_are_written_anew_is_told_without_a_plus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "__file__", str(tmp_path / "benchmarks" / "report.py"))
+    figures, code = tmp_path / "benchmarks/results/x.json", tmp_path / "code.py"
+    figures.parent.mkdir(parents=True)
+    for file in (figures, code):
+        file.write_text("1")
+    name = ("-c", "user.name=x", "-c", "user.email=x")
+    for asked in ("init -q", "add .", "commit -q -m x"):
+        report._git("-C", str(tmp_path), *name, *asked.split())
+    plain = report.commit.__wrapped__()
+    figures.write_text("2")
+    assert report.commit.__wrapped__() == plain
+    code.write_text("2")
+    assert report.commit.__wrapped__() == plain + "+"
+
+
 def test_data_file_without_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("ESPALIER_DATA", raising=False)
     with pytest.raises(espalier.InvalidRequestError, match="ESPALIER_DATA unset"):
