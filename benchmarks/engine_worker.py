@@ -14,22 +14,10 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 Prompts = Sequence[Sequence[int]]
 Clock = Callable[[], float]
-
-
-class Rival(Protocol):
-    """An engine under measurement."""
-
-    def generate(self, prompts: Prompts, counts: Sequence[int]) -> list[list[int]]:
-        """`counts[i]` tokens after `prompts[i]`, all of them asked for at once."""
-        ...
-
-    def times(self, prompts: Prompts, count: int, clock: Clock) -> list[list[float]]:
-        """When each of `count` tokens of each prompt came."""
-        ...
 
 
 class Espalier:
@@ -196,6 +184,8 @@ ENGINES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "hf_cb": Paged,
     "llamacpp": LlamaCpp,
 }
+"""By name. `generate` gives counts[i] tokens after prompts[i], all of them asked for at once;
+`times` when each of `count` tokens of each prompt came; `close` ends threads of its own."""
 
 
 def measure(engine: Any, task: str, prompts: Any, counts: Any, clock: Clock) -> dict[str, Any]:
