@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from espalier.benchmarks import decode, gpu, tune
 from espalier.benchmarks.true_shapes import TRUE_SHAPES, checkpoint
 from espalier.kernels.tuned import DEFAULT, Tiles
+from espalier.runtime import graph_capture
+from espalier.runtime.collecting import Collector
 from espalier.runtime.engine import Engine
+from tests.fake_graph import faked_graphs
 from tests.support import gone, python_that_starts_another
 
 
@@ -40,6 +46,39 @@ def test_what_can_run_is_written_and_what_cannot_is_named(
     assert "| decode/tiny/2 x 24/of the bound |" in text
     assert "| decode/tiny/3 uniform 100..110 in and out/of the bound |" in text
     assert "old" not in text
+
+
+class _Event:
+    """A CUDA event, by the host's clock."""
+
+    def __init__(self, *, enable_timing: bool) -> None:
+        self.at = 0.0
+
+    def record(self) -> None:
+        self.at = time.perf_counter()
+
+    def elapsed_time(self, later: _Event) -> float:
+        return 1e3 * (later.at - self.at)
+
+
+def test_how_long_a_gpu_has_nothing_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a step by graphs, which recorded operators stand for: the graphs take a part of it."""
+    pytest.importorskip("triton", reason="triton is not installed here")
+    monkeypatch.setattr(torch.cuda, "Event", _Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(graph_capture, "EAGER", 1)
+    monkeypatch.setattr(decode, "WARM", 3)
+    monkeypatch.setattr(Collector, "start", lambda self: None)  # it would be this process's
+    args = argparse.Namespace(
+        device="cpu", bandwidth=1.0, compute=1.0, steps=8, option=["max_total_tokens=256"]
+    )
+    with faked_graphs(monkeypatch), torch.inference_mode():  # as what is recorded was made
+        bench = decode.Bench(args, "tiny", checkpoint(tmp_path, "tiny"))
+        rows = {row.name.rpartition("/")[2]: row.value for row in bench.decode(2, 24)}
+        bench.engine.shutdown()
+    assert set(rows) == {"tokens", "of the bound", "idle", "GPU a step"}
+    assert rows["idle"] < 1
+    assert rows["GPU a step"] == pytest.approx(2e3 / rows["tokens"] * (1 - rows["idle"]))
 
 
 def test_a_part_that_takes_too_long_is_ended_and_one_without_time_is_not_begun(
