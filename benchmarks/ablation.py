@@ -23,7 +23,6 @@ import random
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ..errors import InvariantError
@@ -182,8 +181,7 @@ def plot(rows: Sequence[Row]) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """`espalier bench ablation`."""
-    options = parser("ablation", __doc__ or "")
-    options.add_argument("--svg", type=Path, metavar="FILE", help="a plot")
+    options = parser("ablation", __doc__ or "", plot="a plot")
     options.add_argument("--only", action="append", choices=[twin.name for twin in TWINS])
     options.add_argument("--size", type=int, default=SIZE, help="programs in a batch")
     options.add_argument("--rounds", type=int, default=ROUNDS)

@@ -16,7 +16,6 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from ..errors import InvariantError
@@ -203,8 +202,7 @@ def plot(rows: Sequence[Row]) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """`espalier bench frontend`."""
-    options = parser("frontend", __doc__ or "")
-    options.add_argument("--svg", type=Path, metavar="FILE", help="a plot of the growth")
+    options = parser("frontend", __doc__ or "", plot="a plot of the growth")
     args = options.parse_args(argv)
     rows = measure(say=lambda text: print(text, flush=True))
     if args.svg is not None:

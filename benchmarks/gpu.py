@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ..runtime.cli_flags import Parser
 from .report import number, read
 from .true_shapes import checkpoint
 
@@ -49,7 +50,7 @@ class Part(NamedTuple):
 
 def main(argv: Sequence[str]) -> int:
     """`espalier bench gpu`."""
-    options = argparse.ArgumentParser(
+    options = Parser(
         prog="espalier bench gpu",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -62,6 +63,7 @@ def main(argv: Sequence[str]) -> int:
     options.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     options.add_argument("--page", type=Path, default=PAGE, help="made of docs/GPU.md if not there")
     args = options.parse_args(argv)
+    args.results.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + args.seconds
     for name in NEEDED:
         if importlib.util.find_spec(name) is None:

@@ -111,8 +111,7 @@ def progress(what: str, done: int, total: int) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """`espalier bench grammar`."""
-    options = parser("grammar", __doc__ or "")
-    options.add_argument("--svg", type=Path, metavar="FILE", help="a plot of the slowest steps")
+    options = parser("grammar", __doc__ or "", plot="a plot of the slowest steps")
     options.add_argument("--part", action="append", choices=PARTS, help="only this part (again)")
     options.add_argument(
         "--only", action="append", default=[], metavar="TEXT", help="cases named so (again)"

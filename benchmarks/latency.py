@@ -34,7 +34,7 @@ SHARES = (0.5, 0.9, 0.99)
 
 def main(argv: Sequence[str]) -> int:
     """`espalier bench latency`."""
-    options = parser("latency", __doc__ or "")
+    options = parser("latency", __doc__ or "", plot="a plot")
     configure(options, KNOWN)
     add = options.add_argument
     add("--batch", type=int, nargs="+", default=[1, 16], metavar="N", help="requests at once")

@@ -36,7 +36,7 @@ SPREAD = (1.1, 0.9)
 
 def main(argv: Sequence[str]) -> int:
     """`espalier bench offline`."""
-    options = parser("offline", __doc__ or "")
+    options = parser("offline", __doc__ or "", plot="a plot")
     configure(options, KNOWN)
     add = options.add_argument
     add("--requests", type=int, nargs="+", default=[16, 64], metavar="N")

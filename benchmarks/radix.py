@@ -14,7 +14,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -295,8 +294,7 @@ def plot(rows: Sequence[Row]) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """`espalier bench radix`."""
-    options = parser("radix", __doc__ or "")
-    options.add_argument("--svg", type=Path, metavar="FILE", help="a plot of the growth")
+    options = parser("radix", __doc__ or "", plot="a plot of the growth")
     args = options.parse_args(argv)
     rows = measure()
     if args.svg is not None:

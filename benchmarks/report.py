@@ -25,6 +25,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import InvalidRequestError
+from ..runtime.cli_flags import Parser, file_to_write
 
 PACKAGES = (
     "torch", "triton", "transformers", "numpy", "tokenizers", "msgspec", "xgrammar", "llguidance",
@@ -52,14 +53,16 @@ class Place:
     command: str
 
 
-def parser(name: str, description: str) -> argparse.ArgumentParser:
-    """A benchmark's command line, with the options they all have."""
-    made = argparse.ArgumentParser(
+def parser(name: str, description: str, *, plot: str | None = None) -> Parser:
+    """A benchmark's command line, with the options they all have. plot: what --svg draws."""
+    made = Parser(
         prog=f"espalier bench {name}",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
+    made.add_argument("--json", type=file_to_write, metavar="FILE", help="write the rows there")
+    if plot is not None:
+        made.add_argument("--svg", type=file_to_write, metavar="FILE", help=plot)
     return made
 
 
@@ -96,7 +99,6 @@ def save(name: str, argv: Sequence[str], json_file: Path | None, rows: Sequence[
         return
     where = dataclasses.asdict(place(name, argv))
     written = [dataclasses.asdict(row) | where for row in rows]
-    json_file.parent.mkdir(parents=True, exist_ok=True)
     json_file.write_text(json.dumps(written, indent=1) + "\n")
 
 

@@ -72,7 +72,6 @@ def configure(options: argparse.ArgumentParser, peers: Sequence[str]) -> None:
     add("--reps", type=int, default=3, help="after one to warm up; the best counts (default: 3)")
     add("--seed", type=int, default=0)
     add("--models", type=Path, metavar="FOLDER", help="keep the random-weight models there")
-    add("--svg", type=Path, metavar="FILE", help="a plot")
     add("--quiet", action="store_true", help="no progress bar")
 
 

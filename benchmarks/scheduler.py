@@ -16,7 +16,6 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from ..runtime.core import EngineCore
 from ..runtime.locate import resolve_folder
@@ -146,8 +145,7 @@ def plot(rows: Sequence[Row]) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """`espalier bench scheduler`."""
-    options = parser("scheduler", __doc__ or "")
-    options.add_argument("--svg", type=Path, metavar="FILE", help="a plot of the growth")
+    options = parser("scheduler", __doc__ or "", plot="a plot of the growth")
     args = options.parse_args(argv)
     tokenizer = Tokenizer.from_folder(resolve_folder("sprig"))
     rows = measure(tokenizer, say=lambda text: print(text, flush=True)) + long_prompt.rows()

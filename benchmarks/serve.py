@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parse(argv: Sequence[str]) -> Any:
-    made = parser("serve", f"{__doc__}\n{ABOUT}")
+    made = parser("serve", f"{__doc__}\n{ABOUT}", plot="a plot over the loads")
     made.add_argument("--url", help="a server that runs already")
     made.add_argument("--api-key", default=os.environ.get("ESPALIER_API_KEY"))
     made.add_argument("--model", default="sprig", help="of the server that is started")
@@ -70,7 +70,6 @@ def _parse(argv: Sequence[str]) -> Any:
     several: dict[str, Any] = {"action": "extend", "nargs": "+", "default": []}
     made.add_argument("--concurrency", type=int, metavar="N", help="clients at once", **several)
     made.add_argument("--rate", type=float, metavar="PER_SECOND", help="by Poisson", **several)
-    made.add_argument("--svg", type=Path, metavar="FILE", help="a plot over the loads")
     made.add_argument("--max-tokens", type=int, default=64)
     made.add_argument("--words", type=int, default=16, help="of each prompt")
     made.add_argument("--no-stream", dest="stream", action="store_false")

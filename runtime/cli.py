@@ -22,7 +22,7 @@ from ..errors import (
     ModelLoadError,
     NotSupportedError,
 )
-from .cli_flags import apply_file
+from .cli_flags import Parser, apply_file
 from .cli_help import part
 
 BAD_INPUT = (InvalidRequestError, GrammarError, ModelLoadError, NotSupportedError)
@@ -129,9 +129,9 @@ def describe(error: EspalierError) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+def _parser() -> tuple[Parser, dict[str, Parser]]:
     form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="espalier", description=ABOUT, formatter_class=form)
+    parser = Parser(prog="espalier", description=ABOUT, formatter_class=form)
     parser.add_argument("--version", action="version", version=f"espalier {__version__}")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")

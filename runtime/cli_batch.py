@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ..errors import EspalierError, InvalidRequestError, NotSupportedError
 from .cli_batch_file import Entry, Output, entries
-from .cli_flags import Once, named_here
+from .cli_flags import as_typed, named_here, typed
 from .cli_serve import configure_engine, name_of, options_of
 
 if TYPE_CHECKING:
@@ -43,10 +43,9 @@ _LONGEST = 30.0  # seconds between two times
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = ABOUT
     parser.allow_abbrev = False
-    parser.register("action", None, Once)
     add = parser.add_argument
-    add("input", metavar="IN", action="store")
-    add("output", metavar="OUT", action="store")
+    add("input", metavar="IN")
+    add("output", metavar="OUT")
     add("--url", help="of a server, instead of an engine of its own")
     add("--api-key", default=os.environ.get("ESPALIER_API_KEY"), help="of that server")
     add("--model", help="sprig (the default), a folder or a hub id")
@@ -71,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     ids = [entry.id for entry in entries(args.input)]
     if not ids:
         raise InvalidRequestError(expected="a request a line", got="none", where=args.input)
-    with Output(args.output) as output:
+    with as_typed(args), Output(args.output) as output:
         done = output.resume(ids, args.input, args.retry_failed)
         batch = Batch(args, output, done)
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -110,11 +109,11 @@ def _check(args: argparse.Namespace) -> None:
     if not args.url.startswith(("http://", "https://")):
         raise InvalidRequestError(expected="http://... or https://...", got=args.url, where="--url")
     for dest in ("model", "served_model_name", *args.of_an_engine):
-        if named_here(args, dest) or getattr(args, dest) is True:
+        if named_here(args, dest):
             raise InvalidRequestError(
                 expected="--url or an engine of its own",
                 got="both: the server has its own flags",
-                where="--" + dest.replace("_", "-"),
+                where=typed(args, dest),
             )
 
 

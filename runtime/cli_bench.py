@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+from pathlib import Path
 
 from ..errors import InvalidRequestError
 
@@ -32,6 +33,8 @@ GPU = {
     "kernels": "times of the Triton kernels on a GPU, beside torch's and what bandwidth allows",
 }
 KNOWN = BUILT | LONG | GPU
+RESULTS = Path("benchmarks/results")
+"""Where `all` writes."""
 
 ABOUT = """\
 Measures something, prints a table, and writes the figures with --json FILE.
@@ -73,13 +76,15 @@ def run(args: argparse.Namespace) -> int:
                 got=repr(name),
                 where="espalier bench",
             )
+    if args.name == "all":
+        RESULTS.mkdir(parents=True, exist_ok=True)
     for name in names:
         module = importlib.import_module(f"...benchmarks.{name}", __name__)
         rest = args.rest
         if args.name == "all":
-            rest = ["--json", f"benchmarks/results/{name}.json"]
+            rest = ["--json", str(RESULTS / f"{name}.json")]
             if hasattr(module, "plot"):
-                rest += ["--svg", f"benchmarks/results/{name}.svg"]
+                rest += ["--svg", str(RESULTS / f"{name}.svg")]
         if code := int(module.main(rest)):
             return code
     return 0

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from ..errors import EspalierError, InvalidRequestError
 from ..types import Chunk, Result, SamplingParams
+from .cli_flags import as_typed
 from .engine import Engine
 from .http_protocol import Ask
 
@@ -42,9 +43,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    params = SamplingParams(
-        temperature=args.temperature, max_tokens=args.max_tokens, seed=args.seed
-    )
+    with as_typed(args):
+        params = SamplingParams(
+            temperature=args.temperature, max_tokens=args.max_tokens, seed=args.seed
+        )
     if args.url is not None:
         for flag in ("model", "quantization"):
             if getattr(args, flag) is not None:
@@ -54,7 +56,9 @@ def run(args: argparse.Namespace) -> int:
         remote = Remote(args.url, args.api_key)
         return Chat(remote, params, args.system, args.quiet).loop(read_turns())
     model = args.model or "sprig"
-    with Engine(model=model, quantization=args.quantization) as engine:
+    with as_typed(args):
+        engine = Engine(model=model, quantization=args.quantization)
+    with engine:
         if not args.quiet and sys.stdin.isatty():
             for line in (engine.info.weights, engine.info.kernels):
                 if line:

@@ -10,7 +10,8 @@ from ..frontend_lang.backends.conform import compiled as over_bytes
 from ..frontend_lang.compiler.bounds import Bounds, bounds_with
 from ..frontend_lang.compiler.checks import check
 from ..frontend_lang.compiler.program import CompiledProgram
-from .cli_run import arguments, check_file, find, load
+from .cli_flags import file_to_write
+from .cli_run import arguments, find, load
 from .config import read_json
 from .locate import resolve_folder
 from .tokenizer import find_tokenizer
@@ -34,11 +35,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arg", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--model", default="sprig", help="whose tokenizer counts: a folder, hub id")
     parser.add_argument("--graph", choices=["text", "json", "svg"], help="print the graph instead")
-    parser.add_argument("--save", type=Path, metavar="FILE", help="write the compiled program")
+    parser.add_argument(
+        "--save", type=file_to_write, metavar="FILE", help="write the compiled program"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    check_file(args.save, "--save")
     compiled = _compiled(args.program, args.arg)
     if args.save is not None:
         compiled.save(args.save)

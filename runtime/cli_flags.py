@@ -1,7 +1,7 @@
 """How flags behave that may be said twice: on a command line, and in a file beside it.
 
-A flag has several spellings; two values for one flag are an error, not a race. `--config` gives
-values to flags that the command line does not name.
+A flag has several spellings; two values for one flag are an error, not a race, and an error names
+it as it was typed. `--config` gives values to flags that the command line does not name.
 """
 
 from __future__ import annotations
@@ -9,16 +9,33 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import os
 import re
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from ..errors import InvalidRequestError
+from ..errors import EspalierError, InvalidRequestError
 
 _GIVEN = "given_flags"
+_IN_FILE = "flags_in_file"
 _UNITS = {"": 1, "k": 10**3, "K": 2**10, "m": 10**6, "M": 2**20, "g": 10**9, "G": 2**30}
+
+
+class Parser(argparse.ArgumentParser):
+    """A command line whose flags are given once each (`append` and `extend` collect), and whose
+    errors are one line."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.register("action", None, Once)
+        self.register("action", "append", Collected)
+        self.register("action", "store_true", Switched)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
 class Once(argparse._StoreAction):
@@ -31,17 +48,33 @@ class Once(argparse._StoreAction):
         values: Any,
         option_string: str | None = None,
     ) -> None:
+        setattr(namespace, self.dest, values)
+        if option_string is None:  # a positional argument
+            return
         given = _given(namespace)
         before = given.get(self.dest)
         if before is not None and before[1] != values:
             raise InvalidRequestError(
                 f"{before[0]} {_shown(before[1])} and {option_string} {_shown(values)} "
                 "contradict each other",
-                where=f"espalier {parser.prog.rpartition(' ')[2]}",
+                where=parser.prog,
                 hint="They are one flag: give it once.",
             )
-        given[self.dest] = (str(option_string), values)
-        setattr(namespace, self.dest, values)
+        given[self.dest] = (option_string, values)
+
+
+class Switched(argparse._StoreTrueAction):
+    """Stores True."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002
+        namespace: argparse.Namespace,
+        values: Any,  # noqa: ARG002
+        option_string: str | None = None,
+    ) -> None:
+        _given(namespace)[self.dest] = (str(option_string), True)
+        setattr(namespace, self.dest, True)
 
 
 class Collected(argparse._AppendAction):
@@ -72,6 +105,52 @@ def named_here(namespace: argparse.Namespace, dest: str) -> bool:
     return dest in _given(namespace)
 
 
+def typed(namespace: argparse.Namespace, option: str) -> str:
+    """The flag of an option as the command line spelled it, or the place in the file that gave it;
+    the flag's first spelling where neither did. option: as `dest` has it, or such a flag."""
+    dest = _dest(option)
+    if named_here(namespace, dest):
+        return _given(namespace)[dest][0]
+    in_file: dict[str, str] = getattr(namespace, _IN_FILE, {})
+    return in_file.get(dest, "--" + dest.replace("_", "-"))
+
+
+def _dest(option: str) -> str:
+    return option.removeprefix("--").replace("-", "_")
+
+
+@contextmanager
+def as_typed(namespace: argparse.Namespace) -> Iterator[None]:
+    """Errors that leave the block name options, which are Python's (max_running), as they were
+    typed (--max-num-seqs)."""
+    try:
+        yield
+    except EspalierError as error:
+        if error.where is not None and hasattr(namespace, _dest(error.where)):
+            error.where = typed(namespace, error.where)
+        for part in ("message", "expected", "hint"):
+            if (text := getattr(error, part)) is not None:
+                setattr(error, part, _with_flags(namespace, text))
+        raise
+
+
+def _with_flags(namespace: argparse.Namespace, text: str) -> str:
+    """The text with flags in place of options of several words, which mean nothing else."""
+    names = "|".join(name for name in vars(namespace) if "_" in name)
+    return re.sub(rf"\b({names})\b", lambda found: typed(namespace, found[0]), text)
+
+
+def file_to_write(text: str) -> Path:
+    """A file that a command will write at its end, looked at before its work; a flag's `type`."""
+    path = Path(text)
+    folder = path.absolute().parent
+    if path.is_dir() or not folder.is_dir():
+        raise argparse.ArgumentTypeError(f"expected a file in a folder that exists, got {text}")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise argparse.ArgumentTypeError(f"expected a file that may be written, got {text}")
+    return path
+
+
 def _shown(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
@@ -100,9 +179,11 @@ def apply_file(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> Non
     namespace, unknown = _parsed(parser, name, words)
     if unknown:
         raise InvalidRequestError(expected="flags and their values", got=unknown[0], where=name)
-    parser.set_defaults(
-        **{dest: value for dest, value in vars(namespace).items() if dest != _GIVEN}
-    )
+    places = {
+        dest: f"{name}: {flag.removeprefix('--')}" for dest, (flag, _) in _given(namespace).items()
+    }
+    found = {dest: value for dest, value in vars(namespace).items() if dest != _GIVEN}
+    parser.set_defaults(**found, **{_IN_FILE: places})
 
 
 def _parsed(

@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import json
 import sys
+import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +20,7 @@ from .. import frontend_lang as esp
 from ..errors import EspalierError, InvalidRequestError
 from ..frontend_lang.body import program_failure
 from ..frontend_lang.where import Where
+from .cli_flags import as_typed, file_to_write
 from .engine import Engine
 
 ABOUT = """\
@@ -42,17 +44,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quantization", choices=["int8"], help="of weights: 8 bits, on a CPU")
     parser.add_argument("--seed", type=int, help="of the program; drawn and reported without one")
     parser.add_argument("--report", choices=["table", "json", "none"], default="table")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write the report as a page")
+    parser.add_argument(
+        "--html", type=file_to_write, metavar="FILE", help="write the report as a page"
+    )
     parser.add_argument("--text", action="store_true", help="print the whole text, not the values")
 
 
 def run(args: argparse.Namespace) -> int:
-    check_file(args.html, "--html")
     path, _, name = args.program.partition(":")
     program = find(load(Path(path)), name)
     given = arguments(program, args.arg)
     check_complete(program, given)
-    with Engine(model=args.model, quantization=args.quantization) as engine:
+    with as_typed(args):
+        engine = Engine(model=args.model, quantization=args.quantization)
+    with engine:
         try:
             state = program.using(backend=engine, seed=args.seed).run(**given)
         except EspalierError:
@@ -64,14 +69,6 @@ def run(args: argparse.Namespace) -> int:
             args.html.write_text(state.report().html(), encoding="utf-8")
         show(state, args)
     return 0
-
-
-def check_file(path: Path | None, flag: str) -> None:
-    """Raise InvalidRequestError, before any work is done, where a file cannot be written."""
-    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
-        raise InvalidRequestError(
-            expected="a file in a folder that exists", got=str(path), where=flag
-        )
 
 
 def load(path: Path) -> ModuleType:
@@ -92,15 +89,30 @@ def load(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        line = program_failure(str(path), error, Where(str(path), 1)).where
+        said, line = _at_fault(error, str(spec.origin))
         raise InvalidRequestError(
-            f"the file cannot be loaded: {type(error).__name__}: {error}", where=line
+            f"the file cannot be loaded: {type(error).__name__}: {said}", where=line
         ) from error
     finally:
         if folder in sys.path:  # the file may have changed it
             sys.path.remove(folder)
     sys.path.append(folder)
     return module
+
+
+def _at_fault(error: Exception, file: str) -> tuple[str, str]:
+    """What went wrong as `file` was loaded, with the place where it is another file's; and the
+    file's own line, or its name where no line of it is to blame."""
+    said = str(error)
+    frames = traceback.walk_tb(error.__traceback__)
+    places = [Where(frame.f_code.co_filename, line) for frame, line in frames][1:]  # after `load`
+    places = [place for place in places if not place.file.startswith("<frozen importlib")]
+    if isinstance(error, SyntaxError) and error.lineno and Path(str(error.filename)).is_file():
+        said = error.msg  # without the place, which is of a file that Python could not compile
+        places.append(Where(str(error.filename), error.lineno))
+    if places and places[-1].file != file and not isinstance(error, EspalierError):
+        said += f", raised at {places[-1]}"
+    return said, str(next((place for place in reversed(places) if place.file == file), file))
 
 
 def find(module: ModuleType, name: str) -> esp.Program[Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InvalidRequestError
 from . import cli_others
-from .cli_flags import Collected, Once, count, named_here
+from .cli_flags import as_typed, count, named_here, typed
 
 if TYPE_CHECKING:
     from .options import EngineOptions
@@ -42,10 +42,8 @@ their flags that have no setting here, and what to use instead.
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = ABOUT
     parser.allow_abbrev = False
-    parser.register("action", None, Once)
-    parser.register("action", "append", Collected)
     parser.add_argument(
-        "model_path", nargs="?", action="store", metavar="MODEL", help="sprig, a folder or a hub id"
+        "model_path", nargs="?", metavar="MODEL", help="sprig, a folder or a hub id"
     )
     parser.add_argument("--model", "--model-path", dest="model", help=argparse.SUPPRESS)
     parser.add_argument(
@@ -140,13 +138,14 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(
         level=args.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    check(args)
-    model = args.model_path or args.model or "sprig"
-    settings = settings_of(args, model)
-    settings.check()
-    from .server.launch import serve
+    with as_typed(args):
+        check(args)
+        model = args.model_path or args.model or "sprig"
+        settings = settings_of(args, model)
+        settings.check()
+        from .server.launch import serve
 
-    return serve(options_of(args, model), settings, began)
+        return serve(options_of(args, model), settings, began)
 
 
 def check(args: argparse.Namespace) -> None:
@@ -165,16 +164,17 @@ def check(args: argparse.Namespace) -> None:
         ("--host-total-tokens", "--no-radix-cache"): args.no_radix_cache
         and args.host_total_tokens > 0,
     }
-    for (one, other), both in contradictions.items():
+    for names, both in contradictions.items():
         if both:
+            one, other = (typed(args, name) for name in names)
             raise InvalidRequestError(
                 expected=f"{one} or {other}", got="both: they contradict each other", where=one
             )
     if args.chunk_tokens is not None and args.chunk_tokens > args.step_tokens:
         raise InvalidRequestError(
-            expected=f"at most --step-tokens, which is {args.step_tokens}",
+            expected=f"at most {typed(args, 'step_tokens')}, which is {args.step_tokens}",
             got=str(args.chunk_tokens),
-            where="--chunk-tokens",
+            where=typed(args, "chunk_tokens"),
         )
 
 

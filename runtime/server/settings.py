@@ -89,7 +89,9 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidRequestError(expected="0..65535", got=str(self.port), where="--port")
         if self.max_inflight < 1:
             raise InvalidRequestError(
-                expected="at least 1 request", got=str(self.max_inflight), where="--max-inflight"
+                expected="at least 1 request",
+                got=str(self.max_inflight),
+                where="--max-queued-requests",
             )
         least = 2 * self.limits.body_bytes  # of many keys, one may have half
         if self.limits.bodies_bytes < least:
@@ -104,7 +106,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
                 got=str(self.limits.connections),
                 where="--max-connections",
             )
-        seconds = {"--shutdown-timeout": self.shutdown_timeout, "--watchdog": self.watchdog}
+        seconds = {"--shutdown-timeout": self.shutdown_timeout, "--watchdog-timeout": self.watchdog}
         for name, value in seconds.items():
             if not 0 <= value < math.inf:
                 raise InvalidRequestError(expected="seconds >= 0", got=str(value), where=name)

@@ -168,7 +168,8 @@ def test_what_a_peer_found_before_it_was_ended_counts(
 
     monkeypatch.setattr(rivals, "_runs", ended)
     file = tmp_path / "rows.json"
-    asked = [*TINY, *models, "--reps", "3", "--output", "2", "--peers", "hf", "--json", str(file)]
+    tiny = ["--shape", "tiny", "--reps", "3", "--quiet"]
+    asked = [*tiny, *models, "--output", "2", "--peers", "hf", "--json", str(file)]
     assert offline.main([*asked, "--requests", "2", "--input", "4"]) == 0
     [row] = [row for name, row in _rows(file).items() if name.endswith("/tokens out @ 2")]
     assert row["peers"] == {"transformers generate": 4 / 2.0}

@@ -13,7 +13,7 @@ from espalier.benchmarks.report import Row
 
 
 def test_finish_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "made" / "x.json"
+    file = tmp_path / "x.json"
     rows = [
         Row(name="a", value=1234.5, unit="tokens/s", peers={"other": 0.25}),
         Row(name="longer", value=3, unit="s"),

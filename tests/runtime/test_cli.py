@@ -101,7 +101,7 @@ def test_an_unknown_flag_gets_the_nearest_one(capsys: pytest.CaptureFixture[str]
         assert told in capsys.readouterr().err
     with pytest.raises(SystemExit):
         cli.main(["chat", "more"])
-    assert "unrecognized argument more\n" in capsys.readouterr().err
+    assert "unrecognized argument more (see espalier" in capsys.readouterr().err
 
 
 def test_every_pinned_benchmark_is_known() -> None:

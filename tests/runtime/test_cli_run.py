@@ -195,12 +195,43 @@ def test_the_line_that_failed(file: Path, capsys: pytest.CaptureFixture[str]) ->
         cli.main(["--debug", "run", f"{file}:fails"])
 
 
-def test_a_file_that_cannot_be_loaded(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file.write_text("import json\nimport no_such_module_at_all")
-    assert cli.main(["run", str(file)]) == 2
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"it.py": "import json\nimport no_such_module"}, "'no_such_module' (at {0}/it.py:2)"),
+        ({"it.py": "a = 1\n\nb = f(\n"}, "SyntaxError: '(' was never closed (at {0}/it.py:3)"),
+        (
+            {"it.py": "a = 1\nimport h1", "h1.py": "b = 2\n\nimport no_such"},
+            "No module named 'no_such', raised at {0}/h1.py:3 (at {0}/it.py:2)",
+        ),
+        (
+            {"it.py": "a = 1\nimport h2", "h2.py": "a = 1\nb = [\n"},
+            "SyntaxError: '[' was never closed, raised at {0}/h2.py:2 (at {0}/it.py:2)",
+        ),
+        ({"it.py": "a = 1\nb = 1 / 0"}, "ZeroDivisionError: division by zero (at {0}/it.py:2)"),
+        ({"it.py": "a = 1\neval('1 +')"}, "invalid syntax (<string>, line 1) (at {0}/it.py:2)"),
+        ({"it.py": "a = 1\0"}, "(at {0}/it.py)"),
+        (
+            {"it.py": "import espalier as esp\nesp.gen(\n    'x', regex='(')"},
+            "GrammarError",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_loaded(
+    files: dict[str, str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By a path beside which one stands, as at a terminal."""
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["run", "it.py"]) == 2
     err = capsys.readouterr().err
-    assert "ModuleNotFoundError" in err
-    assert f"{file}:2" in err
+    assert words.format(tmp_path) in err
+    assert err.count("\n") == 1
 
 
 def test_a_file_called_as_a_module_hides_none(tmp_path: Path) -> None:
@@ -264,12 +295,3 @@ def test_arguments_are_what_they_are_annotated_as(annotation: Any, given: str, v
 def test_what_is_not_is_refused(annotation: Any, given: str, words: str) -> None:
     with pytest.raises(InvalidRequestError, match=f"expected {words}, as x is annotated"):
         cli_run._read("x", given, annotation)
-
-
-@pytest.mark.parametrize("path", ["no/such/a.html", "."])
-def test_a_report_that_cannot_be_written_is_told_first(
-    path: str, file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked = ["run", f"{file}:count", "--html", str(file.parent / path), "--model", "no/such"]
-    assert cli.main(asked) == 2
-    assert "--html" in capsys.readouterr().err

@@ -11,14 +11,14 @@ import pytest
 
 from espalier.errors import InvalidRequestError, NotSupportedError
 from espalier.runtime import cli, cli_others, cli_serve
-from espalier.runtime.cli_flags import apply_file, count
+from espalier.runtime.cli_flags import Parser, apply_file, count
 from espalier.runtime.options import EngineOptions
 from espalier.runtime.server.settings import ServerSettings
 from tests.support import ROOT
 
 
 def parsed(*arguments: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="espalier serve")
+    parser = Parser(prog="espalier serve")
     cli_serve.configure(parser)
     apply_file(parser, arguments)
     args = parser.parse_args(arguments)
@@ -102,7 +102,7 @@ def test_the_rest_is_refused_with_what_to_use() -> None:
 
 
 def test_every_flag_that_is_named_instead_exists() -> None:
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     cli_serve.configure(parser)
     hints = [*cli_others.REFUSED.values(), *(how for _, how in cli_others.VALUES.values())]
     named = {word.strip(",:;.") for hint in hints for word in hint.split() if word[:2] == "--"}
@@ -111,7 +111,7 @@ def test_every_flag_that_is_named_instead_exists() -> None:
 
 
 def test_every_flag_of_the_page_exists() -> None:
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     cli_serve.configure(parser)
     text = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
     text, batch = text.split("## Files of requests")
