@@ -17,9 +17,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from ..errors import InvalidRequestError
 from .plot import log_log, stacked
@@ -35,6 +39,8 @@ TTFT, ITL, E2E = "time to first token", "between tokens", "whole answer"
 _SWEEPS = {"at once": "clients at once", "a second": "requests a second, by Poisson"}
 _READY = re.compile(r"ready on (http\S+)")
 PATH = "/v1/chat/completions"
+Loop = Callable[[Callable[[], object]], Coroutine[Any, Any, list[Timed]]]
+"""Sends a load's requests, and calls what it is given at each answer."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -50,14 +56,22 @@ def main(argv: Sequence[str]) -> int:
     with contextlib.ExitStack() as stack:
         url = args.url or stack.enter_context(served(args.model))
         asyncio.run(_warm(url, args))
+        loads: list[tuple[str, Loop]] = [
+            *(
+                (f"{count} at once", partial(closed, url, args, count))
+                for count in args.concurrency
+            ),
+            *((f"{rate:g} a second", partial(opened, url, args, rate)) for rate in args.rate),
+        ]
         rows: list[Row] = []
-        for count in args.concurrency:
-            rows += _measured(f"{count} at once", closed(url, args, count))
-        for rate in args.rate:
-            rows += _measured(f"{rate:g} a second", opened(url, args, rate))
+        faults: dict[str, str] = {}
+        for name, loop in loads:
+            rows += _measured(name, args.requests, loop, faults)
     if args.svg is not None:
         args.svg.write_text(plot(rows))
     finish("serve", argv, args.json, rows)
+    for kind, said in faults.items():
+        print(f"{kind}: {' '.join(said.split())[:300]}")
     return 0 if all(row.value == 0 for row in rows if row.name.endswith("failed")) else 1
 
 
@@ -77,10 +91,20 @@ def _parse(argv: Sequence[str]) -> Any:
     return made.parse_args(list(argv))
 
 
-def _measured(name: str, loop: Coroutine[Any, Any, list[Timed]]) -> list[Row]:
+def _measured(name: str, requests: int, loop: Loop, faults: dict[str, str]) -> list[Row]:
+    """A load's figures. It is seen going on; faults gets what failures of a new kind say."""
     began = time.perf_counter()
-    timed = asyncio.run(loop)
-    return figures(name, timed, time.perf_counter() - began)
+    with tqdm(desc=name, total=requests, unit=" requests", leave=False, disable=None) as bar:
+        timed = asyncio.run(loop(bar.update))
+    seconds = time.perf_counter() - began
+    bad = [one for one in timed if not one.good]
+    for one in bad:
+        faults.setdefault(one.fault, one.said)
+    print(
+        f"{name}: {len(timed) - len(bad)} of {requests} answered in {seconds:.1f} s",
+        file=sys.stderr,
+    )
+    return figures(name, timed, seconds)
 
 
 def bodies(args: Any) -> Iterator[dict[str, Any]]:
@@ -107,11 +131,11 @@ async def _warm(url: str, args: Any) -> None:
     connection.close()
     if not timed.good:
         raise InvalidRequestError(
-            f"the server at {url} does not answer as it should (status {timed.status})"
+            f"the server at {url} does not answer as it should: {timed.fault} {timed.said}"
         )
 
 
-async def closed(url: str, args: Any, count: int) -> list[Timed]:
+async def closed(url: str, args: Any, count: int, answered: Callable[[], object]) -> list[Timed]:
     """`count` clients, each sending its next request when it has its answer."""
     done: list[Timed] = []
     source = bodies(args)
@@ -123,13 +147,14 @@ async def closed(url: str, args: Any, count: int) -> list[Timed]:
             timed = Timed(time.perf_counter())
             done.append(timed)
             await connection.post(PATH, next(source), timed)
+            answered()
         connection.close()
 
     await asyncio.gather(*(client() for _ in range(count)))
     return done
 
 
-async def opened(url: str, args: Any, rate: float) -> list[Timed]:
+async def opened(url: str, args: Any, rate: float, answered: Callable[[], object]) -> list[Timed]:
     """Requests at times that a Poisson process gives, however long answers take."""
     rng, source = random.Random(args.seed + 1), bodies(args)
     free: list[Connection] = []
@@ -141,6 +166,7 @@ async def opened(url: str, args: Any, rate: float) -> list[Timed]:
         done.append(timed)
         connection = free.pop() if free else Connection(url, args.api_key)
         await connection.post(PATH, body, timed)
+        answered()
         free.append(connection)
 
     tasks = []
@@ -165,6 +191,11 @@ def figures(name: str, timed: Sequence[Timed], seconds: float) -> list[Row]:
             unit="1/s",
         ),
         Row(name=f"{name}: failed", value=len(timed) - len(good), unit="requests"),
+    ]
+    kinds = Counter(one.fault for one in timed if not one.good)
+    rows += [
+        Row(name=f"{name}: failed, {kind}", value=count, unit="requests")
+        for kind, count in kinds.most_common()
     ]
     spreads = {
         TTFT: [one.first for one in good],

@@ -11,21 +11,26 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _USAGE = b'"completion_tokens":'
+_EVENT = b"data: "
+_FAILED = _EVENT + b'{"error"'  # no text of a model: its quotes would be escaped
 
 
 @dataclass
 class Timed:
     """One request. began: when it should have been sent; pieces: when each came (seconds of
-    `time.perf_counter`), the last being its end. status 0: the connection broke."""
+    `time.perf_counter`), the last being its end. status 0: the connection broke. fault: what kind
+    of failure it was; said: in whose words, the server's or the system's."""
 
     began: float
     status: int = 0
     pieces: list[float] = field(default_factory=list)
     tokens: int = 0
+    fault: str = "no answer"
+    said: str = ""
 
     @property
     def good(self) -> bool:
-        return self.status == 200 and bool(self.pieces)
+        return not self.fault
 
     @property
     def first(self) -> float:
@@ -58,8 +63,10 @@ class Connection:
         try:
             reader = await self._send(path, json.dumps(body).encode())
             await self._read(reader, timed)
-        except (OSError, asyncio.IncompleteReadError, ValueError):
-            timed.status = 0
+        except (OSError, EOFError, ValueError, LookupError) as error:
+            read = isinstance(error, OSError | EOFError)
+            timed.fault = type(error).__name__ if read else "an answer that cannot be read"
+            timed.status, timed.said = 0, str(error)
             self.close()
 
     def close(self) -> None:
@@ -82,22 +89,55 @@ class Connection:
     async def _read(self, reader: asyncio.StreamReader, timed: Timed) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
         status = int(head.split(" ", 2)[1])
+        failed = b""
         if "transfer-encoding: chunked" not in head:
             length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
             data = await reader.readexactly(length)
             timed.pieces.append(time.perf_counter())
             if status == 200:
                 timed.tokens = json.loads(data)["usage"]["completion_tokens"]
-            timed.status = status
-            return
-        while (size := int(await reader.readuntil(b"\r\n"), 16)) > 0:
-            data = await reader.readexactly(size + 2)
-            now = time.perf_counter()
-            pieces = data.count(b'"content":"') - data.count(b'"role"')
-            if pieces > 0:
-                timed.pieces.append(now)
-                timed.tokens += pieces
-            if _USAGE in data:  # tokens that were no text of their own count too
-                timed.tokens = int(data.partition(_USAGE)[2].partition(b",")[0])
-        await reader.readexactly(2)
+            else:
+                failed = data
+        else:
+            while (size := int(await reader.readuntil(b"\r\n"), 16)) > 0:
+                data = await reader.readexactly(size + 2)
+                _count(data, timed)
+                if status != 200:
+                    failed += data[:-2]
+                elif _FAILED in data:
+                    failed = data[data.index(_FAILED) + len(_EVENT) :]
+            await reader.readexactly(2)
+        if "connection: close" in head:
+            self.close()
         timed.status = status
+        if failed or status != 200:
+            timed.fault, timed.said = fault_of(status, failed)
+        else:
+            timed.fault = "" if timed.pieces else "200, without text"
+
+
+def _count(data: bytes, timed: Timed) -> None:
+    """Note what a chunk of a stream brought."""
+    now = time.perf_counter()
+    pieces = data.count(b'"content":"') - data.count(b'"role"')
+    if pieces > 0:
+        timed.pieces.append(now)
+        timed.tokens += pieces
+    if _USAGE in data:  # tokens that were no text of their own count too
+        timed.tokens = int(data.partition(_USAGE)[2].partition(b",")[0])
+
+
+def fault_of(status: int, body: bytes) -> tuple[str, str]:
+    """What kind of failure an answer was, by its status and the error's code, and the message.
+    body: begins with the error in JSON, where the server tells one."""
+    text = body.decode("utf-8", "replace")
+    try:
+        told: Any = json.JSONDecoder().raw_decode(text)[0]
+    except ValueError:
+        told = None
+    error = told.get("error", told) if isinstance(told, dict) else None
+    if not isinstance(error, dict):
+        return str(status), text
+    names = (error.get(key) for key in ("code", "type"))
+    name = next((name for name in names if isinstance(name, str)), "")
+    return f"{status} {name}".strip(), str(error.get("message", text))

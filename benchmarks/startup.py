@@ -107,7 +107,7 @@ async def _first_token(url: str) -> float:
     await connection.post(PATH, body, timed)
     connection.close()
     if not timed.good:
-        raise InvalidRequestError(f"the server gave no token (status {timed.status})")
+        raise InvalidRequestError(f"the server gave no token: {timed.fault} {timed.said}")
     return timed.pieces[0]
 
 
