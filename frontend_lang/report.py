@@ -127,11 +127,13 @@ class Report:
     def summary(self) -> str:
         """Two lines: what was computed of what was asked for, and the seed."""
         totals = self.totals()
-        saved = 1 - totals["computed_share"] if totals["prompt"] else 0.0
+        computed = "none computed"  # by a script, or where nothing was asked
+        if totals["computed"]:
+            saved = 1 - totals["computed_share"]
+            computed = f"{totals['computed']} computed ({saved:.0%} saved by sharing)"
         line = (
             f"{_counted(totals['calls'], 'call')} in {_counted(totals['states'], 'state')}: "
-            f"{totals['prompt']} prompt tokens, {totals['computed']} computed "
-            f"({saved:.0%} saved by sharing), {totals['generated']} generated"
+            f"{totals['prompt']} prompt tokens, {computed}, {totals['generated']} generated"
         )
         extra = [
             f"{totals[key]} {words}"

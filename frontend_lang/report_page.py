@@ -104,7 +104,7 @@ class _Shown:
         if call.prompt_tokens is None:
             return ""
         ids = call.prompt_tokens.to_list()
-        if not self._counts:  # which of them were cached is not known
+        if not self._counts or not call.computed:  # cached ones are not known, or there are none
             return self._span("asked", ids)
         ends = call.sources[0], sum(call.sources)
         parts = [("cached", ids[: ends[0]]), ("shared", ids[ends[0] : ends[1]])]

@@ -25,7 +25,8 @@ from .engine import Engine
 
 ABOUT = """\
 Run a program of gen, select and fork: a function decorated with @espalier.function in FILE. Its
-variables are printed as JSON on standard output, its report on standard error.
+variables are printed as JSON on standard output, its report and what it returned on standard error;
+with --report json, all of them on standard output.
 
 An --arg whose parameter is annotated as str is taken as it stands; as a bool, an int or a float it
 must be one; any other is read as JSON where it is JSON, and as text where it is not.
@@ -203,15 +204,16 @@ def check_complete(program: esp.Program[Any], given: dict[str, Any]) -> None:
 
 
 def show(state: esp.ProgramState, args: argparse.Namespace) -> None:
-    """Values or text on standard output; the report beside them, or with them as JSON. What failed,
-    or cannot be read, is raised at the end."""
+    """Values or text on standard output; the report beside them, or with them as JSON, and what the
+    function returned. What failed, or cannot be read, is raised at the end."""
     error = state.error()
     said: dict[str, Any] = {}
     try:
         if args.text:
             said["text"] = state.text()
         else:
-            said["values"] = {name: state[name] for name in state.var_names}
+            said["values"] = {name: said_in_json(state[name]) for name in state.var_names}
+        said["ret_value"] = said_in_json(state.ret_value)
     except EspalierError as unread:
         error = error or unread
     if args.report == "json":
@@ -220,12 +222,23 @@ def show(state: esp.ProgramState, args: argparse.Namespace) -> None:
         print(said["text"] if args.text else as_json(said["values"]))
     if args.report == "table":
         state.report().print(Console(stderr=True))
+        if said.get("ret_value") is not None:
+            print(f"returned {as_json(said['ret_value'], indent=None)}", file=sys.stderr)
     if error is not None:
         raise error
 
 
-def as_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=2, default=plain)
+def as_json(value: Any, indent: int | None = 2) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent, default=plain)
+
+
+def said_in_json(value: Any) -> Any:
+    """The value where JSON can say it; else its repr: keys may be tuples, a list hold itself."""
+    try:
+        as_json(value)
+    except (TypeError, ValueError, RecursionError):
+        return repr(value)
+    return value
 
 
 def plain(value: Any) -> Any:

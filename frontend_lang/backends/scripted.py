@@ -11,7 +11,7 @@ answer is one of its choices, or a dict of their probabilities.
 
 What the script says is what the program gets: stop strings cut it and grammars are enforced as a
 model's output would be, but max_tokens does not cut it; a cut is scripted with
-`Reply("half of it", finish_reason="length")`.
+`Reply("half of it", finish_reason="length")`. Tokens are bytes, and none are computed.
 """
 
 from __future__ import annotations
@@ -174,7 +174,6 @@ class Scripted:
             text=text,
             token_ids=ids,
             prompt_tokens=len(call.input_ids),
-            computed_tokens=len(call.input_ids),
             generated_tokens=len(ids),
             finish_reason=reply.finish_reason,
             matched_stop=stop,
@@ -257,7 +256,6 @@ class Scripted:
         return Result(
             request_id=len(self.asked),
             prompt_tokens=len(ids),
-            computed_tokens=len(ids),
             prompt_logprobs=entries,
         )
 

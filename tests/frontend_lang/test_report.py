@@ -146,6 +146,20 @@ def test_incomplete_values_are_told() -> None:
     assert "incomplete: length" in body.run(backend=esp.Scripted(script)).report().text(200)
 
 
+def test_a_script_computes_nothing_and_saves_nothing() -> None:
+    @esp.function
+    def body(s: State) -> None:
+        s += "a" + esp.gen("x") + esp.select("y", ["b", "c"])
+
+    made = body.run(backend=esp.Scripted({"x": "xx", "y": "c"})).report()
+    totals = made.totals()
+    assert totals["prompt"] > 0
+    assert (totals["cached"], totals["computed"], totals["shared"]) == (0, 0, 0)
+    assert f"{totals['prompt']} prompt tokens, none computed, 2 generated" in made.summary()
+    assert "saved" not in made.summary()
+    assert 'class="computed"' not in made.html()
+
+
 def test_an_empty_program() -> None:
     @esp.function
     def body(s: State) -> None:

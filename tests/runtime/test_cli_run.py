@@ -35,6 +35,12 @@ def fails(s):
     return 1 / 0
 
 @esp.function
+def returns(s, what="a list"):
+    s["said"] = what
+    pairs = {(1, 2): "a pair"}
+    return {"nothing": None, "a list": [Point(1), "\u00e9"], "a pair": pairs}[what]
+
+@esp.function
 def cut(s):
     s += "x" + esp.gen("a", max_tokens=1) + esp.gen("b", regex="[a-z]{30}", max_tokens=1)
 
@@ -53,7 +59,7 @@ def file(tmp_path: Path) -> Path:
 def test_find(file: Path, tmp_path: Path) -> None:
     module = cli_run.load(file)
     assert cli_run.find(module, "fails").name == "fails"
-    with pytest.raises(InvalidRequestError, match="one of count, fails, cut"):
+    with pytest.raises(InvalidRequestError, match="one of count, fails, returns, cut"):
         cli_run.find(module, "")
     with pytest.raises(InvalidRequestError, match=r"got 'cont'.*program.py:count"):
         cli_run.find(module, "cont")
@@ -141,6 +147,29 @@ def test_values_and_report(file: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert json.loads(capsys.readouterr().out)["text"].startswith("word ")
 
 
+@pytest.mark.parametrize(
+    ("what", "line", "value"),
+    [
+        ("nothing", "", None),
+        ("a list", 'returned [{"x": 1}, "\u00e9"]\n', [{"x": 1}, "\u00e9"]),
+        ("a pair", """returned "{(1, 2): 'a pair'}"\n""", "{(1, 2): 'a pair'}"),
+    ],
+)
+def test_what_a_function_returns_is_told(
+    what: str, line: str, value: Any, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["run", f"{file}:returns", "--arg", f"what={what}"]
+    assert cli.main(asked) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"said": what}
+    assert err.endswith(line)
+    assert ("returned" in err) == bool(line)
+    assert cli.main([*asked, "--report", "none"]) == 0
+    assert capsys.readouterr() == (out, "")
+    assert cli.main([*asked, "--report", "json", "--text"]) == 0
+    assert json.loads(capsys.readouterr().out)["ret_value"] == value
+
+
 @pytest.mark.parametrize("report", ["table", "json"])
 def test_a_value_that_was_cut_fails_behind_its_report(
     report: str, file: Path, capsys: pytest.CaptureFixture[str]
@@ -155,7 +184,7 @@ def test_a_value_that_was_cut_fails_behind_its_report(
 @pytest.mark.parametrize(
     ("program", "code", "words"),
     [
-        ("{file}", 2, "expected one of count, fails, cut"),
+        ("{file}", 2, "expected one of count, fails, returns, cut"),
         ("{file}:nope", 2, "got 'nope'"),
         ("{file}x", 2, "there is no file {file}x"),
         ("{file.parent}", 2, "expected a Python file"),
