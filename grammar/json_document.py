@@ -200,7 +200,7 @@ class Document:
                     wanted.append(_join(self._bases[home], reference, where).partition("#")[0])
                     if keyword != "$ref":
                         self._scopes.use(unquote(reference.partition("#")[2]))
-            todo.extend((place, part, home) for place, part in _children(location, schema))
+            todo.extend((place, part, home) for place, part in children(location, schema))
         return wanted
 
     def _name(self, location: str, schema: dict[str, Any], home: str) -> str:
@@ -257,7 +257,7 @@ def _join(base: str, reference: str, where: str) -> str:
         ) from None
 
 
-def _children(location: str, schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def children(location: str, schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for keyword in _ONE:
         if keyword in schema:
             yield child(location, keyword), schema[keyword]

@@ -13,10 +13,11 @@ import msgspec
 
 from ..errors import InvalidRequestError
 from ..grammar import GrammarCompiler, GrammarSpec, Vocabulary
+from ..grammar.json_typos import typos
 
 ABOUT = """\
-Compiles a grammar and says what it found; with a text, whether the text belongs to it, and if not,
-where it dies and what was allowed there.
+Compiles a grammar and says what it found, also what of a JSON Schema may be a misspelt keyword;
+with a text, whether the text belongs to it, and if not, where it dies and what was allowed there.
 
 GRAMMAR and TEXT are files, or - for standard input; with --inline they are given as they stand.
 The kind follows from the file's ending (.json a JSON Schema, .lark and .gbnf a context-free
@@ -66,6 +67,9 @@ def run(args: argparse.Namespace) -> int:
     print(f"compiles: {1000 * (time.perf_counter() - begin):.1f} ms")
     for place in grammar.dropped:
         print(f"dropped: {place}")
+    if spec.kind == "json_schema":
+        for typo in typos(json.loads(spec.source)):
+            print(f"note: {typo}")
     if args.text is None:
         return 0
     text = _read(args.text, inline=args.inline)
