@@ -199,7 +199,8 @@ def request(
     as it is, NotSupportedError for an option that does not cross."""
     import json
 
-    for name, value in arguments.items():
+    given = {name: value for name, value in arguments.items() if name not in compiled.ir.fixed}
+    for name, value in given.items():
         _check_plain(name, value)
     if text_in_logprobs(options):
         raise NotSupportedError(
@@ -208,7 +209,7 @@ def request(
         )
     body: dict[str, Any] = {
         "program": json.loads(ir.encode(compiled.ir)),
-        "arguments": dict(arguments),
+        "arguments": given,
         "sampling_params": _changed(run_fields(options)),
     }
     if options.get("namespace"):

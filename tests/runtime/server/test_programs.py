@@ -234,6 +234,20 @@ def test_run_remote_tells_failures_and_refuses_what_does_not_cross(
         short.compile().run_remote(backend=backend, stream=True)
 
 
+def test_what_was_fixed_when_it_was_compiled_does_not_cross(backend: esp.HTTPBackend) -> None:
+    """Nor need it be JSON."""
+
+    @esp.function
+    def several(s: State, words: tuple[str, ...], end: str) -> None:
+        for word in words:
+            s += word + esp.gen(word, max_tokens=2)
+        s += end
+
+    run = several.compile(words=("a", "b")).run_remote(backend=backend, end="!")
+    assert [*run] == ["a", "b"]
+    assert run.text().endswith("!")
+
+
 def test_a_joins_failures_are_errors_there_too(backend: esp.HTTPBackend) -> None:
     @esp.function
     def keeping(s: State) -> None:
