@@ -269,6 +269,40 @@ void turn_and_write(num *qkv, const num *cos, const num *sin, const int64_t *slo
 
 #include "native_attention.c"
 
+/* Elements that a product takes at once, what holds them, and sum + x . w of them, lane by lane. A
+   processor that multiplies bfloat16 adds two products to each lane. left: elements to the end. */
+#if defined BF16 && defined __AVX512BF16__
+#define STRIDE (2 * LANES)
+typedef __m512bh block;
+
+INLINE block take(const num *x, int64_t left) {
+    return (block)_mm512_maskz_loadu_epi16(left < STRIDE ? 0xffff : 0xffffffff, x);
+}
+
+INLINE vec plus(vec sum, block x, block w) { return (vec)_mm512_dpbf16_ps((__m512)sum, x, w); }
+#else
+#define STRIDE LANES
+typedef vec block;
+
+INLINE block take(const num *x, int64_t left) {
+    (void)left;
+    return load(x);
+}
+
+INLINE vec plus(vec sum, block x, block w) { return sum + x * w; }
+#endif
+
+/* Up to how many rows `linear` is worth its weights lying as it reads them: see layers.py. */
+int64_t few(void) {
+#ifndef BF16
+    return 16;
+#elif defined __AVX512BF16__ && !defined __AMX_BF16__
+    return 64;
+#else
+    return 0;
+#endif
+}
+
 /* Bytes between the weights that are multiplied and those that memory is asked for meanwhile. A
    processor asks by itself, but page by page; measured with 0 to 64 KiB, it takes from 8 on. */
 #define DISTANCE 32768
@@ -280,20 +314,25 @@ INLINE void tile(const num *x, const num *weight, const num *bias, num *y, int64
                  int64_t outputs, int add, int first, const int rows, const int outs) {
     vec dot[LANES] = {0};
     float total[LANES];
-    for (int64_t d = 0; d < inputs; d += LANES)
+    for (int64_t d = 0; d < inputs; d += STRIDE)
         for (int o = 0; o < outs; o++) {
-            if (first) __builtin_prefetch((const char *)(weight + o * inputs + d) + DISTANCE, 0, 2);
-            vec w = load(weight + o * inputs + d);
-            for (int m = 0; m < rows; m++) dot[m * outs + o] += load(x + m * inputs + d) * w;
+            const num *at = weight + o * inputs + d;
+            if (first) __builtin_prefetch((const char *)at + DISTANCE, 0, 2);
+            block w = take(at, inputs - d);
+            for (int m = 0; m < rows; m++)
+                dot[m * outs + o] = plus(dot[m * outs + o], take(x + m * inputs + d, inputs - d), w);
         }
     vec all = sums(dot);
     memcpy(total, &all, sizeof all);
-    for (int m = 0; m < rows; m++)
-        for (int o = 0; o < outs; o++) {
-            float sum = total[m * outs + o] + (bias ? wide(bias[o]) : 0.0f);
-            num *to = y + m * outputs + o;
-            *to = narrow(add ? wide(*to) + sum : sum);
-        }
+    for (int m = 0; m < rows; m++) {
+        float *sum = total + m * outs;
+        num *to = y + m * outputs;
+        if (bias)
+            for (int o = 0; o < outs; o++) sum[o] += wide(bias[o]);
+        if (add)
+            for (int o = 0; o < outs; o++) sum[o] += wide(to[o]);
+        for (int o = 0; o < outs; o++) to[o] = narrow(sum[o]);
+    }
 }
 
 /* y [rows, outputs] = x [rows, inputs] . weight [outputs, inputs] + bias (or NULL), added to what y

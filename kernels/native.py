@@ -60,6 +60,7 @@ _SIGNATURES: dict[str, list[Any]] = {
     "gated": [_pointer] * 2 + [_long] * 2 + [_int],
     "turn_and_write": [_pointer] * 5 + [_long] * 5 + [_pointer] * 2 + [_float] * 2 + [_int],
     "attention": [_pointer] * 6,
+    "few": [],
     "linear": [_pointer] * 4 + [_long] * 3 + [_int],
     "normed_linear": [_pointer] * 2 + [_float, _int] + [_pointer] * 3 + [_long] * 3,
     "gated_linear": [_pointer, _int] + [_pointer] * 3 + [_long] * 3 + [_int],
@@ -73,6 +74,7 @@ _SIGNATURES: dict[str, list[Any]] = {
     "instructions8": [],
 }
 _RESULTS = {
+    "few": _long,
     "linear8": _int,
     "normed_linear8": _int,
     "gated_linear8": _int,

@@ -7,7 +7,6 @@ import ctypes
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-import torch
 from torch import Tensor
 
 from .native import operators
@@ -59,15 +58,16 @@ class _Kind(ctypes.Structure):
 
 
 class FewRows:
-    """The layers of a model in float32 with heads of one width, over one cache.
+    """The layers of a model with heads of one width, over one cache of its dtype.
 
-    rows: the cache's, per layer [slots, 2 * kv_heads * width] without gaps, of which `k` and `v`
-    are views. scale, softcap: of attention.
+    most: rows of a step. rows: the cache's, per layer [slots, 2 * kv_heads * width] without gaps,
+    of which `k` and `v` are views. scale, softcap: of attention.
     """
 
     def __init__(
         self,
         layers: Sequence[LayerWeights],
+        most: int,
         rows: Sequence[Tensor],
         k: Tensor,
         v: Tensor,
@@ -76,19 +76,20 @@ class FewRows:
         softcap: float | None,
     ) -> None:
         self._kept = layers, rows  # what C has the addresses of
+        self._most = most
         self._k, self._v = k, v
         self._scale, self._softcap = scale, softcap
         norm = layers[0].norms[0]
-        self._numbers = norm.eps, norm.weight.dtype != torch.float32
+        self._numbers = norm.eps, norm.weight.dtype != k.dtype
         self._windows = sorted({layer.window for layer in layers}, key=lambda window: window or 0)
         qkv, output, gate_up, down = (weight.shape for weight, _ in layers[0].products)
         self._hidden = qkv[1]
         self._between = sum((*qkv, output[1], gate_up[0], down[1]))
-        self._space = torch.empty(0)
+        self._space = k.new_empty(0)
         self._work = sum(weight.numel() for layer in layers for weight, _ in layer.products)
         kv_heads, width = k.shape[1:]
         heads = output[1] // width
-        self._q = torch.empty(1, heads + 2 * kv_heads, width).narrow(1, 0, heads)
+        self._q = k.new_empty(1, heads + 2 * kv_heads, width).narrow(1, 0, heads)
         self._layers = (_Layer * len(layers))(
             *(self._layer(layer, cache) for layer, cache in zip(layers, rows, strict=True))
         )
@@ -111,8 +112,8 @@ class FewRows:
         keys and values of its rows go to slot_of [T]. False, and nothing done, where C does not
         take such rows."""
         rows = x.shape[0]
-        c = operators(x, rows * self._work)
-        suits = x.shape[1:] == (self._hidden,) and x.dtype == torch.float32
+        c = operators(x, rows * self._work) if rows <= self._most else None
+        suits = x.shape[1:] == (self._hidden,) and x.dtype == self._k.dtype
         if c is None or not suits or not _plain(x, slot_of, *angles):
             return False
         kinds = (_Kind * len(self._windows))()
@@ -133,7 +134,7 @@ class FewRows:
             kind.cos, kind.sin = cos.data_ptr(), sin.data_ptr()
             kind.attention, kind.turning = ctypes.addressof(plan.shape), cos.shape[-1]
         if rows * self._between > len(self._space):
-            self._space = torch.empty(rows * self._between)
+            self._space = x.new_empty(rows * self._between)
         c.layers(
             self._layers,
             len(self._layers),

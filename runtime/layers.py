@@ -19,12 +19,14 @@ from ..kernels import int8
 from ..kernels.activation import silu_mul
 from ..kernels.int8 import Int8Weight
 from ..kernels.native import operators
-from ..kernels.native_layers import Matrix
 from ..kernels.norm import RMSNorm
 from .dtypes import native_on_cpu
 from .loader import ONE, Group, Weights
 
 Kind = Literal["column", "row", "replicated"]
+
+_ON_STACK = 1 << 16
+"""Elements of what stands between a norm or a gate and the product in C."""
 
 
 class Embedding:
@@ -61,9 +63,11 @@ class Linear:
     kind: column cuts the outputs over the group, row the inputs, replicated nothing. shared: the
     weight, where another layer has loaded it already (tied embeddings). Where the weights are to be
     kept in 8 bits, W is, and b is not.
+
+    few: up to so many rows go by `linear` of native.c, which reads `weight` and `bias`.
     """
 
-    __slots__ = ("_few", "_int8", "_onednn", "bias", "weight")
+    __slots__ = ("_int8", "_onednn", "bias", "few", "weight")
 
     def __init__(
         self,
@@ -104,14 +108,15 @@ class Linear:
                 ]
             )
         self._int8 = weight if isinstance(weight, Int8Weight) else None
+        self.few = 0
         if isinstance(weight, Int8Weight):
             return
         self.weight = weight
-        self._few = _few_in_c(self.weight)
+        self.few = _few_in_c(self.weight)
         self._onednn: Tensor | None = None
         if _packs(self.weight):
             self._onednn = self.weight
-            if not self._few:
+            if not self.few:
                 self._onednn = torch.ops.mkldnn._reorder_linear_weight(self.weight)
                 del self.weight
 
@@ -120,7 +125,7 @@ class Linear:
         if self._int8 is not None:
             y = x.new_empty(rows, self._int8.outputs)
             return int8.linear(x, self._int8, self.bias, y, add=False)
-        if self._few and rows <= FEW:
+        if 0 < rows <= self.few:
             y = x.new_empty(rows, self.weight.shape[0])
             if self._multiply(x, y, add=False):
                 return y
@@ -136,7 +141,7 @@ class Linear:
         """Add this layer's `y` to `residual` [T, sum(outputs)] in place, and return it."""
         if self._int8 is not None:
             return int8.linear(x, self._int8, self.bias, residual, add=True)
-        if self._few and x.shape[0] <= FEW and self._multiply(x, residual, add=True):
+        if 0 < x.shape[0] <= self.few and self._multiply(x, residual, add=True):
             return residual
         return residual.add_(self(x))
 
@@ -182,28 +187,23 @@ class Linear:
         c.gated_linear(gate_up.data_ptr(), False, *pointers, rows, inputs, outputs, True)
         return residual
 
-    @property
-    def few(self) -> Matrix | None:
-        """The weight and the bias as native.c reads them; None where it does not."""
-        return (self.weight, self.bias) if self._int8 is None and self._few else None
-
     def _fused(self, x: Tensor, y: Tensor | None = None) -> Any | None:
         """The functions of native.c, if they take this layer's few rows with what stands before:
         a norm, or a gate where there is a `y` to add to."""
         rows = x.shape[0]
-        if not self._few or not 0 < rows <= FEW or x.numel() > _ON_STACK:
+        if not 0 < rows <= self.few or x.numel() > _ON_STACK:
             return None
         outputs, inputs = self.weight.shape
-        if not _lies(x, rows, inputs if y is None else 2 * inputs):
+        if not self._lies(x, rows, inputs if y is None else 2 * inputs):
             return None
-        if y is not None and not _lies(y, rows, outputs):
+        if y is not None and not self._lies(y, rows, outputs):
             return None
         return operators(x, rows * outputs * inputs)
 
     def _multiply(self, x: Tensor, y: Tensor, *, add: bool) -> bool:
         """Write the product of few rows to `y`, or add it, in C; False where that is not done."""
         rows, (outputs, inputs) = x.shape[0], self.weight.shape
-        if not (_lies(x, rows, inputs) and _lies(y, rows, outputs)):
+        if not (self._lies(x, rows, inputs) and self._lies(y, rows, outputs)):
             return False
         c = operators(x, rows * outputs * inputs)
         if c is None:
@@ -212,6 +212,10 @@ class Linear:
         pointers = x.data_ptr(), self.weight.data_ptr(), bias, y.data_ptr()
         c.linear(*pointers, rows, inputs, outputs, add)
         return True
+
+    def _lies(self, x: Tensor, rows: int, width: int) -> bool:
+        """Whether x is as native.c reads it, which checks nothing."""
+        return x.shape == (rows, width) and x.dtype == self.weight.dtype and x.is_contiguous()
 
 
 def _taken(
@@ -225,16 +229,6 @@ def _taken(
     ]
     weight = parts[0] if len(parts) == 1 else torch.cat(parts)
     return weights.keep_int8(weight) if weights.quantization else weight
-
-
-def _lies(x: Tensor, rows: int, width: int) -> bool:
-    """Whether x is as native.c reads it, which checks nothing: beside weights in float32."""
-    return x.shape == (rows, width) and x.dtype == torch.float32 and x.is_contiguous()
-
-
-_ON_STACK = 1 << 16  # elements
-FEW = 16
-"""Up to so many rows are multiplied in C, where that is built and weights are float32."""
 
 
 def padded_rows(rows: int) -> int:
@@ -262,18 +256,17 @@ def _packs(weight: Tensor) -> bool:
     return weight.dtype == torch.float32 or native_on_cpu(weight.dtype)
 
 
-def _few_in_c(weight: Tensor) -> bool:
-    """Whether to keep `weight` as it is, for products of few rows in C (`kernels/native.c`).
+def _few_in_c(weight: Tensor) -> int:
+    """Up to how many rows are multiplied by `weight` in C (`kernels/native.c`), for which it is
+    kept as it is; 0 where none are.
 
-    Measured on a Xeon, one thread, float32, out of a cold cache, beside oneDNN's layout: 0.3 to 0.8
-    of the time from 1 to 8 rows, 0.8 to 1.1 at 16; from 32 on oneDNN takes as long from this layout
-    as from its own, within a tenth. With several threads, and in bfloat16 (its own matrix unit from
-    the first row on), oneDNN's is faster.
+    Measured beside oneDNN's layout, one thread, out of a cold cache. float32, on a Xeon: 0.3 to
+    0.8 of the time from 1 to 8 rows, 0.8 to 1.1 at 16; from 32 on oneDNN takes as long from this
+    layout as from its own, within a tenth. bfloat16, on an AMD EPYC (Zen 4): 0.6 to 0.9 of the time
+    up to 4 rows, 0.9 to 1.0 at 8, 1.1 to 1.5 from 16 to 64, where oneDNN from this layout takes 1.2
+    to 1.8; beyond, that takes 1.02 to 1.2. With several threads, and in bfloat16 where the
+    processor has a matrix unit (AMX) or no products of it, oneDNN's is taken throughout.
     """
     alone = weight.device.type == "cpu" and torch.get_num_threads() == 1
-    return (
-        alone
-        and weight.dtype == torch.float32
-        and weight.shape[1] % 16 == 0
-        and operators(weight, 0) is not None
-    )
+    c = operators(weight, 0) if alone and weight.shape[1] % 16 == 0 else None
+    return 0 if c is None else int(c.few())

@@ -162,7 +162,7 @@ def faked_graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCapture]:
     monkeypatch.setattr(llama, "adds_late", lambda x: True)
     monkeypatch.setattr(native, "library", lambda dtype: None)
     monkeypatch.setattr(layers, "_packs", lambda weight: False)
-    monkeypatch.setattr(layers, "_few_in_c", lambda weight: False)
+    monkeypatch.setattr(layers, "_few_in_c", lambda weight: 0)
     monkeypatch.setattr(
         kernel_choice,
         "graph_options",

@@ -19,7 +19,7 @@ from ...kernels.rope import turn_and_write
 from ..batch import ForwardBatch
 from ..config import ModelConfig
 from ..kv_cache import KVCache, KVLayout, LayerKV
-from ..layers import FEW, Embedding, Linear
+from ..layers import Embedding, Linear
 from ..loader import Weights
 from ..rotary import Rotary
 
@@ -180,14 +180,14 @@ class Layer:
         self.down.add_gated_to(x, gate_up)
         return None
 
-    def few(self) -> LayerWeights | None:
-        """What native.c reads of it; None where it does not take all of the products."""
+    def few(self) -> tuple[LayerWeights, int]:
+        """What native.c reads of it, and up to how many rows."""
         products = self.attention.qkv, self.attention.output, self.gate_up, self.down
-        given = [matrix for product in products if (matrix := product.few) is not None]
-        if len(given) < len(products):
-            return None
+        rows = min(product.few for product in products)
+        matrices = [(product.weight, product.bias) for product in products] if rows else []
         norms = self.attention_norm, self.mlp_norm
-        return LayerWeights(given, norms, self.attention.norms, self.attention.window)
+        weights = LayerWeights(matrices, norms, self.attention.norms, self.attention.window)
+        return weights, rows
 
 
 def adds_late(x: Tensor) -> bool:
@@ -234,7 +234,7 @@ class LlamaForCausalLM:
         [T, hidden size]."""
         step = self.angles.step(batch, kv)
         x = self.embedding(batch.input_ids)
-        few = self._few_rows(kv) if x.is_cpu and len(x) <= FEW else None
+        few = self._few_rows(kv) if x.is_cpu else None
         angles = step.cos, step.sin, step.local_cos, step.local_sin
         if few is not None and few.run(x, step.slot_of, angles, step.attention):
             return x
@@ -246,11 +246,12 @@ class LlamaForCausalLM:
     def _few_rows(self, kv: KVCache) -> FewRows | None:
         """What runs all layers over `kv` in one call."""
         if self._few is None or self._few[0] is not kv:
-            given = [weights for layer in self.layers if (weights := layer.few()) is not None]
-            run = None
-            if len(given) == len(self.layers) and kv.dtype == self.dtype:
+            run, layers = None, [layer.few() for layer in self.layers]
+            rows = min((rows for _, rows in layers), default=0)
+            if rows and kv.dtype == self.dtype:
+                given = [weights for weights, _ in layers]
                 scale, softcap = self.config.attention_scale, self.config.attention_softcap
-                run = FewRows(given, kv.rows, kv.k[0], kv.v[0], scale=scale, softcap=softcap)
+                run = FewRows(given, rows, kv.rows, kv.k[0], kv.v[0], scale=scale, softcap=softcap)
             self._few = kv, run
         return self._few[1]
 
