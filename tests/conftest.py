@@ -1,7 +1,9 @@
-"""Settings of every test run: one torch thread, hypothesis without deadlines, ^C as in a shell."""
+"""Settings of every test run: one torch thread, hypothesis without deadlines, ^C as in a shell, and
+short searches for garbage."""
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import signal
@@ -30,3 +32,16 @@ def pytest_configure(config: pytest.Config) -> None:
     gpu; that must be known before anything imports triton."""
     if config.getoption("markexpr") != "gpu":
         os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+def pytest_unconfigure() -> None:
+    """What is freed at exit may lie in cycles."""
+    gc.unfreeze()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def what_is_there_stays() -> None:
+    """Searches for garbage, tests' own too, look at what this file has made: all that the other
+    files hold took each of them half a second."""
+    gc.collect()
+    gc.freeze()

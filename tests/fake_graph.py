@@ -35,18 +35,29 @@ def _tensors(*values: Any) -> list[Tensor]:
     return [leaf for leaf in tree_flatten(values)[0] if isinstance(leaf, Tensor)]
 
 
+def _tracked() -> list[Tensor]:
+    return [found for found in gc.get_objects() if issubclass(type(found), torch.Tensor)]
+
+
+def _frozen() -> list[Tensor]:
+    """The tensors that are older than the file of tests (`conftest.what_is_there_stays`)."""
+    gc.collect()
+    gc.unfreeze()
+    found = _tracked()
+    gc.freeze()
+    return found
+
+
 class Recording(TorchDispatchMode):
     """The operators that run inside, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, older: list[Tensor]) -> None:
         super().__init__()
         self.work: list[Callable[[], None]] = []
         self.kept: list[Any] = []  # memory of its own, as a graph's private pool
         self.fresh: list[Tensor] = []
         gc.collect()
-        self.known = {
-            _storage(found) for found in gc.get_objects() if issubclass(type(found), torch.Tensor)
-        }
+        self.known = {_storage(found) for found in older + _tracked()}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -94,6 +105,7 @@ class FakeCapture:
         self.replays = 0
         self.failing = False
         self.triton = True
+        self._older = _frozen()
 
     def __call__(self, work: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
         from triton.runtime import interpreter
@@ -101,7 +113,7 @@ class FakeCapture:
         if self.failing:
             raise CannotCapture("no more memory")
         self.graphs += 1
-        recording = Recording()
+        recording = Recording(self._older)
         launch = interpreter.GridExecutor.__call__
 
         def noted(executor: Any, *args: Any, **kwargs: Any) -> None:

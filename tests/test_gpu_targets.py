@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -57,40 +59,61 @@ def test_each_gpu_test_runs_in_one_process_of_several() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "seconds", "code", "says"),
+    ("body", "code", "says"),
     [
-        ("def test_one(): pass\ndef test_two(): assert not 'so'", 200, 1, "1 failed, 1 passed in"),
-        ("import time\ndef test_one(): time.sleep(99)", 30, 1, "test_it.py::test_one"),
-        ("import os\ndef test_one(): os._exit(7)", 200, 1, "ended with status 7"),
-        ("def test_one(): pass", 200, 0, "== 1 passed in"),
+        ("def test_one(): pass\ndef test_two(): assert not 'so'", 1, "1 failed, 1 passed in"),
+        ("import os\ndef test_one(): os._exit(7)", 1, "ended with status 7"),
+        ("def test_one(): pass", 0, "== 1 passed in"),
         (
             "import atexit\natexit.register(print, '1 passed at exit')\n"
             "def test_one(): pass\ndef test_two(): assert not 'so'",
-            200,
             1,
             "== 1 failed, 1 passed in",
         ),
     ],
 )
 def test_what_comes_of_shards(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    body: str,
-    seconds: int,
-    code: int,
-    says: str,
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], body: str, code: int, says: str
 ) -> None:
-    """Failures are told, and so is what hangs or dies, with the test it was in."""
-    text = "import pytest\npytestmark = pytest.mark.gpu\n" + body
-    (tmp_path / "test_it.py").write_text(text)
-    shared = "from tests.gpu.conftest import pytest_collection_modifyitems\n"
-    (tmp_path / "conftest.py").write_text(shared)
-    given = ["--shards", "1", "--seconds", str(seconds)]
-    assert shards.main(given, tests=str(tmp_path)) == code
+    """Failures are told, and so is what dies, with the test it was in."""
+    _write(tmp_path, body)
+    assert shards.main(["--shards", "1", "--seconds", "200"], tests=str(tmp_path)) == code
     said = capsys.readouterr().out
     assert says in said
     if code:
         assert "test_one" in said or "test_two" in said
+
+
+def test_a_shard_that_hangs_is_ended_and_its_test_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, wait = tmp_path / "begun", shards.Process.wait
+    _write(
+        tmp_path,
+        f"import pathlib, time\ndef test_one():\n    pathlib.Path({str(begun)!r}).touch()\n"
+        "    time.sleep(99)",
+    )
+
+    def once_it_has_begun(process: shards.Process, seconds: float) -> Counter[str]:
+        end = time.monotonic() + 100
+        while not begun.exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        return wait(process, seconds)
+
+    monkeypatch.setattr(shards.Process, "wait", once_it_has_begun)
+    assert shards.main(["--shards", "1", "--seconds", "0"], tests=str(tmp_path)) == 1
+    said = capsys.readouterr().out
+    assert "shard 0/1 ended with status -9" in said
+    assert "test_it.py::test_one" in said
+
+
+def _write(folder: Path, body: str) -> None:
+    """Tests as those of a GPU."""
+    text = "import pytest\npytestmark = pytest.mark.gpu\n" + body
+    (folder / "test_it.py").write_text(text)
+    shared = "from tests.gpu.conftest import pytest_collection_modifyitems\n"
+    (folder / "conftest.py").write_text(shared)
 
 
 @pytest.mark.parametrize(

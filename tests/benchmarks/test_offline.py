@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import statistics
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -124,23 +125,34 @@ def test_the_wrong_number_of_tokens_is_no_answer() -> None:
     assert rivals.engine_options(["a=1", 'b="c"']) == {"a": 1, "b": "c"}
 
 
+def _ended(
+    monkeypatch: pytest.MonkeyPatch,
+    found: Callable[[dict[str, Any], float | None], list[dict[str, Any]]],
+) -> None:
+    """Peers find these, and are ended then."""
+    runs = rivals._runs
+
+    def ended(job: dict[str, Any], seconds: float | None = None) -> Iterator[dict[str, Any]]:
+        if job["engine"] == rivals.OURS:
+            yield from runs(job)
+            return
+        yield from found(job, seconds)
+        raise rivals.TookTooLong("it was ended")
+
+    monkeypatch.setattr(rivals, "_runs", ended)
+
+
 def test_a_peer_that_takes_too_long_is_told_as_a_bound(
     tmp_path: Path, models: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the repetition that it was ended in; one that was still warming up is left out."""
-    runs = rivals._runs
 
-    def ended(job: dict[str, Any], seconds: float | None = None) -> Any:
-        if job["engine"] == rivals.OURS:
-            yield from runs(job)
-            return
+    def found(job: dict[str, Any], seconds: float | None) -> list[dict[str, Any]]:
         assert seconds == 9.0
         assert job["warm_tokens"] == 2
-        if job["engine"] == "hf":
-            yield {"seconds": 1.0, "tokens": [[1]]}
-        raise rivals.TookTooLong("it was ended")
+        return [{"seconds": 1.0, "tokens": [[1]]}] if job["engine"] == "hf" else []
 
-    monkeypatch.setattr(rivals, "_runs", ended)
+    _ended(monkeypatch, found)
     file = tmp_path / "rows.json"
     asked = ["--requests", "2", "--input", "4", "--output", "3", "--peers", "hf,hf_cb"]
     asked += ["--peer-seconds", "9", "--peer-warm", "2", "--json", str(file)]
@@ -153,20 +165,14 @@ def test_what_a_peer_found_before_it_was_ended_counts(
     tmp_path: Path, models: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not the time of the one cut short, which says less than they do."""
-    runs = rivals._runs
 
-    def ended(job: dict[str, Any], seconds: float | None = None) -> Any:
-        if job["engine"] == rivals.OURS:
-            yield from runs(job)
-            return
+    def found(job: dict[str, Any], seconds: float | None) -> list[dict[str, Any]]:
         begun = [0.0, 4.0, 2.0]  # to warm up, and two of the three repetitions
         if job["task"] == "offline":
-            yield from ({"seconds": took, "tokens": [[1, 2]] * 2} for took in begun)
-        else:
-            yield from ({"came": [[took, 2 * took]]} for took in begun)
-        raise rivals.TookTooLong("it was ended")
+            return [{"seconds": took, "tokens": [[1, 2]] * 2} for took in begun]
+        return [{"came": [[took, 2 * took]]} for took in begun]
 
-    monkeypatch.setattr(rivals, "_runs", ended)
+    _ended(monkeypatch, found)
     file = tmp_path / "rows.json"
     tiny = ["--shape", "tiny", "--reps", "3", "--quiet"]
     asked = [*tiny, *models, "--output", "2", "--peers", "hf", "--json", str(file)]

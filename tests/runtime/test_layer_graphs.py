@@ -188,7 +188,7 @@ def test_each_step_is_what_it_is_without(
         lambda engine: engine.generate(input_ids=prompts, sampling_params=params),
     )
     assert twin.mixed > 0
-    assert counted["layers"] > 3
+    assert counted["layers"] > 2
     assert counted["decode"] + counted["layers"] == twin.steps
     assert not any(counted["without"].values())
     assert counted["captured"] == capture.graphs

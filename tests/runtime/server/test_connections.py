@@ -109,6 +109,16 @@ async def _another(writer: Writer) -> tuple[Reader, Writer]:
     return await asyncio.open_connection(*writer.get_extra_info("peername"))
 
 
+async def _greeted(reader: Reader, writer: Writer) -> None:
+    writer.write(REQUEST)
+    assert (await _answer(reader))[2] == b"hi"
+
+
+@pytest.fixture
+def idle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("espalier.runtime.server.connections._IDLE_SECONDS", 0)
+
+
 @pytest.mark.parametrize("body", [0, 1_000_000])
 def test_one_too_many_is_told_so(body: int) -> None:
     """With a status and a code of its own, whatever it sends; and there is room again later."""
@@ -142,15 +152,14 @@ def test_one_too_many_is_told_so(body: int) -> None:
     served(app, ask, most=1)
 
 
-def test_who_asks_for_nothing_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("idle_at_once")
+def test_who_asks_for_nothing_makes_room() -> None:
     """However many: who asks gets in."""
-    monkeypatch.setattr("espalier.runtime.server.connections._IDLE_SECONDS", 0)
 
     async def ask(reader: Reader, writer: Writer) -> None:
         silent = [await _another(writer) for _ in range(20)]
         last = await _another(writer)
-        last[1].write(REQUEST)
-        assert (await _answer(last[0]))[2] == b"hi"
+        await _greeted(*last)
         for at, (one, asking) in enumerate(silent):
             assert at >= 18 or await one.read() == b""
             asking.close()
@@ -172,20 +181,17 @@ def test_who_has_just_come_makes_no_room() -> None:
     served(_hello, ask, most=1)
 
 
-def test_idle_connections_make_room_the_longest_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("espalier.runtime.server.connections._IDLE_SECONDS", 0)
-
+@pytest.mark.usefixtures("idle_at_once")
+def test_idle_connections_make_room_the_longest_first() -> None:
     async def ask(reader: Reader, writer: Writer) -> None:
         others = [await _another(writer) for _ in range(2)]
         order = [(reader, writer), others[1], others[0]]
-        for one, asking in order:
-            asking.write(REQUEST)
-            assert (await _answer(one))[2] == b"hi"
+        for client in order:
+            await _greeted(*client)
         newer = await _another(writer)
         assert await reader.read() == b""  # closed
-        for one, asking in (newer, *order[1:]):
-            asking.write(REQUEST)
-            assert (await _answer(one))[2] == b"hi"
+        for client in (newer, *order[1:]):
+            await _greeted(*client)
         for _, asking in (newer, *others):
             asking.close()
 
