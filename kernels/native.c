@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 #ifdef __x86_64__
+#include <cpuid.h>
 #include <immintrin.h>
 #endif
 
@@ -269,9 +270,21 @@ void turn_and_write(num *qkv, const num *cos, const num *sin, const int64_t *slo
 
 #include "native_attention.c"
 
-/* Elements that a product takes at once, what holds them, and sum + x . w of them, lane by lane. A
-   processor that multiplies bfloat16 adds two products to each lane. left: elements to the end. */
-#if defined BF16 && defined __AVX512BF16__
+/* sum + x * w, lane by lane, rounded once: left to a compiler, some tiles' would be rounded twice. */
+INLINE vec plus(vec sum, vec x, vec w) {
+#if defined __AVX512F__
+    return (vec)_mm512_fmadd_ps((__m512)x, (__m512)w, (__m512)sum);
+#elif defined __AVX__ && defined __FMA__
+    return (vec)_mm256_fmadd_ps((__m256)x, (__m256)w, (__m256)sum);
+#else
+    return sum + x * w;
+#endif
+}
+
+/* Elements that a product takes at once, what holds them, and sum + x . w of them. left: elements to
+   the end. A processor that multiplies bfloat16 adds two products to each lane, and takes what is
+   below 2^-126 for 0. */
+#if defined BF16 && defined __AVX512BF16__ && !defined PLAIN
 #define STRIDE (2 * LANES)
 typedef __m512bh block;
 
@@ -279,7 +292,9 @@ INLINE block take(const num *x, int64_t left) {
     return (block)_mm512_maskz_loadu_epi16(left < STRIDE ? 0xffff : 0xffffffff, x);
 }
 
-INLINE vec plus(vec sum, block x, block w) { return (vec)_mm512_dpbf16_ps((__m512)sum, x, w); }
+INLINE vec products(vec sum, block x, block w) {
+    return (vec)_mm512_dpbf16_ps((__m512)sum, x, w);
+}
 #else
 #define STRIDE LANES
 typedef vec block;
@@ -289,38 +304,39 @@ INLINE block take(const num *x, int64_t left) {
     return load(x);
 }
 
-INLINE vec plus(vec sum, block x, block w) { return sum + x * w; }
+INLINE vec products(vec sum, block x, block w) { return plus(sum, x, w); }
 #endif
 
 /* Up to how many rows `linear` is worth its weights lying as it reads them: see layers.py. */
 int64_t few(void) {
 #ifndef BF16
     return 16;
-#elif defined __AVX512BF16__ && !defined __AMX_BF16__
-    return 64;
+#elif defined __AVX512BF16__ && !defined PLAIN
+    unsigned a, b, c, d = 0; /* of what the processor has, not what this compiler knows: AMX */
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && !(d >> 22 & 1) ? 64 : 0;
 #else
     return 0;
 #endif
 }
 
-/* Bytes between the weights that are multiplied and those that memory is asked for meanwhile. A
-   processor asks by itself, but page by page; measured with 0 to 64 KiB, it takes from 8 on. */
+/* Bytes, at least, between the weights that are multiplied and those that memory is asked for
+   meanwhile: those of a tile to come. A processor asks by itself, but page by page. */
 #define DISTANCE 32768
 
 /* y [rows, outs] of a tile: as many products as a vector has lanes at most, each input and each
    weight read once for them. A product is summed in one order, whatever tile it is in: a row's
-   result is its own. first: nobody has read these weights yet. */
+   result is its own. ahead: elements to the weights that memory is asked for, or 0. */
 INLINE void tile(const num *x, const num *weight, const num *bias, num *y, int64_t inputs,
-                 int64_t outputs, int add, int first, const int rows, const int outs) {
+                 int64_t outputs, int add, int64_t ahead, const int rows, const int outs) {
     vec dot[LANES] = {0};
     float total[LANES];
     for (int64_t d = 0; d < inputs; d += STRIDE)
         for (int o = 0; o < outs; o++) {
             const num *at = weight + o * inputs + d;
-            if (first) __builtin_prefetch((const char *)at + DISTANCE, 0, 2);
+            if (ahead) __builtin_prefetch(at + ahead, 0, 2);
             block w = take(at, inputs - d);
             for (int m = 0; m < rows; m++)
-                dot[m * outs + o] = plus(dot[m * outs + o], take(x + m * inputs + d, inputs - d), w);
+                dot[m * outs + o] = products(dot[m * outs + o], take(x + m * inputs + d, inputs - d), w);
         }
     vec all = sums(dot);
     memcpy(total, &all, sizeof all);
@@ -340,13 +356,18 @@ INLINE void tile(const num *x, const num *weight, const num *bias, num *y, int64
    as many outputs of all rows at a time as a vector has lanes. */
 void linear(const num *x, const num *weight, const num *bias, num *y, int64_t rows, int64_t inputs,
             int64_t outputs, int add) {
+    /* A whole number of the first rows' tiles: within one, it would be the very next row. */
+    const int64_t weights = (rows < 4 ? LANES / 2 : LANES / 4) * inputs;
+    const int64_t distance = DISTANCE / sizeof(num);
+    const int64_t ahead = (distance + weights - 1) / weights * weights;
     for (int64_t o = 0; o < outputs;) {
         int64_t m = 0, outs = outputs - o >= LANES ? LANES : 1;
 #define TILES(height, breadth)                                                             \
     for (; m + height <= rows; m += height)                                                \
         for (int64_t i = 0; i < outs; i += breadth)                                        \
             tile(x + m * inputs, weight + (o + i) * inputs, bias ? bias + o + i : 0,       \
-                 y + m * outputs + o + i, inputs, outputs, add, m == 0, height, breadth)
+                 y + m * outputs + o + i, inputs, outputs, add,                            \
+                 m ? 0 : ahead, height, breadth)
         if (outs == LANES) {
             TILES(4, LANES / 4);
             TILES(2, LANES / 2);
@@ -377,7 +398,7 @@ void gated_linear(const num *gate_up, int gelu, const num *weight, const num *bi
 
 #include "native_layers.c"
 
-#ifndef NO_INT8
+#ifndef PLAIN
 #include "native_int8.c"
 #include "native_int8_layer.c"
 #endif

@@ -48,7 +48,7 @@ _FLAGS = [
     "-fPIC",
     "-shared",
 ]
-_NO_INT8 = "-DNO_INT8"
+_PLAIN = "-DPLAIN"
 _DEFINES = {torch.float32: [], torch.bfloat16: ["-DBF16"]}
 _PARALLEL = 1 << 16
 """Elements from which torch's operators, where they have several threads, are left to do it: these
@@ -64,7 +64,7 @@ _SIGNATURES: dict[str, list[Any]] = {
     "linear": [_pointer] * 4 + [_long] * 3 + [_int],
     "normed_linear": [_pointer] * 2 + [_float, _int] + [_pointer] * 3 + [_long] * 3,
     "gated_linear": [_pointer, _int] + [_pointer] * 3 + [_long] * 3 + [_int],
-    "layers": [_pointer, _long] + [_pointer] * 4 + [_long, _float, _int],
+    "layers": [_pointer, _long] + [_pointer] * 3 + [_long] + [_pointer] * 3 + [_long, _float],
     "mask": [_pointer] * 4 + [_long] * 3,
     "greedy": [_pointer] * 3 + [_long] * 2 + [_float],
     "linear8": [_pointer] * 4 + [_long, _int, _pointer, _int],
@@ -123,15 +123,16 @@ def has_int8(c: Any) -> bool:
 
 
 def _built(command: list[str]) -> ctypes.CDLL:
-    """`_loaded`, without the functions for weights of 8 bits where a compiler fails at them, as an
-    assembler does that is older than the processor. Which is warned of."""
+    """`_loaded`, without the functions for weights of 8 bits and a processor's own products of
+    bfloat16 where a compiler fails at them, as an assembler does that is older than the processor.
+    Which is warned of."""
     try:
         return _loaded(command)
     except subprocess.CalledProcessError as error:
         if error.cmd[1:] == ["--version"]:
             raise
         try:
-            found = _loaded([*command, _NO_INT8])
+            found = _loaded([*command, _PLAIN])
         except subprocess.CalledProcessError:
             raise error from None  # of the first try: all fails
         warnings.warn(

@@ -5,19 +5,18 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
 from .native import operators
-from .native_attention import plan_few
+from .native_attention import FEW, plan_few
 from .norm import RMSNorm
 
 if TYPE_CHECKING:
     from .attention import AttentionBatch
 
-Angles = tuple[Tensor, Tensor, Tensor, Tensor]
-"""cos and sin [T, 1, D] of a step's rows, for layers without a window, then for those with one."""
 Matrix = tuple[Tensor, Tensor | None]
 """A weight [outputs, inputs] and its bias [outputs]."""
 
@@ -33,7 +32,7 @@ class LayerWeights(NamedTuple):
 
 
 class _Matrix(ctypes.Structure):
-    """As native_layers.c has it, like the two below."""
+    """As native_layers.c has it, like the one below."""
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("weight", "bias")),
@@ -46,22 +45,16 @@ class _Layer(ctypes.Structure):
         *((name, _Matrix) for name in ("qkv", "output", "gate_up", "down")),
         *((name, ctypes.c_void_p) for name in ("attention_norm", "mlp_norm", "q_norm", "k_norm")),
         ("cache", ctypes.c_void_p),
-        ("kind", ctypes.c_int64),
-    )
-
-
-class _Kind(ctypes.Structure):
-    _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("cos", "sin", "attention")),
-        ("turning", ctypes.c_int64),
+        ("window", ctypes.c_int64),
     )
 
 
 class FewRows:
-    """The layers of a model with heads of one width, over one cache of its dtype.
+    """The layers of a model whose heads and norms are alike, over one cache of its dtype; for one
+    thread at a time.
 
     most: rows of a step. rows: the cache's, per layer [slots, 2 * kv_heads * width] without gaps,
-    of which `k` and `v` are views. scale, softcap: of attention.
+    of which `k` and `v` are views. scale: of attention.
     """
 
     def __init__(
@@ -73,17 +66,13 @@ class FewRows:
         v: Tensor,
         *,
         scale: float,
-        softcap: float | None,
     ) -> None:
         self._kept = layers, rows  # what C has the addresses of
         self._most = most
-        self._k, self._v = k, v
-        self._scale, self._softcap = scale, softcap
-        norm = layers[0].norms[0]
-        self._numbers = norm.eps, norm.weight.dtype != k.dtype
+        self._k, self._v, self._scale = k, v, scale
+        self._eps = layers[0].norms[0].eps
         self._windows = sorted({layer.window for layer in layers}, key=lambda window: window or 0)
         qkv, output, gate_up, down = (weight.shape for weight, _ in layers[0].products)
-        self._hidden = qkv[1]
         self._between = sum((*qkv, output[1], gate_up[0], down[1]))
         self._space = k.new_empty(0)
         self._work = sum(weight.numel() for layer in layers for weight, _ in layer.products)
@@ -107,46 +96,40 @@ class FewRows:
             self._windows.index(layer.window),
         )
 
-    def run(self, x: Tensor, slot_of: Tensor, angles: Angles, batch: AttentionBatch) -> bool:
+    def run(
+        self, x: Tensor, slot_of: Tensor, cos: Tensor, sin: Tensor, batch: AttentionBatch
+    ) -> bool:
         """The residual x [T, hidden size] becomes what the layers make of it, in place, and the
-        keys and values of its rows go to slot_of [T]. False, and nothing done, where C does not
-        take such rows."""
+        keys and values of its rows go to slot_of [T]. cos, sin [T, 1, D]: of its positions. False,
+        and nothing done, where C does not take such rows."""
         rows = x.shape[0]
-        c = operators(x, rows * self._work) if rows <= self._most else None
-        suits = x.shape[1:] == (self._hidden,) and x.dtype == self._k.dtype
-        if c is None or not suits or not _plain(x, slot_of, *angles):
+        if rows > self._most or any(
+            end - first > FEW for first, end in pairwise(batch.query_start)
+        ):
             return False
-        kinds = (_Kind * len(self._windows))()
-        for kind, window in zip(kinds, self._windows, strict=True):
-            plan = plan_few(
-                self._q,
-                self._k,
-                self._v,
-                batch,
-                scale=self._scale,
-                window=window,
-                softcap=self._softcap,
-            )
-            if plan is None or plan.others:
+        c = operators(x, rows * self._work)
+        if c is None or not all(tensor.is_contiguous() for tensor in (x, slot_of, cos, sin)):
+            return False
+        shapes = (ctypes.c_void_p * len(self._windows))()
+        for i, window in enumerate(self._windows):
+            laid = self._q, self._k, self._v
+            plan = plan_few(*laid, batch, scale=self._scale, window=window, softcap=None)
+            if plan is None:
                 return False
-            local = window is not None
-            cos, sin = angles[2 * local], angles[2 * local + 1]
-            kind.cos, kind.sin = cos.data_ptr(), sin.data_ptr()
-            kind.attention, kind.turning = ctypes.addressof(plan.shape), cos.shape[-1]
+            shapes[i] = ctypes.addressof(plan.shape)
         if rows * self._between > len(self._space):
             self._space = x.new_empty(rows * self._between)
         c.layers(
             self._layers,
             len(self._layers),
-            kinds,
+            shapes,
+            cos.data_ptr(),
+            sin.data_ptr(),
+            cos.shape[-1],
             slot_of.data_ptr(),
             x.data_ptr(),
             self._space.data_ptr(),
             rows,
-            *self._numbers,
+            self._eps,
         )
         return True
-
-
-def _plain(*tensors: Tensor) -> bool:
-    return all(tensor.is_contiguous() for tensor in tensors)

@@ -248,7 +248,7 @@ def _packs(weight: Tensor) -> bool:
     """Whether to keep `weight` in oneDNN's own layout. Measured on an AMD EPYC, one thread: 1.1 to
     3 times as fast as F.linear from 1 to 512 rows in float32 and bfloat16 (31 against 17 GB/s at
     one row, 240 against 100 GFLOP/s at 512), and a row's result does not depend on how many there
-    are."""
+    are (beyond those that go by C)."""
     if weight.device.type != "cpu" or _onednn_linear is None:
         return False
     if not torch.backends.mkldnn.is_available():

@@ -235,8 +235,7 @@ class LlamaForCausalLM:
         step = self.angles.step(batch, kv)
         x = self.embedding(batch.input_ids)
         few = self._few_rows(kv) if x.is_cpu else None
-        angles = step.cos, step.sin, step.local_cos, step.local_sin
-        if few is not None and few.run(x, step.slot_of, angles, step.attention):
+        if few is not None and few.run(x, step.slot_of, step.cos, step.sin, step.attention):
             return x
         plus = None
         for layer in self.layers:
@@ -245,15 +244,21 @@ class LlamaForCausalLM:
 
     def _few_rows(self, kv: KVCache) -> FewRows | None:
         """What runs all layers over `kv` in one call."""
-        if self._few is None or self._few[0] is not kv:
-            run, layers = None, [layer.few() for layer in self.layers]
-            rows = min((rows for _, rows in layers), default=0)
-            if rows and kv.dtype == self.dtype:
-                given = [weights for weights, _ in layers]
-                scale, softcap = self.config.attention_scale, self.config.attention_softcap
-                run = FewRows(given, rows, kv.rows, kv.k[0], kv.v[0], scale=scale, softcap=softcap)
-            self._few = kv, run
-        return self._few[1]
+        if self._few is not None and self._few[0] is kv:
+            return self._few[1]
+        run, layers = None, [layer.few() for layer in self.layers]
+        rows = min((rows for _, rows in layers), default=0)
+        if rows and kv.dtype == self.dtype:
+            # Of this family no checkpoint has what `FewRows` knows nothing of.
+            config = self.config
+            assert not config.norm_plus_one
+            assert config.attention_softcap is None
+            assert config.local_rope in (None, config.rope)
+            given = [weights for weights, _ in layers]
+            scale = config.attention_scale
+            run = FewRows(given, rows, kv.rows, kv.k[0], kv.v[0], scale=scale)
+        self._few = kv, run
+        return run
 
     def read_out(self, x: Tensor, batch: ForwardBatch, out: Tensor | None = None) -> Tensor:
         """The rest: what `batch` asks for of the rows `x`, its hidden states into `batch`. out
