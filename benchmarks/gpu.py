@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..runtime.cli_flags import Parser
-from .report import number, read
+from .report import check_only, number, read
 from .true_shapes import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -71,6 +71,7 @@ def main(argv: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(dir=roomy(_IN_MEMORY)) as folder:
         models = args.models or Path(folder)
         made = parts(models, args.device, tiny=args.tiny)
+        check_only(args.only, [part.name for part in made])
         if args.only:
             made = [part for part in made if part.name in args.only]
         failed = [part.name for part in made if not _run(part, models, args.results, end)]

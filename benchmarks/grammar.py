@@ -25,6 +25,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from ..errors import InvalidRequestError
 from ..grammar import GrammarCompiler, Vocabulary
 from .cpu import SHAPES
 from .grammar_decode import measure as measure_decoding
@@ -125,6 +126,9 @@ def main(argv: Sequence[str]) -> int:
     options.add_argument("--limit", type=float, default=120.0, help="seconds a job may take (120)")
     options.add_argument("--shape", choices=sorted(SHAPES), nargs="+", default=sorted(SHAPES))
     args = options.parse_args(argv)
+    parts = args.part or PARTS
+    if args.only and "cases" not in parts:
+        raise InvalidRequestError(expected="--part cases beside it", where="--only")
     if args.peers is not None:
         _import_from(args.peers)
     absent = missing()
@@ -135,7 +139,6 @@ def main(argv: Sequence[str]) -> int:
     tokenizer = data_file("tokenizers/llama3/tokenizer.json")
     measurement = Measurement(Bench(tokenizer, EOS_IDS, args.limit, progress), engines)
     rows: list[Row] = []
-    parts = args.part or PARTS
     if "cases" in parts:
         rows += measurement.cases(args.only, args.documents, args.tokens)
     if "suite" in parts:

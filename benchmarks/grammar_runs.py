@@ -14,7 +14,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from .grammar_engines import OURS
-from .report import data_file
+from .report import check_only, data_file
 
 EOS_IDS = (128001, 128009)  # of Llama 3, whose tokenizer file names no special roles
 SMALL_OBJECT = 8  # properties up to which a real schema's objects take them in any order
@@ -106,19 +106,22 @@ class Bench:
 def case_jobs(bench: Bench, only: Sequence[str], documents: int, tokens: int) -> list[Job]:
     """The yardstick's grammars, and their context-free ones in lark's syntax apart, each with other
     documents by random walks."""
-    found = []
+    variants: dict[str, tuple[Mapping[str, str], Any]] = {}
     for case in json.loads(data_file("yardsticks/grammar_cases.json").read_text()):
         texts: Mapping[str, str] = case["text"]
-        variants = {case["name"]: texts}
+        variants[case["name"]] = texts, case
         if "ebnf" in texts:
-            variants[f"{case['name']} (lark)"] = {"lark": texts["lark"]}
-        for name, variant in variants.items():
-            if only and not any(wanted in name for wanted in only):
-                continue
-            job: Job = {"name": name, "texts": variant}
-            job["valid"] = [bench.encode(text) for text in case["valid"]]
-            job["invalid"] = [bench.encode(text) for text in case["invalid"]]
-            found.append(job)
+            variants[f"{case['name']} (lark)"] = {"lark": texts["lark"]}, case
+    absent = [wanted for wanted in only if not any(wanted in name for name in variants)]
+    check_only(absent, [*variants])
+    found = []
+    for name, (texts, case) in variants.items():
+        if only and not any(wanted in name for wanted in only):
+            continue
+        job: Job = {"name": name, "texts": texts}
+        job["valid"] = [bench.encode(text) for text in case["valid"]]
+        job["invalid"] = [bench.encode(text) for text in case["invalid"]]
+        found.append(job)
     walks = [
         job | {"kind": "walk", "documents": documents, "tokens": tokens, "seed": number}
         for number, job in enumerate(found)

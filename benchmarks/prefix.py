@@ -14,16 +14,18 @@ CPU seconds, each over those of the same engine without one.
 
 from __future__ import annotations
 
+import argparse
+import math
 import random
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import InvariantError
+from ..errors import InvalidRequestError, InvariantError
 from ..types import SamplingParams
 from . import belady
-from .report import Row, data_file, finish, load_module, parser
+from .report import Row, check_only, data_file, finish, load_module, parser
 
 if TYPE_CHECKING:
     from ..runtime.engine import Engine
@@ -57,25 +59,43 @@ def main(argv: Sequence[str]) -> int:
     options.add_argument("--page-size", type=int, default=1)
     options.add_argument("--seed", type=int, default=0)
     args = options.parse_args(argv)
+    runs = _runs(args)
     rows: list[Row] = []
-    for model in args.model or ["null", "sprig"]:
-        scale = args.scale or SCALES.get(model, 1.0)
-        default = ["unbounded", *SHARES] if model == "null" else ["unbounded"]
-        for capacity in args.capacity or default:
-            for arrival in args.arrival or ARRIVALS:
-                asked = Asked(model, scale, arrival, args.only, args.page_size, args.seed)
-                bounded = capacity in SHARES
-                made = measure(asked)
-                if bounded:
-                    compared = measure_host if args.host else measure_bounded
-                    made = compared(asked, capacity)
-                elif args.host:
-                    continue  # nothing is evicted
-                for row in made:
-                    rows.append(row)
-                    print(f"{row.name}: {row.value:.3f} {row.unit}", flush=True)
+    for model, capacity in runs:
+        scale = SCALES.get(model, 1.0) if args.scale is None else args.scale
+        for arrival in args.arrival or ARRIVALS:
+            asked = Asked(model, scale, arrival, args.only, args.page_size, args.seed)
+            made = measure(asked)
+            if capacity in SHARES:
+                compared = measure_host if args.host else measure_bounded
+                made = compared(asked, capacity)
+            for row in made:
+                rows.append(row)
+                print(f"{row.name}: {row.value:.3f} {row.unit}", flush=True)
     finish("prefix", argv, args.json, rows)
     return 0
+
+
+def _runs(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """Each model and capacity that is asked for. Raises InvalidRequestError where options name what
+    is not there, or leave nothing."""
+    if args.scale is not None and not 0 < args.scale < math.inf:
+        raise InvalidRequestError(expected="a number above 0", got=str(args.scale), where="--scale")
+    runs = []
+    for model in args.model or ["null", "sprig"]:
+        default = ["unbounded", *SHARES] if model == "null" else ["unbounded"]
+        for capacity in args.capacity or default:
+            if capacity in SHARES or not args.host:  # unbounded, nothing is evicted
+                runs.append((model, capacity))
+    if not runs:
+        raise InvalidRequestError(
+            expected=" or ".join(f"--capacity {share}" for share in SHARES) + " beside it",
+            where="--host",
+        )
+    if args.only is not None:
+        yardstick = load_module(data_file("yardsticks/prefix_workloads.py"))
+        check_only(args.only, [*yardstick.workloads(scale=0.01)])
+    return runs
 
 
 class Asked(NamedTuple):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import importlib.metadata
 import importlib.util
 import json
@@ -24,7 +25,7 @@ from types import ModuleType
 from typing import Any
 
 from .. import __version__
-from ..errors import InvalidRequestError
+from ..errors import EspalierError, InvalidRequestError
 from ..runtime.cli_flags import Parser, file_to_write
 
 PACKAGES = (
@@ -66,6 +67,19 @@ def parser(name: str, description: str, *, plot: str | None = None) -> Parser:
     return made
 
 
+def check_only(only: Sequence[str] | None, known: Sequence[str]) -> None:
+    """Raise InvalidRequestError for a name after `--only` that is not known."""
+    for name in only or ():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise InvalidRequestError(
+                expected=f"one of {', '.join(known)}",
+                got=repr(name),
+                where="--only",
+                hint=f"Did you mean {near[0]}?" if near else None,
+            )
+
+
 _OWN = {"--json", "--svg", "--models", "--peers"}
 """Options that name a folder of whoever ran it, and change no figure."""
 
@@ -86,7 +100,10 @@ def place(name: str, argv: Sequence[str]) -> Place:
 
 
 def finish(name: str, argv: Sequence[str], json_file: Path | None, rows: Sequence[Row]) -> None:
-    """Print the rows as a table, and write them where `--json` asks."""
+    """Print the rows as a table, and write them where `--json` asks. Raises EspalierError where
+    there are none."""
+    if not rows:
+        raise EspalierError("nothing was measured", where=f"espalier bench {name}")
     print(table(rows))
     save(name, argv, json_file, rows)
     if json_file is not None:

@@ -26,6 +26,8 @@ from typing import Any
 from tqdm import tqdm
 
 from ..errors import InvalidRequestError
+from ..runtime.cli_flags import named_here
+from ..runtime.http_client import check_url
 from .plot import log_log, stacked
 from .report import Row, finish, parser
 from .serve_client import Connection, Timed
@@ -53,8 +55,9 @@ def main(argv: Sequence[str]) -> int:
         args.concurrency = [1, 16]
     if args.svg is not None and max(len(set(args.concurrency)), len(set(args.rate))) < 2:
         raise InvalidRequestError(expected="two loads or more to plot", where="--svg")
+    _check_server(args)
     with contextlib.ExitStack() as stack:
-        url = args.url or stack.enter_context(served(args.model))
+        url = args.url or stack.enter_context(served(args.model or "sprig"))
         asyncio.run(_warm(url, args))
         loads: list[tuple[str, Loop]] = [
             *(
@@ -79,7 +82,7 @@ def _parse(argv: Sequence[str]) -> Any:
     made = parser("serve", f"{__doc__}\n{ABOUT}", plot="a plot over the loads")
     made.add_argument("--url", help="a server that runs already")
     made.add_argument("--api-key", default=os.environ.get("ESPALIER_API_KEY"))
-    made.add_argument("--model", default="sprig", help="of the server that is started")
+    made.add_argument("--model", help="of the server that is started (default: sprig)")
     made.add_argument("--requests", type=int, default=200, metavar="N", help="of each loop")
     several: dict[str, Any] = {"action": "extend", "nargs": "+", "default": []}
     made.add_argument("--concurrency", type=int, metavar="N", help="clients at once", **several)
@@ -89,6 +92,18 @@ def _parse(argv: Sequence[str]) -> Any:
     made.add_argument("--no-stream", dest="stream", action="store_false")
     made.add_argument("--seed", type=int, default=0)
     return made.parse_args(list(argv))
+
+
+def _check_server(args: Any) -> None:
+    """Raise InvalidRequestError for flags of a server that is not the one asked."""
+    if args.url is not None:
+        check_url(args.url, "--url")
+        if args.model is not None:
+            raise InvalidRequestError(
+                expected="one of --url and --model", got="both of them", where="--model"
+            )
+    elif named_here(args, "api_key"):
+        raise InvalidRequestError(expected="--url beside it", where="--api-key")
 
 
 def _measured(name: str, requests: int, loop: Loop, faults: dict[str, str]) -> list[Row]:
@@ -131,7 +146,8 @@ async def _warm(url: str, args: Any) -> None:
     connection.close()
     if not timed.good:
         raise InvalidRequestError(
-            f"the server at {url} does not answer as it should: {timed.fault} {timed.said}"
+            f"the server at {url} does not answer as it should: {timed.fault} {timed.said}",
+            hint="Give its key with --api-key." if timed.status == 401 else None,
         )
 
 

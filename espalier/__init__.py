@@ -7,6 +7,7 @@ engine.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,7 +130,12 @@ __all__ = sorted([*_HOME, "__version__"])
 def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None:
-        raise AttributeError(f"module 'espalier' has no attribute {name!r}")
+        near = difflib.get_close_matches(name, __all__, n=1)
+        hint = f". Did you mean {near[0]!r}?" if near else ""
+        # Without the module as `obj`, a traceback adds no hint of its own.
+        raise AttributeError(
+            f"module 'espalier' has no attribute {name!r}{hint}", name=name, obj=None
+        )
     value = getattr(importlib.import_module(f"espalier.{home}"), name)
     globals()[name] = value
     return value

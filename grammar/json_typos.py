@@ -46,9 +46,25 @@ def typos(schema: Any) -> list[Typo]:
         location, here = todo.pop()
         if isinstance(here, dict):
             for name in here.keys() - _KNOWN:
-                said = name.lower().replace("_", "")
-                near = difflib.get_close_matches(said, _BINDING, 1, _CLOSE)
-                if near and not name.startswith("_"):  # which is how keywords are put aside
-                    found.append(Typo(child(location, name), _BINDING[near[0]]))
+                if (meant := _meant(name)) is not None:
+                    found.append(Typo(child(location, name), meant))
             todo.extend(children(location, here))
     return sorted(found)
+
+
+def _meant(name: str) -> str | None:
+    """The keyword that a name is close to: of much the same letters, or of the same ones swapped,
+    by which short names are far apart."""
+    if name.startswith("_"):  # which is how keywords are put aside
+        return None
+    said = name.lower().replace("_", "")
+    near = difflib.get_close_matches(said, _BINDING, 1, _CLOSE)
+    return _BINDING[near[0]] if near else _SWAPPED.get(_letters(said))
+
+
+def _letters(name: str) -> str:
+    """The same for a name with letters swapped, but the first: `menu` and `times` are words."""
+    return name[:1] + "".join(sorted(name))
+
+
+_SWAPPED = {_letters(small): keyword for small, keyword in _BINDING.items()}

@@ -17,6 +17,7 @@ from ..errors import EspalierError, InvalidRequestError, NotSupportedError
 from .cli_batch_file import Entry, Output, entries
 from .cli_flags import as_typed, named_here, typed
 from .cli_serve import configure_engine, name_of, options_of
+from .http_client import check_url
 
 if TYPE_CHECKING:
     import contextlib
@@ -106,8 +107,7 @@ def _check(args: argparse.Namespace) -> None:
         if named_here(args, "api_key"):
             raise InvalidRequestError(expected="--url beside it", where="--api-key")
         return
-    if not args.url.startswith(("http://", "https://")):
-        raise InvalidRequestError(expected="http://... or https://...", got=args.url, where="--url")
+    check_url(args.url, "--url")
     for dest in ("model", "served_model_name", *args.of_an_engine):
         if named_here(args, dest):
             raise InvalidRequestError(

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from ..errors import EspalierError, InvalidRequestError
 from ..types import Chunk, Result, SamplingParams
-from .cli_flags import as_typed
+from .cli_flags import as_typed, named_here
 from .engine import Engine
 from .http_protocol import Ask
 
@@ -53,8 +53,11 @@ def run(args: argparse.Namespace) -> int:
                 raise InvalidRequestError(
                     expected=f"one of --url and --{flag}", got="both of them", where=f"--{flag}"
                 )
-        remote = Remote(args.url, args.api_key)
+        with as_typed(args):
+            remote = Remote(args.url, args.api_key)
         return Chat(remote, params, args.system, args.quiet).loop(read_turns())
+    if named_here(args, "api_key"):
+        raise InvalidRequestError(expected="--url beside it", where="--api-key")
     model = args.model or "sprig"
     with as_typed(args):
         engine = Engine(model=model, quantization=args.quantization)

@@ -44,7 +44,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="sprig", help="sprig, a folder or a hub id")
     parser.add_argument("--quantization", choices=["int8"], help="of weights: 8 bits, on a CPU")
     parser.add_argument("--seed", type=int, help="of the program; drawn and reported without one")
-    parser.add_argument("--report", choices=["table", "json", "none"], default="table")
+    parser.add_argument(
+        "--report",
+        choices=["table", "json", "none"],
+        default="table",
+        help="with what the function returned (default: table); none tells neither",
+    )
     parser.add_argument(
         "--html", type=file_to_write, metavar="FILE", help="write the report as a page"
     )

@@ -36,6 +36,17 @@ _PATIENCE_SECONDS = 300.0
 _LONGEST_SECONDS = 10.0
 
 
+def check_url(url: str, where: str) -> None:
+    """Raise InvalidRequestError for what is no server's address."""
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of a port that is none
+        good = False
+    if not good:
+        raise InvalidRequestError(expected="http://host:port", got=repr(url)[:200], where=where)
+
+
 class HTTPClient:
     """Calls the server at `url` (http://host:port), with the API key it asks for.
 
@@ -51,9 +62,7 @@ class HTTPClient:
         transport: httpx.AsyncBaseTransport | None = None,
         sync_transport: httpx.BaseTransport | None = None,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise InvalidRequestError(expected="http://host:port", got=repr(url)[:200], where="url")
+        check_url(url, "url")
         self.url = url.rstrip("/").removesuffix("/v1")
         self._headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
         self._transport = transport
@@ -249,4 +258,5 @@ def _refused(status: int, body: bytes) -> EspalierError:
     except (msgspec.MsgspecError, KeyError, TypeError):
         said = "no answer of an Espalier server"
     kind = InvalidRequestError if 400 <= status < 500 and status != 429 else EngineError
-    return kind(f"the server refuses with {status}: {said}")
+    hint = "Give its key: api_key=..., or --api-key on a command line." if status == 401 else None
+    return kind(f"the server refuses with {status}: {said}", hint=hint)

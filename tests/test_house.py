@@ -100,6 +100,13 @@ def test_all_of_espalier_is_sorted_and_complete() -> None:
     assert house_rules.check_public_names(espalier.__all__, bound) == []
 
 
+def test_a_name_that_espalier_has_not_is_told_with_the_nearest() -> None:
+    import espalier
+
+    with pytest.raises(AttributeError, match=r"'functoin'\. Did you mean 'function'\?$"):
+        _ = espalier.functoin
+
+
 def test_type_checkers_see_all_of_espalier() -> None:
     tree = house_rules.parse(ROOT / "espalier" / "__init__.py")
     seen = {

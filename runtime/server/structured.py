@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -151,7 +152,7 @@ def _asked(asked: StructuredFields) -> Iterator[AskedGrammar]:
     for names, make in _SPELLINGS:
         for name in names:
             if (given := getattr(asked, name)) is not None:
-                yield AskedGrammar(name, make(given))
+                yield _made(name, make, given)
     if asked.structural_tag is not None:
         yield _tags_of_text(asked.structural_tag, "structural_tag")
 
@@ -162,6 +163,15 @@ _SPELLINGS: tuple[tuple[tuple[str, ...], Callable[[Any], GrammarSpec]], ...] = (
     (("guided_choice", "choice"), GrammarSpec.choices),
     (("guided_grammar", "ebnf", "grammar"), GrammarSpec.ebnf),
 )
+
+
+def _made(field: str, make: Callable[[Any], GrammarSpec], given: Any) -> AskedGrammar:
+    """The grammar that a field asks for. Raises GrammarError, at the field, for what is none."""
+    try:
+        return AskedGrammar(field, make(given))
+    except GrammarError as error:
+        error.where = field
+        raise
 
 
 def check_size(spec: GrammarSpec, where: str, most_chars: int) -> None:
@@ -228,11 +238,11 @@ def _of_structured(asked: StructuredOutputs) -> Iterator[AskedGrammar]:
     field = "structured_outputs"
     whitespace: Any = "compact" if asked.disable_any_whitespace else "json"
     if asked.json_ is not None:
-        spec = GrammarSpec.json_schema(asked.json_, whitespace=whitespace)
-        yield AskedGrammar(f"{field}.json", spec)
+        make_json = partial(GrammarSpec.json_schema, whitespace=whitespace)
+        yield _made(f"{field}.json", make_json, asked.json_)
     for name, make in _STRUCTURED.items():
         if (given := getattr(asked, name)) is not None:
-            yield AskedGrammar(f"{field}.{name}", make(given))
+            yield _made(f"{field}.{name}", make, given)
     if asked.json_object:
         spec = GrammarSpec.json_schema(JSON_OBJECT, whitespace=whitespace)
         yield AskedGrammar(f"{field}.json_object", spec)

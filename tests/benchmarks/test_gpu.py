@@ -13,6 +13,7 @@ import torch
 
 from espalier.benchmarks import decode, gpu, tune
 from espalier.benchmarks.true_shapes import TRUE_SHAPES, checkpoint
+from espalier.errors import InvalidRequestError
 from espalier.kernels.tuned import DEFAULT, Tiles
 from espalier.runtime import graph_capture
 from espalier.runtime.collecting import Collector
@@ -46,6 +47,12 @@ def test_what_can_run_is_written_and_what_cannot_is_named(
     assert "| decode/tiny/2 x 24/of the bound |" in text
     assert "| decode/tiny/3 uniform 100..110 in and out/of the bound |" in text
     assert "old" not in text
+
+
+def test_a_part_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> None:
+    given = ["--device", "cpu", "--tiny", "--models", str(tmp_path), "--results", str(tmp_path)]
+    with pytest.raises(InvalidRequestError, match=r"Did you mean kernels\?"):
+        gpu.main([*given, "--only", "kernel"])
 
 
 class _Event:

@@ -11,10 +11,11 @@ import pytest
 from espalier.benchmarks import grammar, grammar_growth
 from espalier.benchmarks.grammar_engines import OURS, Options, spec_of
 from espalier.benchmarks.grammar_rows import case_rows, real_rows, suite_rows, verdicts
-from espalier.benchmarks.grammar_runs import Bench, most_properties
+from espalier.benchmarks.grammar_runs import Bench, case_jobs, most_properties
 from espalier.benchmarks.report import Row
 from espalier.errors import InvalidRequestError
 from espalier.grammar import GrammarCompiler, Vocabulary
+from tests.support import data_path
 from tests.tiny_tokenizers import byte_level
 
 SCHEMA = '{"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}'
@@ -76,6 +77,13 @@ def test_schemas(bench: Bench) -> None:
     assert rows["grammar/real/passing"] == 1
     assert 0 < rows["grammar/real/memory of a grammar, median"] < 10
     assert rows["grammar/real/mask and accept p99"] > 0
+
+
+@pytest.mark.data
+def test_a_case_that_is_not_there_is_told_with_the_nearest(bench: Bench) -> None:
+    data_path("yardsticks/grammar_cases.json")
+    with pytest.raises(InvalidRequestError, match=r"Did you mean re_email\?"):
+        case_jobs(bench, ["cfg_", "re_emial"], 1, 1)
 
 
 WORKER = """

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from espalier.benchmarks import belady, prefix, report
+from espalier.errors import InvalidRequestError
 from espalier.runtime.build import overlaps
 from espalier.runtime.engine import Engine
 from tests.support import data_path
@@ -35,6 +36,13 @@ def test_the_null_engine_meets_the_optimum(tmp_path: Path) -> None:
     assert len(rows) == 22
     assert [row["name"] for row in rows if row["value"] > 1] == []
     assert all(row["peers"]["no sharing"] >= 1 for row in rows)
+
+
+@pytest.mark.data
+def test_a_workload_that_is_not_there_is_told_with_the_nearest() -> None:
+    data_path("yardsticks/prefix_workloads.py")
+    with pytest.raises(InvalidRequestError, match=r"'jugde' \(at --only\)\. Did you mean judge\?"):
+        prefix.main(["--model", "null", "--only", "jugde"])
 
 
 @pytest.mark.data

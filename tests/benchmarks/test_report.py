@@ -10,6 +10,7 @@ import pytest
 import espalier
 from espalier.benchmarks import report
 from espalier.benchmarks.report import Row
+from espalier.errors import EspalierError, InvalidRequestError
 
 
 def test_finish_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,6 +34,20 @@ def test_finish_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[
     )
     assert written[0]["command"] == "espalier bench x --scale 2"
     assert written[0]["versions"]["espalier"] == espalier.__version__
+
+
+def test_no_row_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    with pytest.raises(EspalierError, match=r"nothing was measured \(at espalier bench x\)"):
+        report.finish("x", [], file, [])
+    assert not file.exists()
+
+
+def test_a_name_that_nothing_has_is_told_with_those_there_are() -> None:
+    report.check_only(None, ["a"])
+    report.check_only(["a", "b"], ["b", "a"])
+    with pytest.raises(InvalidRequestError, match=r"one of a, b, got 'zzz' \(at --only\)$"):
+        report.check_only(["a", "zzz"], ["a", "b"])
 
 
 @pytest.mark.parametrize(

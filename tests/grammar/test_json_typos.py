@@ -18,6 +18,7 @@ from espalier.runtime import cli
         *(("Required", "required"), ("enums", "enum"), ("item", "items"), ("ref", "$ref")),
         *(("one_of", "oneOf"), ("definition", "definitions")),
         ("additonalProperties", "additionalProperties"),
+        *(("tpye", "type"), ("enmu", "enum"), ("cosnt", "const"), ("itmes", "items")),
     ],
 )
 def test_a_misspelt_keyword(name: str, meant: str) -> None:
@@ -30,6 +31,7 @@ def test_a_misspelt_keyword(name: str, meant: str) -> None:
         *("required", "definitions", "id", "$recursiveRef", "contentEncoding", "readOnly"),
         *("example", "nullable", "propertyOrdering", "enumNames", "uniqueItemProperties"),
         *("_format", "x-order", "version", "tsType", "markdownDescription", ""),
+        *("menu", "times", "fi"),
     ],
 )
 def test_a_name_that_is_known_or_of_somebodys_own(name: str) -> None:

@@ -72,6 +72,9 @@ SAID: list[tuple[dict[str, Any], str]] = [
     ({"guided_json": WRONG}, "guided_json" + AT),
     ({"json_schema": json.dumps(WRONG)}, "json_schema" + AT),
     ({"regex": "a("}, "regex, column 2"),
+    ({"choice": []}, "choice"),
+    ({"guided_choice": []}, "guided_choice"),
+    ({"structured_outputs": {"choice": []}}, "structured_outputs.choice"),
 ]  # fmt: skip
 for _body, _at in FORMATTED:
     _tag = {"type": "structural_tag", **_body}
